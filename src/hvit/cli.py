@@ -1,0 +1,414 @@
+"""The verbs of the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from hvit.errors import UserError
+
+# Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
+
+T = TypeVar("T")
+out = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one verb. Exit status: 0 done, 2 something the user gave cannot be used, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        _print_help()
+        return
+    verb, *rest = given
+    if verb in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(version("hvit"))
+        return
+    try:
+        if verb not in VERBS:
+            raise UserError(f"there is no verb {verb!r}; verbs are {', '.join(VERBS)}; `hvit --help` explains them")
+        VERBS[verb](rest)
+        sys.stdout.flush()
+    except UserError as error:
+        notes.print(f"hvit: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        notes.print("hvit: interrupted")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@dataclass(frozen=True)
+class DemoArguments:
+    """Trains a small NesT on real handwritten digits, measures and explains it, and writes a page: about a minute."""
+
+    out: Path | None = None
+    """Folder for the run; left out, runs/demo."""
+
+
+def demo(rest: list[str]) -> None:
+    """the whole story on embedded data, on a CPU, in about a minute"""
+    arguments = _parse(DemoArguments, "demo", rest)
+    from hvit.recipes import get_recipe
+    from hvit.run import train
+
+    folder = arguments.out or _free_folder("demo")
+    scores = train(get_recipe("nest_micro_digits"), folder, _tell)
+    _print_scores(scores)
+    out.print(f"\nThe report: {folder / 'report.html'}", soft_wrap=True)
+    out.print(f"Pictures of why: {folder / 'pictures'}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class ListArguments:
+    """Lists names and what is known of them."""
+
+    pattern: tyro.conf.Positional[str] = "*"
+    """Names to list, as a shell pattern such as "nest*"."""
+    json: bool = False
+    """Print JSON lines instead of a table."""
+
+
+def models(rest: list[str]) -> None:
+    """every model: size, cost, published score"""
+    arguments = _parse(ListArguments, "models", rest)
+    from hvit.models import catalogue
+
+    rows = []
+    for name in _matching(catalogue.list_models(arguments.pattern), "model", arguments.pattern):
+        entry = catalogue.entry(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": catalogue.count_parameters(catalogue.build_empty(entry.config)),
+                "multiply_adds": catalogue.multiply_adds(entry.config),
+                "input": "x".join(map(str, (entry.config.in_channels, *entry.config.input_size))),
+                "published": entry.published.score if entry.published else None,
+                "source": entry.published.source if entry.published else "ours",
+            }
+        )
+    if arguments.json:
+        _print_json_lines(rows)
+        return
+    table = _table("model", "parameters", "multiply-adds", "input", "published score", "source")
+    for row in rows:
+        millions, giga = f"{row['parameters'] / 1e6:.2f} M", f"{row['multiply_adds'] / 1e9:.3g} G"
+        table.add_row(row["name"], millions, giga, row["input"], row["published"] or "-", row["source"])
+    out.print(table)
+
+
+def recipes(rest: list[str]) -> None:
+    """every named run: what it claims, costs and gave here"""
+    arguments = _parse(ListArguments, "recipes", rest)
+    from hvit.recipes import header, list_recipes
+
+    names = _matching(list_recipes(arguments.pattern), "recipe", arguments.pattern)
+    rows = [{"name": name, **asdict(header(name))} for name in names]
+    if arguments.json:
+        _print_json_lines(rows)
+        return
+    table = _table("recipe", "what it does", "cost", "expected", "run here")
+    for row in rows:
+        table.add_row(row["name"], row["summary"], row["cost"], row["expected"], row["run_here"])
+    out.print(table)
+
+
+def train(rest: list[str]) -> None:
+    """carries out a recipe; any field of it can be changed"""
+    from hvit.recipes import get_recipe, list_recipes
+
+    if not rest or rest[0].startswith("-"):
+        if rest and rest[0] not in ("-h", "--help"):
+            raise UserError(f"name a recipe first: hvit train RECIPE {' '.join(rest)}")
+        out.print("usage: hvit train RECIPE [--field value ...] [--weights FILE] [--out DIR] [--dry-run]\n")
+        out.print("`hvit train RECIPE --help` lists every field of a recipe; `hvit recipes` tells what each does.\n")
+        out.print("Recipes: " + ", ".join(list_recipes()))
+        return
+    from hvit import run
+    from hvit.recipe import Recipe
+
+    name, *fields = rest
+    recipe = get_recipe(name)
+
+    @dataclass(frozen=True)
+    class TrainArguments:
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+        out: Path | None = None
+        """Folder for the run; left out, runs/<recipe>."""
+        dry_run: bool = False
+        """Print the plan and do nothing."""
+
+    TrainArguments.__doc__ = recipe.summary
+    arguments = _parse(TrainArguments, f"train {name}", fields, default=TrainArguments(recipe))
+    if arguments.dry_run:
+        _tell(run.plan(arguments.recipe))
+        return
+    folder = arguments.out or _free_folder(name)
+    _print_scores(run.train(arguments.recipe, folder, _tell))
+    _print_report(folder)
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Works on the folder of a run."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+
+
+def resume(rest: list[str]) -> None:
+    """continues a stopped run exactly where it was"""
+    arguments = _parse(RunArguments, "resume", rest)
+    from hvit import run
+
+    _print_scores(run.resume(arguments.run, _tell))
+    _print_report(arguments.run)
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Scores a run or a weights file on the held-out part of a data set."""
+
+    target: tyro.conf.Positional[Path]
+    """A run folder, or a weights file in any known format."""
+    data: Literal["digits", "cifar10", "cifar100", "folder"] | None = None
+    """What to test on; left out, the data of the run."""
+    root: str | None = None
+    """Where the data is."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to run."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+def evaluate(rest: list[str]) -> None:
+    """accuracy, per-class table and confusions of a run or of weights"""
+    arguments = _parse(EvaluateArguments, "evaluate", rest)
+    from hvit import run
+    from hvit.data.images import CifarData, DigitsData, FolderData
+    from hvit.measures import per_class_table
+
+    data: DigitsData | CifarData | FolderData | None = None
+    if arguments.data == "digits":
+        data = DigitsData()
+    elif arguments.data in ("cifar10", "cifar100"):
+        data = CifarData(kind=arguments.data, root=arguments.root or "")
+    elif arguments.data == "folder" or arguments.root:
+        data = FolderData(root=arguments.root or "")
+    scores = run.evaluate(arguments.target, data, arguments.device)
+    rows = per_class_table(scores["labels"], scores["predictions"], scores["classes"])
+    if arguments.json:
+        _print_json_lines([scores | {"per_class": rows}])
+        return
+    _print_scores(scores)
+    table = _table("class", "images", "recall", "precision", "F1")
+    for row in rows:
+        table.add_row(row["name"], str(row["count"]), *(_percent(row[key]) for key in ("recall", "precision", "f1")))
+    out.print(table)
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """Names the likeliest classes of pictures."""
+
+    weights: tyro.conf.Positional[Path]
+    """A run folder, or a weights file in any known format."""
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Pictures, or folders of pictures."""
+    top_k: int = 5
+    """Classes named per picture."""
+    batch_size: int = 16
+    """Pictures that go through the model together."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to run."""
+    json: bool = False
+    """Print one JSON object a picture."""
+
+
+def predict(rest: list[str]) -> None:
+    """the likeliest classes of pictures or folders"""
+    arguments = _parse(PredictArguments, "predict", rest)
+    _at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size)
+    from hvit import inference
+
+    files = inference.expand(list(arguments.files))
+    classifier = inference.open_classifier(arguments.weights, arguments.device)
+    refused = _Refusals()
+    for answer in inference.predict(classifier, files, arguments.top_k, arguments.batch_size, refused):
+        if arguments.json:
+            _print_json_lines([answer])
+            continue
+        ranked = "  ".join(f"{one['class']} {_percent(one['probability'])}" for one in answer["classes"])
+        out.print(f"{answer['file']}: {ranked}", markup=False, soft_wrap=True)
+    refused.end()
+
+
+@dataclass(frozen=True)
+class ExplainArguments:
+    """Shows why a model sees what it sees: pictures of the deciding blocks and of the deciding places."""
+
+    weights: tyro.conf.Positional[Path]
+    """A run folder, or a weights file in any known format."""
+    images: tyro.conf.Positional[tuple[Path, ...]]
+    """Pictures, or folders of pictures."""
+    classes: tuple[str, ...] = ()
+    """Classes to explain, by name or number (four at most); left out, the likeliest."""
+    top_k: int = 3
+    """How many of the likeliest classes to explain, four at most."""
+    methods: tuple[Literal["gradcat", "cam"], ...] = ("gradcat", "cam")
+    """gradcat: the path through the tree of blocks; cam: the class activation map."""
+    out: Path = Path("explanations")
+    """Folder for the pictures."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to run."""
+    json: bool = False
+    """Print one JSON object a picture, with every node of the trees."""
+
+
+def explain(rest: list[str]) -> None:
+    """pictures of why: the tree walk (GradCAT) and activation maps (CAM)"""
+    arguments = _parse(ExplainArguments, "explain", rest)
+    _at_least_one(top_k=arguments.top_k)
+    if max(arguments.top_k, len(arguments.classes)) > 4:
+        raise UserError("a picture shows four classes at most; choose fewer with --classes or --top-k")
+    from hvit import inference
+
+    files = inference.expand(list(arguments.images))
+    classifier = inference.open_classifier(arguments.weights, arguments.device)
+    classes = [classifier.class_index(name) for name in arguments.classes] or None
+    refused = _Refusals()
+    answers = inference.explain(
+        classifier, files, classes, arguments.top_k, arguments.methods, arguments.out, refused
+    )  # fmt: skip
+    for answer in answers:
+        if arguments.json:
+            _print_json_lines([answer])
+            continue
+        for tree in answer["trees"]:
+            way = " > ".join(("top-left", "top-right", "bottom-left", "bottom-right")[step] for step in tree["path"])
+            text = f"{answer['file']}: {tree['class']} {_percent(tree['probability'])}: {way}"
+            out.print(text, markup=False, soft_wrap=True)
+        for picture in answer["pictures"]:
+            out.print(f"  {picture}", markup=False, soft_wrap=True)
+    refused.end()
+
+
+def report(rest: list[str]) -> None:
+    """writes the page of a run anew"""
+    arguments = _parse(RunArguments, "report", rest)
+    from hvit.report import write_report
+
+    out.print(str(write_report(arguments.run)), markup=False, soft_wrap=True)
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    verb.__name__: verb for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, report)
+}
+
+
+def _print_help() -> None:
+    out.print("hvit: train and explain hierarchical vision transformers\n")
+    out.print("usage: hvit VERB [arguments]     `hvit VERB --help` explains a verb\n")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    for name, verb in VERBS.items():
+        table.add_row(f"  {name}", (verb.__doc__ or "").strip())
+    out.print(table)
+    out.print("\nStart with: hvit demo", highlight=False)
+
+
+def _parse(kind: type[T], verb: str, rest: list[str], default: T | None = None) -> T:
+    given = {} if default is None else {"default": default}
+    return tyro.cli(kind, prog=f"hvit {verb}", args=rest, config=(tyro.conf.AvoidSubcommands,), **given)
+
+
+def _tell(lines: dict[str, str]) -> None:
+    """Prints a plan on stderr, a line each."""
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        notes.print(f"{name:<{width}}  {value}", markup=False, soft_wrap=True)
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    shown = f"top-1 {_percent(scores['top1'])}, top-5 {_percent(scores['top5'])}, loss {scores['loss']:.4f}"
+    out.print(f"\n{scores['count']:,} held-out images: {shown}")
+    found = scores.get("explanations")
+    if found:
+        out.print(
+            f"GradCAT on {found['mosaics']} mosaics of four digits: the right quadrant for "
+            f"{_percent(found['quadrant_hits'])} of {found['asked']:,} digits (chance 25 %; with the sign flipped "
+            f"{_percent(found['flipped_sign'])})",
+            soft_wrap=True,
+        )
+
+
+def _print_report(folder: Path) -> None:
+    out.print(f"\nThe report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+    out.print(f"The weights: {folder / 'weights.safetensors'}", markup=False, soft_wrap=True)
+
+
+def _print_json_lines(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(header_style="bold")
+    for column in columns:
+        numeric = column in ("parameters", "multiply-adds", "images", "recall", "precision", "F1")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _matching(names: list[str], what: str, pattern: str) -> list[str]:
+    if not names:
+        raise UserError(f"no {what} matches {pattern!r}; `hvit {what}s` lists them all")
+    return names
+
+
+def _at_least_one(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be 1 or more; got {value}")
+
+
+def _free_folder(name: str) -> Path:
+    """runs/<name>, or the first of runs/<name>-2, -3 ... that is free."""
+    if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
+        raise UserError("name the run folder with --out when several processes train together")
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+class _Refusals:
+    """Prints a sentence for each file that cannot be used, and ends with status 2 if there was any."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, sentence: str) -> None:
+        self.count += 1
+        notes.print(f"hvit: {sentence}", markup=False, soft_wrap=True)
+
+    def end(self) -> None:
+        sys.stdout.flush()
+        if self.count:
+            sys.exit(2)

@@ -1,0 +1,334 @@
+"""From a picture to what the model sees: plainly for testing, and varied at random for learning."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from hvit.data.sets import Target
+from hvit.errors import UserError
+from hvit.randomness import derive_seed, seeded
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+LONGEST_STRIP = 4
+"""Pictures longer than so many times their width are cropped to it, around their centre, before they are enlarged."""
+RAND_AUGMENT = re.compile(
+    r"rand(-(m\d+|n[1-9]\d*|p(0?\.\d+|0|1(\.0+)?)|mstd\d+(\.\d+)?|mmax\d+|inc[01]|t(weights|3aw?)))*"
+)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture of any size becomes the model's input, the same way every time.
+
+    Travels with the weights. Lists, as JSON has them, are taken for tuples.
+    """
+
+    input_size: tuple[int, int]
+    """Height and width of the model's input in pixels."""
+    mean: tuple[float, ...]
+    """What is subtracted from each channel, on the 0 to 1 scale."""
+    std: tuple[float, ...]
+    """What each channel is divided by afterwards."""
+    crop: float = 0.875
+    """Share of the resized picture's shorter side that the centre crop keeps; 1 keeps all of it."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    """How pixels are interpolated when the picture is resized."""
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.input_size) != 2 or min(self.input_size) < 1:
+            raise UserError(f"input_size must be a height and a width in pixels, not {self.input_size}.")
+        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
+            raise UserError(
+                f"mean and std need one number for each of 1 or 3 channels, not {self.mean} and {self.std}."
+            )
+        if min(self.std) <= 0:
+            raise UserError(f"std must be above 0, not {self.std}.")
+        if not 0 < self.crop <= 1:
+            raise UserError(f"crop must be above 0 and at most 1, not {self.crop}.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {self.interpolation!r}.")
+
+    @property
+    def mode(self) -> Literal["RGB", "L"]:
+        """The kind of picture the model sees: colour or grey."""
+        return "RGB" if len(self.mean) == 3 else "L"
+
+    def shown(self, image: Image.Image) -> Image.Image:
+        """The picture as the model sees it: resized so that it covers the input, and its centre cut out.
+
+        The shorter side becomes round(input / crop), as torchvision's Resize and CenterCrop do.
+        """
+        image = image if image.mode == self.mode else image.convert(self.mode)
+        image = _without_the_ends(image)
+        height, width = (round(side / self.crop) for side in self.input_size)
+        if image.width / width < image.height / height:
+            height = max(height, int(width * image.height / image.width))
+        else:
+            width = max(width, int(height * image.width / image.height))
+        if image.size != (width, height):
+            image = image.resize((width, height), INTERPOLATIONS[self.interpolation])
+        if (height, width) == self.input_size:
+            return image
+        left, top = round((width - self.input_size[1]) / 2), round((height - self.input_size[0]) / 2)
+        return image.crop((left, top, left + self.input_size[1], top + self.input_size[0]))
+
+    def tensor(self, image: Image.Image) -> Tensor:
+        """The model's input: (channels, height, width) float32, normalised."""
+        return self.normalised(self.shown(image))
+
+    def normalised(self, image: Image.Image) -> Tensor:
+        """A picture that already has the input's size: (channels, height, width) float32, normalised."""
+        scale, shift = self._scale_and_shift
+        pixels = np.asarray(image).reshape(*self.input_size, len(self.mean)) * scale + shift
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    @cached_property
+    def _scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """What takes grey levels from 0 to 255 to normalised values, one number a channel."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training pictures are varied, in this order; every part is off until its field switches it on.
+
+    Source: NesT's recipes (arXiv 2105.12723), which `nest_imagenet_augment` and `nest_cifar_augment` set.
+    """
+
+    crop: Literal["none", "pad", "resized"] = "none"
+    """What is cut out: none for what testing sees; pad for a random shift; resized for a random part, enlarged."""
+    pad: int = 2
+    """With crop pad: how many black pixels are added on each side before cutting out the input's size."""
+    area: tuple[float, float] = (0.05, 1.0)
+    """With crop resized: smallest and largest share of the picture that is cut out."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """With crop resized: smallest and largest width of the part that is cut out, as a multiple of its height."""
+    flip: float = 0.0
+    """Probability of mirroring left and right."""
+    rand_augment: str = ""
+    """RandAugment in timm's words, such as rand-m9-mstd0.5 for two operations of magnitude 9; empty for none."""
+    rand_augment_shift: float = 0.45
+    """Largest shift by RandAugment, as a share of the picture's side."""
+    color_jitter: float = 0.0
+    """Strength of the random change of colours (SimCLR v2: brightness, contrast and saturation 0.8 and hue 0.2 times it
+    with probability 0.8, grey with probability 0.2); 0 for none."""
+    erasing: float = 0.0
+    """Probability of overwriting a rectangle (2 % to a third of the picture) with noise."""
+    mixup: float = 0.0
+    """Alpha of mixup, which averages pairs of pictures and their targets; 0 for none."""
+    cutmix: float = 0.0
+    """Alpha of cutmix, which pastes a rectangle of one picture into another, and mixes their targets; 0 for none."""
+    mix_probability: float = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_switch: float = 0.5
+    """Probability of cutmix rather than mixup where both are on."""
+    label_smoothing: float = 0.0
+    """Share of every target that is spread evenly over all classes."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{field.name} must be a number from 0, not {value}.")
+        for name in (
+            "flip",
+            "rand_augment_shift",
+            "color_jitter",
+            "erasing",
+            "mix_probability",
+            "mix_switch",
+            "label_smoothing",
+        ):
+            if getattr(self, name) > 1:
+                raise UserError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
+        if self.crop not in ("none", "pad", "resized"):
+            raise UserError(f"crop must be none, pad or resized, not {self.crop!r}.")
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise UserError(f"area must be two shares above 0 and up to 1 in order, not {self.area}.")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise UserError(f"ratio must be two numbers above 0 in order, not {self.ratio}.")
+        if self.rand_augment and not RAND_AUGMENT.fullmatch(self.rand_augment):
+            raise UserError(
+                f"rand_augment must be empty or rand followed by parts such as -m9 (magnitude), -n2 (operations), "
+                f"-mstd0.5 (spread of the magnitude), -p0.5 (probability of each) or -inc1, not {self.rand_augment!r}."
+            )
+
+
+def no_augment() -> AugmentConfig:
+    """Training sees what testing sees."""
+    return AugmentConfig()
+
+
+def nest_imagenet_augment() -> AugmentConfig:
+    """The augmentation of NesT's ImageNet recipe."""
+    return AugmentConfig(
+        crop="resized",
+        flip=0.5,
+        rand_augment="rand-m9-mstd0.5",
+        rand_augment_shift=100 / 224,
+        color_jitter=0.3,
+        erasing=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+        label_smoothing=0.1,
+    )
+
+
+def nest_cifar_augment() -> AugmentConfig:
+    """The augmentation of NesT's CIFAR recipe: shifts by 2 pixels instead of crops, and no change of colours."""
+    return AugmentConfig(
+        crop="pad",
+        flip=0.5,
+        rand_augment="rand-m9-mstd0.5",
+        rand_augment_shift=10 / 32,
+        erasing=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+        label_smoothing=0.1,
+    )
+
+
+class Augment:
+    """Varies pictures at random and turns them into the model's input; pure in (seed, draw)."""
+
+    def __init__(self, config: AugmentConfig, preprocess: Preprocess) -> None:
+        self.config, self.preprocess = config, preprocess
+        self.is_random = config.crop != "none" or bool(
+            config.flip or config.rand_augment or config.color_jitter or config.erasing
+        )
+        self.cut_part = self.rand_augment = self.jitter = self.erase = None
+        # Imported here because timm and torchvision take seconds to import, and only some augmentations need them.
+        if config.crop == "resized":
+            from torchvision.transforms import InterpolationMode, RandomResizedCrop
+
+            interpolation = InterpolationMode(preprocess.interpolation)
+            self.cut_part = RandomResizedCrop(preprocess.input_size, config.area, config.ratio, interpolation)
+        if config.rand_augment:
+            from timm.data.auto_augment import rand_augment_transform
+
+            hparams = {"translate_pct": config.rand_augment_shift}
+            self.rand_augment = rand_augment_transform(config.rand_augment, hparams)
+        if config.color_jitter:
+            from torchvision.transforms import ColorJitter
+
+            strong, weak = 0.8 * config.color_jitter, 0.2 * config.color_jitter
+            self.jitter = ColorJitter(strong, strong, strong, weak)
+        if config.erasing:
+            from timm.data.random_erasing import RandomErasing
+
+            self.erase = RandomErasing(config.erasing, mode="pixel", device="cpu")
+
+    def __call__(self, images: Sequence[Image.Image], seed: int, draws: Sequence[int]) -> Tensor:
+        """The model's input (batch, channels, height, width) for some pictures.
+
+        draws: the number of each sample in the run; the same number always gives the same variation.
+        """
+        if not self.is_random:
+            return torch.stack([self.preprocess.tensor(image) for image in images])
+        # Once for all: restoring the program's random states takes longer than varying a small picture.
+        with seeded(seed, "augment"):
+            return torch.stack([self._vary(image, seed, draw) for image, draw in zip(images, draws, strict=True)])
+
+    def _vary(self, image: Image.Image, seed: int, draw: int) -> Tensor:
+        derived = derive_seed(seed, "augment", draw)
+        random.seed(derived)
+        np.random.seed(derived % 2**32)
+        torch.default_generator.manual_seed(derived)
+        tensor = self.preprocess.normalised(self._recoloured(self._cut(image.convert(self.preprocess.mode))))
+        return tensor if self.erase is None else self.erase(tensor)
+
+    def _cut(self, image: Image.Image) -> Image.Image:
+        image = self.preprocess.shown(image) if self.cut_part is None else self.cut_part(image)
+        if self.config.crop == "pad":
+            height, width = self.preprocess.input_size
+            left, top = torch.randint(2 * self.config.pad + 1, (2,)).tolist()
+            image = ImageOps.expand(image, self.config.pad).crop((left, top, left + width, top + height))
+        if torch.rand(()) < self.config.flip:
+            image = ImageOps.mirror(image)
+        return image
+
+    def _recoloured(self, image: Image.Image) -> Image.Image:
+        if self.rand_augment is None and self.jitter is None:
+            return image
+        # timm fills with a colour, so grey pictures pass through RGB, which leaves their values as they are.
+        coloured = image.convert("RGB")
+        if self.rand_augment is not None:
+            coloured = self.rand_augment(coloured)
+        if self.jitter is not None:
+            if torch.rand(()) < 0.8:
+                coloured = self.jitter(coloured)
+            if torch.rand(()) < 0.2:
+                coloured = coloured.convert("L")
+        return coloured.convert(image.mode)
+
+
+def soft_targets(targets: list[Target], num_classes: int, label_smoothing: float = 0.0) -> Tensor:
+    """Targets as shares: (batch, num_classes) float32, each row summing to 1.
+
+    label_smoothing: the share that is spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567).
+    """
+    shares = torch.zeros(len(targets), num_classes)
+    for row, target in zip(shares, targets, strict=True):
+        if isinstance(target, np.ndarray):
+            row += torch.from_numpy(target)
+        else:
+            row[target] = 1
+    return shares * (1 - label_smoothing) + label_smoothing / num_classes
+
+
+def mix(
+    config: AugmentConfig, images: Tensor, targets: Tensor, seed: int, step: int, rank: int
+) -> tuple[Tensor, Tensor]:
+    """Mixes the pictures of a batch in pairs, first with last, by mixup or cutmix; the targets are mixed alike.
+
+    images: (batch, channels, height, width), changed in place. targets: (batch, num_classes). Of an odd batch the last
+    picture stays as it is. Pure in (seed, step, rank).
+    Source: mixup (arXiv 1710.09412), cutmix (arXiv 1905.04899).
+    """
+    even = len(images) // 2 * 2
+    if even == 0 or not (config.mixup or config.cutmix):
+        return images, targets
+    from timm.data.mixup import Mixup
+
+    # timm mixes class numbers only. With every picture as a class of its own, the targets it returns are the
+    # weights of the pictures in the mixture, and these mix soft targets, too.
+    mixer = Mixup(
+        mixup_alpha=config.mixup,
+        cutmix_alpha=config.cutmix,
+        prob=config.mix_probability,
+        switch_prob=config.mix_switch,
+        label_smoothing=0.0,
+        num_classes=even,
+    )
+    with seeded(seed, "mix", step, rank):
+        _, weights = mixer(images[:even], torch.arange(even))
+    return images, torch.cat([weights @ targets[:even], targets[even:]])
+
+
+def _without_the_ends(image: Image.Image) -> Image.Image:
+    """Cuts the ends off very long pictures, which the centre crop would drop after enlarging them to gigantic size."""
+    longest = LONGEST_STRIP * min(image.size)
+    width, height = (min(side, longest) for side in image.size)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

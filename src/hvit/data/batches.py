@@ -1,0 +1,181 @@
+"""Batches in a fixed order: batch number k of a run is a function of (seed, k), whoever makes it and when."""
+
+# ruff: noqa: PT028  (`test_batches` makes test batches; it is no test)
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hvit.data.augment import Augment, AugmentConfig, Preprocess, mix, soft_targets
+from hvit.data.sets import ImageSet
+from hvit.errors import UserError
+from hvit.randomness import generator
+
+
+class Batch(TypedDict):
+    """Some images and what they show.
+
+    images: (batch, channels, height, width) float32, normalised. targets: (batch, num_classes) float32 shares of every
+    class in training, (batch,) int64 class numbers in testing.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """How many whole batches one pass over the images makes; at least one."""
+    return max(1, num_images // batch_size)
+
+
+def batch_indices(num_images: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Which images make up a training batch: (batch_size,).
+
+    Every epoch shuffles the images anew and cuts whole batches from them; the rest waits for another epoch. A set
+    smaller than a batch is repeated, shuffled anew each time.
+    """
+    epoch, place = divmod(step, steps_per_epoch(num_images, batch_size))
+    rounds = math.ceil(batch_size / num_images)
+    return _order(num_images, rounds, seed, epoch)[place * batch_size : (place + 1) * batch_size]
+
+
+@lru_cache(maxsize=2)
+def _order(num_images: int, rounds: int, seed: int, epoch: int) -> np.ndarray:
+    """An epoch's order of the images, `rounds` times over."""
+    random = generator(seed, "shuffle", epoch)
+    return torch.cat([torch.randperm(num_images, generator=random) for _ in range(rounds)]).numpy()
+
+
+def train_batches(
+    images: ImageSet,
+    *,
+    num_classes: int,
+    preprocess: Preprocess,
+    augment: AugmentConfig,
+    seed: int,
+    batch_size: int,
+    total_steps: int,
+    start_step: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """The training batches number start_step to total_steps - 1, shuffled, augmented and mixed.
+
+    batch_size: images of all processes together; process `rank` of `world_size` gets its share of each batch.
+    workers: processes that prepare batches ahead, 0 for none; batches are the same for any number.
+    pin_memory: whether batches come in memory that copies fast to a GPU.
+    Raises UserError if the batch cannot be shared out equally.
+    """
+    if batch_size < 1 or batch_size % world_size:
+        raise UserError(
+            f"batch_size must be a multiple of the {world_size} processes and at least 1, not {batch_size}."
+        )
+    source = _TrainSource(images, num_classes, Augment(augment, preprocess), seed, batch_size, rank, world_size)
+    return _loader(source, range(start_step, total_steps), workers, pin_memory)
+
+
+def test_batches(
+    images: ImageSet,
+    *,
+    preprocess: Preprocess,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """All images once, in order and without augmentation; the last batch may be smaller.
+
+    batch_size: images of this process. Process `rank` of `world_size` gets one stretch of the images; all stretches in
+    the order of the ranks are the whole.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, not {batch_size}.")
+    source = _TestSource(images, preprocess, batch_size, rank, world_size)
+    return _loader(source, range(len(source)), workers, pin_memory)
+
+
+class _TrainSource(Dataset[Batch]):
+    """Makes the batch of any step."""
+
+    def __init__(
+        self,
+        images: ImageSet,
+        num_classes: int,
+        augment: Augment,
+        seed: int,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self.images, self.num_classes, self.augment = images, num_classes, augment
+        self.seed, self.batch_size, self.rank, self.world_size = seed, batch_size, rank, world_size
+
+    def __getitem__(self, index: int) -> Batch:
+        step = index
+        share = self.batch_size // self.world_size
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        chosen = batch_indices(len(self.images), self.batch_size, self.seed, step)[mine]
+        first_draw = step * self.batch_size + self.rank * share
+        draws = range(first_draw, first_draw + share)
+        pairs = [self.images.read(number, draw) for number, draw in zip(chosen.tolist(), draws, strict=True)]
+        inputs = self.augment([image for image, _ in pairs], self.seed, draws)
+        shares = soft_targets([target for _, target in pairs], self.num_classes, self.augment.config.label_smoothing)
+        mixed, shares = mix(self.augment.config, inputs, shares, self.seed, step, self.rank)
+        return {"images": mixed, "targets": shares}
+
+
+class _TestSource(Dataset[Batch]):
+    """Makes the batches of one process's stretch of the images."""
+
+    def __init__(self, images: ImageSet, preprocess: Preprocess, batch_size: int, rank: int, world_size: int) -> None:
+        self.images, self.preprocess, self.batch_size = images, preprocess, batch_size
+        self.start = len(images) * rank // world_size
+        self.stop = len(images) * (rank + 1) // world_size
+
+    def __len__(self) -> int:
+        return math.ceil((self.stop - self.start) / self.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        first = self.start + index * self.batch_size
+        pairs = [self.images.read(number, number) for number in range(first, min(first + self.batch_size, self.stop))]
+        return {
+            "images": torch.stack([self.preprocess.tensor(image) for image, _ in pairs]),
+            "targets": torch.tensor([target for _, target in pairs]),
+        }
+
+
+class _QuietLoader(DataLoader[Batch]):
+    """torch's loader without its advice on the number of workers and on forking, which are the user's choice."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+            warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
+            return super().__iter__()
+
+
+def _loader(source: Dataset[Batch], numbers: range, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    if workers < 0:
+        raise UserError(f"workers must be 0 or more, not {workers}.")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+        # A source makes whole batches. The generator keeps the loader from drawing from torch's own.
+        return _QuietLoader(
+            source,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),
+        )

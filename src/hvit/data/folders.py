@@ -1,0 +1,309 @@
+"""Any folder of pictures with one sub-folder per class, checked before training instead of failing in its middle."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from hvit.data.reading import SUFFIXES, check_header, is_image_name, quiet_pillow, read_image, show, walk
+from hvit.data.sets import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageSet,
+    Splits,
+    check_subset,
+    choose_subset,
+    statistics_for,
+    subset_notes,
+)
+from hvit.errors import UserError
+from hvit.randomness import derive_seed
+
+MOST_DECODED = 20_000
+"""With check "auto": up to so many pictures are decoded in full before training, beyond it only their headers are."""
+MANY_FILES = 2_000
+"""From so many pictures on, checking them shows a progress bar."""
+HELD_OUT_NAMES = ("val", "validation", "valid", "test")
+LAYOUTS = "DIR/train/CLASS/… with DIR/val/CLASS/…, or DIR/CLASS/…"
+
+
+@dataclass(frozen=True)
+class FolderData:
+    """Your own pictures: a folder with one sub-folder per class, or with train and val folders of these."""
+
+    kind: Literal["folder"] = "folder"
+    """Which data set: a folder of pictures."""
+    root: str = ""
+    """The folder: DIR/train/CLASS/… with DIR/val/CLASS/… (or validation, valid, test), or DIR/CLASS/… to be split."""
+    val_fraction: float = 0.2
+    """Share of each class that is held out when the folder has no val folder."""
+    split_seed: int = 0
+    """Another number holds out other pictures. Apart from the run's seed, so that runs stay comparable."""
+    check: Literal["auto", "decode", "header", "none"] = "auto"
+    """How pictures are checked before training: decoded in full, by their headers, or not at all; auto decodes up to
+    20,000 and looks at headers beyond."""
+    unreadable: Literal["skip", "stop"] = "skip"
+    """What to do about pictures that the check finds unreadable: name and skip them, or name them and stop."""
+    num_per_class: int | None = None
+    """Learn from this many pictures of each class only; none for all."""
+    fraction: float | None = None
+    """Learn from this share of the pictures of each class only (0 to 1); none for all."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_fraction < 1:
+            raise UserError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
+        check_subset(self.num_per_class, self.fraction)
+
+
+class FolderSet(ImageSet):
+    """Pictures that are read from their files each time they are needed."""
+
+    def __init__(self, files: Sequence[Path], labels: np.ndarray, channels: int) -> None:
+        # Names as one array of bytes: worker processes share it, where a list of a million paths would be copied.
+        self._names = np.array([os.fsencode(file) for file in files])
+        self.labels, self.channels = labels, channels
+        self._failed: set[int] = set()
+
+    def file(self, index: int) -> Path:
+        """The file of an image."""
+        return Path(os.fsdecode(self._names[index].item()))
+
+    def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
+        """One picture and its class; of a file that can no longer be read, the next readable one and a warning line.
+
+        Raises UserError if no file can be read any more.
+        """
+        for candidate in (*range(index, len(self)), *range(index)):
+            try:
+                return read_image(self.file(candidate), self.channels), int(self.labels[candidate])
+            except UserError as error:
+                if candidate not in self._failed:
+                    self._failed.add(candidate)
+                    print(f"warning: {error} The next readable picture takes its place.", file=sys.stderr)
+        raise UserError(f"none of the {len(self)} pictures beside {show(self.file(index))} can be read any more.")
+
+
+def open_folder(config: FolderData, seed: int, in_channels: int) -> Splits:
+    """Lists a folder of pictures, checks that they can be read, and splits them.
+
+    Raises UserError, in a sentence that says what to change, if the folder is not laid out in one of the two ways, or
+    leaves a class without pictures.
+    """
+    train_folder, held_out_folder, layout_notes = _find_layout(config.root)
+    train_files, ignored = _list_classes(train_folder)
+    held_out_files, ignored_too = _list_classes(held_out_folder) if held_out_folder else ({}, Counter())
+    if held_out_folder:
+        _require_same_classes(train_files, held_out_files, train_folder, held_out_folder)
+    unreadable, check_notes = _check_files(
+        [file for files in (*train_files.values(), *held_out_files.values()) for file in files], config
+    )
+    train_files = _leave_out(train_files, unreadable, train_folder)
+    held_out_files = _leave_out(held_out_files, unreadable, held_out_folder or train_folder)
+    if not held_out_folder:
+        train_files, held_out_files = _split(train_files, train_folder, config)
+        layout_notes += (
+            f"{show(train_folder)} has no val folder: {config.val_fraction:.0%} of each class is held out.",
+        )
+    classes = tuple(train_files)
+    files, labels = _flatten(train_files)
+    chosen = choose_subset(labels, classes, seed, config.num_per_class, config.fraction)
+    mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
+    return Splits(
+        train=FolderSet([files[index] for index in chosen], labels[chosen], in_channels),
+        held_out=FolderSet(*_flatten(held_out_files), in_channels),
+        classes=classes,
+        mean=mean,
+        std=std,
+        notes=(
+            *layout_notes,
+            *_ignored_notes(ignored + ignored_too),
+            *check_notes,
+            *subset_notes(len(chosen), len(files)),
+        ),
+    )
+
+
+def _find_layout(root: str) -> tuple[Path, Path | None, tuple[str, ...]]:
+    """The folder of classes to learn from, the one that is held out if there is one, and notes."""
+    if not root:
+        raise UserError(f"the folder of pictures is missing: give it with --data.root DIR, laid out as {LAYOUTS}.")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{show(folder)} {state}: --data.root needs a folder laid out as {LAYOUTS}.")
+    children = {child.name.lower(): child for child in _sub_folders(folder)}
+    train = children.pop("train", None)
+    held_out = next((children.pop(name) for name in HELD_OUT_NAMES if name in children), None)
+    if train and (held_out or _sub_folders(train)):
+        rest = sorted(child.name for child in children.values())
+        notes = (f"Not used beside {train.name}: {_some(rest)}.",) if rest else ()
+        return train, held_out, notes
+    if held_out and not train and not children:
+        raise UserError(f"{show(folder)} has a {held_out.name} folder but no train folder: expected {LAYOUTS}.")
+    return folder, None, ()
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"cannot list {show(folder)}: {error.strerror}.") from error
+
+
+def _list_classes(folder: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
+    """The pictures of each class, classes in alphabetical order, and how many other files there are of each kind."""
+    classes: dict[str, list[Path]] = {}
+    ignored: Counter[str] = Counter()
+    for child in _sub_folders(folder):
+        files = list(walk(child))
+        classes[show(child.name)] = [file for file in files if is_image_name(file)]
+        ignored.update(file.suffix.lower() or "without suffix" for file in files if not is_image_name(file))
+    stray = [file for file in folder.glob("[!.]*") if is_image_name(file) and file.is_file()]
+    if not classes:
+        where = f"has {len(stray)} pictures but" if stray else "has"
+        raise UserError(
+            f"{show(folder)} {where} no sub-folders: put the pictures of each class into a folder of its own."
+        )
+    if stray:
+        ignored[f"picture{'s' if len(stray) > 1 else ''} outside any class folder"] = len(stray)
+    if len(classes) == 1:
+        raise UserError(f"{show(folder)} has only one class folder ({next(iter(classes))}): two or more are needed.")
+    for name, files in classes.items():
+        if not files:
+            raise UserError(
+                f"class folder {show(folder / name)} holds no picture (a file ending in {', '.join(SUFFIXES)}): add "
+                "some, or remove the folder."
+            )
+    return classes, ignored
+
+
+def _require_same_classes(
+    train: dict[str, list[Path]], held_out: dict[str, list[Path]], train_folder: Path, held_out_folder: Path
+) -> None:
+    for some, some_folder, other, other_folder in (
+        (train, train_folder, held_out, held_out_folder),
+        (held_out, held_out_folder, train, train_folder),
+    ):
+        missing = sorted(set(some) - set(other))
+        if missing:
+            raise UserError(
+                f"{show(other_folder)} lacks {_count(len(missing), 'class', 'classes')} that {show(some_folder)} has: "
+                f"{_some(missing)}; both need the same class folders."
+            )
+
+
+def _check_files(files: list[Path], config: FolderData) -> tuple[set[Path], tuple[str, ...]]:
+    """The files that cannot be read, and the notes about them."""
+    decode = config.check == "decode" or (config.check == "auto" and len(files) <= MOST_DECODED)
+    if config.check == "none":
+        return set(), (f"The {len(files):,} pictures were not checked.",)
+    notes = ()
+    if not decode:
+        notes = (f"Only the headers of the {len(files):,} pictures were checked, not whether they decode.",)
+    complaints = _complaints(files, read_image if decode else check_header)
+    if complaints:
+        sentence = (
+            f"{_count(len(complaints), 'picture')} of {len(files):,} cannot be read"
+            f"{'' if config.unreadable == 'stop' else ' and will be left out'}: {_some(list(complaints.values()))}."
+        )
+        if config.unreadable == "stop":
+            raise UserError(f"{sentence} Repair or remove them, or use --data.unreadable skip.")
+        notes += (sentence,)
+    return set(complaints), notes
+
+
+def _complaints(files: list[Path], check: Callable[[Path], object]) -> dict[Path, str]:
+    """What is wrong with each file that fails a check."""
+
+    def complain(some: list[Path]) -> dict[Path, str]:
+        complaints = {}
+        for file in some:
+            try:
+                check(file)
+            except UserError as error:
+                complaints[file] = str(error).removeprefix("cannot read ").removesuffix(".")
+        return complaints
+
+    # In portions, because the pool keeps a record of everything it is given.
+    portions = [files[start : start + 64] for start in range(0, len(files), 64)]
+    console = Console(stderr=True)
+    with quiet_pillow(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = track(
+            pool.map(complain, portions),
+            "checking pictures",
+            total=len(portions),
+            console=console,
+            transient=True,
+            disable=len(files) < MANY_FILES or not console.is_terminal,
+        )
+        return {file: complaint for result in results for file, complaint in result.items()}
+
+
+def _leave_out(classes: dict[str, list[Path]], unreadable: set[Path], folder: Path) -> dict[str, list[Path]]:
+    kept = {name: [file for file in files if file not in unreadable] for name, files in classes.items()}
+    for name, files in kept.items():
+        if not files:
+            raise UserError(
+                f"none of the {len(classes[name])} pictures in class folder {show(folder / name)} can be read: "
+                "add readable ones, or remove the folder."
+            )
+    return kept
+
+
+def _split(
+    classes: dict[str, list[Path]], folder: Path, config: FolderData
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Holds out a share of every class.
+
+    The order hangs on each file's name alone, so that a picture stays on its side when others are added or removed
+    or the folder moves.
+    """
+    train, held_out = {}, {}
+    for name, files in classes.items():
+        if len(files) < 2:
+            raise UserError(
+                f"class folder {show(folder / name)} has only one readable picture, too few to hold one out: "
+                "add some, or make a val folder."
+            )
+        count = min(max(1, round(len(files) * config.val_fraction)), len(files) - 1)
+        order = {
+            file: derive_seed(config.split_seed, f"split/{show(file.relative_to(folder).as_posix())}") for file in files
+        }
+        chosen = set(sorted(files, key=order.__getitem__)[:count])
+        train[name] = [file for file in files if file not in chosen]
+        held_out[name] = [file for file in files if file in chosen]
+    return train, held_out
+
+
+def _flatten(classes: dict[str, list[Path]]) -> tuple[list[Path], np.ndarray]:
+    files = [file for members in classes.values() for file in members]
+    labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
+    return files, labels
+
+
+def _ignored_notes(ignored: Counter[str]) -> tuple[str, ...]:
+    if not ignored:
+        return ()
+    kinds = [f"{count} {kind}" for kind, count in ignored.most_common()]
+    return (f"Left out {_count(ignored.total(), 'file')} that belong to no class or are no pictures: {_some(kinds)}.",)
+
+
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def _some(names: list[str], most: int = 10) -> str:
+    """The first few of many names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return "; ".join(show(name) for name in names[:most]) + more

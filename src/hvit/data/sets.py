@@ -1,0 +1,118 @@
+"""What a set of labelled images is, whatever it is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hvit.errors import UserError
+from hvit.randomness import generator
+
+Target = int | np.ndarray
+"""The class of an image, or its share of every class: (num_classes,) float32 that sums to 1."""
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GREY_WEIGHTS = (0.299, 0.587, 0.114)
+
+
+class ImageSet(ABC):
+    """Labelled images that are read one at a time.
+
+    labels: (number of images,) int64, the class of each image, known without reading it.
+    """
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, index: int, draw: int) -> tuple[Image.Image, Target]:
+        """One image (mode "RGB" or "L", 8 bits) and its target.
+
+        draw: the number of this sample in the run. Only sets that make their images look at it, to make another one
+        each time.
+        """
+
+
+@dataclass(frozen=True)
+class Splits:
+    """An opened data set: what is learned from, what is held out, and what the labels mean.
+
+    mean, std: one number a channel on the 0 to 1 scale. notes: sentences the user should read before training, such
+    as files that were left out.
+    """
+
+    train: ImageSet
+    held_out: ImageSet
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+
+def check_subset(num_per_class: int | None, fraction: float | None) -> None:
+    """Raises UserError if a train subset is asked for in an impossible way."""
+    if num_per_class is not None and fraction is not None:
+        raise UserError(
+            f"num_per_class ({num_per_class}) and fraction ({fraction}) both choose the train subset: give only one."
+        )
+    if num_per_class is not None and num_per_class < 1:
+        raise UserError(f"num_per_class must be at least 1, not {num_per_class}.")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise UserError(f"fraction must be above 0 and at most 1, not {fraction}.")
+
+
+def choose_subset(
+    labels: np.ndarray,
+    classes: Sequence[str],
+    seed: int,
+    num_per_class: int | None,
+    fraction: float | None,
+) -> np.ndarray:
+    """Which images a data-efficiency run learns from: the same share of every class.
+
+    Subsets of one seed are nested: the 10 images per class of one run are among the 20 of another. A fraction keeps
+    at least one image of each class.
+
+    labels: (number of images,). Returns the chosen indices in ascending order.
+    Raises UserError if a class has fewer images than `num_per_class`.
+    """
+    if num_per_class is None and fraction is None:
+        return np.arange(len(labels))
+    chosen = []
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        count = num_per_class if num_per_class is not None else max(1, round(len(members) * (fraction or 0)))
+        if count > len(members):
+            raise UserError(
+                f"num_per_class is {count}, but class {name!r} has only {len(members)} training images: "
+                f"choose at most {np.bincount(labels, minlength=len(classes)).min()}."
+            )
+        order = torch.randperm(len(members), generator=generator(seed, "subset", label)).numpy()
+        chosen.append(members[order[:count]])
+    return np.sort(np.concatenate(chosen))
+
+
+def subset_notes(chosen: int, available: int) -> tuple[str, ...]:
+    """The sentence that says that training sees a subset, if it does."""
+    if chosen == available:
+        return ()
+    return (f"Training on a subset of {chosen:,} of {available:,} images, the same share of every class.",)
+
+
+def statistics_for(
+    mean: tuple[float, ...], std: tuple[float, ...], in_channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and standard deviation of a colour data set, for models that see colour (3) or grey (1)."""
+    if in_channels == 3:
+        return mean, std
+    grey_mean = sum(weight * value for weight, value in zip(GREY_WEIGHTS, mean, strict=True))
+    # Colour channels of photographs rise and fall together, so their deviations mix like their means.
+    grey_std = sum(weight * value for weight, value in zip(GREY_WEIGHTS, std, strict=True))
+    return (round(grey_mean, 4),), (round(grey_std, 4),)

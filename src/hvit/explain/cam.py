@@ -1,0 +1,83 @@
+"""Class activation maps: how much each place of the image adds to a class's logit, exactly.
+
+Where the logits are a linear head on the mean over the positions of the top plane, the logit itself splits into one
+number per position: map[i] = weight of the class . feature[i], and the mean of the map plus the class's bias is the
+logit. Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016 (arXiv 1512.04150);
+NesT uses it for localisation (arXiv 2105.12723).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, SupportsIndex
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.explain.gradcat import Classes, as_batch, choose_classes, evaluating
+
+if TYPE_CHECKING:
+    from hvit.models.layers import Encoder
+
+
+def class_activation_map(model: Encoder, image: Tensor, class_index: SupportsIndex | None = None) -> np.ndarray:
+    """Shows how much each place of one image adds to the logit of one class.
+
+    image: (channels, height, width) or a batch of one, as the model takes it (normalised). class_index: the class to
+    show; the one of largest logit if left out.
+    Returns the map on the model's top plane, (rows, columns) float32; its mean plus the head's bias is the logit.
+    Raises UserError as `class_activation_map_batch` does.
+    """
+    if image.ndim == 4 and image.shape[0] != 1:
+        raise UserError(
+            f"class_activation_map shows one image, got a batch of {image.shape[0]}; "
+            "use class_activation_map_batch for several"
+        )
+    classes = None if class_index is None else [class_index]
+    return class_activation_map_batch(model, image, classes)[0, 0]
+
+
+@torch.no_grad()
+def class_activation_map_batch(
+    model: Encoder, images: Tensor, classes: Classes | None = None, *, top_k: int = 1
+) -> np.ndarray:
+    """Maps of one or more classes for each of many images, in one forward pass.
+
+    images: (batch, channels, height, width). classes, top_k: as in `gradcat_batch`.
+    Returns (batch, k, rows, columns) float32 on the model's top plane.
+    Raises UserError for a class the model does not have, and for a model whose logits are not a linear layer `head` on
+    the mean over the top plane: for those no such map exists.
+    """
+    head = getattr(model, "head", None)
+    if not isinstance(head, nn.Linear):
+        raise UserError(
+            f"a class activation map needs a model with a linear layer `head`; {type(model).__name__} has "
+            f"{'none' if head is None else type(head).__name__}, use gradcat instead"
+        )
+    with evaluating(model):
+        top = model.levels(as_batch(images))[-1]
+        logits = model.classify(top)
+    chosen = choose_classes(logits, classes, top_k)
+    maps = torch.einsum("b h w c, b k c -> b k h w", top, head.weight[chosen].to(top.dtype)).float()
+    total = maps.mean((2, 3)) + (0.0 if head.bias is None else head.bias[chosen].float())
+    error = (total - logits.gather(1, chosen)).abs().max()
+    if error > torch.finfo(logits.dtype).eps ** 0.5 * maps.abs().mean():
+        raise UserError(
+            f"the logits of {type(model).__name__} are not its head on the mean over the top plane, so a class "
+            "activation map would not be exact; use gradcat instead"
+        )
+    return maps.cpu().numpy()
+
+
+def upsample(activation_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Enlarges a map (rows, columns) to size (height, width), bilinearly, for laying it over the image."""
+    grid = torch.as_tensor(activation_map, dtype=torch.float32)[None, None]
+    return F.interpolate(grid, size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
+
+
+def normalise(activation_map: np.ndarray) -> np.ndarray:
+    """Stretches a map to the range 0 to 1 for display; a map of one constant value becomes 0."""
+    low, high = float(np.min(activation_map)), float(np.max(activation_map))
+    return np.zeros_like(activation_map) if high == low else (activation_map - low) / (high - low)

@@ -1,0 +1,173 @@
+"""A page measured in inches, and the few things that pictures of explanations are drawn with.
+
+Everything goes through Figure objects alone: no display, and none of matplotlib's global state.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil, floor, log10
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from matplotlib.text import Text
+from PIL import Image
+
+from hvit.errors import UserError
+from hvit.pictures import BLUE, FONT, GREEN, ORANGE, PURPLE, plain_text
+
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE)
+INK, MUTED, LINE = "#1f1f1f", "#666666", "#c9c9c9"
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+Picture = Image.Image | np.ndarray
+Box = tuple[float, float, float, float]
+
+
+def page(width: float, height: float, dpi: int) -> tuple[Figure, Axes]:
+    """An empty white figure of width x height inches, and axes over all of it: inches, from the top-left corner."""
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    return figure, axes
+
+
+def picture_pixels(image: Picture) -> np.ndarray:
+    """The colours of a picture as (height, width, 3) numbers from 0 to 1.
+
+    image: a PIL image, or an array (height, width) or (height, width, 1 or 3 channels) of bytes or of numbers from 0
+    to 1. Raises UserError for anything else, such as the normalised numbers a model is fed with.
+    """
+    pixels = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise UserError(
+            "a picture to draw on must be (height, width) or (height, width, 1 or 3 channels), "
+            f"got an array of shape {pixels.shape}"
+        )
+    pixels = pixels / 255.0 if pixels.dtype == np.uint8 else pixels.astype(np.float64)
+    if not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise UserError(
+            "a picture to draw on must hold bytes or numbers from 0 to 1, "
+            f"got {pixels.min():.3g} to {pixels.max():.3g}; give the image as it was before normalisation"
+        )
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+
+def show(axes: Axes, pixels: np.ndarray, box: Box, zorder: float = 1) -> None:
+    """Draws pixels (height, width, 3), from 0 to 1, at box (left, top, width, height); few pixels stay squares."""
+    left, top, width, height = box
+    limits = axes.get_xlim(), axes.get_ylim()
+    sharp = "nearest" if max(pixels.shape[:2]) <= 64 else "catrom"
+    axes.imshow(
+        pixels, extent=(left, left + width, top + height, top), aspect="auto", interpolation=sharp, zorder=zorder
+    )
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def write_text(axes: Axes, x: float, y: float, text: str, size: float, **style: Any) -> Text:
+    """Writes one line of the library's own words; size: points. Words of the user go through `write_name`."""
+    style = {"color": INK, "va": "center_baseline", "zorder": 8, **style}
+    return axes.text(x, y, text, fontsize=size, family=FONT, usetex=False, **style)
+
+
+def write_name(axes: Axes, x: float, y: float, name: str, size: float, width: float) -> None:
+    """Writes a name of the user, such as a class's, on one line and shortened to at most `width` inches."""
+    text = write_text(axes, x, y, "", size)
+    figure = text.get_figure(root=True)
+    assert figure is not None
+
+    def inches(length: int) -> float:
+        text.set_text(plain_text(name, length))
+        return text.get_window_extent(dpi=figure.dpi).width / figure.dpi
+
+    longest = bisect(range(1, min(len(name), 100) + 1), width, key=inches)
+    text.set_text(plain_text(name, max(longest, 1)))
+
+
+def disc(axes: Axes, x: float, y: float, colour: str, radius: float, label: str = "", rim: str = "white") -> None:
+    """A filled circle with a rim, and a character in it."""
+    axes.add_artist(Circle((x, y), radius, facecolor=colour, edgecolor=rim, linewidth=1.0, zorder=7))
+    if label:
+        write_text(axes, x, y, label, 82 * radius, ha="center", weight="bold", color=readable_on(colour))
+
+
+def striped(
+    axes: Axes, make: Callable[..., Artist], colours: Sequence[str], width: float, halo: float, zorder: float = 5
+) -> None:
+    """Draws a line in the colours of all classes that share it, in turns along its length, over a white halo.
+
+    make: builds the line from matplotlib's style keywords. width, halo (added on both sides): points.
+    """
+    style: dict[str, Any] = {"fill": False, "capstyle": "butt", "joinstyle": "miter"}
+    axes.add_artist(make(edgecolor="white", linewidth=width + 2 * halo, zorder=zorder, **style))
+    dash, count = 6.0 / width, len(colours)
+    for number, colour in enumerate(colours):
+        turn = "solid" if count == 1 else ((count - number) % count * dash, (dash, dash * (count - 1)))
+        axes.add_artist(make(edgecolor=colour, linewidth=width, linestyle=turn, zorder=zorder + 0.1, **style))
+
+
+def blend(colour: str, strength: float) -> tuple[float, float, float]:
+    """A colour mixed with white: strength 1 is the colour, 0 is white."""
+    red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
+    return red, green, blue
+
+
+def readable_on(colour: str | tuple[float, float, float]) -> str:
+    """Dark or white, whichever is read better on a colour (relative luminance of WCAG 2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return INK if float(np.dot(linear, (0.2126, 0.7152, 0.0722))) > 0.2 else "white"
+
+
+def number_writer(values: Iterable[float]) -> tuple[Callable[[float], str], str]:
+    """How to write numbers side by side in few characters: the function, and the factor to print once ("" for none)."""
+    largest = max((abs(value) for value in values if np.isfinite(value)), default=0.0)
+    exponent = 0 if largest == 0 or 0.1 <= largest < 1000 else floor(log10(largest))
+    decimals = 2 if exponent else min(max(2 - floor(log10(max(largest, 1.0))), 0), 2)
+
+    def write(value: float) -> str:
+        return f"{value / 10.0**exponent:z.{decimals}f}".replace("-", MINUS)
+
+    return write, f"{TIMES} 10{str(exponent).translate(SUPERSCRIPT)}" if exponent else ""
+
+
+def enlarge(pixels: np.ndarray, least: int) -> np.ndarray:
+    """Repeats the pixels of a small picture (height, width, channels) until its longer side has `least` pixels."""
+    times = max(1, ceil(least / max(pixels.shape[:2])))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a figure to a file in one step: a reader sees the old file or the new one, never half of one.
+
+    The ending of `path` decides the format (.png, .pdf, .svg, ...). Missing folders are made.
+    Raises UserError for an ending that cannot be written.
+    """
+    path = Path(path)
+    ending, known = path.suffix.lower().removeprefix("."), sorted(figure.canvas.get_supported_filetypes())
+    if ending not in known:
+        raise UserError(f"{path}: cannot write a picture ending in {path.suffix!r}; use one of {', '.join(known)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            # Every setting is given, so that the user's own for matplotlib cannot change the picture.
+            plain = {"dpi": figure.dpi, "bbox_inches": figure.bbox_inches, "facecolor": "white", "edgecolor": "none"}
+            figure.savefig(file, format=ending, transparent=False, **plain)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""Weights and files in, answers out: predictions and explanations for pictures on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+
+from hvit.data.augment import Preprocess
+from hvit.data.images import list_images, read_image
+from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
+from hvit.errors import UserError
+from hvit.explain import class_activation_map, draw_cam, draw_trees, gradcat_batch, save_figure
+from hvit.models.layers import Encoder
+from hvit.models.weights import open_weights
+from hvit.training.distribute import choose_device
+
+Method = Literal["gradcat", "cam"]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with everything a picture needs on its way through it."""
+
+    model: Encoder
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    device: torch.device
+
+    def name(self, class_index: int) -> str:
+        """The name of a class, or its number where the weights carry no names."""
+        return self.classes[class_index] if self.classes else f"class {class_index}"
+
+    def class_index(self, wanted: str) -> int:
+        """The class of a name or a number. Raises UserError for one the model does not have."""
+        if wanted in self.classes:
+            return self.classes.index(wanted)
+        count = self.model.config.num_classes
+        if wanted.isdecimal() and int(wanted) < count:
+            return int(wanted)
+        known = (
+            f"{', '.join(self.classes[:20])}{', …' if len(self.classes) > 20 else ''} or a number"
+            if self.classes
+            else "numbers"
+        )
+        raise UserError(f"there is no class {wanted!r}; classes are {known} from 0 to {count - 1}")
+
+
+def open_classifier(weights: Path, device: str = "auto") -> Classifier:
+    """A classifier from a weights file in any known format, or from a run folder.
+
+    Weights without a stored preprocessing get that of ImageNet: the shorter side to 8/7 of the input, the centre cut
+    out, ImageNet's mean and deviation.
+    """
+    opened = open_weights(weights)
+    config = opened.model.config
+    if opened.preprocess:
+        preprocess = Preprocess(**opened.preprocess)
+    else:
+        mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, config.in_channels)
+        preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear")
+    chosen = choose_device(device)
+    return Classifier(opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen)
+
+
+def predict(
+    classifier: Classifier, files: list[Path], top_k: int, batch_size: int, refused: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """The likeliest classes of every picture, in the order of the files.
+
+    refused: called with one sentence for each file that cannot be read; the others go on.
+    Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, likeliest first.
+    """
+    channels = len(classifier.preprocess.mean)
+    for start in range(0, len(files), batch_size):
+        read = list(_read(files[start : start + batch_size], channels, refused))
+        if not read:
+            continue
+        batch = torch.stack([classifier.preprocess.tensor(image) for _, image in read]).to(classifier.device)
+        with torch.inference_mode():
+            probabilities = classifier.model(batch).float().softmax(dim=1).cpu()
+        likely = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
+        for (file, _), values, indices in zip(read, likely.values.tolist(), likely.indices.tolist(), strict=True):
+            ranked = [
+                {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
+                for value, index in zip(values, indices, strict=True)
+            ]
+            yield {"file": str(file), "classes": ranked}
+
+
+def explain(
+    classifier: Classifier,
+    files: list[Path],
+    classes: list[int] | None,
+    top_k: int,
+    methods: tuple[Method, ...],
+    folder: Path,
+    refused: Callable[[str], None],
+) -> Iterator[dict[str, Any]]:
+    """Writes pictures of why every picture gets its classes, and yields the trees as plain numbers.
+
+    classes: what to explain; None for the `top_k` likeliest. folder: where `<file name>_gradcat.png` and
+    `<file name>_cam_<class>.png` go. refused: as in `predict`.
+    Yields {"file", "pictures": [...], "trees": [{"class", "probability", "logit", "path", "regions", "values"}, ...]};
+    regions are (left, top, right, bottom) in pixels of the model's input.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    for file, image in _read(files, len(classifier.preprocess.mean), refused):
+        shown = classifier.preprocess.shown(image)
+        batch = classifier.preprocess.normalised(shown)[None].to(classifier.device)
+        with torch.inference_mode():
+            probabilities = classifier.model(batch)[0].float().softmax(dim=0)
+        chosen = classes or probabilities.topk(min(top_k, len(probabilities))).indices.tolist()
+        names = [classifier.name(index) for index in chosen]
+        shares = [float(probabilities[index]) for index in chosen]
+        stem = _free_name(file.stem, taken)
+        answer: dict[str, Any] = {"file": str(file), "pictures": [], "trees": []}
+        if "gradcat" in methods:
+            trees = gradcat_batch(classifier.model, batch, chosen)[0]
+            path = folder / f"{stem}_gradcat.png"
+            save_figure(draw_trees(shown, trees, names, shares), path)
+            answer["pictures"].append(str(path))
+            answer["trees"] = [
+                {
+                    "class": name,
+                    "index": tree.class_index,
+                    "probability": round(share, 6),
+                    "logit": tree.logit,
+                    "path": list(tree.path),
+                    "regions": [list(region) for region in tree.regions],
+                    "values": [grid.tolist() for grid in tree.values],
+                }
+                for tree, name, share in zip(trees, names, shares, strict=True)
+            ]
+        if "cam" in methods:
+            for index, name, share in zip(chosen, names, shares, strict=True):
+                path = folder / f"{stem}_cam_{index}.png"
+                save_figure(draw_cam(shown, class_activation_map(classifier.model, batch, index), name, share), path)
+                answer["pictures"].append(str(path))
+        yield answer
+
+
+def expand(paths: list[Path]) -> list[Path]:
+    """Files as they are and the pictures inside folders. Raises UserError for a missing path or an empty folder."""
+    return list_images(paths)
+
+
+def _read(files: list[Path], channels: int, refused: Callable[[str], None]) -> Iterator[tuple[Path, Image.Image]]:
+    for file in files:
+        try:
+            yield file, read_image(file, channels)
+        except UserError as error:
+            refused(str(error))
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """A file name no other picture of this call has."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name)
+    return name

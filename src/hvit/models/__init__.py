@@ -1,0 +1,1 @@
+"""The models: families, published sizes and the weights they are loaded from."""

@@ -1,0 +1,391 @@
+"""NesT: nested local transformers whose blocks are aggregated, level by level, into one.
+
+Zhang et al., "Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and Interpretable Visual
+Understanding", AAAI 2022, arXiv 2105.12723. Numerically the authors' Flax code: the same weights give the same
+logits, levels and gradients to 1e-5.
+
+An image becomes patches, the plane of patches becomes square blocks, and self-attention never leaves its block.
+Between two levels a small convolution and a max-pool on the whole plane let neighbouring blocks speak and merge
+every four of them, so that the blocks form a tree with one block at the root.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.models.grids import batch_to_tiles, blocks_to_grid, grid_to_blocks, merge_pairs, tiles_to_batch
+from hvit.models.layers import Activation, DropPath, Encoder, Mlp, drop_path_rates, truncated_normal_
+
+AttentionKind = Literal["multi_head", "multi_query"]
+Aggregation = Literal[
+    "conv3_norm_max3",
+    "conv3_norm_avg3",
+    "conv1_norm_max3",
+    "conv5_norm_max3",
+    "max3",
+    "strided_conv3",
+    "merge2",
+]
+
+
+@dataclass(frozen=True)
+class NestConfig:
+    """Sizes and choices of a NesT; per-level fields run from the finest level to the coarsest."""
+
+    family: Literal["nest"] = "nest"
+    """The model family."""
+    input_size: tuple[int, int] = (224, 224)
+    """Height and width of the input in pixels; NesT takes squares."""
+    in_channels: int = 3
+    """Channels of the input image: 3 for colour, 1 for grey."""
+    num_classes: int = 1000
+    """Number of classes the head tells apart."""
+    patch_size: tuple[int, int] = (4, 4)
+    """Height and width in pixels of the patch that becomes one token."""
+    block_size: int | None = None
+    """Tokens per block side; left out, the size that makes the input fill the tree (then it follows input_size)."""
+    dims: tuple[int, ...] = (96, 192, 384)
+    """Width of the tokens in each level."""
+    heads: tuple[int, ...] = (3, 6, 12)
+    """Attention heads in each level."""
+    depths: tuple[int, ...] = (2, 2, 8)
+    """Transformer layers in each level."""
+    mlp_ratio: int = 4
+    """Width of the hidden layer of the MLP, relative to the tokens' width."""
+    attention: AttentionKind = "multi_head"
+    """multi_head (ImageNet models), or multi_query: one key and value for all heads (CIFAR models)."""
+    activation: Activation = "gelu_tanh"
+    """GELU in its tanh form (the official code) or exact (timm)."""
+    aggregation: Aggregation = "conv3_norm_max3"
+    """How four blocks become one: convolution, norm and pooling, or one of its ablations."""
+    aggregation_plane: Literal["image", "block"] = "image"
+    """image: aggregation sees the whole plane and crosses block borders; block: it stays inside every block."""
+    pool_padding: Literal["same", "symmetric"] = "same"
+    """Padding of the pooling: same (official, and timm's nest_*_jx), or symmetric (timm's other nest_*)."""
+    drop_path: float = 0.0
+    """Stochastic-depth rate of the last layer; earlier layers have linearly less."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        _check_geometry(self)
+
+    @property
+    def block_side(self) -> int:
+        """Tokens per block side."""
+        return self.input_size[0] // (self.patch_size[0] * 2 ** (len(self.depths) - 1))
+
+
+def _check_numbers(config: NestConfig) -> None:
+    if not len(config.dims) == len(config.heads) == len(config.depths) > 0:
+        raise UserError(
+            f"NesT needs one entry per level in dims, heads and depths alike; got dims={config.dims}, "
+            f"heads={config.heads}, depths={config.depths}"
+        )
+    counts = (
+        config.in_channels,
+        config.num_classes,
+        config.mlp_ratio,
+        *config.patch_size,
+        *config.input_size,
+    )
+    if min(*counts, *config.dims, *config.heads, *config.depths) < 1:
+        raise UserError(
+            "NesT sizes (input, channels, classes, patch, dims, heads, depths, mlp_ratio) must be 1 or more"
+        )
+    for dim, heads in zip(config.dims, config.heads, strict=True):
+        if dim % heads:
+            raise UserError(f"NesT dims must be divisible by heads; dims={config.dims}, heads={config.heads}")
+    if not 0.0 <= config.drop_path < 1.0:
+        raise UserError(f"drop_path must be at least 0 and below 1; got {config.drop_path}")
+
+
+def _check_geometry(config: NestConfig) -> None:
+    (height, width), (patch, patch_width), levels = config.input_size, config.patch_size, len(config.depths)
+    step = patch * 2 ** (levels - 1)
+    halved = config.aggregation_plane == "block" and levels > 1
+    unit = 2 * step if halved else step
+    near = max(height // unit, 1) * unit
+    if height != width or patch != patch_width:
+        raise UserError(
+            f"NesT takes square images and patches; got input_size={config.input_size} and patch_size="
+            f"{config.patch_size}; sizes that work: input_size=({near}, {near}), patch_size=({patch}, {patch})"
+        )
+    if height % step:
+        sizes = ", ".join(str(near + unit * more) for more in (0, 1, 2))
+        raise UserError(
+            f"NesT with {patch}-pixel patches and {levels} levels takes image sides that are multiples of {unit}, "
+            f"such as {sizes}; got {height}"
+        )
+    if config.block_size is not None and config.block_size != config.block_side:
+        fitting = f"; or set input_size to ({config.block_size * step}, {config.block_size * step})"
+        raise UserError(
+            f"NesT with input {height}, {patch}-pixel patches and {levels} levels has block_size "
+            f"{config.block_side}, not {config.block_size}: set block_size={config.block_side} or leave it out"
+            + (fitting if config.block_size > 0 else "")
+        )
+    if halved and config.block_side % 2:
+        raise UserError(
+            f"aggregation inside blocks halves every block, so the block side must be even; it is {config.block_side} "
+            f"at input {height}: image sides that work are multiples of {unit}, such as {near}"
+        )
+
+
+class Attention(nn.Module):
+    """Self-attention among the tokens of one block; every block uses the same weights.
+
+    With kind "multi_query" all heads share one key and one value (arXiv 1911.02150). The rows of `qkv` are all
+    queries, then keys, then values, each head after head.
+    """
+
+    def __init__(self, dim: int, heads: int, kind: AttentionKind) -> None:
+        super().__init__()
+        self.heads = heads
+        self.key_heads = heads if kind == "multi_head" else 1
+        self.qkv = nn.Linear(dim, dim + 2 * self.key_heads * (dim // heads))
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        """blocks: (batch, blocks, tokens, dim). Returns the same shape."""
+        batch, count, tokens, dim = blocks.shape
+        width = dim // self.heads
+        # Blocks join the batch: only 4-D calls reach the fused attention kernels, and these are views, not copies.
+        qkv = self.qkv(blocks).view(batch * count, tokens, self.heads + 2 * self.key_heads, width).transpose(1, 2)
+        q, k, v = qkv.split([self.heads, self.key_heads, self.key_heads], dim=1)
+        if self.key_heads != self.heads:
+            k, v = k.expand_as(q), v.expand_as(q)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens, dim))
+
+
+class TransformerLayer(nn.Module):
+    """One pre-norm transformer layer inside blocks: attention, then an MLP, each on a residual branch."""
+
+    def __init__(self, config: NestConfig, level: int, drop_path: float) -> None:
+        super().__init__()
+        dim = config.dims[level]
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attention = Attention(dim, config.heads[level], config.attention)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, dim * config.mlp_ratio, config.activation)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        """blocks: (batch, blocks, tokens, dim). Returns the same shape."""
+        blocks = blocks + self.drop_path(self.attention(self.norm1(blocks)))
+        return blocks + self.drop_path(self.mlp(self.norm2(blocks)))
+
+
+class _Function(NamedTuple):
+    """An aggregation function: convolution (0: none), its stride, norm, and pooling."""
+
+    kernel: int
+    stride: int = 1
+    norm: bool = False
+    pool: Literal["max", "average", "none"] = "none"
+
+
+_FUNCTIONS: dict[str, _Function] = {
+    "conv3_norm_max3": _Function(3, norm=True, pool="max"),
+    "conv3_norm_avg3": _Function(3, norm=True, pool="average"),
+    "conv1_norm_max3": _Function(1, norm=True, pool="max"),
+    "conv5_norm_max3": _Function(5, norm=True, pool="max"),
+    "max3": _Function(0, pool="max"),
+    "strided_conv3": _Function(3, stride=2),
+}
+
+
+class ConvolutionPool(nn.Module):
+    """Halves a plane by convolution, norm and 3 x 3 pooling with stride 2, or by the parts that `function` names.
+
+    Padding is "SAME" of the official code: nothing before and one after an even plane, so that output i of the
+    pooling sees inputs 2i .. 2i + 2. Without a convolution a linear layer after the pooling changes the width.
+    """
+
+    def __init__(self, dim: int, next_dim: int, function: str, padding: Literal["same", "symmetric"]) -> None:
+        super().__init__()
+        self.kernel, self.stride, norm, self.pool = _FUNCTIONS[function]
+        self.padding = 1 if padding == "symmetric" else 0
+        self.convolution: nn.Module = nn.Identity()
+        self.widen: nn.Module = nn.Identity()
+        if self.kernel:
+            outside = self.kernel // 2 if self.stride == 1 else self.padding
+            self.convolution = nn.Conv2d(dim, next_dim, self.kernel, self.stride, outside)
+        elif dim != next_dim:
+            self.widen = nn.Linear(dim, next_dim)
+        self.norm = nn.LayerNorm(next_dim, eps=1e-6) if norm else nn.Identity()
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim)."""
+        planes = grid.permute(0, 3, 1, 2)
+        if self.stride == 2 and not self.padding:
+            planes = F.pad(planes, (0, 1, 0, 1))
+        planes = self.norm(self.convolution(planes).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        # ceil_mode lets the last window hang one over the edge: SAME padding without a padded copy.
+        if self.pool == "max":
+            planes = F.max_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding)
+        elif self.pool == "average":
+            planes = F.avg_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding, count_include_pad=False)
+        return self.widen(planes.permute(0, 2, 3, 1))
+
+
+class PatchMerge(nn.Module):
+    """Halves a plane by concatenating 2 x 2 tokens, a norm and a linear layer (Swin, arXiv 2103.14030)."""
+
+    def __init__(self, dim: int, next_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim, eps=1e-6)
+        self.reduction = nn.Linear(4 * dim, next_dim)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim)."""
+        return self.reduction(self.norm(merge_pairs(grid)))
+
+
+class BlockAggregation(nn.Module):
+    """Merges every four blocks into one, on the image plane or inside every block (section 3 of the paper)."""
+
+    def __init__(self, config: NestConfig, level: int) -> None:
+        super().__init__()
+        dim, next_dim = config.dims[level - 1], config.dims[level]
+        self.tile = config.block_side if config.aggregation_plane == "block" else None
+        self.function: nn.Module = (
+            PatchMerge(dim, next_dim)
+            if config.aggregation == "merge2"
+            else ConvolutionPool(dim, next_dim, config.aggregation, config.pool_padding)
+        )
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim)."""
+        if self.tile is None:
+            return self.function(grid)
+        return batch_to_tiles(self.function(tiles_to_batch(grid, self.tile)), grid.shape[0])
+
+
+class Hierarchy(nn.Module):
+    """One level of the tree: aggregation of the level below (except at the bottom), positions, transformer layers."""
+
+    def __init__(self, config: NestConfig, level: int, drop_paths: list[float]) -> None:
+        super().__init__()
+        self.side = config.block_side
+        blocks = 4 ** (len(config.depths) - 1 - level)
+        self.aggregation = BlockAggregation(config, level) if level else nn.Identity()
+        self.positions = nn.Parameter(torch.zeros(1, blocks, self.side**2, config.dims[level]))
+        self.layers = nn.Sequential(*(TransformerLayer(config, level, rate) for rate in drop_paths))
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """grid: the plane below, (batch, rows, columns, dim). Returns blocks (batch, blocks, tokens, dim)."""
+        return self.layers(grid_to_blocks(self.aggregation(grid), self.side) + self.positions)
+
+
+class Nest(Encoder):
+    """The nested hierarchical transformer, as a classifier."""
+
+    config: NestConfig
+
+    def __init__(self, config: NestConfig) -> None:
+        super().__init__()
+        self.config = config
+        rates = drop_path_rates(config.drop_path, sum(config.depths))
+        ends = list(accumulate(config.depths))
+        self.patch_embed = nn.Conv2d(config.in_channels, config.dims[0], config.patch_size, config.patch_size)
+        self.hierarchies = nn.ModuleList(
+            Hierarchy(config, level, rates[end - depth : end])
+            for level, (end, depth) in enumerate(zip(ends, config.depths, strict=True))
+        )
+        self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
+        self.head = nn.Linear(config.dims[-1], config.num_classes)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draws new weights as published.
+
+        | what | how |
+        | --- | --- |
+        | kernels, position embeddings, head | normal, std 0.02, cut at two standard deviations |
+        | biases | 0 |
+        | norm scales | 1 |
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith("positions") or parameter.ndim > 1:
+                truncated_normal_(parameter)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.ones_(parameter)
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """The plane of every level before its aggregation, fine to coarse; the last one after the final norm.
+
+        images: (batch, channels, height, width). Returns grids (batch, side, side, dim) with
+        side = block_side * 2 ** (levels above). Raises UserError for images of another size than the model's.
+        """
+        self.check_images(images)
+        grid = self.patch_embed(images).permute(0, 2, 3, 1)
+        grids = []
+        for hierarchy in self.hierarchies:
+            blocks = hierarchy(grid)
+            if hierarchy is self.hierarchies[-1]:
+                blocks = self.norm(blocks)
+            grid = blocks_to_grid(blocks)
+            grids.append(grid)
+        return grids
+
+    def classify(self, last_grid: Tensor) -> Tensor:
+        """Logits (batch, num_classes): a linear head on the mean over the last grid (batch, side, side, dim)."""
+        return self.head(last_grid.mean(dim=(1, 2)))
+
+    def level_of(self, parameter_name: str) -> int:
+        """Depth of a parameter: 0 the stem, i + 1 layer i counted from the image, one more the norm and head."""
+        parts = parameter_name.split(".")
+        if parts[0] == "patch_embed":
+            return 0
+        if parts[0] != "hierarchies":
+            return sum(self.config.depths) + 1
+        level = int(parts[1])
+        before = sum(self.config.depths[:level])
+        if parts[2] == "layers":
+            return before + int(parts[3]) + 1
+        return before + 1 if level else 0
+
+
+def _sizes(dims: tuple[int, ...], heads: tuple[int, ...], depths: tuple[int, ...], drop_path: float) -> NestConfig:
+    return NestConfig(dims=dims, heads=heads, depths=depths, drop_path=drop_path)
+
+
+def _cifar(dim: int, heads: int) -> NestConfig:
+    return NestConfig(
+        input_size=(32, 32), patch_size=(1, 1), num_classes=10, dims=(dim,) * 4, heads=(heads,) * 4,
+        depths=(3, 3, 3, 3), attention="multi_query", drop_path=0.1,
+    )  # fmt: skip
+
+
+def _micro(side: int, patch: int) -> NestConfig:
+    return NestConfig(
+        input_size=(side, side), patch_size=(patch, patch), num_classes=10, dims=(32, 64, 128), heads=(2, 4, 8),
+        depths=(1, 1, 2),
+    )  # fmt: skip
+
+
+# The published sizes (Table A1 of the paper as its code has it; "_32" are the CIFAR models of the official code,
+# "_block8" is the CIFAR model of the paper's own table), and our micro sizes for CPUs and tests.
+NEST_SIZES: dict[str, NestConfig] = {
+    "nest_tiny_224": _sizes((96, 192, 384), (3, 6, 12), (2, 2, 8), 0.2),
+    "nest_small_224": _sizes((96, 192, 384), (3, 6, 12), (2, 2, 20), 0.3),
+    "nest_base_224": _sizes((128, 256, 512), (4, 8, 16), (2, 2, 20), 0.5),
+    "nest_tiny_32": _cifar(192, 3),
+    "nest_small_32": _cifar(384, 6),
+    "nest_base_32": _cifar(768, 12),
+    "nest_tiny_32_block8": NestConfig(
+        input_size=(32, 32), patch_size=(1, 1), num_classes=10, dims=(192,) * 3, heads=(3,) * 3, depths=(4, 4, 4),
+        drop_path=0.1,
+    ),
+    "nest_micro_32": _micro(32, 2),
+    "nest_micro_64": _micro(64, 4),
+}  # fmt: skip

@@ -1,0 +1,309 @@
+"""Other people's weights: which format a state dict is in, its tensors under our names, and loading them.
+
+A later family adds one `Format` per foreign layout to `FORMATS`; loading, resizing and the error messages are shared.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.models import translate_nest
+from hvit.models.checkpoints import flat_state, read_checkpoint
+from hvit.models.grids import PositionResize, resize_positions
+from hvit.models.layers import Encoder
+from hvit.models.nest import NEST_SIZES, NestConfig
+from hvit.models.translate_nest import download_timm, timm_arguments, to_timm
+
+State = Mapping[str, Tensor]
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "PositionResize",
+    "WeightsReport",
+    "copy_weights",
+    "detect",
+    "download_timm",
+    "fit",
+    "load_weights",
+    "read_checkpoint",
+    "recognise",
+    "timm_arguments",
+    "to_timm",
+]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One layout of weights: how its names look, how they become ours, and which model they belong to."""
+
+    name: str
+    """What the format is called in reports and messages."""
+    pattern: str
+    """Regular expression that some name of such a state dict matches from its start, and none of another format."""
+    translate: Callable[[State, Any], dict[str, Tensor]]
+    """(state, config of our model) -> tensors under our names; names it does not know are kept."""
+    config: Callable[[State], Any]
+    """state -> the configuration of the model it belongs to, or None where the names and shapes do not tell."""
+    choices: Callable[[State, Any], dict[str, Any]]
+    """(state, config of our model that it fits) -> fields of the configuration it was made with that no shape shows."""
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What became of every tensor when weights were loaded into a model."""
+
+    format: str
+    """Name of the format found."""
+    matched: tuple[str, ...]
+    """Our names of all tensors that were loaded, resized ones included."""
+    resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    """Our names of the tensors that changed shape: shape in the file, shape in the model."""
+    reinitialised: tuple[str, ...] = ()
+    """Tensors of the head that were left as the model had them, because the file's are for another class count."""
+    dropped: tuple[str, ...] = ()
+    """Tensors in the file that the model has no place for."""
+    missing: tuple[str, ...] = ()
+    """Tensors of the head that the file does not have; left as the model had them."""
+    notes: tuple[str, ...] = ()
+    """What names and shapes cannot tell, and the user should know."""
+
+    def __str__(self) -> str:
+        count = len(self.matched)
+        lines = [
+            f"{count} of {count + len(self.reinitialised) + len(self.missing)} tensors loaded, format: {self.format}"
+        ]
+        changes = [f"{name} {old} -> {new}" for name, (old, new) in self.resized.items()]
+        rows = {
+            "resized": changes,
+            "left fresh (other number of classes)": self.reinitialised,
+            "left fresh (not in the file)": self.missing,
+            "unused": self.dropped,
+            "note": self.notes,
+        }
+        lines += [f"{title}: {_some(items)}" for title, items in rows.items() if items]
+        return "\n".join(lines if len(lines) > 1 else [*lines, "nothing resized, left fresh or unused"])
+
+
+def detect(state: State) -> str:
+    """The name of the format of a state dict, found by its names. Raises UserError for an unknown one."""
+    return _format_of(state).name
+
+
+def load_weights(
+    model: Encoder, source: str | Path | Mapping[str, Any], *, position_resize: PositionResize = "plane"
+) -> WeightsReport:
+    """Copies weights in any known format into a model, and tells what became of each tensor.
+
+    source: a file, a run folder, a folder of official Flax checkpoints, or a state dict. A head for another number of
+    classes is left as it is; position embeddings are resized (`position_resize`: see `grids.resize_positions`); the
+    patch convolution is summed over colours for one-channel images, or shared out to three channels.
+    Raises UserError, and leaves the model as it was, for anything else that does not fit.
+    """
+    if isinstance(source, Mapping):
+        where, (state, section) = "the state dict", flat_state(source)
+        metadata = {"section": section} if section else {}
+    else:
+        where, (state, metadata) = str(source), read_checkpoint(source)
+    ready, report = fit(model, state, where, metadata, position_resize)
+    copy_weights(model, ready)
+    return report
+
+
+def copy_weights(model: nn.Module, ready: State) -> None:
+    """Copies tensors into those of the same names in a model; all have to fit."""
+    wanted = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in ready.items():
+            wanted[name].copy_(tensor)
+
+
+def fit(
+    model: Encoder, state: State, where: str, metadata: Mapping[str, Any], position_resize: PositionResize = "plane"
+) -> tuple[dict[str, Tensor], WeightsReport]:
+    """The tensors of a state dict under the model's names and in its shapes, and the report; the model is only read.
+
+    The model may be on the meta device. where: the source, as messages call it. metadata: that of the file.
+    Raises UserError where state and model differ in more than `load_weights` can adapt.
+    """
+    layout = _format_of(state, where)
+    ours = layout.translate(state, model.config)
+    wanted = model.state_dict()
+    head = _head_names(model, wanted)
+    # A head for other classes differs in its first axis only; its weight and bias are then left alone together.
+    fresh = {name for name in head if name in ours and _other_classes(ours[name], wanted[name])} and head
+    ready, resized = {}, {}
+    for name, target in wanted.items():
+        if name in fresh or (name in head and name not in ours):
+            continue
+        found = ours.get(name)
+        if found is not None and found.shape != target.shape:
+            found = _adapt(name, found, tuple(target.shape), position_resize)
+            resized[name] = (tuple(ours[name].shape), tuple(target.shape))
+        if found is None or found.is_floating_point() != target.is_floating_point():
+            raise _misfit(name, ours.get(name), target, model, where, layout, state)
+        ready[name] = found
+    dropped = tuple(name for name in ours if name not in wanted)
+    parts = {name for name, _ in model.named_children()}
+    for name in dropped:
+        if name.split(".")[0] in parts:
+            raise _misfit(name, ours[name], None, model, where, layout, state)
+    notes = _compare_choices(where, layout, state, metadata, model.config)
+    if "section" in metadata:
+        notes = (*notes, f"read from the part {metadata['section']!r} of the file")
+    return ready, WeightsReport(
+        format=layout.name,
+        matched=tuple(ready),
+        resized=resized,
+        reinitialised=tuple(name for name in wanted if name in fresh and name in ours),
+        dropped=dropped,
+        missing=tuple(name for name in wanted if name not in ready and name not in ours),
+        notes=notes,
+    )
+
+
+def recognise(state: State) -> NestConfig | None:
+    """The configuration of the model that a foreign state dict belongs to, or None where it cannot be told.
+
+    Flax: the shapes tell everything, except the layers per level of CIFAR sizes, which the catalogue does. timm: heads
+    by the catalogue; pooling and GELU as timm's nest_*_jx has them. None for our names: our files say it.
+    """
+    layout = _format_of(state)
+    return None if layout.name == "hvit" else _config_of(layout, state)
+
+
+def _other_classes(tensor: Tensor, target: Tensor) -> bool:
+    return tensor.shape[1:] == target.shape[1:] and tensor.shape[:1] != target.shape[:1]
+
+
+def _misfit(
+    name: str, found: Tensor | None, target: Tensor | None, model: Encoder, where: str, layout: Format, state: State
+) -> UserError:
+    alike = found is not None and target is not None and found.shape == target.shape
+
+    def place(tensor: Tensor | None, what: str) -> str:
+        if tensor is None:
+            return f"not in the {what}"
+        return f"{tensor.dtype if alike else tuple(tensor.shape)} in the {what}"
+
+    both = f"{name} is {place(found, 'file')} and {place(target, 'model')}"
+    sizes = f"the model has dims {model.config.dims} and depths {model.config.depths}"
+    return UserError(f"{where} ({layout.name}) does not fit this model: {both}; {sizes}{_alike(layout, state)}")
+
+
+def _format_of(state: State, where: str = "the state dict") -> Format:
+    for layout in FORMATS:
+        if any(re.match(layout.pattern, name) for name in state):
+            return layout
+    if not state:
+        raise UserError(f"{where} holds no weights")
+    known = ", ".join(layout.name for layout in FORMATS)
+    raise UserError(f"{where} is in no known format ({known}); its first names are {_some(list(state), 3)}")
+
+
+def _config_of(layout: Format, state: State) -> Any:
+    try:
+        return layout.config(state)
+    except (LookupError, ValueError, RuntimeError):  # names are absent, or the shapes are those of no model
+        return None
+
+
+def _alike(layout: Format, state: State) -> str:
+    config = _config_of(layout, state)
+    if config is None:
+        return ""
+    sizes = {(size.dims, size.depths, size.attention): name for name, size in reversed(NEST_SIZES.items())}
+    name = sizes.get((config.dims, config.depths, config.attention))
+    of_size = f"{name} at input {config.input_size[0]}" if name else f"dims {config.dims} and depths {config.depths}"
+    return f"; the file looks like {of_size}"
+
+
+def _head_names(model: nn.Module, names: Iterable[str]) -> set[str]:
+    head = getattr(model, "head", None)
+    paths = [f"{path}." for path, module in model.named_modules() if module is head]
+    return {name for name in names if name.startswith(tuple(paths))}
+
+
+def _adapt(name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+    """The tensor in another shape, where the difference is another input size or colour for grey; else None."""
+    old = tuple(tensor.shape)
+    if name.endswith(".positions") and len(old) == len(shape) == 4 and (old[:2], old[3]) == (shape[:2], shape[3]):
+        sides = isqrt(old[2]), isqrt(shape[2])
+        return resize_positions(tensor.float(), sides[1], how) if sides[0] ** 2 == old[2] else None
+    if "patch_embed" in name and len(old) == len(shape) == 4 and (old[0], old[2:]) == (shape[0], shape[2:]):
+        if (old[1], shape[1]) == (3, 1):
+            return tensor.float().sum(1, keepdim=True)
+        if (old[1], shape[1]) == (1, 3):
+            return tensor.float().expand(shape) / 3
+    return None
+
+
+def _compare_choices(
+    where: str, layout: Format, state: State, metadata: Mapping[str, Any], config: Any
+) -> tuple[str, ...]:
+    """Notes on choices that do not show in any shape. Raises UserError where the heads differ."""
+    made_with = layout.choices(state, config)
+    if "hvit" in metadata:
+        try:
+            stored = json.loads(metadata["hvit"])["config"]
+            made_with = {name: stored[name] for name in _UNSEEN if name in stored}
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"the metadata of {where} do not say how the weights were made; the file is damaged"
+            ) from error
+    notes = []
+    for name, theirs in made_with.items():
+        theirs, mine = tuple(theirs) if isinstance(theirs, list) else theirs, getattr(config, name, None)
+        if name == "heads" and theirs != mine:
+            raise UserError(f"{where} was made with heads {theirs}, but this model has heads {mine}")
+        if theirs != mine:
+            notes.append(f"made with {name}={theirs!r}, but this model has {mine!r}")
+    if layout.name == "timm nest":
+        notes.append(
+            "timm's nest_*_jx is pool_padding='same' and activation='gelu', nest_* is 'symmetric' and 'gelu'; "
+            f"this model is {config.pool_padding!r} and {config.activation!r}"
+        )
+    return tuple(notes)
+
+
+def _some(items: Iterable[str], count: int = 4) -> str:
+    items = list(items)
+    return ", ".join(items[:count]) + (f" and {len(items) - count} more" if len(items) > count else "")
+
+
+# Fields of a configuration that change what weights mean without changing their shapes.
+_UNSEEN = ("heads", "activation", "aggregation", "aggregation_plane", "pool_padding")
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        name="hvit",
+        pattern=r"hierarchies\.|network\.",
+        translate=lambda state, _: dict(state),
+        config=translate_nest.config_of_ours,
+        choices=lambda state, config: {},
+    ),
+    Format(
+        name="timm nest",
+        pattern=r"levels\.\d+\.transformer_encoder\.",
+        translate=translate_nest.from_timm,
+        config=translate_nest.config_of_timm,
+        choices=translate_nest.choices_of_timm,
+    ),
+    Format(
+        name="official NesT (Flax)",
+        pattern=r"EncoderNDBlock_\d+/",
+        translate=translate_nest.from_flax,
+        config=translate_nest.config_of_flax,
+        choices=translate_nest.choices_of_flax,
+    ),
+)

@@ -1,0 +1,71 @@
+"""HTML that cannot be injected into: text becomes HTML in `element` only, and is escaped there."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable
+
+NOTHING = "—"
+"""What stands where there is no value."""
+
+SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
+
+
+class Html(str):
+    """Finished HTML. Any other string is text, and is escaped where `element` takes it in."""
+
+
+def element(tag: str, *children: object, **attributes: object) -> Html:
+    """An HTML element. `class_` stands for the attribute `class`.
+
+    Children that are not `Html`, and the values of all attributes, are escaped.
+    """
+    written = (f' {name.rstrip("_")}="{html.escape(str(value))}"' for name, value in attributes.items())
+    opening = f"<{tag}{''.join(written)}>"
+    if tag in ("img", "meta", "source"):
+        return Html(opening)
+    return Html(f"{opening}{join(children)}</{tag}>")
+
+
+def join(children: Iterable[object]) -> Html:
+    """Pieces of a page one after the other; those that are not `Html` are escaped."""
+    return Html("".join(child if isinstance(child, Html) else html.escape(str(child)) for child in children))
+
+
+def breakable(name: str) -> Html:
+    """A name of a program, escaped, that may go on in the next line after a dot or an underscore."""
+    return Html(html.escape(name).replace(".", ".<wbr>").replace("_", "_<wbr>"))
+
+
+def inline(content: bytes, kind: str) -> str:
+    """An address that is the file itself, so that the page needs no other file. kind: such as "image/png"."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def percent(share: float | None) -> str:
+    """A fraction as a percentage with one decimal, a dash where there is none."""
+    return NOTHING if share is None else f"{100 * share:.1f}{SPACE}%"
+
+
+def short_number(number: int) -> str:
+    """A large count with three digits and its unit: 612,042 is 612 k."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{SPACE}{letter}"
+    return str(number)
+
+
+def duration(seconds: float) -> str:
+    """A time in the two units a reader would use: 1 min 12 s."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{SPACE}s"
+    if whole < 3600:
+        return f"{whole // 60}{SPACE}min {whole % 60}{SPACE}s"
+    return f"{whole // 3600:,}{SPACE}h {whole % 3600 // 60}{SPACE}min"
+
+
+def times(number: int) -> str:
+    """How often: once, twice, 3 times."""
+    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")

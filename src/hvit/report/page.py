@@ -1,0 +1,332 @@
+"""The page of a run: one function a section, each from what was read to HTML.
+
+The page loads nothing from anywhere: styles and pictures are inside it, and its content security policy forbids the
+rest. It follows the reader's light or dark theme.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from hvit import measures, pictures
+from hvit.report.markup import (
+    NOTHING,
+    SPACE,
+    Html,
+    breakable,
+    duration,
+    element,
+    inline,
+    join,
+    percent,
+    short_number,
+    times,
+)
+from hvit.report.reading import ModelFacts, Run
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SHOWN_CLASSES = 30  # with more, the table of all classes is folded up behind the hardest ones
+EXPLANATION = "explain_"  # what the names of pictures of explanations start with
+
+# The nested quadrants that NesT is named after.
+MARK = Html(
+    '<svg class="mark" viewBox="0 0 16 16" aria-hidden="true"><path d="M1 1h14v14H1zM8 1v14M1 8h14M11.5 1v7M8 4.5h7" '
+    'fill="none" stroke="currentColor" stroke-width="1.3"/></svg>'
+)
+
+
+def render_page(run: Run) -> str:
+    """The whole page of a run as HTML text."""
+    name = str(run.recipe.get("name", run.folder))
+    style = resources.files("hvit.report").joinpath("page.css").read_text(encoding="utf-8")
+    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", **policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{name} · hvit run report"),
+        element("style", Html(style)),
+    )
+    sections = (
+        headline(run, name),
+        curves_section(run),
+        classes_section(run),
+        explanations_section(run),
+        pictures_section(run),
+        plan_section(run),
+        reproduce_section(run, name),
+    )
+    return f"<!doctype html>\n{element('html', head, element('body', element('main', *sections)), lang='en')}\n"
+
+
+def headline(run: Run, name: str) -> Html:
+    """What was run on which data, whether it finished, and the few numbers everyone looks for."""
+    finished = bool(run.of_kind("finish"))
+    badge = element("span", "finished" if finished else "not finished", class_="badge" + " done" * finished)
+    notes = list(run.notes)
+    if not run.rows:
+        notes.insert(0, "Nothing has been recorded yet: the run has not taken a step.")
+    elif not finished:
+        end = f"This run has not finished: its journal ends at {_place(run.rows[-1])}."
+        notes.insert(0, f"{end} It was stopped, or is still running.")
+    if run.rows and run.scores is None and not run.of_kind("evaluate"):
+        notes.append("It has not been evaluated on held-out data yet.")
+    return element(
+        "header",
+        element("p", MARK, "hvit run report", badge, class_="eyebrow"),
+        element("h1", name),
+        element("p", run.recipe.get("summary", ""), class_="summary"),
+        element("dl", *tiles(run), class_="tiles"),
+        *(element("p", note, class_="note") for note in notes),
+    )
+
+
+def tiles(run: Run) -> list[Html]:
+    """The headline's numbers: accuracy, time, model and data, each with a line of detail."""
+    scores = run.scores
+    evaluated = [row for row in run.of_kind("evaluate") if _number(row, "top1") is not None]
+    made = []
+    if scores and scores.top1 is not None:
+        detail = f"of {scores.count:,} images · {_interval(scores.top1, scores.count)}"
+        made.append(_tile("Held-out accuracy", percent(scores.top1), detail))
+    elif evaluated:
+        made.append(_tile("Held-out accuracy", percent(evaluated[-1]["top1"]), f"at {_place(evaluated[-1])}"))
+    else:
+        made.append(_tile("Held-out accuracy", NOTHING, "not measured yet"))
+    if evaluated:
+        best = max(evaluated, key=lambda row: row["top1"])
+        made.append(_tile("Best on the way", percent(best["top1"]), f"at {_place(best)}"))
+    seconds = max((_number(row, "seconds") or 0.0 for row in run.rows), default=0.0)
+    rates = sorted(rate for row in run.rows if (rate := _number(row, "images_per_second")))
+    speed = f"{rates[len(rates) // 2]:,.0f} images per second" if rates else ""
+    made.append(_tile("Training time", duration(seconds), speed))
+    planned, data = (_object(run.recipe, key) for key in ("model", "data"))
+    facts = scores.model if scores and scores.model else ModelFacts(name=str(planned.get("family", NOTHING)))
+    sizes = ((facts.parameters, "parameters"), (facts.multiply_adds, "multiply-adds per image"))
+    details = [f"{short_number(size)} {name}" for size, name in sizes if size is not None]
+    made.append(_tile("Model", facts.name, " · ".join(details)))
+    details = [Path(str(data["root"])).name] if data.get("root") else []
+    if scores and scores.classes:
+        details.append(f"{len(scores.classes):,} classes")
+    made.append(_tile("Data", str(data.get("kind", NOTHING)), " · ".join(details)))
+    return made
+
+
+def _tile(name: str, value: str, detail: str) -> Html:
+    size = "value" if len(value) <= 9 else "value long"
+    return element(
+        "div", element("dt", name), element("dd", breakable(value), class_=size), element("dd", detail, class_="detail")
+    )
+
+
+def _interval(share: float, count: int) -> str:
+    low, high = measures.wilson_interval(round(share * count), count)
+    return f"95{SPACE}% interval {100 * low:.1f} to {percent(high)}"
+
+
+def curves_section(run: Run) -> Html:
+    """How loss, accuracy and learning rate went, and where the run was resumed."""
+    charts = []
+    for quantity, title in pictures.QUANTITIES.items():
+        if any(_number(row, quantity) is not None for row in run.rows):
+            draw = partial(pictures.draw_curves, run.rows, [quantity])
+            charts.append(_chart(draw, f"{title} against epochs"))
+    if not charts:
+        return _section("How it learned", _quiet("There are no curves yet."))
+    resumed = ", ".join(f"{int(row['step']):,}" for row in run.of_kind("resume"))
+    story = [f"was resumed at step {resumed}"] if resumed else []
+    story += [f"finished at {_place(row)}" for row in run.of_kind("finish")[-1:]]
+    told = _quiet(f"The run {' and '.join(story)}.") if story else Html()
+    return _section("How it learned", element("div", *charts, class_="charts"), told)
+
+
+def classes_section(run: Run) -> Html:
+    """Recall, precision and F1 of every class, the confusion matrix, and the commonest mistakes."""
+    title, scores = "What it gets right", run.scores
+    if scores is None or not scores.labels:
+        return _section(title, _quiet("There is no per-class table yet: the run has no final scores (scores.json)."))
+    table = measures.per_class_table(scores.labels, scores.predictions, scores.classes)
+    matrix = measures.confusion_matrix(scores.labels, scores.predictions, len(scores.classes))
+    mistakes = element("h3", "The commonest mistakes"), _commonest_mistakes(matrix, scores.classes)
+    shown = [_class_table(table), *mistakes]
+    if len(table) > SHOWN_CLASSES:
+        hardest = sorted((row for row in table if row["count"]), key=lambda row: row["recall"] or 0.0)[:10]
+        every = element("details", element("summary", f"All {len(table):,} classes"), _class_table(table))
+        shown = [element("h3", "The hardest classes"), _class_table(hardest), *mistakes, every]
+    confusion = (
+        _chart(partial(pictures.draw_confusion, matrix, scores.classes), "Confusion matrix"),
+        _quiet("Rows are true classes, columns predictions; the deeper the shade, the larger the share of the row."),
+    )
+    layout = "wide" if len(table) > SHOWN_CLASSES else "halves"
+    return _section(title, element("div", element("div", *shown), element("div", *confusion), class_=layout))
+
+
+def _class_table(table: Sequence[measures.ClassRow]) -> Html:
+    heads = [element("th", "class", scope="col")]
+    heads += [element("th", text, scope="col", class_="number") for text in ("images", "recall", "precision", "F1")]
+    lines = [
+        element(
+            "tr",
+            element("th", row["name"], scope="row"),
+            element("td", f"{row['count']:,}", class_="number"),
+            element("td", percent(row["recall"]), _bar(row["recall"]), class_="number"),
+            element("td", percent(row["precision"]), class_="number"),
+            element("td", percent(row["f1"]), class_="number"),
+        )
+        for row in table
+    ]
+    content = element("thead", element("tr", *heads)), element("tbody", *lines)
+    return element("div", element("table", *content, class_="classes"), class_="scroll")
+
+
+def _bar(share: float | None) -> Html:
+    filled = element("span", style=f"width:{100 * (share or 0):.1f}%")
+    return element("span", filled, class_="bar")
+
+
+def _commonest_mistakes(matrix: list[list[int]], classes: Sequence[str]) -> Html:
+    mistakes = np.array(matrix)
+    np.fill_diagonal(mistakes, 0)
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:5]
+    lines = [
+        element("li", f"“{classes[row]}” taken for “{classes[column]}”: {times(int(mistakes[row, column]))}")
+        for row, column in zip(*np.unravel_index(order, mistakes.shape), strict=True)
+        if mistakes[row, column]
+    ]
+    return element("ul", *lines) if lines else _quiet("There is not one.")
+
+
+def explanations_section(run: Run) -> Html:
+    """Pictures of why the model decides, and how often they point at the right place."""
+    shown = {name: content for name, content in run.pictures.items() if name.startswith(EXPLANATION)}
+    pieces = []
+    if run.scores and run.scores.explanations:
+        hits = run.scores.explanations
+        found = f" of {hits.count:,} cases ({_interval(hits.quadrant_hits, hits.count)}; chance is 25{SPACE}%)."
+        control = f" With its sign flipped, as a control, it does in {percent(hits.flipped_sign)}."
+        pieces += [
+            "The explanation finds the quadrant where the object is in ",
+            element("strong", percent(hits.quadrant_hits)),
+            found + control * (hits.flipped_sign is not None),
+        ]
+    text = element("p", *pieces) if pieces else Html()
+    pictured = _gallery(shown) if shown else _quiet("There are no pictures of explanations in the run folder.")
+    return _section("Why it decides", text, pictured)
+
+
+def pictures_section(run: Run) -> Html:
+    """The other pictures of the run folder, by name."""
+    others = {name: content for name, content in run.pictures.items() if not name.startswith(EXPLANATION)}
+    return _section("More pictures", _gallery(others)) if others else Html()
+
+
+def _gallery(shown: Mapping[str, bytes]) -> Html:
+    figures = []
+    for name, content in shown.items():
+        caption = name.removeprefix(EXPLANATION).replace("_", " ")
+        image = element("img", src=inline(content, "image/png"), alt=caption)
+        figures.append(element("figure", image, element("figcaption", caption)))
+    return element("div", *figures, class_="gallery")
+
+
+def plan_section(run: Run) -> Html:
+    """Every field of the recipe and of the environment, under the names that the command line uses."""
+    plain = {key: value for key, value in run.recipe.items() if not isinstance(value, dict)}
+    groups = {"run": plain} | {key: {key: value} for key, value in run.recipe.items() if isinstance(value, dict)}
+    groups |= {"environment": {key: value for key, value in run.environment.items() if key != "command"}}
+    cards = [
+        element("div", element("h3", title), _field_table(flatten(fields)), class_="card")
+        for title, fields in groups.items()
+        if fields
+    ]
+    return _section("What was run", element("div", *cards, class_="columns"))
+
+
+def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested dicts as one level of dotted names, with values as a reader would write them."""
+    flat: dict[str, str] = {}
+    for key, value in fields.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+            flat[prefix + key] = ", ".join(map(_written, value))
+        else:
+            flat[prefix + key] = _written(value)
+    return flat
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        return value or NOTHING
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _field_table(fields: Mapping[str, str]) -> Html:
+    lines = [
+        element("tr", element("th", element("code", breakable(name)), scope="row"), element("td", value))
+        for name, value in fields.items()
+    ]
+    return element("table", element("tbody", *lines), class_="fields")
+
+
+def reproduce_section(run: Run, name: str) -> Html:
+    """The commands that repeat the run, continue it, or write its page anew."""
+    command = run.environment.get("command")
+    if isinstance(command, list):
+        command = shlex.join(map(str, command))
+    remark = "Every field and version of the run is in the tables above."
+    if not isinstance(command, str) or not command:
+        command = f"hvit train {shlex.quote(name)} --seed {_written(run.recipe.get('seed', 0))}"
+        remark = f"Add the fields of the tables above that you changed from those of the recipe {name}."
+    folder = shlex.quote(run.folder)
+    steps = [("Run it again from the beginning", command)]
+    if not run.of_kind("finish"):
+        steps.append(("Continue where it stopped", f"hvit resume {folder}"))
+    steps.append(("Write this page anew", f"hvit report {folder}"))
+    lines = [join([element("p", text), element("pre", element("code", line))]) for text, line in steps]
+    return _section("How to reproduce it", *lines, _quiet(remark))
+
+
+def _section(title: str, *content: object) -> Html:
+    return element("section", element("h2", title), *content)
+
+
+def _quiet(text: str) -> Html:
+    return element("p", text, class_="quiet")
+
+
+def _chart(draw: Callable[[pictures.Theme], Figure], description: str) -> Html:
+    """One chart, in the colours of the reader's theme."""
+    light, dark = (pictures.figure_to_svg(draw(theme)) for theme in (pictures.LIGHT, pictures.DARK))
+    kind = "image/svg+xml"
+    source = element("source", srcset=inline(dark.encode(), kind), media="(prefers-color-scheme: dark)")
+    return element("picture", source, element("img", src=inline(light.encode(), kind), alt=description), class_="chart")
+
+
+def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _number(row: Mapping[str, Any], key: str) -> float | None:
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    epoch = _number(row, "epoch")
+    return f"step {int(row['step']):,}" + (f" (epoch {epoch:.3g})" if epoch is not None else "")

@@ -1,0 +1,47 @@
+"""The contract between what is learned (a task) and how learning is carried out (the loop)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+Networks = Mapping[str, nn.Module]
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a training step: which network learns from which loss, and how often."""
+
+    name: str
+    """What `Task.loss` is asked for."""
+    network: str
+    """The network whose weights this phase changes."""
+    every: int = 1
+    """The phase runs at steps that this number divides."""
+
+
+class Task(ABC):
+    """Named networks, the phases in which they learn, a loss for each phase, and an evaluation."""
+
+    networks: dict[str, nn.Module]
+    phases: tuple[Phase, ...]
+    score: str
+    """Name of the value of `evaluate` that people look at first, higher is better."""
+
+    @abstractmethod
+    def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
+        """The scalar to minimise in a phase. networks: as `self.networks`, perhaps wrapped for several devices."""
+
+    @abstractmethod
+    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Scores over all batches: numbers, and lists for what the report draws. Networks are in eval mode."""
+
+    @abstractmethod
+    def save(self, folder: Path, networks: Networks) -> None:
+        """Writes what a user ships, such as `weights.safetensors`, into the run folder."""

@@ -1,0 +1,1 @@
+"""How learning is carried out, whatever the task."""

@@ -1,0 +1,110 @@
+"""One process or many: the same code, started by `python -m hvit` or by `torchrun -m hvit`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hvit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, and which of them this one is."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and speaks to the user."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module, compiled: bool) -> nn.Module:
+        """The network as the loop calls it: gradients averaged over all processes, compiled if asked."""
+        if self.world_size > 1:
+            network = DistributedDataParallel(network)
+        if compiled:
+            network = torch.compile(network)  # pyright: ignore[reportAssignmentType]  (a module in, a module out)
+        return network
+
+    def without_averaging(self, network: nn.Module) -> AbstractContextManager[Any]:
+        """Inside this block gradients only pile up in this process: for all but the last part of a step."""
+        inner = getattr(network, "_orig_mod", network)
+        return inner.no_sync() if isinstance(inner, DistributedDataParallel) else nullcontext()
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes, in every one of them."""
+        if self.world_size == 1:
+            return value
+        value = value.detach().clone()
+        torch.distributed.all_reduce(value)
+        return value / self.world_size
+
+    def share(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What the first process holds, in every process."""
+        if self.world_size == 1:
+            return values
+        told = [values]
+        torch.distributed.broadcast_object_list(told, device=self.device)
+        return told[0]
+
+    def first_only(self, work: Callable[[], Any]) -> None:
+        """Does the work in the first process while the others wait, and fails in all if it fails there."""
+        failure: Exception | None = None
+        if self.is_first:
+            try:
+                work()
+            except Exception as error:  # told to the other processes, then raised again below
+                failure = error
+        if self.world_size > 1:
+            told: list[str | None] = [None if failure is None else str(failure)]
+            torch.distributed.broadcast_object_list(told, device=self.device)
+            if failure is None and told[0] is not None:
+                raise UserError(told[0])
+        if failure is not None:
+            raise failure
+
+
+def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """The device to run on. wanted: "auto" (CUDA, then Apple's MPS, then the CPU) or a device's name.
+
+    Raises UserError for a device that is not here.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", local_rank)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if wanted == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("device cuda was asked for, but torch sees no CUDA device here; use cpu or auto")
+        return torch.device("cuda", local_rank)
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device mps was asked for, but torch sees no Apple GPU here; use cpu or auto")
+    return torch.device(wanted)
+
+
+@contextmanager
+def processes(wanted_device: str) -> Iterator[Processes]:
+    """Joins the processes that torchrun started (one where it did not), and leaves them at the end."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    device = choose_device(wanted_device, int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world_size == 1:
+        yield Processes(0, 1, device)
+        return
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(torch.distributed.get_rank(), world_size, device)
+    finally:
+        torch.distributed.destroy_process_group()

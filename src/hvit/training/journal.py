@@ -1,0 +1,41 @@
+"""The journal of a run: one JSON object a line, only ever appended to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+JOURNAL = "journal.jsonl"
+
+
+class Journal:
+    """Appends what happens in a run to `journal.jsonl`; a kill can tear its last line at most."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        """Adds one line. kind: such as "train" or "evaluate"; values: anything JSON can hold."""
+        line = json.dumps({"kind": kind, "step": step, **values}, allow_nan=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal in order of their steps.
+
+    A resumed run repeats the steps after its checkpoint: of lines with the same kind and step the later one counts.
+    Lines torn by a kill are left out.
+    """
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            rows[str(row["kind"]), int(row["step"])] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    return sorted(rows.values(), key=lambda row: row["step"])

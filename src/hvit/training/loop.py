@@ -1,0 +1,267 @@
+"""The one training loop: any task, any model, one process or many, stopped and continued anywhere."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from hvit.errors import UserError
+from hvit.randomness import derive_seed
+from hvit.tasks.task import Batch, Phase, Task
+from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
+from hvit.training.distribute import Processes
+from hvit.training.journal import Journal
+from hvit.training.optimize import OptimizeConfig, make_optimizer, set_learning_rate
+from hvit.training.progress import ProgressView
+from hvit.training.schedule import LoopConfig, Schedule
+
+_SECONDS_BETWEEN_CHECKPOINTS = 300.0
+_STEPS_BETWEEN_NEWS = 20
+
+
+class Trainer:
+    """Carries out a task's learning: `run()` goes from the newest checkpoint, or from the start, to the last step.
+
+    train_batches(start_step): this process's part of every batch from that step on. test_batches(): the whole
+    held-out set. folder: the run folder. Raises UserError when the loss stops being a finite number, when a
+    checkpoint cannot be written, and when the run is interrupted (everything is saved then).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        train_batches: Callable[[int], Iterable[Batch]],
+        test_batches: Callable[[], Iterable[Batch]],
+        loop: LoopConfig,
+        optimize: OptimizeConfig,
+        schedule: Schedule,
+        ranks: Processes,
+        folder: Path,
+        seed: int,
+    ) -> None:
+        self.task, self.loop, self.optimize, self.schedule = task, loop, optimize, schedule
+        self.train_batches, self.test_batches = train_batches, test_batches
+        self.ranks, self.folder, self.seed = ranks, folder, seed
+        self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
+        self.wrapped = {name: ranks.wrap(network, loop.compile) for name, network in self.networks.items()}
+        self.optimizers = {name: make_optimizer(network, optimize) for name, network in self.networks.items()}
+        self.averages: dict[str, AveragedModel] = {}
+        if optimize.average_decay:
+            average = get_ema_multi_avg_fn(optimize.average_decay)
+            self.averages = {
+                name: AveragedModel(network, multi_avg_fn=average) for name, network in self.networks.items()
+            }
+        self.journal = Journal(folder) if ranks.is_first else None
+        self.step = 0
+        self.started = self.saved_at = time.monotonic()
+        self.losses: list[torch.Tensor] = []
+
+    def run(self) -> dict[str, Any]:
+        """Trains to the last step; returns the scores of the last evaluation."""
+        self.restore()
+        self.write("resume" if self.step else "start", time=time.time())
+        scores: dict[str, Any] = {}
+        with (
+            ProgressView(self.step, self.schedule.total_steps, silent=not self.ranks.is_first) as view,
+            _first_interrupt_is_kept() as interrupts,
+        ):
+            for batch in self.train_batches(self.step):
+                self.learn(batch)
+                self.step += 1
+                is_last = self.step == self.schedule.total_steps
+                evaluates = is_last or self.step % (self.schedule.steps_per_epoch * self.loop.evaluate_every) == 0
+                if evaluates or self.step % _STEPS_BETWEEN_NEWS == 0:
+                    self.tell(view)
+                view.step(self.step)
+                if evaluates:
+                    scores = self.evaluate()
+                    self.write("evaluate", epoch=self.epoch, seconds=self.seconds, **_numbers(scores))
+                    view.evaluated(self.epoch, scores["loss"], self.task.score, scores[self.task.score])
+                stops = self.any_process(bool(interrupts)) and not is_last
+                if evaluates or stops or self.checkpoint_is_due():
+                    self.save()
+                if stops:
+                    raise UserError(f"stopped at step {self.step}; `hvit resume {self.folder}` continues exactly here")
+        self.write("finish", seconds=self.seconds)
+        return scores or self.evaluate()
+
+    def learn(self, batch: Batch) -> None:
+        """One step: in every phase the gradients over all parts of the batch, then its network's weights."""
+        torch.manual_seed(derive_seed(self.seed, "step", self.step, self.ranks.rank))
+        parts = _parts(_to_device(batch, self.ranks.device), self.loop.accumulate)
+        for phase in self.task.phases:
+            if self.step % phase.every == 0:
+                self.losses.append(self.collect_gradients(phase, parts))
+                self.change_weights(phase.network)
+
+    def collect_gradients(self, phase: Phase, parts: list[Batch]) -> torch.Tensor:
+        """Adds up the gradients of a phase over the parts of a step; returns the mean loss."""
+        wrapped = self.wrapped[phase.network]
+        self.networks[phase.network].train()
+        losses = []
+        for number, part in enumerate(parts, start=1):
+            more = number < len(parts)
+            with self.ranks.without_averaging(wrapped) if more else nullcontext(), self.autocast():
+                loss = self.task.loss(phase, self.wrapped, part) / len(parts)
+            with self.ranks.without_averaging(wrapped) if more else nullcontext():
+                loss.backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def change_weights(self, name: str) -> None:
+        """One optimizer step of a network, and of its running average."""
+        if self.optimize.clip_norm:
+            nn.utils.clip_grad_norm_(self.networks[name].parameters(), self.optimize.clip_norm)
+        set_learning_rate(self.optimizers[name], self.schedule.learning_rate(self.step))
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad()
+        if name in self.averages:
+            self.averages[name].update_parameters(self.networks[name])
+
+    def tell(self, view: ProgressView) -> None:
+        """Writes the loss, rate and speed since the last time into the journal and on the screen."""
+        loss = self.mean_loss()
+        speed = view.news(self.step, self.epoch, loss, self.loop.batch_size)
+        rate = self.schedule.learning_rate(self.step - 1)
+        self.write(
+            "train", epoch=self.epoch, loss=loss, learning_rate=rate, images_per_second=speed, seconds=self.seconds
+        )
+
+    def mean_loss(self) -> float:
+        """The mean training loss since the last call; refuses to go on when it is no finite number."""
+        loss = self.ranks.mean(torch.stack(self.losses).mean()).item()
+        self.losses.clear()
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the training loss became {loss} before step {self.step}; the last good checkpoint in {self.folder} "
+                f"is kept; lower --optimize.learning-rate-per-256, set --optimize.clip-norm 1 or --loop.precision float32"
+            )
+        return loss
+
+    def evaluate(self) -> dict[str, Any]:
+        """The task's scores on the held-out set, with the averaged weights where there are any, which are saved."""
+        scores: dict[str, Any] = {}
+        networks = {
+            name: self.averages[name].module if name in self.averages else network
+            for name, network in self.networks.items()
+        }
+
+        def work() -> None:
+            for network in networks.values():
+                network.eval()
+            with self.autocast():
+                batches = (_to_device(batch, self.ranks.device) for batch in self.test_batches())
+                scores.update(self.task.evaluate(networks, batches))
+            self.task.save(self.folder, networks)
+
+        self.ranks.first_only(work)
+        return self.ranks.share(scores)
+
+    def save(self) -> None:
+        """Writes a checkpoint from which `restore` continues bit for bit; never one of weights gone bad."""
+        if self.losses:
+            self.mean_loss()
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "averages": {name: average.state_dict() for name, average in self.averages.items()},
+        }
+        self.ranks.first_only(lambda: save_checkpoint(self.folder, self.step, state))
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Continues from the newest intact checkpoint, if there is one."""
+        state, damaged = newest_checkpoint(self.folder)
+        if self.ranks.is_first:
+            for path in damaged:
+                print(f"{path} is damaged; an older checkpoint is used")
+        if state is None:
+            return
+        self.step = state["step"]
+        self.started -= state["seconds"]
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+            self.optimizers[name].load_state_dict(state["optimizers"][name])
+        for name, average in self.averages.items():
+            average.load_state_dict(state["averages"][name])
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether enough steps, or minutes where no number of steps was asked for, have gone by."""
+        if self.loop.checkpoint_steps:
+            return self.step % self.loop.checkpoint_steps == 0
+        return self.any_process(time.monotonic() - self.saved_at > _SECONDS_BETWEEN_CHECKPOINTS)
+
+    def any_process(self, here: bool) -> bool:
+        """Whether it is so in any process, so that all act alike; many processes ask each other now and then only."""
+        if self.ranks.world_size == 1:
+            return here
+        if self.step % _STEPS_BETWEEN_NEWS:
+            return False
+        return self.ranks.mean(torch.tensor(float(here), device=self.ranks.device)).item() > 0
+
+    def autocast(self) -> torch.autocast:
+        """The precision of this run, as a context."""
+        low = self.schedule.precision == "bfloat16"
+        return torch.autocast(self.ranks.device.type, dtype=torch.bfloat16, enabled=low)
+
+    def write(self, kind: str, **values: Any) -> None:
+        """A line in the journal, in the first process."""
+        if self.journal:
+            self.journal.write(kind, self.step, **values)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training set so far."""
+        return self.step / self.schedule.steps_per_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Seconds this run has worked, those before a resume included."""
+        return round(time.monotonic() - self.started, 3)
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+def _parts(batch: Batch, count: int) -> list[Batch]:
+    pieces = {name: value.chunk(count) for name, value in batch.items()}
+    return [{name: piece[number] for name, piece in pieces.items()} for number in range(count)]
+
+
+def _numbers(scores: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
+
+
+@contextmanager
+def _first_interrupt_is_kept() -> Iterator[list[int]]:
+    """Collects the first Ctrl-C or termination instead of dying of it; the second has its usual effect."""
+    received: list[int] = []
+    usual: dict[int, Callable[..., Any] | int | None] = {}
+
+    def keep(number: int, frame: object) -> None:
+        received.append(number)
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            usual[number] = signal.signal(number, keep)
+    except ValueError:  # only the main thread may listen; elsewhere interrupts keep their usual effect
+        usual.clear()
+    try:
+        yield received
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""Optimizer, learning-rate schedule and parameter groups, as the published recipes have them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from hvit.errors import UserError
+
+
+@dataclass(frozen=True)
+class OptimizeConfig:
+    """How the weights are changed: AdamW with warm-up and a cosine schedule."""
+
+    learning_rate_per_256: float = 2.5e-4
+    """Peak learning rate for 256 images a step; it scales linearly with the images a step really has."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates of the gradient's mean and square."""
+    epsilon: float = 1e-8
+    """AdamW's epsilon."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay."""
+    no_decay: Literal["positions", "positions_and_vectors"] = "positions"
+    """What is not decayed: position embeddings (official NesT), or these, biases and norms as well (MAE, Hiera)."""
+    warmup_epochs: float = 20.0
+    """Epochs in which the learning rate rises linearly from 0."""
+    layer_decay: float = 1.0
+    """Factor on the learning rate per layer from the head down to the stem; 1 gives all layers the same rate."""
+    clip_norm: float = 0.0
+    """Gradients are scaled down to this norm; 0 leaves them alone."""
+    average_decay: float = 0.0
+    """Decay of the running average of the weights that is evaluated and saved in their stead; 0: no average."""
+
+    def __post_init__(self) -> None:
+        for name in ("weight_decay", "warmup_epochs", "clip_norm", "epsilon"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise UserError(f"optimize.{name} must be 0 or more; got {getattr(self, name)}")
+        if not 0.0 < self.learning_rate_per_256 < math.inf:
+            raise UserError(f"optimize.learning_rate_per_256 must be above 0; got {self.learning_rate_per_256}")
+        if not 0.0 < self.layer_decay <= 1.0:
+            raise UserError(f"optimize.layer_decay must be above 0 and at most 1; got {self.layer_decay}")
+        if not all(0.0 <= rate < 1.0 for rate in (*self.betas, self.average_decay)):
+            raise UserError("optimize.betas and optimize.average_decay must be at least 0 and below 1")
+
+
+def learning_rate_at(step: int, peak: float, warmup_steps: float, total_steps: int) -> float:
+    """Learning rate of a step: peak * min(1, step / warmup) * half a cosine that starts after the warm-up.
+
+    The official NesT schedule (train.py). step counts from 0.
+    """
+    progress = max(0.0, step - warmup_steps) / max(1.0, total_steps - warmup_steps)
+    warm = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    return peak * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.AdamW:
+    """AdamW over a network's parameters, grouped by weight decay and by learning-rate factor ("scale" of a group).
+
+    With layer decay d the head's factor is 1 and each layer nearer the image has d times the next one's, counted by
+    the network's `level_of` (BEiT, arXiv 2106.08254).
+    """
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for decayed, scale, parameter in _sorted_parameters(network, config):
+        new = {"params": [], "scale": scale, "weight_decay": config.weight_decay if decayed else 0.0}
+        groups.setdefault((decayed, scale), new)["params"].append(parameter)
+    return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas, eps=config.epsilon, fused=True)
+
+
+def _sorted_parameters(network: nn.Module, config: OptimizeConfig) -> Iterator[tuple[bool, float, nn.Parameter]]:
+    named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    levels: dict[str, int] = {}
+    if config.layer_decay < 1.0:
+        levels = {name: network.level_of(name) for name, _ in named}  # pyright: ignore[reportCallIssue]
+    last = max(levels.values(), default=0)
+    for name, parameter in named:
+        is_position = name.endswith(("positions", "pos_embed"))
+        is_vector = parameter.ndim <= 1 and config.no_decay == "positions_and_vectors"
+        scale = config.layer_decay ** (last - levels[name]) if levels else 1.0
+        yield not (is_position or is_vector), scale, parameter
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Gives every parameter group the learning rate times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["scale"]

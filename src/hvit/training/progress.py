@@ -1,0 +1,64 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressView:
+    """Steps done, current loss, rate and time left, on stderr. start, total: steps done and wanted."""
+
+    def __init__(self, start: int, total: int, silent: bool) -> None:
+        self.console = Console(file=sys.stderr, quiet=silent, highlight=False)
+        self.total, self.news_step = total, start
+        self.news_at = self.line_at = time.monotonic()
+        self.bar: Progress | None = None
+        if self.console.is_terminal and not silent:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[news]}"), TimeRemainingColumn())
+            self.bar = Progress(TextColumn("training"), *columns, TextColumn("left"), console=self.console)
+            self.row = self.bar.add_task("training", total=total, completed=start, news="")
+
+    def __enter__(self) -> ProgressView:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def step(self, step: int) -> None:
+        """One more step is done."""
+        if self.bar:
+            self.bar.update(self.row, completed=step)
+
+    def news(self, step: int, epoch: float, loss: float, images_per_step: int) -> float:
+        """Shows the loss and the rate since the last news: in the bar, or in a line every ten seconds.
+
+        Returns the rate in images per second.
+        """
+        now = time.monotonic()
+        seconds_per_step = (now - self.news_at) / max(step - self.news_step, 1)
+        speed = images_per_step / seconds_per_step
+        self.news_at, self.news_step = now, step
+        if self.bar:
+            self.bar.update(self.row, news=f"loss {loss:.3f}  {speed:,.0f} images/s")
+        elif now - self.line_at >= _SECONDS_BETWEEN_LINES:
+            self.line_at = now
+            left = (self.total - step) * seconds_per_step / 60
+            where = f"step {step}/{self.total}  epoch {epoch:.2f}"
+            self.console.print(f"{where}  loss {loss:.3f}  {speed:,.0f} images/s  {left:.1f} min left")
+        return speed
+
+    def evaluated(self, epoch: float, loss: float, name: str, score: float) -> None:
+        """Shows the scores of an evaluation in a line that stays; its time does not count in the rate."""
+        console = self.bar.console if self.bar else self.console
+        console.print(f"epoch {epoch:g}: held-out {name} {score:.4f}, loss {loss:.4f}")
+        self.news_at = time.monotonic()

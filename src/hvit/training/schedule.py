@@ -1,0 +1,86 @@
+"""How long a run learns and in what portions, and the numbers that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from hvit.errors import UserError
+from hvit.training.distribute import Processes
+from hvit.training.optimize import OptimizeConfig, learning_rate_at
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and in what portions a run learns, and on what."""
+
+    epochs: int = 300
+    """Passes over the training set."""
+    batch_size: int = 1024
+    """Images per step, over all devices and accumulated parts."""
+    accumulate: int = 1
+    """Parts a device's share of the batch is cut into, one after the other, to save memory."""
+    max_steps: int = 0
+    """Stop after this many steps, whatever epochs says; 0: no limit."""
+    evaluate_every: int = 1
+    """Epochs between evaluations (the last epoch is always evaluated)."""
+    checkpoint_steps: int = 0
+    """Steps between checkpoints; 0: at every evaluation and every five minutes."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on a GPU that has it, float32 elsewhere."""
+    compile: bool = False
+    """Compile the networks with torch.compile: slower to start, faster after."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to run; auto takes a GPU if there is one."""
+    workers: int = 2
+    """Processes that read and augment images; 0 does it in the training process."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"loop.{name} must be 1 or more; got {getattr(self, name)}")
+        for name in ("max_steps", "checkpoint_steps", "workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"loop.{name} must be 0 or more; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The numbers that follow from a recipe, its data and the devices; printed before a run and kept with it."""
+
+    steps_per_epoch: int
+    total_steps: int
+    cosine_steps: int
+    warmup_steps: float
+    peak_learning_rate: float
+    images_per_device: int
+    precision: str
+
+    @staticmethod
+    def of(loop: LoopConfig, optimize: OptimizeConfig, steps_per_epoch: int, ranks: Processes) -> Schedule:
+        """Derives the schedule. Raises UserError where the batch does not divide over devices and parts."""
+        parts = ranks.world_size * loop.accumulate
+        if loop.batch_size % parts:
+            raise UserError(
+                f"loop.batch_size {loop.batch_size} must be divisible by {ranks.world_size} devices "
+                f"x {loop.accumulate} accumulated parts"
+            )
+        total = loop.epochs * steps_per_epoch
+        bfloat16 = loop.precision == "bfloat16" or (
+            loop.precision == "auto" and ranks.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        )
+        return Schedule(
+            steps_per_epoch=steps_per_epoch,
+            total_steps=min(total, loop.max_steps) if loop.max_steps else total,
+            cosine_steps=total,
+            warmup_steps=optimize.warmup_epochs * steps_per_epoch,
+            peak_learning_rate=optimize.learning_rate_per_256 * loop.batch_size / 256,
+            images_per_device=loop.batch_size // parts,
+            precision="bfloat16" if bfloat16 else "float32",
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0; `max_steps` cuts a run short without changing its rates."""
+        return learning_rate_at(step, self.peak_learning_rate, self.warmup_steps, self.cosine_steps)

@@ -1,0 +1,317 @@
+"""Augmentation does what its fields say, nothing when they are off, and the same for the same draw."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from hvit.data.augment import (
+    Augment,
+    AugmentConfig,
+    Preprocess,
+    mix,
+    nest_cifar_augment,
+    nest_imagenet_augment,
+    no_augment,
+    soft_targets,
+)
+from hvit.errors import UserError
+
+EVERY_SWITCH = {
+    "crop pad": {"crop": "pad"},
+    "crop resized": {"crop": "resized"},
+    "flip": {"flip": 1.0},
+    "rand_augment": {"rand_augment": "rand-m9-p1"},
+    "color_jitter": {"color_jitter": 1.0},
+    "erasing": {"erasing": 1.0},
+}
+
+
+def plain(side: int = 32, channels: int = 3, crop: float = 1.0) -> Preprocess:
+    return Preprocess((side, side), (0.0,) * channels, (1.0,) * channels, crop=crop)
+
+
+def picture(width: int = 32, height: int = 32, mode: str = "RGB") -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def as_picture(tensor: Tensor) -> np.ndarray:
+    return (tensor * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def test_what_testing_sees_equals_torchvision() -> None:
+    preprocess = Preprocess((24, 24), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), crop=0.75, interpolation="bilinear")
+    reference = v2.Compose(
+        [
+            v2.Resize(32, v2.InterpolationMode.BILINEAR),
+            v2.CenterCrop(24),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]),
+        ]
+    )
+    for width, height in [(57, 41), (41, 57), (32, 32), (33, 90), (5, 7)]:
+        image = picture(width, height)
+        torch.testing.assert_close(preprocess.tensor(image), reference(image), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_picture_of_the_right_size_stays_as_it_is(mode: str) -> None:
+    image = picture(mode=mode)
+    preprocess = plain(channels=len(image.getbands()))
+    assert preprocess.shown(image).tobytes() == image.tobytes()
+    np.testing.assert_array_equal(as_picture(preprocess.tensor(image)).squeeze(), np.asarray(image))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2000, 20), (20, 2000), (30_000, 3), (1, 40_000)])
+@pytest.mark.parametrize("crop", ["none", "pad", "resized"])
+def test_extreme_shapes_become_inputs_without_gigantic_pictures_between(
+    size: tuple[int, int], crop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resize, largest = Image.Image.resize, 0
+
+    def watched(image: Image.Image, wanted: tuple[int, int], *rest: object, **options: object) -> Image.Image:
+        nonlocal largest
+        largest = max(largest, wanted[0] * wanted[1])
+        return resize(image, wanted, *rest, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    augment = Augment(AugmentConfig(crop=crop), plain(224, crop=0.875))
+    assert augment([picture(*size)], seed=0, draws=[0]).shape == (1, 3, 224, 224)
+    assert 0 < largest <= 4 * 256 * 256
+
+
+def test_a_long_strip_shows_its_centre() -> None:
+    image = Image.new("RGB", (2000, 20), "black")
+    image.paste("white", (990, 0, 1010, 20))
+    assert np.asarray(plain(64).shown(image))[:, 4:-4].min() > 250
+
+
+def test_wide_inputs_are_covered_by_pictures_of_any_shape() -> None:
+    preprocess = Preprocess((16, 48), (0.0,), (1.0,), crop=0.9)
+    for size in [(48, 16), (10, 90), (90, 10), (31, 31)]:
+        assert preprocess.tensor(picture(*size)).shape == (1, 16, 48)
+
+
+def test_preprocessing_travels_as_json() -> None:
+    preprocess = Preprocess((24, 32), (0.5,), (0.25,), crop=0.9, interpolation="bilinear")
+    assert Preprocess(**json.loads(json.dumps(asdict(preprocess)))) == preprocess
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input_size": (32,)},
+        {"input_size": (0, 32)},
+        {"std": (1.0, 1.0)},
+        {"std": (0.0, 1.0, 1.0)},
+        {"crop": 0.0},
+        {"crop": 1.1},
+        {"interpolation": "magic"},
+    ],
+)
+def test_impossible_preprocessing_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(UserError):
+        replace(plain(), **fields)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_training_sees_what_testing_sees_when_all_is_off(channels: int) -> None:
+    preprocess = plain(24, channels, crop=0.8)
+    image = picture(50, 40)
+    assert no_augment() == AugmentConfig()
+    assert torch.equal(Augment(no_augment(), preprocess)([image], 0, [3])[0], preprocess.tensor(image))
+    images, targets = torch.rand(4, 3, 8, 8), torch.eye(4)
+    mixed, mixed_targets = mix(no_augment(), images.clone(), targets, 0, 0, 0)
+    assert torch.equal(mixed, images)
+    assert torch.equal(mixed_targets, targets)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", EVERY_SWITCH)
+def test_every_switch_changes_pictures_alone_and_the_same_way_for_the_same_draw(name: str, channels: int) -> None:
+    preprocess = plain(32, channels)
+    augment = Augment(AugmentConfig(**EVERY_SWITCH[name]), preprocess)
+    image = picture()
+    once, again = (augment([image] * 12, 5, range(12)) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(once, again, strict=True))
+    assert any(not torch.equal(one, preprocess.tensor(image)) for one in once)
+    assert all(one.shape == (channels, 32, 32) and one.dtype == torch.float32 for one in once)
+    if name != "flip":
+        assert any(not torch.equal(once[0], other) for other in once[1:])
+        assert any(not torch.equal(one, augment([image], 6, [draw])[0]) for draw, one in enumerate(once))
+
+
+def test_augmentation_leaves_the_random_numbers_of_the_program_alone() -> None:
+    torch.manual_seed(0)
+    random.seed(0)
+    before = torch.get_rng_state(), random.getstate()
+    Augment(nest_imagenet_augment(), plain())([picture()], 0, [0])
+    mix(nest_imagenet_augment(), torch.rand(4, 3, 8, 8, generator=torch.Generator()), torch.eye(4), 0, 0, 0)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+def test_flipping_mirrors_left_and_right_about_as_often_as_asked() -> None:
+    image = picture()
+    augment = Augment(AugmentConfig(flip=0.25), plain())
+    results = [as_picture(result) for result in augment([image] * 200, 0, range(200))]
+    mirrored = [bool((result == np.asarray(image)[:, ::-1]).all()) for result in results]
+    assert all(flip or (result == np.asarray(image)).all() for flip, result in zip(mirrored, results, strict=True))
+    assert sum(mirrored) / 200 == pytest.approx(0.25, abs=0.1)
+
+
+def test_padding_shifts_by_up_to_its_pixels_and_fills_with_black() -> None:
+    values = np.asarray(picture()) // 2 + 100
+    padded = np.pad(values, ((2, 2), (2, 2), (0, 0)))
+    augment = Augment(AugmentConfig(crop="pad", pad=2), plain())
+    places = set()
+    for result in map(as_picture, augment([Image.fromarray(values)] * 200, 0, range(200))):
+        found = [(y, x) for y in range(5) for x in range(5) if (padded[y : y + 32, x : x + 32] == result).all()]
+        assert len(found) == 1
+        places.update(found)
+    assert len(places) == 25
+
+
+def test_a_resized_crop_shows_a_part_of_the_asked_for_area() -> None:
+    """The picture's values are its coordinates, so the crop tells where it came from."""
+    x, y = np.meshgrid(np.arange(200), np.arange(200))
+    image = Image.fromarray(np.stack([x, y, x * 0], axis=2).astype(np.uint8))
+    preprocess = Preprocess((50, 50), (0.0,) * 3, (1.0,) * 3, interpolation="nearest")
+    augment = Augment(AugmentConfig(crop="resized", area=(0.25, 0.25), ratio=(1.0, 1.0)), preprocess)
+    for values in (as_picture(result).astype(int) for result in augment([image] * 20, 0, range(20))):
+        assert np.ptp(values[..., 0]) == pytest.approx(98, abs=3)
+        assert np.ptp(values[..., 1]) == pytest.approx(98, abs=3)
+
+
+def test_erasing_fills_one_rectangle_of_up_to_a_third_with_noise() -> None:
+    augment = Augment(AugmentConfig(erasing=1.0), plain(channels=1))
+    image = Image.new("L", (32, 32), 128)
+    for result in augment([image] * 50, 0, range(50)):
+        erased = (result[0] - 128 / 255).abs() > 1e-6
+        rows, columns = erased.any(1).nonzero(), erased.any(0).nonzero()
+        area = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+        assert erased.sum() == area
+        assert 0.01 < area / 1024 < 0.4
+
+
+def test_no_rand_augment_shift_exceeds_its_field() -> None:
+    image = Image.new("RGB", (100, 100), "white")
+    config = AugmentConfig(rand_augment="rand-m10-n1-p1", rand_augment_shift=0.1)
+    augment = Augment(config, plain(100))
+    assert augment.rand_augment is not None
+    shifts = [operation for operation in augment.rand_augment.ops if operation.name.startswith("Translate")]
+    assert len(shifts) == 2
+    for _ in range(20):
+        for shift in shifts:
+            moved = (np.asarray(shift(image))[..., 0] < 250).mean()
+            assert 0.05 <= moved <= 0.11
+
+
+def test_soft_targets_spread_the_smoothed_share_over_all_classes() -> None:
+    shares = np.array([0.5, 0.5, 0, 0], dtype=np.float32)
+    targets = soft_targets([2, shares], 4, label_smoothing=0.2)
+    torch.testing.assert_close(targets, torch.tensor([[0.05, 0.05, 0.85, 0.05], [0.45, 0.45, 0.05, 0.05]]))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 8])
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_targets_are_mixed_as_the_pictures_are(kind: str, batch: int) -> None:
+    """Picture i is constant i-th unit vector over the channels, so its mean colour is its target."""
+    targets = torch.eye(batch)
+    config = AugmentConfig(**{kind: 1.0})
+    changed = 0
+    for step in range(20):
+        images = targets[:, :, None, None].expand(-1, -1, 40, 40).clone()
+        mixed, mixed_targets = mix(config, images, targets, 0, step, 0)
+        torch.testing.assert_close(mixed.mean((2, 3)), mixed_targets)
+        torch.testing.assert_close(mixed_targets.sum(1), torch.ones(batch))
+        changed += not torch.equal(mixed_targets, targets)
+        if kind == "cutmix":
+            assert set(mixed.unique().tolist()) <= {0.0, 1.0}
+        if batch % 2:
+            assert torch.equal(mixed_targets[-1], targets[-1])
+    assert changed == 0 if batch == 1 else changed > 15
+
+
+def test_soft_targets_are_mixed_too_and_mixing_follows_from_its_numbers() -> None:
+    targets = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    config = AugmentConfig(mixup=1.0)
+    results = {}
+    for numbers in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]:
+        once, again = (mix(config, torch.zeros(2, 1, 4, 4), targets, *numbers)[1] for _ in range(2))
+        assert torch.equal(once, again)
+        torch.testing.assert_close(once[0, 0], once[0, 1])
+        results[numbers] = once[0, 0].item()
+    assert len(set(results.values())) == 4
+
+
+def test_the_probabilities_of_mixing_are_kept() -> None:
+    def share_of_mixed(config: AugmentConfig) -> tuple[float, float]:
+        mixed, blended = 0, 0
+        for step in range(200):
+            images, targets = mix(config, torch.eye(2)[:, :, None, None].repeat(1, 1, 16, 16), torch.eye(2), 0, step, 0)
+            mixed += not torch.equal(targets, torch.eye(2))
+            blended += bool(((images > 0) & (images < 1)).any())
+        return mixed / 200, blended / 200
+
+    assert share_of_mixed(AugmentConfig(mixup=1.0, mix_probability=0.0)) == (0, 0)
+    half, _ = share_of_mixed(AugmentConfig(mixup=1.0, mix_probability=0.5))
+    assert half == pytest.approx(0.5, abs=0.12)
+    always, blended = share_of_mixed(AugmentConfig(mixup=1.0, cutmix=1.0, mix_switch=0.25))
+    assert always > 0.9
+    assert blended == pytest.approx(0.75, abs=0.12)
+
+
+def test_the_presets_are_those_of_the_official_recipes() -> None:
+    imagenet, cifar = nest_imagenet_augment(), nest_cifar_augment()
+    assert (imagenet.crop, imagenet.area, imagenet.color_jitter) == ("resized", (0.05, 1.0), 0.3)
+    assert (cifar.crop, cifar.pad, cifar.color_jitter) == ("pad", 2, 0.0)
+    for preset in (imagenet, cifar):
+        assert preset.rand_augment == "rand-m9-mstd0.5"
+        assert (preset.flip, preset.erasing, preset.label_smoothing) == (0.5, 0.25, 0.1)
+        assert (preset.mixup, preset.cutmix, preset.mix_probability, preset.mix_switch) == (0.8, 1.0, 1.0, 0.5)
+
+
+@pytest.mark.parametrize("words", ["rand", "rand-m9-mstd0.5", "rand-m7-n3-p0.3-mmax12-inc1-tweights"])
+def test_rand_augment_is_understood_as_timm_does(words: str) -> None:
+    assert Augment(AugmentConfig(rand_augment=words), plain())([picture()], 0, [0]).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"flip": -0.1},
+        {"flip": 1.1},
+        {"flip": float("nan")},
+        {"erasing": 2},
+        {"mixup": -1},
+        {"cutmix": float("inf")},
+        {"mix_probability": 1.5},
+        {"mix_switch": -0.5},
+        {"label_smoothing": 1.2},
+        {"color_jitter": -0.3},
+        {"rand_augment_shift": 2.0},
+        {"pad": -1},
+        {"area": (0.0, 1.0)},
+        {"area": (0.9, 0.1)},
+        {"ratio": (-1.0, 1.0)},
+        {"crop": "diagonal"},
+        {"rand_augment": "9 magnitudes"},
+        {"rand_augment": "rand-m"},
+        {"rand_augment": "rand-x3"},
+        {"rand_augment": "augmix-m3"},
+    ],
+)
+def test_impossible_augmentation_is_refused_at_once(fields: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=next(iter(fields))):
+        AugmentConfig(**fields)

@@ -1,0 +1,174 @@
+"""Batch number k of a run is a function of (seed, k), whoever makes it and when."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from hvit.data import batches
+from hvit.data.augment import AugmentConfig, Preprocess, nest_cifar_augment, no_augment
+from hvit.data.batches import Batch, batch_indices, steps_per_epoch, train_batches
+from hvit.data.digits import DigitsData
+from hvit.data.images import open_data
+from hvit.data.sets import ImageSet
+from hvit.errors import UserError
+
+PLAIN = Preprocess((8, 8), (0.0,), (1.0,), crop=1.0)
+
+
+class Numbered(ImageSet):
+    """Image number n is of grey level n."""
+
+    def __init__(self, count: int) -> None:
+        self.labels = np.arange(count) % 10
+
+    def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
+        return Image.new("L", (8, 8), index), int(self.labels[index])
+
+
+def train(images: ImageSet, augment: AugmentConfig | None = None, **fields: int) -> Iterable[Batch]:
+    settings = {"seed": 0, "batch_size": 12, "total_steps": 6} | fields
+    return train_batches(images, num_classes=10, preprocess=PLAIN, augment=augment or no_augment(), **settings)
+
+
+def seen_in_testing(images: ImageSet, **fields: int) -> list[Batch]:
+    return list(batches.test_batches(images, preprocess=PLAIN, **fields))
+
+
+def numbers(*several: Batch) -> list[int]:
+    return [round(value) for batch in several for value in (batch["images"][:, 0, 0, 0] * 255).tolist()]
+
+
+def are_equal(some: Iterable[Batch], others: Iterable[Batch]) -> bool:
+    pairs = list(itertools.zip_longest(some, others))
+    return all(
+        torch.equal(one["images"], other["images"]) and torch.equal(one["targets"], other["targets"])
+        for one, other in pairs
+    )
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageSet:
+    return open_data(DigitsData(), 0, 1).train
+
+
+def test_batches_are_the_same_for_any_number_of_workers(digits: ImageSet) -> None:
+    alone = list(train(digits, nest_cifar_augment()))
+    assert len(alone) == 6
+    for workers in (1, 2):
+        assert are_equal(alone, train(digits, nest_cifar_augment(), workers=workers))
+
+
+def test_a_worker_that_starts_from_nothing_makes_the_same_batches(digits: ImageSet) -> None:
+    """Where processes are not forked, all that makes a batch is sent to them as a pickle."""
+    loader = train(digits, replace(nest_cifar_augment(), color_jitter=0.3, crop="resized"))
+    assert isinstance(loader, DataLoader)
+    sent = pickle.loads(pickle.dumps(loader.dataset))
+    assert are_equal([loader.dataset[3]], [sent[3]])
+
+
+def test_more_workers_than_processors_are_no_reason_to_warn() -> None:
+    assert len(list(train(Numbered(24), workers=3))) == 6
+    assert len(seen_in_testing(Numbered(24), batch_size=5, workers=3)) == 5
+
+
+def test_resuming_at_any_step_gives_the_same_batches(digits: ImageSet) -> None:
+    whole = list(train(digits, nest_cifar_augment()))
+    for start in (1, 4, 6):
+        assert are_equal(whole[start:], train(digits, nest_cifar_augment(), start_step=start))
+
+
+def test_another_seed_gives_other_batches_and_going_through_twice_the_same(digits: ImageSet) -> None:
+    once = train(digits)
+    assert are_equal(once, once)
+    assert not are_equal(once, train(digits, seed=1))
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_several_processes_together_see_what_one_sees(digits: ImageSet, world_size: int) -> None:
+    unmixed = AugmentConfig(crop="pad", flip=0.5, rand_augment="rand-m9", erasing=0.5, label_smoothing=0.1)
+    shares = [train(digits, unmixed, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for whole, *parts in zip(train(digits, unmixed), *shares, strict=True):
+        assert torch.equal(whole["images"], torch.cat([part["images"] for part in parts]))
+        assert torch.equal(whole["targets"], torch.cat([part["targets"] for part in parts]))
+
+
+def test_an_epoch_shows_every_image_once_and_the_next_in_another_order() -> None:
+    images = Numbered(60)
+    assert steps_per_epoch(60, 12) == 5
+    shown = list(train(images, total_steps=10))
+    first, second = numbers(*shown[:5]), numbers(*shown[5:])
+    assert sorted(first) == sorted(second) == list(range(60))
+    assert first != second
+
+
+def test_what_does_not_fill_a_batch_waits_for_another_epoch() -> None:
+    assert steps_per_epoch(67, 12) == 5
+    epochs = [np.concatenate([batch_indices(67, 12, 0, step) for step in range(e * 5, e * 5 + 5)]) for e in range(20)]
+    assert all(len(set(epoch.tolist())) == 60 for epoch in epochs)
+    assert set(np.concatenate(epochs).tolist()) == set(range(67))
+
+
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_a_set_smaller_than_a_batch_is_repeated(count: int) -> None:
+    assert steps_per_epoch(count, 12) == 1
+    for step in range(5):
+        counts = np.bincount(batch_indices(count, 12, 0, step), minlength=count)
+        assert counts.sum() == 12
+        assert counts.max() - counts.min() <= 1
+    assert len(list(train(Numbered(count)))) == 6
+
+
+def test_training_targets_are_float_shares_and_testing_targets_class_numbers() -> None:
+    batch = next(iter(train(Numbered(24))))
+    assert (batch["images"].shape, batch["images"].dtype) == ((12, 1, 8, 8), torch.float32)
+    assert (batch["targets"].shape, batch["targets"].dtype) == ((12, 10), torch.float32)
+    assert batch["targets"].argmax(1).tolist() == [number % 10 for number in numbers(batch)]
+    batch = seen_in_testing(Numbered(24), batch_size=12)[0]
+    assert (batch["targets"].shape, batch["targets"].dtype) == ((12,), torch.int64)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_testing_shows_every_image_once_in_order_with_a_smaller_last_batch(workers: int) -> None:
+    seen = seen_in_testing(Numbered(29), batch_size=12, workers=workers)
+    assert [len(batch["targets"]) for batch in seen] == [12, 12, 5]
+    assert numbers(*seen) == list(range(29))
+    assert torch.cat([batch["targets"] for batch in seen]).tolist() == [number % 10 for number in range(29)]
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_the_processes_together_test_every_image_once_in_order(world_size: int) -> None:
+    seen = [seen_in_testing(Numbered(29), batch_size=4, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert numbers(*itertools.chain(*seen)) == list(range(29))
+
+
+def test_an_empty_stretch_has_no_batches() -> None:
+    assert seen_in_testing(Numbered(1), batch_size=4, rank=0, world_size=2) == []
+
+
+def test_batches_do_not_draw_from_the_random_numbers_of_the_program(digits: ImageSet) -> None:
+    torch.manual_seed(0)
+    before: Tensor = torch.get_rng_state()
+    list(train(digits, nest_cifar_augment(), total_steps=2))
+    list(train(digits, nest_cifar_augment(), total_steps=2, workers=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_impossible_numbers_are_refused() -> None:
+    with pytest.raises(UserError, match="multiple of the 5 processes"):
+        train(Numbered(24), world_size=5)
+    with pytest.raises(UserError, match="batch_size must be"):
+        train(Numbered(24), batch_size=0)
+    with pytest.raises(UserError, match="batch_size must be at least 1, not 0"):
+        seen_in_testing(Numbered(24), batch_size=0)
+    with pytest.raises(UserError, match="workers"):
+        train(Numbered(24), workers=-1)

@@ -1,0 +1,206 @@
+"""Claims about the pictures: they are written whole, nothing in them overlaps, and no name breaks them."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from hvit.errors import UserError
+from hvit.explain import Tree, draw_cam, draw_trees, save_figure
+from hvit.explain.canvas import number_writer
+from hvit.explain.gradcat import greedy_path
+
+HOSTILE = [
+    "a very, very long class name that no legend of any picture on earth would have room for " * 20,
+    "costs $5 to $6 \\frac{1}{2} _^{}%&# $\\undefined$",
+    "two\nlines\tand a bell\a, a null\0, right-to-left \u202e, half a pair \udcff",
+    "naïve café 犬 🐕 \u0301 ﷽",
+]
+PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8))
+DIGIT = np.random.default_rng(0).random((32, 32))
+
+
+def grow(depth: int, seed: int = 0, size: tuple[int, int] = (224, 224), scale: float = 1.0, sign: int = 1) -> Tree:
+    """A tree of random values."""
+    numbers = np.random.default_rng(seed)
+    values = tuple(numbers.normal(scale=scale, size=(2**step, 2**step)) for step in range(1, depth + 1))
+    return Tree(seed, scale * 7.654, greedy_path(values), values, size, sign)
+
+
+def texts(figure: Figure) -> list[Text]:
+    return [text for text in figure.axes[0].texts if text.get_text()]
+
+
+def assert_nothing_overlaps(figure: Figure) -> None:
+    """All texts are inside the figure, and no two of them touch."""
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    renderer = canvas.get_renderer()
+    boxes = [(text.get_text(), text.get_window_extent(renderer).padded(-0.5)) for text in texts(figure)]
+    for text, box in boxes:
+        assert box.x0 > 0, text
+        assert box.y0 > 0, text
+        assert box.x1 < figure.bbox.width, text
+        assert box.y1 < figure.bbox.height, text
+    touching = [(one[0], two[0]) for one, two in combinations(boxes, 2) if one[1].overlaps(two[1])]
+    assert touching == []
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_no_text_overlaps_another_or_leaves_the_picture(depth: int, classes: int) -> None:
+    size, picture = ((224, 224), PHOTO) if depth == 2 else ((32, 32), DIGIT)
+    trees = [grow(depth, seed, size, scale=0.3 * 12.0**seed) for seed in range(classes)]
+    assert_nothing_overlaps(draw_trees(picture, trees, HOSTILE[:classes], [0.99999, 0.5, 0.00001, 0.0][:classes]))
+
+
+def test_classes_of_one_path_share_it_without_overlap() -> None:
+    for depth in (1, 3, 4):
+        assert_nothing_overlaps(draw_trees(PHOTO, [grow(depth)] * 4))
+
+
+@pytest.mark.parametrize("size", [(120, 360), (360, 120)])
+def test_an_image_that_is_not_square_keeps_its_shape(size: tuple[int, int]) -> None:
+    figure = draw_trees(np.zeros((*size, 3), np.uint8), [grow(2, size=size)])
+    assert_nothing_overlaps(figure)
+    left, right, bottom, top = figure.axes[0].images[0].get_extent()
+    assert (right - left) / (bottom - top) == pytest.approx(size[1] / size[0])
+
+
+def test_every_shown_block_carries_its_value() -> None:
+    tree = grow(2)
+    written = {text.get_text() for text in texts(draw_trees(PHOTO, [tree]))}
+    values = [float(tree.values[0].sum()), *(node.value for node in tree.nodes())]
+    assert len(values) == 21
+    assert {f"{value:z.2f}".replace("-", "\N{MINUS SIGN}") for value in values} <= written
+
+
+def test_deeper_than_sixteenths_the_children_of_the_path_are_shown() -> None:
+    pictures = [len(draw_trees(DIGIT, [grow(depth, size=(32, 32))]).axes[0].images) for depth in (1, 2, 3, 4)]
+    image_and_root = 2
+    assert pictures == [image_and_root + 4, image_and_root + 20, image_and_root + 24, image_and_root + 28]
+
+
+def test_small_images_stay_crisp_squares_and_photos_are_smooth() -> None:
+    for picture, size, expected in ((DIGIT, (32, 32), "nearest"), (PHOTO, (224, 224), "catrom")):
+        assert draw_trees(picture, [grow(2, size=size)]).axes[0].images[0].get_interpolation() == expected
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "", " ", "\n", "$", "$$", "\\"])
+def test_no_name_breaks_a_picture(name: str, tmp_path: Path) -> None:
+    save_figure(draw_trees(DIGIT, [grow(3, size=(32, 32))], [name], [0.5], dpi=60), tmp_path / "tree.png")
+    save_figure(draw_cam(DIGIT, np.eye(4), name, 0.5, dpi=60), tmp_path / "cam.png")
+    assert (tmp_path / "tree.png").stat().st_size > 10_000
+    assert (tmp_path / "cam.png").stat().st_size > 5_000
+
+
+def test_dollar_signs_are_shown_and_not_read_as_mathematics() -> None:
+    figure = draw_trees(PHOTO, [grow(2)], ["$x^2$"])
+    name = next(text for text in texts(figure) if "x^2" in text.get_text())
+    plain, is_math = name._preprocess_math(name.get_text())
+    assert (plain, is_math) == ("$x^2$", False)
+
+
+def test_a_picture_has_the_size_it_says(tmp_path: Path) -> None:
+    figure = draw_trees(PHOTO, [grow(2)], ["dog"], [0.9], dpi=100)
+    save_figure(figure, tmp_path / "tree.png")
+    with Image.open(tmp_path / "tree.png") as written:
+        width, height = written.size
+    assert 900 < width < 1300
+    assert 300 < height < 600
+    assert 50_000 < (tmp_path / "tree.png").stat().st_size < 2_000_000
+
+
+def test_the_users_matplotlib_settings_do_not_change_the_picture(tmp_path: Path) -> None:
+    def drawn() -> bytes:
+        save_figure(draw_trees(DIGIT, [grow(2, size=(32, 32))], ["$dog$"]), tmp_path / "tree.png")
+        return (tmp_path / "tree.png").read_bytes()
+
+    expected = drawn()
+    strange = {"text.usetex": True, "savefig.dpi": 30, "savefig.bbox": "tight", "text.color": "red", "font.size": 30}
+    with matplotlib.rc_context(strange):
+        assert drawn() == expected
+
+
+def test_values_are_written_in_few_characters_whatever_their_size() -> None:
+    for size in (3e-7, 0.004, 0.5, 8.0, 45.0, 700.0, 123456.0):
+        write, factor = number_writer([size, -size])
+        exponent = factor.removeprefix("\N{MULTIPLICATION SIGN} 10").translate(
+            str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+        )
+        assert len(write(-size)) <= 6
+        back = float(write(-size).replace("\N{MINUS SIGN}", "-")) * 10.0 ** int(exponent or 0)
+        assert back == pytest.approx(-size, rel=0.02)
+    write, factor = number_writer([0.0, 0.0])
+    assert (write(-0.0), factor) == ("0.00", "")
+
+
+def test_the_control_with_the_flipped_sign_says_so() -> None:
+    plain, flipped = (" ".join(t.get_text() for t in texts(draw_trees(PHOTO, [grow(2, sign=s)]))) for s in (1, -1))
+    assert "flipped" in flipped
+    assert "flipped" not in plain
+
+
+def test_a_map_is_drawn_with_its_range(tmp_path: Path) -> None:
+    for picture, activation_map in ((PHOTO, np.linspace(-1.5, 4.25, 49).reshape(7, 7)), (DIGIT, np.zeros((4, 4)))):
+        figure = draw_cam(picture, activation_map, HOSTILE[0], 0.99999)
+        assert_nothing_overlaps(figure)
+        save_figure(figure, tmp_path / "cam.png")
+        assert (tmp_path / "cam.png").stat().st_size > 20_000
+    written = [text.get_text() for text in texts(draw_cam(PHOTO, np.array([[-1.5, 0.0], [0.0, 4.25]])))]
+    assert written == ["4.25", "\N{MINUS SIGN}1.50"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new folder" / "tree.png"
+    figure = Figure(figsize=(1, 1))
+    FigureCanvasAgg(figure)
+    save_figure(figure, path)
+    old = path.read_bytes()
+
+    def fail(file, **options: object) -> None:
+        file.write(b"half a pic")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_figure(figure, path)
+    assert [(one.name, one.read_bytes()) for one in path.parent.iterdir()] == [("tree.png", old)]
+
+
+@pytest.mark.parametrize("ending", ["png", "PNG", "svg", "pdf"])
+def test_the_ending_decides_the_format(ending: str, tmp_path: Path) -> None:
+    save_figure(draw_trees(DIGIT, [grow(2, size=(32, 32))], HOSTILE[1:2]), tmp_path / f"tree.{ending}")
+    head = (tmp_path / f"tree.{ending}").read_bytes()[:5]
+    assert head == {"png": b"\x89PNG\r", "svg": b"<?xml", "pdf": b"%PDF-"}[ending.lower()]
+
+
+def test_an_impossible_request_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    tree = grow(2)
+    with pytest.raises(UserError, match="shows 1 to 4 classes, got 0"):
+        draw_trees(PHOTO, [])
+    with pytest.raises(UserError, match="shows 1 to 4 classes, got 5"):
+        draw_trees(PHOTO, [tree] * 5)
+    with pytest.raises(UserError, match="class names"):
+        draw_trees(PHOTO, [tree], ["dog", "cat"])
+    with pytest.raises(UserError, match="probabilities"):
+        draw_trees(PHOTO, [tree], ["dog"], [])
+    with pytest.raises(UserError, match="same image"):
+        draw_trees(PHOTO, [tree, grow(3)])
+    with pytest.raises(UserError, match="400 x 224 but the model saw 224 x 224"):
+        draw_trees(np.zeros((224, 400)), [tree])
+    with pytest.raises(UserError, match="before normalisation"):
+        draw_trees(np.full((224, 224), -1.5), [tree])
+    with pytest.raises(UserError, match=r"shape \(3, 224, 224\)"):
+        draw_trees(np.zeros((3, 224, 224)), [tree])
+    with pytest.raises(UserError, match=r"'\.doc'; use one of .*png"):
+        save_figure(Figure(), tmp_path / "tree.doc")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,335 @@
+"""Other people's weights give other people's numbers, and what does not fit is refused before anything changes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import msgpack
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models.nest import Nest as TimmNest
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.models.baselines import VitConfig
+from hvit.models.catalogue import build, create_model
+from hvit.models.grids import resize_positions
+from hvit.models.nest import Nest, NestConfig
+from hvit.models.translate import (
+    detect,
+    load_weights,
+    read_checkpoint,
+    recognise,
+    timm_arguments,
+    to_timm,
+)
+
+SMALL = NestConfig(
+    input_size=(32, 32), patch_size=(2, 2), num_classes=5, dims=(12, 24, 48), heads=(3, 6, 12), depths=(1, 2, 1)
+)  # fmt: skip
+MICRO = NestConfig(input_size=(16, 16), patch_size=(2, 2), num_classes=3, dims=(4, 8), heads=(2, 4), depths=(1, 1))
+
+
+def shaken(model: Any, seed: int = 0) -> Any:
+    """The model with every bias, norm and embedding away from its trivial start."""
+    draws = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=draws) * 0.2)
+    return model.eval()
+
+
+def flax_file(path: Path, name: str = "EncoderNDBlock_0/bias", leaf: Any = None) -> Path:
+    """A file of the official layout with one leaf: (shape, type, bytes), or any bytes as they are."""
+    branch: Any = msgpack.ExtType(1, msgpack.packb(leaf) if isinstance(leaf, tuple) else leaf)
+    for part in reversed(name.split("/")):
+        branch = {part: branch}
+    path.write_bytes(msgpack.packb({"optimizer": {"target": branch}}))
+    return path
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+def test_timm_and_ours_agree_in_both_directions(padding: Any, activation: Any) -> None:
+    config = replace(SMALL, pool_padding=padding, activation=activation)
+    ours = shaken(Nest(config), seed=1)
+    theirs = TimmNest(**timm_arguments(ours)).eval()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+
+    def compare() -> None:
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
+        levels = theirs.forward_intermediates(images, norm=True, intermediates_only=True)
+        for grid, plane in zip(ours.levels(images), levels, strict=True):
+            torch.testing.assert_close(grid, plane.permute(0, 2, 3, 1), rtol=1e-5, atol=1e-5)
+
+    theirs.load_state_dict(to_timm(ours))
+    compare()
+    shaken(theirs, seed=3)
+    report = load_weights(ours, theirs.state_dict())
+    assert (report.format, len(report.matched)) == ("timm nest", len(ours.state_dict()))
+    compare()
+
+
+@pytest.mark.parametrize(("name", "padding"), [("nest_tiny_jx", "same"), ("nest_tiny", "symmetric")])
+def test_timms_named_models_are_ours(name: str, padding: str) -> None:
+    theirs = shaken(timm.create_model(name, num_classes=10))
+    ours = create_model(
+        "nest_tiny_224", theirs.state_dict(), num_classes=10, pool_padding=padding, activation="gelu"
+    ).eval()
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = theirs(images)
+        torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    found = recognise(theirs.state_dict())
+    assert found == replace(ours.config, pool_padding="same", drop_path=0.0)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"attention": "multi_query"}, {"aggregation": "max3"}, {"aggregation_plane": "block"}]
+)
+def test_what_timm_cannot_be_is_not_translated(fields: dict[str, Any]) -> None:
+    model = Nest(replace(SMALL, **fields))
+    for translate in (to_timm, timm_arguments):
+        with pytest.raises(UserError, match=f"{next(iter(fields))}="):
+            translate(model)
+    with pytest.raises(UserError, match="only NesT"):
+        to_timm(build(VitConfig(input_size=(32, 32), num_classes=2, dims=(12,), depths=(1,))))
+
+
+@pytest.mark.parametrize(("model", "depths"), [("imagenet_like", (1, 1, 2)), ("cifar_like", (1, 1, 1, 1))])
+def test_official_checkpoints_tell_their_model(fixtures: Path, model: str, depths: tuple[int, ...]) -> None:
+    state, metadata = read_checkpoint(fixtures / "nest_flax_fixture" / model / "ckpt-1.flax")
+    assert (detect(state), metadata) == ("official NesT (Flax)", {})
+    config = recognise(state)
+    assert config is not None
+    assert config.depths == depths
+    assert config.attention == ("multi_head" if model == "imagenet_like" else "multi_query")
+    with pytest.raises(UserError, match=r"made with heads .* but this model has heads"):
+        load_weights(Nest(replace(config, heads=tuple(2 * heads if heads < 4 else heads for heads in config.heads)
+                                  if model == "imagenet_like" else (6,) * 4)), state)  # fmt: skip
+    report = load_weights(Nest(replace(config, pool_padding="symmetric")), state)
+    assert "pool_padding" in str(report)
+
+
+@pytest.mark.parametrize("how", ["plane", "block"])
+def test_224_becomes_384_by_resizing_positions(how: Any) -> None:
+    small = NestConfig(dims=(4, 8, 16), heads=(1, 2, 4), depths=(1, 1, 1), num_classes=3)
+    source, target = shaken(Nest(small)), Nest(replace(small, input_size=(384, 384)))
+    report = load_weights(target, source.state_dict(), position_resize=how)
+    assert list(report.resized) == [f"hierarchies.{level}.positions" for level in range(3)]
+    assert report.resized["hierarchies.0.positions"] == ((1, 16, 196, 4), (1, 16, 576, 4))
+    for name in report.resized:
+        expected = resize_positions(source.state_dict()[name], 24, how)
+        assert torch.equal(target.state_dict()[name], expected)
+    assert target(torch.randn(1, 3, 384, 384)).isfinite().all()
+
+
+def test_a_head_for_other_classes_stays_fresh_and_a_missing_one_is_named() -> None:
+    source, target = shaken(Nest(SMALL)), Nest(replace(SMALL, num_classes=7))
+    before = target.head.weight.clone()
+    report = load_weights(target, source.state_dict())
+    assert (report.reinitialised, report.missing) == (("head.weight", "head.bias"), ())
+    assert torch.equal(target.head.weight, before)
+    assert torch.equal(target.norm.weight, source.norm.weight)
+    headless = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("head")}
+    report = load_weights(Nest(SMALL), headless | {"n_averaged": torch.tensor(3)})
+    assert (report.missing, report.dropped) == (("head.weight", "head.bias"), ("n_averaged",))
+    assert 2 <= len(str(report).splitlines()) <= 6
+
+
+def test_colour_weights_see_grey_images_as_equal_colours_and_back() -> None:
+    colour, grey = shaken(Nest(SMALL)), Nest(replace(SMALL, in_channels=1))
+    assert "patch_embed.weight" in load_weights(grey, colour.state_dict()).resized
+    images = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-4)
+    back = Nest(SMALL)
+    load_weights(back, grey.state_dict())
+    torch.testing.assert_close(back(images.expand(-1, 3, -1, -1)), grey(images), rtol=1e-4, atol=1e-4)
+
+
+def without(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """Takes one tensor out of a state dict."""
+    return lambda state: {key: tensor for key, tensor in state.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (without("norm.bias"), r"norm\.bias is not in the file and \(48,\) in the model"),
+        (without("hierarchies.1.layers.0.attention.qkv.weight"), r"qkv\.weight is not in the file"),
+        (lambda state: Nest(replace(SMALL, depths=(1, 3, 1))).state_dict(), r"layers\.2\.\S+ is .* not in the model"),
+        (lambda state: Nest(replace(SMALL, dims=(24, 48, 96))).state_dict(), r"patch_embed\.weight is \(24, 3, 2, 2\)"),
+        (lambda state: {key: tensor.to(torch.int8) for key, tensor in state.items()}, r"torch\.int8 in the file"),
+        (lambda state: {"model": {"network.pos_embed": torch.zeros(1)}}, "not in the file"),
+        (lambda state: create_model("nest_tiny_224").state_dict(), "looks like nest_tiny_224 at input 224"),
+        (lambda state: {"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}, r"first names are conv1\.weight"),
+        (lambda state: {}, "holds no weights"),
+    ],
+)
+def test_a_misfit_is_named_and_leaves_the_model_alone(spoil: Any, words: str) -> None:
+    model = shaken(Nest(SMALL))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UserError, match=words):
+        load_weights(model, spoil(Nest(SMALL).state_dict()))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("section", [None, "model", "state_dict", "model_state", "state_dict_ema"])
+def test_torch_files_are_unwrapped(tmp_path: Path, section: str | None, legacy: bool) -> None:
+    source, target, file = shaken(Nest(MICRO)), Nest(MICRO), tmp_path / "some.pth"
+    state = {f"module.{name}": tensor for name, tensor in to_timm(source).items()}
+    held = {section: state, "epoch": 3, "other": [1, 2]} if section else state
+    torch.save(held, file, _use_new_zipfile_serialization=not legacy)
+    assert load_weights(target, file).format == "timm nest"
+    torch.testing.assert_close(target.state_dict(), source.state_dict(), rtol=0, atol=0)
+
+
+def test_safetensors_and_half_precision_files_are_read(tmp_path: Path) -> None:
+    source, target, file = shaken(Nest(MICRO)), Nest(MICRO), tmp_path / "no suffix"
+    save_file({name: tensor.bfloat16() for name, tensor in to_timm(source).items()}, file)
+    load_weights(target, str(file))
+    torch.testing.assert_close(target.state_dict(), source.bfloat16().float().state_dict(), rtol=0, atol=0)
+
+
+def test_a_folder_of_official_checkpoints_means_the_newest(tmp_path: Path) -> None:
+    for number in (2, 10):
+        flax_file(tmp_path / f"ckpt-{number}.flax", leaf=((2,), "float32", bytes(8)))
+    (tmp_path / "ckpt-2.flax").write_bytes(b"")
+    assert list(read_checkpoint(tmp_path)[0]) == ["EncoderNDBlock_0/bias"]
+    with pytest.raises(UserError, match=r"neither weights\.safetensors"):
+        read_checkpoint(tmp_path.parent)
+
+
+class Dangerous:
+    """Something whose unpickling runs a command."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("owned",)
+
+
+def compressed_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10_000_000))
+
+
+def stretched(path: Path) -> None:
+    torch.save({"levels.0.pos_embed": torch.zeros(1).expand(100_000_000)}, path)
+
+
+def truncated(write: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    def write_half(path: Path) -> None:
+        write(path)
+        path.write_bytes(path.read_bytes()[:-20])
+
+    return write_half
+
+
+def saved(path: Path) -> None:
+    torch.save(Nest(MICRO).state_dict(), path)
+
+
+def written(path: Path) -> None:
+    save_file(Nest(MICRO).state_dict(), path)
+
+
+BAD_FILES: dict[str, Callable[[Path], Any]] = {
+    "missing": lambda path: None,
+    "empty": lambda path: path.touch(),
+    "one byte": lambda path: path.write_bytes(b"\x80"),
+    "text": lambda path: path.write_text("these are no weights at all"),
+    "an empty folder": lambda path: path.mkdir(),
+    "a pickle that runs code": lambda path: path.write_bytes(pickle.dumps(Dangerous())),
+    "a torch file that runs code": lambda path: torch.save({"model": Dangerous()}, path),
+    "a list": lambda path: torch.save([torch.zeros(3)], path),
+    "no tensors": lambda path: torch.save({"epoch": 3}, path),
+    "truncated torch": truncated(saved),
+    "truncated safetensors": truncated(written),
+    "truncated flax": truncated(lambda path: flax_file(path, leaf=((20,), "float32", bytes(80)))),
+    "compressed bomb": compressed_bomb,
+    "stretched tensor": stretched,
+    "safetensors header too long": lambda path: path.write_bytes((10**7).to_bytes(8, "little") + b'{"a": 1}'),
+    "flax: huge shape": lambda path: flax_file(path, leaf=((10**12, 10**12), "float32", bytes(8))),
+    "flax: negative shape": lambda path: flax_file(path, leaf=((-1, -2), "float32", bytes(8))),
+    "flax: text as shape": lambda path: flax_file(path, leaf=("ab", "float32", bytes(8))),
+    "flax: unknown type": lambda path: flax_file(path, leaf=((1,), "object", bytes(8))),
+    "flax: no triple": lambda path: flax_file(path, leaf=b"\x01"),
+    "flax: no map": lambda path: path.write_bytes(msgpack.packb({"optimizer": {"target": 3}})),
+    "flax: trailing bytes": lambda path: path.write_bytes(msgpack.packb({}) + b"more"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_files_that_are_no_weights_are_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "weights.bin"
+    BAD_FILES[kind](path)
+    with pytest.raises(UserError) as refusal:
+        load_weights(Nest(MICRO), path)
+    assert "weights.bin" in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_hostile_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+    nested = b"\xdd\x00\x01\x00\x00" * 200  # lists of 65536, one inside the other: 100 MB if they were believed
+    (tmp_path / "bomb").write_bytes(b"\x81\xa1a" + nested + bytes(70_000))
+    tracemalloc.start()
+    with pytest.raises(UserError):
+        read_checkpoint(tmp_path / "bomb")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_published_weights_come_from_timms_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = shaken(timm.create_model("nest_tiny_jx"))
+    save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    asked = []
+
+    def download(repository: str, file: str, **_: Any) -> str:
+        asked.append(repository)
+        return str(tmp_path / file)
+
+    class Session:
+        def head(self, url: str, **_: Any) -> Any:
+            assert url.endswith("timm/nest_tiny_jx.goog_in1k/resolve/main/model.safetensors")
+            return type("Answer", (), {"status_code": 302})
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    model = create_model("nest_tiny_224", weights="timm", num_classes=4)
+    assert asked == ["timm/nest_tiny_jx.goog_in1k"]
+    assert torch.equal(model.state_dict()["norm.weight"], theirs.state_dict()["norm.weight"])
+
+
+def test_published_weights_offline_are_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"download model\.safetensors of \S+timm/nest_base_jx\.goog_in1k"):
+        create_model("nest_base_224", weights="timm")
+    with pytest.raises(UserError, match="no weights for 'nest_micro_32'"):
+        create_model("nest_micro_32", weights="timm")
+
+
+def test_formats_are_told_apart() -> None:
+    model: nn.Module = Nest(MICRO)
+    assert detect(model.state_dict()) == "hvit"
+    assert recognise(model.state_dict()) is None
+    assert detect(to_timm(Nest(MICRO))) == "timm nest"
+    with pytest.raises(UserError, match=r"known format .*hvit, timm nest, official NesT"):
+        detect({"layer1.0.conv1.weight": torch.zeros(1)})

@@ -1,0 +1,80 @@
+"""The published schedule and parameter groups."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hvit.errors import UserError
+from hvit.models import catalogue
+from hvit.training.distribute import Processes, choose_device
+from hvit.training.optimize import OptimizeConfig, learning_rate_at, make_optimizer
+from hvit.training.schedule import LoopConfig, Schedule
+
+
+def test_the_schedule_is_the_official_one() -> None:
+    """lr(e) = base * min(1, e/w) * 0.5 (1 + cos(pi max(0, e-w) / (E-w)))."""
+    steps, warmup, epochs = 10, 5, 30
+    for step in range(steps * epochs):
+        epoch = step / steps
+        expected = min(1, epoch / warmup) * 0.5 * (1 + math.cos(math.pi * max(0, epoch - warmup) / (epochs - warmup)))
+        assert learning_rate_at(step, 1.0, warmup * steps, steps * epochs) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_published_learning_rates_follow_from_the_batch() -> None:
+    ranks = Processes(0, 1, torch.device("cpu"))
+    imagenet = Schedule.of(LoopConfig(batch_size=1024), OptimizeConfig(), 1251, ranks)
+    cifar = Schedule.of(LoopConfig(batch_size=192), OptimizeConfig(), 260, ranks)
+    assert imagenet.peak_learning_rate == pytest.approx(1e-3)
+    assert cifar.peak_learning_rate == pytest.approx(1.875e-4)
+
+
+def groups_by_name(config: OptimizeConfig, name: str = "nest_micro_32") -> dict[str, dict]:
+    model = catalogue.create_model(name)
+    group_of = {id(parameter): group for group in make_optimizer(model, config).param_groups for parameter in group["params"]}
+    return {name: group_of[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def test_only_position_embeddings_are_not_decayed_as_in_the_official_code() -> None:
+    for name, group in groups_by_name(OptimizeConfig()).items():
+        assert (group["weight_decay"] == 0.0) == ("positions" in name), name
+
+
+def test_biases_and_norms_can_be_left_undecayed_too() -> None:
+    groups = groups_by_name(OptimizeConfig(no_decay="positions_and_vectors"))
+    assert groups["norm.weight"]["weight_decay"] == 0.0
+    assert groups["head.bias"]["weight_decay"] == 0.0
+    assert groups["head.weight"]["weight_decay"] == 0.05
+    assert groups["hierarchies.0.positions"]["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("name", ["nest_micro_32", "vit_micro_32"])
+def test_layer_decay_grows_from_the_stem_to_the_head(name: str) -> None:
+    groups = groups_by_name(OptimizeConfig(layer_decay=0.5), name)
+    layers = 4 if name.startswith("nest") else 5
+    stem = "patch_embed.weight" if name.startswith("nest") else "network.patch_embed.proj.weight"
+    head = "head.weight" if name.startswith("nest") else "network.head.weight"
+    assert groups[head]["scale"] == 1.0
+    assert groups[stem]["scale"] == 0.5 ** (layers + 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("learning_rate_per_256", 0.0), ("layer_decay", 1.5), ("weight_decay", -1.0), ("betas", (0.9, 1.0)), ("clip_norm", math.nan)],
+)  # fmt: skip
+def test_impossible_settings_are_refused(field: str, value: object) -> None:
+    with pytest.raises(UserError, match=field):
+        OptimizeConfig(**{field: value})
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(UserError, match="divisible"):
+        Schedule.of(LoopConfig(batch_size=10, accumulate=3), OptimizeConfig(), 5, Processes(0, 1, torch.device("cpu")))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_missing_device_is_refused() -> None:
+    with pytest.raises(UserError, match="sees no CUDA"):
+        choose_device("cuda")
