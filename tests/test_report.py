@@ -37,7 +37,7 @@ SCORES = {
     "classes": ["cat", "dog", "never seen"],
     "labels": [0, 0, 1, 1],
     "predictions": [0, 1, 1, 1],
-    "explanations": {"quadrant_hits": 0.98, "count": 400, "flipped_sign": 0.01},
+    "explanations": {"quadrant_hits": 0.98, "asked": 400, "mosaics": 100, "flipped_sign": 0.01},
     "model": {"name": "nest_micro_32", "parameters": 612042, "multiply_adds": 30_400_000},
 }
 
@@ -162,12 +162,12 @@ def test_with_many_classes_the_hardest_come_first_and_all_are_folded_up(tmp_path
 
 
 def test_explanations_are_shown_before_the_other_pictures_each_by_its_name(tmp_path: Path):
-    page = Page(make_run(tmp_path / "run", images=("explain_0_mosaic.png", "all_digits.png")))
-    assert page.images()[-2:] == ["0 mosaic", "all digits"]
+    page = Page(make_run(tmp_path / "run", images=("explain_3.png", "explain_mosaic_1.png", "all_digits.png")))
+    assert page.images()[-3:] == ["image 3", "mosaic 1", "all digits"]
     found = "finds the quadrant where the object is in 98.0 % of 400 cases"
     assert found in page.text
     assert "With its sign flipped, as a control, it does in 1.0 %." in page.text
-    assert page.text.index(found) < page.text.index("0 mosaic") < page.text.index("More pictures")
+    assert page.text.index(found) < page.text.index("mosaic 1") < page.text.index("More pictures")
 
 
 def test_every_field_of_the_plan_is_listed_under_its_command_line_name(tmp_path: Path):

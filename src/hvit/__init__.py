@@ -1,17 +1,43 @@
 """Hierarchical vision transformers: train, pretrain, explain and generate.
 
-    model = hvit.create_model("nest_tiny_224", num_classes=10)
-    maps = model.levels(images)                      # feature grids, fine to coarse
-    logits = model(images)                           # (batch, num_classes), never softmaxed
-    tree = hvit.explain.gradcat(model, image, 3)     # why class 3?
+model = hvit.create_model("nest_tiny_224", num_classes=10)
+maps = model.levels(images)                      # feature grids, fine to coarse
+logits = model(images)                           # (batch, num_classes), never softmaxed
+tree = hvit.explain.gradcat(model, image, 3)     # why class 3?
 """
 
 from __future__ import annotations
 
-from hvit import explain
-from hvit.errors import UserError
-from hvit.models.catalogue import create_model, list_models
-from hvit.models.translate import load_weights
-from hvit.models.weights import open_weights, save_weights
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hvit import explain
+    from hvit.errors import UserError
+    from hvit.models.catalogue import create_model, list_models
+    from hvit.models.translate import load_weights
+    from hvit.models.weights import open_weights, save_weights
 
 __all__ = ["UserError", "create_model", "explain", "list_models", "load_weights", "open_weights", "save_weights"]
+
+_HOMES = {
+    "UserError": "hvit.errors",
+    "create_model": "hvit.models.catalogue",
+    "list_models": "hvit.models.catalogue",
+    "load_weights": "hvit.models.translate",
+    "open_weights": "hvit.models.weights",
+    "save_weights": "hvit.models.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that `hvit --help` need not wait for torch."""
+    if name == "explain":
+        return import_module("hvit.explain")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hvit' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

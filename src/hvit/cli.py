@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,7 +19,8 @@ from hvit.errors import UserError
 # Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
 
 T = TypeVar("T")
-out = Console(highlight=False)
+# Tables in a pipe or a file are not squeezed into the 80 columns that rich assumes there.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 notes = Console(stderr=True, highlight=False)
 
 
@@ -132,7 +133,7 @@ def train(rest: list[str]) -> None:
     if not rest or rest[0].startswith("-"):
         if rest and rest[0] not in ("-h", "--help"):
             raise UserError(f"name a recipe first: hvit train RECIPE {' '.join(rest)}")
-        out.print("usage: hvit train RECIPE [--field value ...] [--weights FILE] [--out DIR] [--dry-run]\n")
+        print("usage: hvit train RECIPE [--field value ...] [--weights FILE] [--out DIR] [--dry-run]\n")
         out.print("`hvit train RECIPE --help` lists every field of a recipe; `hvit recipes` tells what each does.\n")
         out.print("Recipes: " + ", ".join(list_recipes()))
         return
@@ -142,16 +143,16 @@ def train(rest: list[str]) -> None:
     name, *fields = rest
     recipe = get_recipe(name)
 
-    @dataclass(frozen=True)
-    class TrainArguments:
-        recipe: Annotated[Recipe, tyro.conf.arg(name="")]
-        out: Path | None = None
-        """Folder for the run; left out, runs/<recipe>."""
-        dry_run: bool = False
-        """Print the plan and do nothing."""
-
-    TrainArguments.__doc__ = recipe.summary
-    arguments = _parse(TrainArguments, f"train {name}", fields, default=TrainArguments(recipe))
+    options = make_dataclass(
+        "TrainArguments",
+        [
+            ("recipe", Annotated[Recipe, tyro.conf.arg(name="")]),
+            ("out", Annotated[Path | None, tyro.conf.arg(help=f"Folder for the run; left out, runs/{name}.")], None),
+            ("dry_run", Annotated[bool, tyro.conf.arg(help="Print the plan and do nothing.")], False),
+        ],
+        namespace={"__doc__": recipe.summary},
+    )
+    arguments = _parse(options, f"train {name}", fields, default=options(recipe))
     if arguments.dry_run:
         _tell(run.plan(arguments.recipe))
         return
@@ -320,7 +321,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 
 def _print_help() -> None:
     out.print("hvit: train and explain hierarchical vision transformers\n")
-    out.print("usage: hvit VERB [arguments]     `hvit VERB --help` explains a verb\n")
+    out.print("usage: hvit VERB ...     `hvit VERB --help` explains a verb\n")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     for name, verb in VERBS.items():
         table.add_row(f"  {name}", (verb.__doc__ or "").strip())
@@ -329,7 +330,7 @@ def _print_help() -> None:
 
 
 def _parse(kind: type[T], verb: str, rest: list[str], default: T | None = None) -> T:
-    given = {} if default is None else {"default": default}
+    given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(kind, prog=f"hvit {verb}", args=rest, config=(tyro.conf.AvoidSubcommands,), **given)
 
 
@@ -367,7 +368,8 @@ def _table(*columns: str) -> Table:
     table = Table(header_style="bold")
     for column in columns:
         numeric = column in ("parameters", "multiply-adds", "images", "recall", "precision", "F1")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        is_name = column in ("model", "recipe")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=is_name)
     return table
 
 

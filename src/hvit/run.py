@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from hvit.data.augment import Preprocess
-from hvit.data.batches import steps_per_epoch, test_batches, train_batches
+from hvit.data.batches import evaluation_batches, steps_per_epoch, train_batches
 from hvit.data.images import DataConfig, DigitsData, Splits, open_data
 from hvit.errors import UserError
 from hvit.explain.samples import digit_explanations, draw_samples, has_tree
@@ -59,8 +60,8 @@ class Prepared:
             "weights": recipe.weights or f"new, from seed {recipe.seed}",
             "data": f"{recipe.data.kind}: {len(self.splits.train):,} images to learn from, "
             f"{len(self.splits.held_out):,} held out, {len(self.splits.classes)} classes",
-            "steps": f"{schedule.total_steps:,} of {recipe.loop.batch_size} images ({parts} x {schedule.images_per_device}), "
-            f"{schedule.steps_per_epoch:,} an epoch",
+            "steps": f"{schedule.total_steps:,} of {recipe.loop.batch_size} images "
+            f"({parts} x {schedule.images_per_device}), {schedule.steps_per_epoch:,} an epoch",
             "learning rate": f"rises to {schedule.peak_learning_rate:.3g} in {schedule.warmup_steps:,.0f} steps, "
             f"then a cosine to 0 at step {schedule.cosine_steps:,}",
             "device": f"{self.device}, {schedule.precision}, {recipe.loop.workers} data workers",
@@ -74,9 +75,7 @@ def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
     model = recipe.model
     defaults = {catalogue.entry(name).config.num_classes for name in catalogue.list_models()}
     if model.num_classes not in defaults | {len(splits.classes)}:
-        raise UserError(
-            f"--model.num-classes says {model.num_classes}, but the data has {len(splits.classes)} classes; leave it out"
-        )
+        raise UserError(f"--model.num-classes says {model.num_classes}, but the data has {len(splits.classes)} classes")
     recipe = replace(recipe, model=replace(model, num_classes=len(splits.classes)))
     preprocess = Preprocess(model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation)
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
@@ -160,7 +159,7 @@ def evaluate(target: Path, data: DataConfig | None = None, device: str = "auto")
     task = Classify(model, splits.classes, asdict(preprocess))
     batches = (
         {name: value.to(chosen) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
-        for batch in test_batches(splits.held_out, preprocess=preprocess, batch_size=_TEST_BATCH)
+        for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_TEST_BATCH)
     )
     scores = task.evaluate(task.networks, batches) | {"classes": list(splits.classes)}
     if isinstance(data, DigitsData) and data.canvas >= 16 and has_tree(model):
@@ -183,7 +182,7 @@ def _carry_out(prepared: Prepared, model: Encoder, folder: Path, ranks: Processe
         )  # fmt: skip
 
     def test_on() -> Iterable[Any]:
-        return test_batches(
+        return evaluation_batches(
             splits.held_out, preprocess=prepared.preprocess, batch_size=_TEST_BATCH, workers=workers, pin_memory=pinned
         )
 
@@ -228,6 +227,7 @@ def _environment(device: torch.device) -> dict[str, Any]:
     packages = ("hvit", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
+        "command": ["hvit", *sys.argv[1:]],
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
         "device": str(device),

@@ -41,7 +41,7 @@ def train(images: ImageSet, augment: AugmentConfig | None = None, **fields: int)
 
 
 def seen_in_testing(images: ImageSet, **fields: int) -> list[Batch]:
-    return list(batches.test_batches(images, preprocess=PLAIN, **fields))
+    return list(batches.evaluation_batches(images, preprocess=PLAIN, **fields))
 
 
 def numbers(*several: Batch) -> list[int]:

@@ -33,7 +33,9 @@ def test_the_published_learning_rates_follow_from_the_batch() -> None:
 
 def groups_by_name(config: OptimizeConfig, name: str = "nest_micro_32") -> dict[str, dict]:
     model = catalogue.create_model(name)
-    group_of = {id(parameter): group for group in make_optimizer(model, config).param_groups for parameter in group["params"]}
+    group_of = {
+        id(parameter): group for group in make_optimizer(model, config).param_groups for parameter in group["params"]
+    }
     return {name: group_of[id(parameter)] for name, parameter in model.named_parameters()}
 
 

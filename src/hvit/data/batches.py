@@ -1,6 +1,5 @@
 """Batches in a fixed order: batch number k of a run is a function of (seed, k), whoever makes it and when."""
 
-# ruff: noqa: PT028  (`test_batches` makes test batches; it is no test)
 from __future__ import annotations
 
 import math
@@ -84,7 +83,7 @@ def train_batches(
     return _loader(source, range(start_step, total_steps), workers, pin_memory)
 
 
-def test_batches(
+def evaluation_batches(
     images: ImageSet,
     *,
     preprocess: Preprocess,

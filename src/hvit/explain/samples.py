@@ -46,17 +46,19 @@ def draw_explanation(
     path: Path,
     chosen: list[int] | None = None,
 ) -> None:
-    """Draws the trees of an image's likeliest classes (those above 5 %, four at most), or of the chosen ones."""
+    """Draws the trees of the chosen classes of an image.
+
+    Left out, of the likeliest: four at most, none of them less than a fifth as likely as the first.
+    """
     shown = preprocess.shown(image)
     batch = preprocess.normalised(shown)[None]
     with torch.no_grad():
         probabilities = model.eval()(batch)[0].softmax(dim=0)
-    if chosen is None:
-        likely = probabilities.topk(min(_CLASSES_SHOWN, len(classes)))
-        chosen = likely.indices[likely.values > max(0.05, 0.2 * likely.values[0].item())].tolist()
-    trees = gradcat_batch(model, batch, chosen)[0]
+    likely = probabilities.topk(min(_CLASSES_SHOWN, len(classes)))
+    asked = chosen or likely.indices[likely.values >= 0.2 * likely.values[0]].tolist()
+    trees = gradcat_batch(model, batch, asked)[0]
     names = [classes[tree.class_index] for tree in trees]
-    save_figure(draw_trees(shown, trees, names, [probabilities[one].item() for one in chosen]), path)
+    save_figure(draw_trees(shown, trees, names, [probabilities[one].item() for one in asked]), path)
 
 
 def digit_explanations(
@@ -69,10 +71,11 @@ def digit_explanations(
     Returns {"quadrant_hits", "flipped_sign", "asked", "mosaics"}, rates as fractions.
     """
     mosaics = digit_mosaics("held_out", seed=0, count=count, canvas=data.canvas, held_out=data.held_out)
-    for number in range(min(drawn, count) if folder else 0):
-        image = Image.fromarray(mosaics.images[number])
-        path = folder / f"explain_mosaic_{number + 1}.png"
-        draw_explanation(model, preprocess, image, CLASSES, path, mosaics.digits[number].tolist())
+    if folder:
+        for number in range(min(drawn, count)):
+            image = Image.fromarray(mosaics.images[number])
+            path = folder / f"explain_mosaic_{number + 1}.png"
+            draw_explanation(model, preprocess, image, CLASSES, path, mosaics.digits[number].tolist())
     images = torch.stack([preprocess.tensor(Image.fromarray(image)) for image in mosaics.images])
     return {
         "quadrant_hits": _quadrant_hits(model, images, mosaics, sign=1),

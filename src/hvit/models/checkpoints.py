@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -48,6 +50,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
         state, metadata = reader(file)
     except UserError:
         raise
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{file} is damaged or holds Python objects, which could run code and are never loaded; "
+            "save its state dict of tensors alone and give that file"
+        ) from error
     except Exception as error:  # whatever a reader of untrusted bytes may raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
         raise UserError(f"{file} is damaged, or not the {kind} it looks like: {reason}") from error
@@ -94,7 +101,7 @@ def flat_state(loaded: Mapping[Any, Any]) -> tuple[dict[str, Tensor], str | None
 def _kind(file: Path, start: bytes) -> tuple[str, Any]:
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= 100_000_000:
         return "safetensors file", _read_safetensors
-    if start[:4] == b"PK\x03\x04" or (start[0] == 0x80 and start[1:2] in (b"\2", b"\3", b"\4", b"\5")):
+    if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"):  # zip, pickle
         return "torch file", _read_torch
     if start[0] in (*range(0x80, 0x90), 0xDE, 0xDF):
         return "msgpack file of Flax", _read_flax
@@ -108,11 +115,15 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if zipfile.is_zipfile(file):
+    with file.open("rb") as stream:
+        zipped = stream.read(2) == b"PK"
+    if zipped:
         with zipfile.ZipFile(file) as archive:
             if any(part.file_size > file.stat().st_size for part in archive.infolist()):
                 raise UserError(f"{file} is compressed, which torch files are not; it could fill the memory")
-    loaded = torch.load(file, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # told to authors of the file, not users
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(loaded, Mapping):
         raise UserError(f"{file} holds a {type(loaded).__name__}, not a state dict")
     state, section = flat_state(loaded)

@@ -129,17 +129,22 @@ def copy_weights(model: nn.Module, ready: State) -> None:
 
 
 def fit(
-    model: Encoder, state: State, where: str, metadata: Mapping[str, Any], position_resize: PositionResize = "plane"
+    model: Encoder,
+    state: State,
+    where: str,
+    metadata: Mapping[str, Any],
+    position_resize: PositionResize | None,
 ) -> tuple[dict[str, Tensor], WeightsReport]:
     """The tensors of a state dict under the model's names and in its shapes, and the report; the model is only read.
 
     The model may be on the meta device. where: the source, as messages call it. metadata: that of the file.
-    Raises UserError where state and model differ in more than `load_weights` can adapt.
+    position_resize: as in `load_weights`, or None where every shape has to be the model's and nothing may be missing.
+    Raises UserError where state and model differ in more than that.
     """
     layout = _format_of(state, where)
     ours = layout.translate(state, model.config)
     wanted = model.state_dict()
-    head = _head_names(model, wanted)
+    head = _head_names(model, wanted) if position_resize else set()
     # A head for other classes differs in its first axis only; its weight and bias are then left alone together.
     fresh = {name for name in head if name in ours and _other_classes(ours[name], wanted[name])} and head
     ready, resized = {}, {}
@@ -148,7 +153,7 @@ def fit(
             continue
         found = ours.get(name)
         if found is not None and found.shape != target.shape:
-            found = _adapt(name, found, tuple(target.shape), position_resize)
+            found = _adapt(name, found, tuple(target.shape), position_resize) if position_resize else None
             resized[name] = (tuple(ours[name].shape), tuple(target.shape))
         if found is None or found.is_floating_point() != target.is_floating_point():
             raise _misfit(name, ours.get(name), target, model, where, layout, state)
@@ -172,13 +177,14 @@ def fit(
     )
 
 
-def recognise(state: State) -> NestConfig | None:
+def recognise(state: State, where: str = "the state dict") -> NestConfig | None:
     """The configuration of the model that a foreign state dict belongs to, or None where it cannot be told.
 
     Flax: the shapes tell everything, except the layers per level of CIFAR sizes, which the catalogue does. timm: heads
     by the catalogue; pooling and GELU as timm's nest_*_jx has them. None for our names: our files say it.
+    Raises UserError for an unknown format; where: the source, as the message calls it.
     """
-    layout = _format_of(state)
+    layout = _format_of(state, where)
     return None if layout.name == "hvit" else _config_of(layout, state)
 
 

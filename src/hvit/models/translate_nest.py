@@ -198,12 +198,12 @@ def config_of_flax(state: State) -> NestConfig | None:
 
 def _flax_projections(state: State) -> list[Tensor]:
     """The output projections (heads, channels of a head, dim) of all layers, from the image upwards."""
-    count = sum(path.endswith("/proj_kernel") for path in state)
-    kinds = [
-        "MultiHead" if f"EncoderNDBlock_{k}/MultiHeadAttention_0/proj_kernel" in state else "MultiQuery"
-        for k in range(count)
-    ]
-    return [state[f"EncoderNDBlock_{k}/{kind}Attention_0/proj_kernel"] for k, kind in enumerate(kinds)]
+    kernels = {}
+    for path, kernel in state.items():
+        found = re.fullmatch(r"EncoderNDBlock_(\d{1,4})/Multi(?:Head|Query)Attention_0/proj_kernel", path)
+        if found:
+            kernels[int(found[1])] = kernel
+    return [kernels[layer] for layer in range(len(kernels))]
 
 
 def _config(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from hvit.errors import UserError
 from hvit.models.catalogue import ModelConfig, build, config_from_json, name_of
@@ -60,8 +60,9 @@ def save_weights(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, temporary, metadata={"hvit": json.dumps(header)})
-        with temporary.open("r+b") as stream:
+        with temporary.open("wb") as stream:
+            stream.write(save(tensors, {"hvit": json.dumps(header)}))
+            stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
@@ -78,7 +79,7 @@ def open_weights(path: str | Path) -> OpenedWeights:
     """
     state, metadata = read_checkpoint(path)
     header = _header(metadata["hvit"], path) if "hvit" in metadata else {}
-    config = _config(header, path) if header else recognise(state)
+    config = _config(header, path) if header else recognise(state, str(path))
     if config is None:
         raise UserError(
             f"{path} does not say which model its weights belong to; create the model by name and load them into it"
@@ -91,9 +92,7 @@ def open_weights(path: str | Path) -> OpenedWeights:
             model = build(config)
     except (RuntimeError, OverflowError, TypeError) as error:
         raise UserError(f"{path} asks for a model of impossible size") from error
-    ready, report = fit(model, state, str(path), metadata)
-    if report.resized or set(ready) != set(model.state_dict()):
-        raise UserError(f"{path} contradicts itself: its tensors are not those of its configuration ({report})")
+    ready, report = fit(model, state, str(path), metadata, position_resize=None)
     model.to_empty(device="cpu")
     copy_weights(model, ready)
     return OpenedWeights(

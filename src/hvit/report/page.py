@@ -214,7 +214,7 @@ def explanations_section(run: Run) -> Html:
     pieces = []
     if run.scores and run.scores.explanations:
         hits = run.scores.explanations
-        found = f" of {hits.count:,} cases ({_interval(hits.quadrant_hits, hits.count)}; chance is 25{SPACE}%)."
+        found = f" of {hits.asked:,} cases ({_interval(hits.quadrant_hits, hits.asked)}; chance is 25{SPACE}%)."
         control = f" With its sign flipped, as a control, it does in {percent(hits.flipped_sign)}."
         pieces += [
             "The explanation finds the quadrant where the object is in ",
@@ -236,6 +236,7 @@ def _gallery(shown: Mapping[str, bytes]) -> Html:
     figures = []
     for name, content in shown.items():
         caption = name.removeprefix(EXPLANATION).replace("_", " ")
+        caption = f"image {caption}" if caption.isdecimal() else caption
         image = element("img", src=inline(content, "image/png"), alt=caption)
         figures.append(element("figure", image, element("figcaption", caption)))
     return element("div", *figures, class_="gallery")

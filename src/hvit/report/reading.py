@@ -25,10 +25,13 @@ class ModelFacts(BaseModel):
 
 
 class ExplanationScores(BaseModel):
-    """How often the explanation's first quadrant was the right one, and how often with its sign flipped."""
+    """How often the explanation's first quadrant was the right one, and how often with its sign flipped.
+
+    asked: the number of explanations that were asked for.
+    """
 
     quadrant_hits: Share
-    count: Count
+    asked: Count
     flipped_sign: Share | None = None
 
 

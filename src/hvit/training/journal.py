@@ -35,7 +35,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-            rows[str(row["kind"]), int(row["step"])] = row
-        except (ValueError, KeyError, TypeError):
+            row["step"] = int(row["step"])
+            rows[str(row["kind"]), row["step"]] = row
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
     return sorted(rows.values(), key=lambda row: row["step"])

@@ -31,7 +31,7 @@ _STEPS_BETWEEN_NEWS = 20
 class Trainer:
     """Carries out a task's learning: `run()` goes from the newest checkpoint, or from the start, to the last step.
 
-    train_batches(start_step): this process's part of every batch from that step on. test_batches(): the whole
+    train_batches(start_step): this process's part of every batch from that step on. evaluation_batches(): the whole
     held-out set. folder: the run folder. Raises UserError when the loss stops being a finite number, when a
     checkpoint cannot be written, and when the run is interrupted (everything is saved then).
     """
@@ -40,7 +40,7 @@ class Trainer:
         self,
         task: Task,
         train_batches: Callable[[int], Iterable[Batch]],
-        test_batches: Callable[[], Iterable[Batch]],
+        evaluation_batches: Callable[[], Iterable[Batch]],
         loop: LoopConfig,
         optimize: OptimizeConfig,
         schedule: Schedule,
@@ -49,7 +49,7 @@ class Trainer:
         seed: int,
     ) -> None:
         self.task, self.loop, self.optimize, self.schedule = task, loop, optimize, schedule
-        self.train_batches, self.test_batches = train_batches, test_batches
+        self.train_batches, self.evaluation_batches = train_batches, evaluation_batches
         self.ranks, self.folder, self.seed = ranks, folder, seed
         self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
         self.wrapped = {name: ranks.wrap(network, loop.compile) for name, network in self.networks.items()}
@@ -143,7 +143,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise UserError(
                 f"the training loss became {loss} before step {self.step}; the last good checkpoint in {self.folder} "
-                f"is kept; lower --optimize.learning-rate-per-256, set --optimize.clip-norm 1 or --loop.precision float32"
+                f"is kept; lower --optimize.learning-rate-per-256, --optimize.clip-norm 1 or --loop.precision float32"
             )
         return loss
 
@@ -159,7 +159,7 @@ class Trainer:
             for network in networks.values():
                 network.eval()
             with self.autocast():
-                batches = (_to_device(batch, self.ranks.device) for batch in self.test_batches())
+                batches = (_to_device(batch, self.ranks.device) for batch in self.evaluation_batches())
                 scores.update(self.task.evaluate(networks, batches))
             self.task.save(self.folder, networks)
 
