@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The optional folder of real photos, clips and CIFAR-10 beside the checkout; tests that need it skip without it."""
+    """The optional folder of real photos and CIFAR-10 beside the checkout; tests that need it skip without it."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the optional folder ../shared/data is not here")
@@ -23,3 +25,17 @@ def shared_data() -> Path:
 def fixtures() -> Path:
     """The folder of small files that are part of the repository."""
     return Path(__file__).resolve().parent / "data"
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes of six pictures each, red ones and blue ones."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for channel, name in ((0, "red"), (2, "blue")):
+        (root / name).mkdir()
+        for number in range(6):
+            pixels = random.integers(0, 80, (40, 48, 3), dtype=np.uint8)
+            pixels[..., channel] += 120
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root

@@ -20,8 +20,10 @@ from hvit.errors import UserError
 
 T = TypeVar("T")
 # Tables in a pipe or a file are not squeezed into the 80 columns that rich assumes there.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-notes = Console(stderr=True, highlight=False)
+# Of several processes that torchrun started, the first one speaks.
+_silent = os.environ.get("RANK", "0") != "0"
+out = Console(highlight=False, quiet=_silent, width=None if sys.stdout.isatty() else 160)
+notes = Console(stderr=True, highlight=False, quiet=_silent)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -54,7 +54,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(UserError, match="No space left on device.*intact"):
+    with pytest.raises(UserError, match=r"No space left on device.*intact"):
         save(tmp_path, 2)
     state, damaged = newest_checkpoint(tmp_path)
     assert state is not None

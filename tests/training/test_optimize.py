@@ -64,8 +64,14 @@ def test_layer_decay_grows_from_the_stem_to_the_head(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("learning_rate_per_256", 0.0), ("layer_decay", 1.5), ("weight_decay", -1.0), ("betas", (0.9, 1.0)), ("clip_norm", math.nan)],
-)  # fmt: skip
+    [
+        ("learning_rate_per_256", 0.0),
+        ("layer_decay", 1.5),
+        ("weight_decay", -1.0),
+        ("betas", (0.9, 1.0)),
+        ("clip_norm", math.nan),
+    ],
+)
 def test_impossible_settings_are_refused(field: str, value: object) -> None:
     with pytest.raises(UserError, match=field):
         OptimizeConfig(**{field: value})

@@ -43,8 +43,8 @@ _PUBLISHED: dict[str, Published] = {
 }
 _CONFIGS: dict[str, ModelConfig] = {**NEST_SIZES, **VIT_SIZES}
 
-# Fields a user changes without leaving the named architecture.
-_FREE_FIELDS = ("input_size", "in_channels", "num_classes", "drop_path")
+# Fields a user, or another library's copy of the weights, changes without leaving the named architecture.
+_FREE_FIELDS = ("input_size", "in_channels", "num_classes", "drop_path", "activation", "pool_padding")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def entry(name: str) -> Entry:
 
 
 def name_of(config: ModelConfig) -> str:
-    """The catalogue's name for a configuration, whatever its input size, channels, classes and drop path.
+    """The catalogue's name for a configuration, whatever the fields that leave its weights' shapes mostly alone.
 
     A configuration that is in no row is called "custom <family>".
     """
@@ -118,9 +118,10 @@ def create_model(
     such as `num_classes=10`.
     Raises UserError for an unknown name or field, an impossible size, and weights that do not fit.
     """
-    model = build(change(entry(name).config, **changes))
+    config = change(entry(name).config, **changes)
     if isinstance(weights, str) and weights == "timm":
         weights = translate.download_timm(name)
+    model = build(config)
     if weights is not None:
         translate.load_weights(model, weights, position_resize=position_resize)
     return model

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from hvit.errors import UserError
+
 PositionResize = Literal["plane", "block"]
 
 
@@ -68,6 +70,8 @@ def resize_positions(positions: Tensor, side: int, how: PositionResize = "plane"
     tokens kept in place, as the official NesT code does).
     Returns (1, blocks, side * side, dim).
     """
+    if how not in ("plane", "block"):
+        raise UserError(f"position embeddings are resized by plane or by block, not by {how!r}")
     if how == "block":
         old = isqrt(positions.shape[2])
         planes = rearrange(positions, "1 t (h w) c -> t c h w", h=old)

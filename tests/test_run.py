@@ -1,0 +1,148 @@
+"""Whole runs: killed and resumed, on one process and on two, from bad input to the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hvit import run
+from hvit.data.digits import DigitsData
+from hvit.errors import UserError
+from hvit.models.nest import NestConfig
+from hvit.recipe import Recipe, read_recipe
+from hvit.training.journal import read_journal
+from hvit.training.optimize import OptimizeConfig
+from hvit.training.schedule import LoopConfig
+
+# A NesT so small that a run on the 8 x 8 scans takes seconds.
+TINY = NestConfig(
+    input_size=(8, 8), in_channels=1, num_classes=10, patch_size=(1, 1), dims=(8, 16), heads=(2, 2), depths=(1, 1),
+    drop_path=0.2,
+)  # fmt: skip
+RECIPE = Recipe(
+    name="tiny",
+    summary="A test",
+    model=TINY,
+    data=DigitsData(canvas=8),
+    optimize=OptimizeConfig(learning_rate_per_256=4e-3, warmup_epochs=1, average_decay=0.9),
+    loop=LoopConfig(epochs=2, batch_size=128, checkpoint_steps=3, workers=0, device="cpu"),
+)
+ON_THE_COMMAND_LINE = [
+    *("--data.canvas", "8", "--model.input-size", "8", "8", "--model.patch-size", "1", "1"),
+    *("--model.dims", "8", "16", "--model.heads", "2", "2", "--model.depths", "1", "1"),
+    *("--loop.batch-size", "128", "--loop.epochs", "2", "--loop.checkpoint-steps", "3", "--loop.device", "cpu"),
+    *("--loop.workers", "0"),
+]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "hvit", *map(str, arguments)]
+
+
+def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> None:
+    lines: dict[str, str] = {}
+    scores = run.train(RECIPE, tmp_path, lines.update)
+    assert {"model", "data", "steps", "learning rate", "device"} <= lines.keys()
+    assert read_recipe(tmp_path) == RECIPE
+    names = {path.name for path in tmp_path.iterdir()}
+    expected = {"recipe.json", "environment.json", "journal.jsonl", "checkpoints", "weights.safetensors", "scores.json"}
+    assert expected | {"report.html", "pictures"} == names
+    assert json.loads((tmp_path / "scores.json").read_text())["top1"] == scores["top1"]
+    assert [row["epoch"] for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "evaluate"] == [1, 2]
+    assert run.evaluate(tmp_path)["top1"] == scores["top1"]
+    with pytest.raises(UserError, match="already holds a run"):
+        run.train(RECIPE, tmp_path)
+
+
+def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path) -> None:
+    whole = command("train", "nest_micro_digits", *ON_THE_COMMAND_LINE, "--out", tmp_path / "whole")
+    subprocess.run(whole, check=True, capture_output=True, timeout=120)
+    folder = tmp_path / "broken"
+    broken = command("train", "nest_micro_digits", *ON_THE_COMMAND_LINE, "--out", folder, "--loop.workers", "1")
+    process = subprocess.Popen(broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 90
+    while not list(folder.glob("checkpoints/step_*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "report.html").exists()
+    subprocess.run(command("resume", folder), check=True, capture_output=True, timeout=120)
+    one, other = load_file(tmp_path / "whole" / "weights.safetensors"), load_file(folder / "weights.safetensors")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "6", "--optimize.epsilon", "1e-3"]
+    subprocess.run(
+        command("train", "nest_micro_digits", *fields, "--out", tmp_path / "one"),
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hvit"]
+    two = subprocess.run(
+        [*launcher, "train", "nest_micro_digits", *fields, "--out", str(tmp_path / "two")],
+        capture_output=True, timeout=180, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr[-2000:]
+    assert two.stdout.count("top-1") == 1, "only the first process speaks"
+    one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    for name in one:
+        assert torch.allclose(one[name], other[name], atol=2e-5), name
+
+
+def test_weights_start_another_run_with_a_new_head(tmp_path: Path) -> None:
+    first = replace(RECIPE, loop=replace(RECIPE.loop, max_steps=4))
+    run.train(first, tmp_path / "first")
+    lines: dict[str, str] = {}
+    second = replace(first, weights=str(tmp_path / "first"))
+    model = run.new_model(second, lines.update)
+    trained = load_file(tmp_path / "first" / "weights.safetensors")
+    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
+    assert "hvit" in lines["loaded"]
+
+
+def test_the_number_of_classes_follows_the_data_or_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="num-classes says 7, but the data has 10 classes"):
+        run.train(replace(RECIPE, model=replace(TINY, num_classes=7)), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_weights_for_other_classes_are_not_scored(tmp_path: Path, photo_folder: Path) -> None:
+    from hvit.data.folders import FolderData
+
+    run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
+    with pytest.raises(UserError, match="tells 10 classes apart"):
+        run.evaluate(tmp_path / "run", FolderData(root=str(photo_folder)))
+
+
+def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no run folder"):
+        run.resume(tmp_path)
+    (tmp_path / "recipe.json").write_text('{"name": "x", "surprise": 1}')
+    with pytest.raises(UserError, match="not a valid recipe"):
+        run.resume(tmp_path)
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    fields = [*ON_THE_COMMAND_LINE, "--loop.epochs", "5000"]
+    process = subprocess.Popen(
+        command("train", "nest_micro_digits", *fields, "--out", tmp_path / "run"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "run").glob("checkpoints/*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "hvit resume" in errors
+    assert "Traceback" not in errors
