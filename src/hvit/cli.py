@@ -28,6 +28,9 @@ notes = Console(stderr=True, highlight=False, quiet=_silent)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb. Exit status: 0 done, 2 something the user gave cannot be used, 130 interrupted."""
+    # Read when torch is loaded. Threads that sleep while they wait cost nothing on a quiet machine, and more than
+    # double the speed of training on one whose cores are busy with something else (docs/results.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         _print_help()

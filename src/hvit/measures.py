@@ -13,7 +13,6 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn import metrics
 
 Numbers = ArrayLike | torch.Tensor
 
@@ -63,6 +62,9 @@ def per_class_table(labels: Numbers, predictions: Numbers, classes: Sequence[str
     labels, predictions: (samples,) int, indices into `classes`. Recall is the accuracy within the class. A
     class that never occurs has no recall (None), one that is never predicted no precision.
     """
+    # Imported here because scikit-learn takes a second to import, and only this table needs it.
+    from sklearn import metrics
+
     truth, guesses = _class_numbers(labels, predictions, len(classes))
     # scikit-learn is typed too narrowly: nan is a documented zero_division, and the results are arrays.
     undefined: Any = math.nan

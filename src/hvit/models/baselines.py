@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from hvit.errors import UserError
@@ -61,6 +60,9 @@ class Vit(Encoder):
     config: VitConfig
 
     def __init__(self, config: VitConfig) -> None:
+        # Imported here because timm takes seconds to import, and only this model needs it.
+        from timm.models.vision_transformer import VisionTransformer
+
         super().__init__()
         self.config = config
         self.network = VisionTransformer(

@@ -29,7 +29,7 @@ def nest_micro_digits() -> Recipe:
         model=replace(NEST_SIZES["nest_micro_32"], in_channels=1),
         data=DigitsData(),
         optimize=_micro_optimizer(),
-        loop=LoopConfig(epochs=28, batch_size=64, evaluate_every=4, workers=1),
+        loop=LoopConfig(epochs=24, batch_size=64, evaluate_every=4, workers=0),
     )
 
 

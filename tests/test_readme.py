@@ -1,0 +1,263 @@
+"""What README and the documentation say is true: commands, options, links, models, Python code and examples."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import hvit
+from hvit import cli
+from hvit.data.augment import AugmentConfig, Preprocess
+from hvit.data.images import CifarData, DigitsData, FolderData
+from hvit.models import catalogue
+from hvit.models.baselines import VitConfig
+from hvit.models.nest import NestConfig
+from hvit.recipe import Recipe
+from hvit.training.optimize import OptimizeConfig
+from hvit.training.schedule import LoopConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+ALL_PAGES = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+FENCE = re.compile(r"^```(?P<language>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+ROW = re.compile(r"^\| `(\w+)` \|([^\n]*)\|$", re.MULTILINE)
+OPTION = re.compile(r"--[a-z][a-z0-9-]*(\.[a-z0-9-]+)?")
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(home|root|tmp|work|mnt|Users)/")
+
+SECTIONS = {
+    "model": (NestConfig, VitConfig),
+    "data": (DigitsData, CifarData, FolderData),
+    "augment": (AugmentConfig,),
+    "optimize": (OptimizeConfig,),
+    "loop": (LoopConfig,),
+}
+BARE_VERBS = [[verb] for verb in cli.VERBS]
+VERB_OPTIONS = (
+    cli.DemoArguments,
+    cli.ListArguments,
+    cli.EvaluateArguments,
+    cli.PredictArguments,
+    cli.ExplainArguments,
+)
+
+
+class Understood(Exception):
+    """Raised where a verb, having understood its arguments, would begin its work."""
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    return [found["body"] for found in FENCE.finditer(read(page)) if found["language"] == language]
+
+
+def spans(page: Path) -> list[str]:
+    """The code inside the lines of a page."""
+    return SPAN.findall(FENCE.sub("", read(page)))
+
+
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """The words of every shell command of a page, without comments; a pipe ends a command."""
+    shell = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    starts = ("hvit ", "torchrun ", "python ", "make ", ".venv/bin/")
+    for line in [*shell, *(span for span in spans(page) if span.startswith(starts))]:
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        command: list[str] = []
+        for word in words:
+            if set(word) <= set("|&;<>()") and word:
+                yield command
+                command = []
+            else:
+                command.append(word)
+        yield command
+
+
+def hvit_commands(page: Path) -> Iterator[list[str]]:
+    """The arguments of every call of hvit on a page."""
+    for words in command_lines(page):
+        for place, word in enumerate(words):
+            if word == "hvit" or word.endswith("/hvit"):
+                yield words[place + 1 :]
+                break
+
+
+COMMANDS = {
+    f"{page.name}: {shlex.join(arguments)}": arguments for page in ALL_PAGES for arguments in hvit_commands(page)
+}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS.keys())
+def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Understood
+
+    for work in (
+        "hvit.run.train",
+        "hvit.run.plan",
+        "hvit.run.resume",
+        "hvit.run.evaluate",
+        "hvit.inference.expand",
+        "hvit.report.write_report",
+        "hvit.models.catalogue.build_empty",  # after `hvit models` has found names that match
+        "hvit.recipes.header",  # after `hvit recipes` has found names that match
+    ):
+        monkeypatch.setattr(work, stop)
+    if arguments in BARE_VERBS:  # the text speaks of a verb
+        return
+    outcome: object = None
+    try:
+        cli.main(arguments)
+    except Understood:
+        outcome = "understood"
+    except SystemExit as end:
+        outcome = end.code
+    assert outcome in ((0, None) if "--help" in arguments else ("understood",)), "see the captured message"
+
+
+@pytest.mark.parametrize("wrong", ["trian", "train nest_mcro_digits", "train nest_micro_digits --loop.epoch 3"])
+def test_a_wrong_command_would_be_noticed(wrong: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(wrong.split())
+
+
+def known_options() -> set[str]:
+    """Every option of every verb."""
+    names = {
+        f"{section}.{field.name}" for section, kinds in SECTIONS.items() for kind in kinds for field in fields(kind)
+    }
+    names |= {field.name for kind in (*VERB_OPTIONS, Recipe) for field in fields(kind)} - SECTIONS.keys()
+    return {f"--{name.replace('_', '-')}" for name in names | {"out", "dry_run", "help", "data"}}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_every_option_that_is_named_exists(page: Path) -> None:
+    named = {span.split()[0] for span in spans(page) if OPTION.fullmatch(span.split()[0])}
+    assert named <= known_options()
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_every_script_and_make_target_that_is_named_exists(page: Path) -> None:
+    makefile = read(ROOT / "Makefile")
+    for words in command_lines(page):
+        if words[:1] == ["make"]:
+            assert re.search(rf"^{re.escape(words[1])}:", makefile, re.MULTILINE), words
+        for word in words:
+            if word.endswith(".py"):
+                assert (ROOT / word).is_file(), word
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_something(page: Path) -> None:
+    for target in LINK.findall(FENCE.sub("", read(page))):
+        if "://" in target:
+            continue
+        path, _, place = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        if place:
+            titles = re.findall(r"^#+ (.+)$", FENCE.sub("", read(linked)), re.MULTILINE)
+            assert place in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], target
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_no_page_names_a_path_of_somebodys_machine(page: Path) -> None:
+    assert not MACHINE_PATH.search(read(page))
+
+
+def test_every_page_and_example_is_linked_from_the_readme() -> None:
+    linked = {(ROOT / target.partition("#")[0]).resolve() for target in LINK.findall(read(README))}
+    assert {*ALL_PAGES[1:], *EXAMPLES} <= linked
+
+
+def test_the_readme_shows_every_verb_and_each_has_its_page() -> None:
+    used = {arguments[0] for arguments in hvit_commands(README)}
+    assert set(cli.VERBS) <= used
+    for verb in cli.VERBS:
+        assert read(ROOT / "docs" / f"{verb}.md").startswith(f"# hvit {verb}\n")
+
+
+def test_the_table_of_models_is_the_catalogue() -> None:
+    shown = {name: [cell.strip() for cell in cells.split("|")] for name, cells in ROW.findall(read(README))}
+    assert list(shown) == catalogue.list_models()
+    for name, cells in shown.items():
+        entry = catalogue.entry(name)
+        assert cells == [
+            f"{catalogue.count_parameters(catalogue.build_empty(entry.config)):,}",
+            f"{catalogue.multiply_adds(entry.config) / 1e9:.3g} G",
+            "x".join(map(str, (entry.config.in_channels, *entry.config.input_size))),
+            str(entry.config.num_classes),
+            entry.published.score if entry.published else "-",
+        ]
+
+
+def test_the_plan_in_the_documentation_is_the_one_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["train", "nest_micro_digits", "--loop.device", "cpu", "--dry-run"])
+    assert capsys.readouterr().err in blocks(ROOT / "docs" / "train.md", "text")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that has what the Python code of the documentation opens: weights, a picture, the repository's tests."""
+    model = hvit.create_model("nest_micro_32", in_channels=1)
+    preprocess = asdict(Preprocess((32, 32), (0.5,), (0.5,)))
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    hvit.save_weights(
+        model, tmp_path / "runs" / "demo" / "weights.safetensors", classes=tuple("0123456789"), preprocess=preprocess
+    )
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "photo.jpg")
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_python_code_of_a_page_runs(page: Path, workplace: Path) -> None:
+    names: dict[str, object] = {}
+    for code in blocks(page, "python"):
+        exec(compile(code, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
+def test_an_example_runs_and_tells_what_it_found(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    threads = torch.get_num_threads()
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
+def test_an_example_uses_the_public_names_only(script: Path) -> None:
+    imported = re.findall(r"^\s*(?:from|import) (hvit[\w.]*)", read(script), re.MULTILINE)
+    assert imported == ["hvit"]
+    assert set(re.findall(r"\bhvit\.(\w+)", read(script))) <= set(hvit.__all__)
+
+
+def test_version_and_licence_are_the_same_everywhere() -> None:
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
+    assert f"\nversion: {project['version']}\nlicense: {project['license']}\n" in read(ROOT / "CITATION.cff")
+    assert f"\n## {project['version']}" in read(ROOT / "CHANGELOG.md")
