@@ -26,5 +26,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 clean:
-	rm -rf .venv build dist runs explanations src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -117,11 +117,9 @@ def test_the_number_of_classes_follows_the_data_or_is_refused(tmp_path: Path) ->
 
 
 def test_weights_for_other_classes_are_not_scored(tmp_path: Path, photo_folder: Path) -> None:
-    from hvit.data.folders import FolderData
-
     run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
     with pytest.raises(UserError, match="tells 10 classes apart"):
-        run.evaluate(tmp_path / "run", FolderData(root=str(photo_folder)))
+        run.evaluate(tmp_path / "run", "folder", str(photo_folder))
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ notes = Console(stderr=True, highlight=False, quiet=_silent)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one verb. Exit status: 0 done, 2 something the user gave cannot be used, 130 interrupted."""
+    """Runs one verb. Exit status: 0 done, 2 something given cannot be used or a run was stopped, 130 interrupted."""
     # Read when torch is loaded. Threads that sleep while they wait cost nothing on a quiet machine, and more than
     # double the speed of training on one whose cores are busy with something else (docs/results.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -167,6 +167,16 @@ def train(rest: list[str]) -> None:
 
 
 @dataclass(frozen=True)
+class ResumeArguments:
+    """Continues a stopped run exactly where it was."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+    root: str | None = None
+    """Where the data is now, if it has moved."""
+
+
+@dataclass(frozen=True)
 class RunArguments:
     """Works on the folder of a run."""
 
@@ -176,10 +186,10 @@ class RunArguments:
 
 def resume(rest: list[str]) -> None:
     """continues a stopped run exactly where it was"""
-    arguments = _parse(RunArguments, "resume", rest)
+    arguments = _parse(ResumeArguments, "resume", rest)
     from hvit import run
 
-    _print_scores(run.resume(arguments.run, _tell))
+    _print_scores(run.resume(arguments.run, arguments.root, _tell))
     _print_report(arguments.run)
 
 
@@ -192,7 +202,7 @@ class EvaluateArguments:
     data: Literal["digits", "cifar10", "cifar100", "folder"] | None = None
     """What to test on; left out, the data of the run."""
     root: str | None = None
-    """Where the data is."""
+    """Where the data is; alone, the run's data in another place, or for a weights file a folder of pictures."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to run."""
     json: bool = False
@@ -203,17 +213,9 @@ def evaluate(rest: list[str]) -> None:
     """accuracy, per-class table and confusions of a run or of weights"""
     arguments = _parse(EvaluateArguments, "evaluate", rest)
     from hvit import run
-    from hvit.data.images import CifarData, DigitsData, FolderData
     from hvit.measures import per_class_table
 
-    data: DigitsData | CifarData | FolderData | None = None
-    if arguments.data == "digits":
-        data = DigitsData()
-    elif arguments.data in ("cifar10", "cifar100"):
-        data = CifarData(kind=arguments.data, root=arguments.root or "")
-    elif arguments.data == "folder" or arguments.root:
-        data = FolderData(root=arguments.root or "")
-    scores = run.evaluate(arguments.target, data, arguments.device)
+    scores = run.evaluate(arguments.target, arguments.data, arguments.root, arguments.device)
     rows = per_class_table(scores["labels"], scores["predictions"], scores["classes"])
     if arguments.json:
         _print_json_lines([scores | {"per_class": rows}])
@@ -249,7 +251,7 @@ def predict(rest: list[str]) -> None:
     _at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size)
     from hvit import inference
 
-    files = inference.expand(list(arguments.files))
+    files = _pictures(arguments.files)
     classifier = inference.open_classifier(arguments.weights, arguments.device)
     refused = _Refusals()
     for answer in inference.predict(classifier, files, arguments.top_k, arguments.batch_size, refused):
@@ -273,8 +275,8 @@ class ExplainArguments:
     """Classes to explain, by name or number (four at most); left out, the likeliest."""
     top_k: int = 3
     """How many of the likeliest classes to explain, four at most."""
-    methods: tuple[Literal["gradcat", "cam"], ...] = ("gradcat", "cam")
-    """gradcat: the path through the tree of blocks; cam: the class activation map."""
+    methods: tuple[Literal["gradcat", "cam"], ...] = ()
+    """gradcat: the path through the tree of blocks; cam: the class activation map; left out, all the model allows."""
     out: Path = Path("explanations")
     """Folder for the pictures."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -291,13 +293,12 @@ def explain(rest: list[str]) -> None:
         raise UserError("a picture shows four classes at most; choose fewer with --classes or --top-k")
     from hvit import inference
 
-    files = inference.expand(list(arguments.images))
+    files = _pictures(arguments.images)
     classifier = inference.open_classifier(arguments.weights, arguments.device)
     classes = [classifier.class_index(name) for name in arguments.classes] or None
+    methods = arguments.methods or classifier.methods
     refused = _Refusals()
-    answers = inference.explain(
-        classifier, files, classes, arguments.top_k, arguments.methods, arguments.out, refused
-    )  # fmt: skip
+    answers = inference.explain(classifier, files, classes, arguments.top_k, methods, arguments.out, refused)
     for answer in answers:
         if arguments.json:
             _print_json_lines([answer])
@@ -343,7 +344,8 @@ def _tell(lines: dict[str, str]) -> None:
     """Prints a plan on stderr, a line each."""
     width = max(map(len, lines))
     for name, value in lines.items():
-        notes.print(f"{name:<{width}}  {value}", markup=False, soft_wrap=True)
+        text = value.replace("\n", "\n" + " " * (width + 2))
+        notes.print(f"{name:<{width}}  {text}", markup=False, soft_wrap=True)
 
 
 def _print_scores(scores: dict[str, Any]) -> None:
@@ -386,6 +388,14 @@ def _matching(names: list[str], what: str, pattern: str) -> list[str]:
     if not names:
         raise UserError(f"no {what} matches {pattern!r}; `hvit {what}s` lists them all")
     return names
+
+
+def _pictures(paths: tuple[Path, ...]) -> list[Path]:
+    from hvit.data.images import list_images
+
+    if not paths:
+        raise UserError("name the pictures, or folders of pictures, after the weights")
+    return list_images(paths)
 
 
 def _at_least_one(**values: int) -> None:

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from hvit.data.augment import Preprocess
-from hvit.data.images import list_images, read_image
+from hvit.data.images import read_image
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import class_activation_map, draw_cam, draw_trees, gradcat_batch, save_figure
+from hvit.explain.samples import has_tree
 from hvit.models.layers import Encoder
 from hvit.models.weights import open_weights
 from hvit.training.distribute import choose_device
@@ -30,6 +31,11 @@ class Classifier:
     classes: tuple[str, ...]
     preprocess: Preprocess
     device: torch.device
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The explanations that this model allows; GradCAT walks a tree of two or more levels."""
+        return ("gradcat", "cam") if has_tree(self.model) else ("cam",)
 
     def name(self, class_index: int) -> str:
         """The name of a class, or its number where the weights carry no names."""
@@ -143,11 +149,6 @@ def explain(
                 save_figure(draw_cam(shown, class_activation_map(classifier.model, batch, index), name, share), path)
                 answer["pictures"].append(str(path))
         yield answer
-
-
-def expand(paths: list[Path]) -> list[Path]:
-    """Files as they are and the pictures inside folders. Raises UserError for a missing path or an empty folder."""
-    return list_images(paths)
 
 
 def _read(files: list[Path], channels: int, refused: Callable[[str], None]) -> Iterator[tuple[Path, Image.Image]]:

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches, steps_per_epoch, train_batches
-from hvit.data.images import DataConfig, DigitsData, Splits, open_data
+from hvit.data.images import CifarData, DataConfig, DigitsData, FolderData, Splits, open_data
 from hvit.errors import UserError
 from hvit.explain.samples import digit_explanations, draw_samples, has_tree
 from hvit.models import catalogue, translate
@@ -31,6 +31,7 @@ from hvit.training.distribute import Processes, choose_device, processes
 from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule
 
+DataKind = Literal["digits", "cifar10", "cifar100", "folder"]
 SCORES = "scores.json"
 PICTURES = "pictures"
 _TEST_BATCH = 64
@@ -57,7 +58,7 @@ class Prepared:
             "recipe": f"{recipe.name}: {recipe.summary}",
             "model": f"{name}, {parameters:,} parameters, {catalogue.multiply_adds(model) / 1e9:.3g} G multiply-adds "
             f"on {model.in_channels}x{size}",
-            "weights": recipe.weights or f"new, from seed {recipe.seed}",
+            "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
             "data": f"{recipe.data.kind}: {len(self.splits.train):,} images to learn from, "
             f"{len(self.splits.held_out):,} held out, {len(self.splits.classes)} classes",
             "steps": f"{schedule.total_steps:,} of {recipe.loop.batch_size} images "
@@ -65,7 +66,7 @@ class Prepared:
             "learning rate": f"rises to {schedule.peak_learning_rate:.3g} in {schedule.warmup_steps:,.0f} steps, "
             f"then a cosine to 0 at step {schedule.cosine_steps:,}",
             "device": f"{self.device}, {schedule.precision}, {recipe.loop.workers} data workers",
-            **({"notes": " ".join(self.splits.notes)} if self.splits.notes else {}),
+            **({"notes": "\n".join(self.splits.notes)} if self.splits.notes else {}),
         }
 
 
@@ -86,7 +87,11 @@ def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
 def plan(recipe: Recipe) -> dict[str, str]:
     """What `train` would do, without doing it."""
     with processes(recipe.loop.device) as ranks:
-        return prepare(recipe, ranks).plan()
+        prepared = prepare(recipe, ranks)
+    lines = prepared.plan()
+    if recipe.weights is not None:
+        new_model(prepared.recipe, lines.update)
+    return lines
 
 
 def train(recipe: Recipe, folder: Path, tell: Any = None) -> dict[str, Any]:
@@ -105,9 +110,13 @@ def train(recipe: Recipe, folder: Path, tell: Any = None) -> dict[str, Any]:
         return _carry_out(prepared, model, folder, ranks, tell)
 
 
-def resume(folder: Path, tell: Any = None) -> dict[str, Any]:
-    """Continues the run in a folder exactly where its newest checkpoint left it; returns the scores."""
+def resume(folder: Path, root: str | None = None, tell: Any = None) -> dict[str, Any]:
+    """Continues the run in a folder exactly where its newest checkpoint left it; returns the scores.
+
+    root: where the data is now, if it has moved.
+    """
     recipe = read_recipe(folder)
+    recipe = replace(recipe, data=_moved(recipe.data, root))
     with processes(recipe.loop.device) as ranks:
         prepared = prepare(recipe, ranks)
         start = replace(prepared.recipe, weights=None if has_checkpoint(folder) else recipe.weights)
@@ -128,18 +137,16 @@ def new_model(recipe: Recipe, tell: Any = None) -> Encoder:
     return model
 
 
-def evaluate(target: Path, data: DataConfig | None = None, device: str = "auto") -> dict[str, Any]:
+def evaluate(
+    target: Path, kind: DataKind | None = None, root: str | None = None, device: str = "auto"
+) -> dict[str, Any]:
     """Scores a run, or a weights file, on the held-out part of a data set.
 
-    target: a run folder or a weights file. data: what to test on; left out, the data of the run.
-    Raises UserError when the classes of the weights and of the data differ.
+    target: a run folder or a weights file. kind: what to test on; left out, the data of the run, or for weights with a
+    root a folder of pictures. root: where that data is. Raises UserError when the classes differ.
     """
     opened = open_weights(target)
-    run = target if target.is_dir() else None
-    if data is None:
-        if run is None or not (run / RECIPE).is_file():
-            raise UserError(f"{target} is no run folder, so say what to test on: --data and --root")
-        data = read_recipe(run).data
+    data = _data_to_test_on(target, kind, root)
     config = opened.model.config
     splits = open_data(data, 0, config.in_channels)
     if opened.classes and tuple(opened.classes) != splits.classes:
@@ -165,6 +172,27 @@ def evaluate(target: Path, data: DataConfig | None = None, device: str = "auto")
     if isinstance(data, DigitsData) and data.canvas >= 16 and has_tree(model):
         scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
     return scores
+
+
+def _data_to_test_on(target: Path, kind: DataKind | None, root: str | None) -> DataConfig:
+    if kind is None and (target / RECIPE).is_file():
+        return _moved(read_recipe(target).data, root)
+    if kind == "digits":
+        return _moved(DigitsData(), root)
+    if kind in ("cifar10", "cifar100"):
+        return CifarData(kind=kind, root=root or "")
+    if kind is None and root is None:
+        raise UserError(f"{target} is no run folder, so say what to test on, with --data or --root")
+    return FolderData(root=root or "")
+
+
+def _moved(data: DataConfig, root: str | None) -> DataConfig:
+    """The same data in another place."""
+    if root is None:
+        return data
+    if isinstance(data, DigitsData):
+        raise UserError(f"the digits are embedded, so --root {root} has no meaning for them; leave it out")
+    return replace(data, root=root)
 
 
 def _carry_out(prepared: Prepared, model: Encoder, folder: Path, ranks: Processes, tell: Any) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def test_hidden_files_and_other_kinds_are_left_out_and_counted(two_classes: Path
     splits = open_folder(two_classes)
     assert len(splits.train) + len(splits.held_out) == 15
     assert [note for note in splits.notes if "Left out" in note] == [
-        "Left out 5 files that belong to no class or are no pictures: "
+        "Left out, as no pictures or in no class's folder: "
         "2 .heic; 1 .mp4; 1 without suffix; 1 picture outside any class folder."
     ]
 

@@ -296,7 +296,7 @@ def _ignored_notes(ignored: Counter[str]) -> tuple[str, ...]:
     if not ignored:
         return ()
     kinds = [f"{count} {kind}" for kind, count in ignored.most_common()]
-    return (f"Left out {_count(ignored.total(), 'file')} that belong to no class or are no pictures: {_some(kinds)}.",)
+    return (f"Left out, as no pictures or in no class's folder: {_some(kinds)}.",)
 
 
 def _count(number: int, singular: str, plural: str = "") -> str:

@@ -37,6 +37,7 @@ _PUBLISHED: dict[str, Published] = {
     "nest_tiny_224": Published("ImageNet-1K top-1 81.5", _NEST_SOURCE),
     "nest_small_224": Published("ImageNet-1K top-1 83.3", _NEST_SOURCE),
     "nest_base_224": Published("ImageNet-1K top-1 83.8", _NEST_SOURCE),
+    "nest_tiny_32_block8": Published("-", f"{_NEST_SOURCE}, its CIFAR table"),
     "nest_tiny_32": Published("CIFAR-10 96.04, CIFAR-100 78.69", _NEST_SOURCE),
     "nest_small_32": Published("CIFAR-10 96.97, CIFAR-100 81.70", _NEST_SOURCE),
     "nest_base_32": Published("CIFAR-10 97.20, CIFAR-100 82.56", _NEST_SOURCE),

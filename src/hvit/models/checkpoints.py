@@ -74,6 +74,8 @@ def find_weights(path: str | Path) -> Path:
         if (path / "weights.safetensors").is_file():
             return path / "weights.safetensors"
         saved = [file for file in path.glob("ckpt-*.flax") if file.stem[len("ckpt-") :].isdecimal()]
+        if not saved and (path / "recipe.json").is_file():
+            raise UserError(f"the run in {path} has no weights yet: `hvit resume {path}` continues it")
         if not saved:
             raise UserError(
                 f"the folder {path} holds neither weights.safetensors (a run) nor ckpt-N.flax (official NesT)"

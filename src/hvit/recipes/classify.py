@@ -212,7 +212,7 @@ def nest_tiny_imagenet() -> Recipe:
     """NesT-T on ImageNet-1K at 224 as published.
 
     claim: 17 M parameters reach 81.5 % in 300 epochs
-    command: torchrun --nproc-per-node 8 -m hvit train nest_tiny_imagenet --data.root DIR
+    command: torchrun --nproc-per-node 8 -m hvit train nest_tiny_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 5.8 GMAC images, for several GPUs
     expected: top-1 81.5 %
     source: arXiv 2105.12723, Table 2; settings of the official code
@@ -225,7 +225,7 @@ def nest_small_imagenet() -> Recipe:
     """NesT-S on ImageNet-1K at 224 as published.
 
     claim: 38 M parameters reach 83.3 % in 300 epochs
-    command: torchrun --nproc-per-node 8 -m hvit train nest_small_imagenet --data.root DIR
+    command: torchrun --nproc-per-node 8 -m hvit train nest_small_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 10.3 GMAC images, for several GPUs
     expected: top-1 83.3 %
     source: arXiv 2105.12723, Table 2; settings of the official code
@@ -238,7 +238,7 @@ def nest_base_imagenet() -> Recipe:
     """NesT-B on ImageNet-1K at 224 as published.
 
     claim: 68 M parameters reach 83.8 % in 300 epochs, and 82.3 % in 100
-    command: torchrun --nproc-per-node 8 -m hvit train nest_base_imagenet --data.root DIR
+    command: torchrun --nproc-per-node 8 -m hvit train nest_base_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 17.9 GMAC images, for several GPUs
     expected: top-1 83.8 %
     source: arXiv 2105.12723, Table 2; settings of the official code
@@ -251,8 +251,8 @@ def nest_base_imagenet_384() -> Recipe:
     """NesT-B fine-tuned on ImageNet-1K at 384, from the weights of 224.
 
     claim: larger images after pretraining on smaller ones, with positions resized inside each block
-    command: torchrun --nproc-per-node 8 -m hvit train nest_base_imagenet_384 --data.root DIR --weights FILE
-    cost: not measured; 30 epochs of 54 GMAC images, for several GPUs
+    command: torchrun --nproc-per-node 8 -m hvit train nest_base_imagenet_384 --data.root DIR --weights FILE --out DIR
+    cost: not measured; 30 epochs of 59.9 GMAC images, for several GPUs
     expected: no score published from ImageNet-1K weights (86.2 % from ImageNet-22K)
     source: resizing as the official code; epochs and learning rate are ours, the paper's are not public
     run here: two steps only

@@ -60,5 +60,5 @@ class ProgressView:
     def evaluated(self, epoch: float, loss: float, name: str, score: float) -> None:
         """Shows the scores of an evaluation in a line that stays; its time does not count in the rate."""
         console = self.bar.console if self.bar else self.console
-        console.print(f"epoch {epoch:g}: held-out {name} {score:.4f}, loss {loss:.4f}")
+        console.print(f"epoch {epoch:.4g}: held-out {name} {score:.4f}, loss {loss:.4f}")
         self.news_at = time.monotonic()
