@@ -356,7 +356,9 @@ def _print_scores(scores: dict[str, Any]) -> None:
         out.print(
             f"GradCAT on {found['mosaics']} mosaics of four digits: the right quadrant for "
             f"{_percent(found['quadrant_hits'])} of {found['asked']:,} digits (chance 25 %; with the sign flipped "
-            f"{_percent(found['flipped_sign'])})",
+            f"{_percent(found['flipped_sign'])}); for digits alone on their canvas "
+            f"{_percent(found['single_object_hits'])}, "
+            "since then all blocks agree",
             soft_wrap=True,
         )
 

@@ -16,6 +16,7 @@ import torch
 
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches, steps_per_epoch, train_batches
+from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.images import CifarData, DataConfig, DigitsData, FolderData, Splits, open_data
 from hvit.errors import UserError
 from hvit.explain.samples import digit_explanations, draw_samples, has_tree
@@ -169,7 +170,7 @@ def evaluate(
         for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_TEST_BATCH)
     )
     scores = task.evaluate(task.networks, batches) | {"classes": list(splits.classes)}
-    if isinstance(data, DigitsData) and data.canvas >= 16 and has_tree(model):
+    if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
         scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
     return scores
 
@@ -228,9 +229,10 @@ def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
     recipe, preprocess, config = prepared.recipe, prepared.preprocess, prepared.recipe.model
     model = open_weights(folder).model
     if has_tree(model):
-        draw_samples(model, preprocess, prepared.splits, folder / PICTURES)
-        if isinstance(recipe.data, DigitsData) and recipe.data.canvas >= 16:
+        if isinstance(recipe.data, DigitsData) and recipe.data.canvas >= SMALLEST_CANVAS:
             scores["explanations"] = digit_explanations(model, preprocess, recipe.data, folder / PICTURES)
+        else:
+            draw_samples(model, preprocess, prepared.splits, folder / PICTURES)
     scores["model"] = {
         "name": catalogue.name_of(config),
         "parameters": catalogue.count_parameters(model),

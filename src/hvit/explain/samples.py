@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from einops import reduce
 from PIL import Image
-from torch import Tensor
 
 from hvit.data.augment import Preprocess
-from hvit.data.digits import CLASSES, Mosaics, digit_mosaics
+from hvit.data.digits import CLASSES, digit_mosaics, open_digits
 from hvit.data.images import DigitsData, Splits
 from hvit.explain.canvas import save_figure
 from hvit.explain.gradcat import gradcat_batch
@@ -20,6 +21,7 @@ from hvit.measures import path_hit_rate
 from hvit.models.layers import Encoder
 
 _CLASSES_SHOWN = 4
+_IMAGES_AT_ONCE = 100
 
 
 def has_tree(model: Encoder) -> bool:
@@ -62,35 +64,47 @@ def draw_explanation(
 
 
 def digit_explanations(
-    model: Encoder, preprocess: Preprocess, data: DigitsData, folder: Path | None, count: int = 500, drawn: int = 2
+    model: Encoder, preprocess: Preprocess, data: DigitsData, folder: Path | None, count: int = 500, drawn: int = 4
 ) -> dict[str, Any]:
-    """How often GradCAT leads to the digit it is asked for, on held-out mosaics of four different digits.
+    """How often GradCAT leads to the digit it is asked for, on held-out digits.
 
-    Asks for each of the four digits of `count` mosaics; a path hits when its first quadrant is the digit's (chance
-    25 %). The same with the sign flipped is the control. Draws the first few mosaics into `folder`, if there is one.
-    Returns {"quadrant_hits", "flipped_sign", "asked", "mosaics"}, rates as fractions.
+    Asks for each of the four different digits of `count` mosaics; a path hits when its first quadrant is the digit's
+    (chance 25 %). The same with the sign flipped is the control. Then asks for the one digit of every held-out canvas;
+    there a path hits when its first quadrant holds most of the ink. Draws the first mosaics into `folder`, if there is
+    one. Returns {"quadrant_hits", "flipped_sign", "single_object_hits", "asked", "mosaics"}, rates as fractions.
     """
     mosaics = digit_mosaics("held_out", seed=0, count=count, canvas=data.canvas, held_out=data.held_out)
     if folder:
+        folder.mkdir(parents=True, exist_ok=True)
         for number in range(min(drawn, count)):
             image = Image.fromarray(mosaics.images[number])
             path = folder / f"explain_mosaic_{number + 1}.png"
             draw_explanation(model, preprocess, image, CLASSES, path, mosaics.digits[number].tolist())
-    images = torch.stack([preprocess.tensor(Image.fromarray(image)) for image in mosaics.images])
+    places = np.tile(np.arange(4), (count, 1))
+    alone = open_digits(replace(data, digits_per_canvas=(1, 1)), seed=0, in_channels=1).held_out
+    canvases = np.stack([np.asarray(alone.read(index, index)[0]) for index in range(len(alone))])
+    ink = reduce(canvases.astype(np.int64), "n (y h) (x w) -> n (y x)", "sum", y=2, x=2)
     return {
-        "quadrant_hits": _quadrant_hits(model, images, mosaics, sign=1),
-        "flipped_sign": _quadrant_hits(model, images, mosaics, sign=-1),
+        "quadrant_hits": _quadrant_hits(model, preprocess, mosaics.images, mosaics.digits, places),
+        "flipped_sign": _quadrant_hits(model, preprocess, mosaics.images, mosaics.digits, places, sign=-1),
+        "single_object_hits": _quadrant_hits(
+            model, preprocess, canvases, alone.labels[:, None], ink.argmax(axis=1)[:, None]
+        ),
         "asked": 4 * count,
         "mosaics": count,
     }
 
 
-def _quadrant_hits(model: Encoder, images: Tensor, mosaics: Mosaics, sign: int) -> float:
-    """Share of (mosaic, digit) pairs whose path starts in the digit's quadrant."""
+def _quadrant_hits(
+    model: Encoder, preprocess: Preprocess, images: np.ndarray, classes: np.ndarray, places: np.ndarray, sign: int = 1
+) -> float:
+    """Share of paths whose first quadrant is the right one.
+
+    images: (n, height, width) bytes. classes, places: (n, k), what is asked for and the quadrant where it is.
+    """
     steps = []
-    for part, digits in zip(images.split(100), np.array_split(mosaics.digits, -(-len(images) // 100)), strict=True):
-        explained = gradcat_batch(model, part, digits, sign=sign)
-        steps.append([[tree.path[:1] for tree in trees] for trees in explained])
-    paths = np.concatenate([np.array(one) for one in steps]).reshape(-1, 1)
-    places = np.tile(np.arange(4), len(images)).reshape(-1, 1)
-    return path_hit_rate(paths, places)[0]
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        part = slice(start, start + _IMAGES_AT_ONCE)
+        batch = torch.stack([preprocess.tensor(Image.fromarray(image)) for image in images[part]])
+        steps += [[tree.path[0] for tree in trees] for trees in gradcat_batch(model, batch, classes[part], sign=sign)]
+    return path_hit_rate(np.reshape(steps, (-1, 1)), places.reshape(-1, 1))[0]

@@ -28,7 +28,7 @@ def nest_micro_digits() -> Recipe:
         summary="A small NesT on real handwritten digits",
         model=replace(NEST_SIZES["nest_micro_32"], in_channels=1),
         data=DigitsData(),
-        optimize=_micro_optimizer(),
+        optimize=OptimizeConfig(learning_rate_per_256=8e-3, warmup_epochs=2, clip_norm=1.0),
         loop=LoopConfig(epochs=24, batch_size=64, evaluate_every=4, workers=0),
     )
 

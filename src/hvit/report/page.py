@@ -217,10 +217,15 @@ def explanations_section(run: Run) -> Html:
         found = f" of {hits.asked:,} cases ({_interval(hits.quadrant_hits, hits.asked)}; chance is 25{SPACE}%)."
         control = f" With its sign flipped, as a control, it does in {percent(hits.flipped_sign)}."
         pieces += [
-            "The explanation finds the quadrant where the object is in ",
+            "On mosaics of four objects the explanation finds the quadrant of the one it is asked for in ",
             element("strong", percent(hits.quadrant_hits)),
             found + control * (hits.flipped_sign is not None),
         ]
+        if hits.single_object_hits is not None:
+            pieces.append(
+                f" Where an object is alone it finds its quadrant in {percent(hits.single_object_hits)}: "
+                "then all blocks come to agree on the one class, and no block stands out."
+            )
     text = element("p", *pieces) if pieces else Html()
     pictured = _gallery(shown) if shown else _quiet("There are no pictures of explanations in the run folder.")
     return _section("Why it decides", text, pictured)

@@ -33,6 +33,7 @@ class ExplanationScores(BaseModel):
     quadrant_hits: Share
     asked: Count
     flipped_sign: Share | None = None
+    single_object_hits: Share | None = None
 
 
 class Scores(BaseModel):
