@@ -115,7 +115,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.run.plan",
         "hvit.run.resume",
         "hvit.run.evaluate",
-        "hvit.inference.expand",
+        "hvit.data.images.list_images",
         "hvit.report.write_report",
         "hvit.models.catalogue.build_empty",  # after `hvit models` has found names that match
         "hvit.recipes.header",  # after `hvit recipes` has found names that match

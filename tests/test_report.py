@@ -164,7 +164,7 @@ def test_with_many_classes_the_hardest_come_first_and_all_are_folded_up(tmp_path
 def test_explanations_are_shown_before_the_other_pictures_each_by_its_name(tmp_path: Path):
     page = Page(make_run(tmp_path / "run", images=("explain_3.png", "explain_mosaic_1.png", "all_digits.png")))
     assert page.images()[-3:] == ["image 3", "mosaic 1", "all digits"]
-    found = "finds the quadrant where the object is in 98.0 % of 400 cases"
+    found = "finds the quadrant of the one it is asked for in 98.0 % of 400 cases"
     assert found in page.text
     assert "With its sign flipped, as a control, it does in 1.0 %." in page.text
     assert page.text.index(found) < page.text.index("mosaic 1") < page.text.index("More pictures")
@@ -362,7 +362,7 @@ def test_the_page_is_replaced_in_one_go_and_leaves_nothing_else(tmp_path: Path, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(UserError, match=r"cannot write .*report\.html: No space left on device"):
+    with pytest.raises(UserError, match=r"report\.html cannot be written: No space left on device"):
         write_report(run)
     assert (run / "report.html").read_bytes() == before
     assert sorted(path.name for path in run.iterdir()) == files

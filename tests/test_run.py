@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from safetensors.torch import load_file
 
 from hvit import run
 from hvit.data.digits import DigitsData
+from hvit.data.folders import FolderData
 from hvit.errors import UserError
 from hvit.models.nest import NestConfig
-from hvit.recipe import Recipe, read_recipe
+from hvit.recipe import Recipe, read_recipe, write_recipe
+from hvit.recipes import get_recipe
 from hvit.training.journal import read_journal
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
@@ -56,7 +59,7 @@ def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> Non
     assert read_recipe(tmp_path) == RECIPE
     names = {path.name for path in tmp_path.iterdir()}
     expected = {"recipe.json", "environment.json", "journal.jsonl", "checkpoints", "weights.safetensors", "scores.json"}
-    assert expected | {"report.html", "pictures"} == names
+    assert expected | {"plan.json", "report.html", "pictures"} == names
     assert json.loads((tmp_path / "scores.json").read_text())["top1"] == scores["top1"]
     assert [row["epoch"] for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "evaluate"] == [1, 2]
     assert run.evaluate(tmp_path)["top1"] == scores["top1"]
@@ -120,6 +123,38 @@ def test_weights_for_other_classes_are_not_scored(tmp_path: Path, photo_folder: 
     run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
     with pytest.raises(UserError, match="tells 10 classes apart"):
         run.evaluate(tmp_path / "run", "folder", str(photo_folder))
+
+
+def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, photo_folder: Path) -> None:
+    root = tmp_path / "photos"
+    shutil.copytree(photo_folder, root)
+    recipe = get_recipe("nest_micro_folder")
+    loop = LoopConfig(epochs=2, batch_size=4, max_steps=2, workers=0, device="cpu")
+    run.train(replace(recipe, data=FolderData(root=str(root)), loop=loop), tmp_path / "run")
+    shutil.copy(root / "red" / "0.png", root / "red" / "another.png")
+    with pytest.raises(UserError, match=r"not what the run .* began with"):
+        run.resume(tmp_path / "run")
+    assert "top1" in run.resume(tmp_path / "run", str(photo_folder)), "the same data in another place"
+
+
+def test_checkpoints_that_do_not_fit_an_edited_recipe_are_refused(tmp_path: Path) -> None:
+    run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path)
+    write_recipe(replace(RECIPE, model=replace(TINY, dims=(8, 32))), tmp_path)
+    with pytest.raises(UserError, match="not those of its recipe"):
+        run.resume(tmp_path)
+
+
+def test_a_folder_with_checkpoints_of_another_run_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_000000001.checkpoint").touch()
+    with pytest.raises(UserError, match="already holds a run"):
+        run.train(RECIPE, tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        run.train(RECIPE, tmp_path / "file" / "run")
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hierarchical vision transformers: train, pretrain, explain and generate.
+"""Hierarchical vision transformers: train them, measure them, and see why they decide.
 
 model = hvit.create_model("nest_tiny_224", num_classes=10)
 maps = model.levels(images)                      # feature grids, fine to coarse

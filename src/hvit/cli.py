@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hvit.errors import UserError
@@ -20,7 +21,7 @@ from hvit.errors import UserError
 
 T = TypeVar("T")
 # Tables in a pipe or a file are not squeezed into the 80 columns that rich assumes there.
-# Of several processes that torchrun started, the first one speaks.
+# Of several processes that torchrun started, the first one speaks; errors are told by all.
 _silent = os.environ.get("RANK", "0") != "0"
 out = Console(highlight=False, quiet=_silent, width=None if sys.stdout.isatty() else 160)
 notes = Console(stderr=True, highlight=False, quiet=_silent)
@@ -47,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         VERBS[verb](rest)
         sys.stdout.flush()
     except UserError as error:
-        notes.print(f"hvit: {error}", markup=False, soft_wrap=True)
+        print(f"hvit: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        notes.print("hvit: interrupted")
+        print("hvit: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,8 +74,8 @@ def demo(rest: list[str]) -> None:
     folder = arguments.out or _free_folder("demo")
     scores = train(get_recipe("nest_micro_digits"), folder, _tell)
     _print_scores(scores)
-    out.print(f"\nThe report: {folder / 'report.html'}", soft_wrap=True)
-    out.print(f"Pictures of why: {folder / 'pictures'}", soft_wrap=True)
+    _print_report(folder)
+    out.print(f"Pictures of why: {folder / 'pictures'}", markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -215,16 +216,18 @@ def evaluate(rest: list[str]) -> None:
     from hvit import run
     from hvit.measures import per_class_table
 
-    scores = run.evaluate(arguments.target, arguments.data, arguments.root, arguments.device)
+    scores = run.evaluate(arguments.target, arguments.data, arguments.root, arguments.device, _tell)
     rows = per_class_table(scores["labels"], scores["predictions"], scores["classes"])
     if arguments.json:
         _print_json_lines([scores | {"per_class": rows}])
         return
     _print_scores(scores)
-    table = _table("class", "images", "recall", "precision", "F1")
+    table = _table("class", "images", "mistakes", "recall", "precision", "F1")
     for row in rows:
-        table.add_row(row["name"], str(row["count"]), *(_percent(row[key]) for key in ("recall", "precision", "f1")))
+        shares = (_percent(row[key]) for key in ("recall", "precision", "f1"))
+        table.add_row(escape(row["name"]), str(row["count"]), *shares)
     out.print(table)
+    _print_confusions(scores["confusion"], scores["classes"])
 
 
 @dataclass(frozen=True)
@@ -273,8 +276,8 @@ class ExplainArguments:
     """Pictures, or folders of pictures."""
     classes: tuple[str, ...] = ()
     """Classes to explain, by name or number (four at most); left out, the likeliest."""
-    top_k: int = 3
-    """How many of the likeliest classes to explain, four at most."""
+    top_k: int | None = None
+    """How many of the likeliest classes to explain, four at most; left out, three."""
     methods: tuple[Literal["gradcat", "cam"], ...] = ()
     """gradcat: the path through the tree of blocks; cam: the class activation map; left out, all the model allows."""
     out: Path = Path("explanations")
@@ -288,8 +291,11 @@ class ExplainArguments:
 def explain(rest: list[str]) -> None:
     """pictures of why: the tree walk (GradCAT) and activation maps (CAM)"""
     arguments = _parse(ExplainArguments, "explain", rest)
-    _at_least_one(top_k=arguments.top_k)
-    if max(arguments.top_k, len(arguments.classes)) > 4:
+    if arguments.top_k is not None and arguments.classes:
+        raise UserError("give --classes or --top-k, not both")
+    top_k = 3 if arguments.top_k is None else arguments.top_k
+    _at_least_one(top_k=top_k)
+    if max(top_k, len(arguments.classes)) > 4:
         raise UserError("a picture shows four classes at most; choose fewer with --classes or --top-k")
     from hvit import inference
 
@@ -298,7 +304,7 @@ def explain(rest: list[str]) -> None:
     classes = [classifier.class_index(name) for name in arguments.classes] or None
     methods = arguments.methods or classifier.methods
     refused = _Refusals()
-    answers = inference.explain(classifier, files, classes, arguments.top_k, methods, arguments.out, refused)
+    answers = inference.explain(classifier, files, classes, top_k, methods, arguments.out, refused)
     for answer in answers:
         if arguments.json:
             _print_json_lines([answer])
@@ -350,17 +356,32 @@ def _tell(lines: dict[str, str]) -> None:
 
 def _print_scores(scores: dict[str, Any]) -> None:
     shown = f"top-1 {_percent(scores['top1'])}, top-5 {_percent(scores['top5'])}, loss {scores['loss']:.4f}"
-    out.print(f"\n{scores['count']:,} held-out images: {shown}")
+    calibration = f"calibration error {_percent(scores['calibration_error'])}"
+    out.print(f"\n{scores['count']:,} held-out images: {shown}, {calibration}")
     found = scores.get("explanations")
     if found:
         out.print(
             f"GradCAT on {found['mosaics']} mosaics of four digits: the right quadrant for "
             f"{_percent(found['quadrant_hits'])} of {found['asked']:,} digits (chance 25 %; with the sign flipped "
             f"{_percent(found['flipped_sign'])}); for digits alone on their canvas "
-            f"{_percent(found['single_object_hits'])}, "
-            "since then all blocks agree",
+            f"{_percent(found['single_object_hits'])}",
             soft_wrap=True,
         )
+
+
+def _print_confusions(matrix: list[list[int]], classes: list[str]) -> None:
+    """The commonest mistakes, ten at most."""
+    pairs = [
+        (count, classes[truth], classes[guess])
+        for truth, row in enumerate(matrix)
+        for guess, count in enumerate(row)
+        if count and truth != guess
+    ]
+    table = _table("mistakes", "class", "taken for")
+    for count, truth, guess in sorted(pairs, key=lambda pair: -pair[0])[:10]:
+        table.add_row(str(count), escape(truth), escape(guess))
+    if pairs:
+        out.print(table)
 
 
 def _print_report(folder: Path) -> None:
@@ -376,7 +397,7 @@ def _print_json_lines(rows: list[dict[str, Any]]) -> None:
 def _table(*columns: str) -> Table:
     table = Table(header_style="bold")
     for column in columns:
-        numeric = column in ("parameters", "multiply-adds", "images", "recall", "precision", "F1")
+        numeric = column in ("parameters", "multiply-adds", "images", "mistakes", "recall", "precision", "F1")
         is_name = column in ("model", "recipe")
         table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=is_name)
     return table

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hvit.data.augment import Preprocess
 from hvit.data.images import read_image
+from hvit.data.reading import show
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import class_activation_map, draw_cam, draw_trees, gradcat_batch, save_figure
@@ -95,7 +96,7 @@ def predict(
                 {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
                 for value, index in zip(values, indices, strict=True)
             ]
-            yield {"file": str(file), "classes": ranked}
+            yield {"file": show(file), "classes": ranked}
 
 
 def explain(
@@ -114,7 +115,6 @@ def explain(
     Yields {"file", "pictures": [...], "trees": [{"class", "probability", "logit", "path", "regions", "values"}, ...]};
     regions are (left, top, right, bottom) in pixels of the model's input.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for file, image in _read(files, len(classifier.preprocess.mean), refused):
         shown = classifier.preprocess.shown(image)
@@ -124,8 +124,8 @@ def explain(
         chosen = classes or probabilities.topk(min(top_k, len(probabilities))).indices.tolist()
         names = [classifier.name(index) for index in chosen]
         shares = [float(probabilities[index]) for index in chosen]
-        stem = _free_name(file.stem, taken)
-        answer: dict[str, Any] = {"file": str(file), "pictures": [], "trees": []}
+        stem = _free_name(show(file.stem), taken)
+        answer: dict[str, Any] = {"file": show(file), "pictures": [], "trees": []}
         if "gradcat" in methods:
             trees = gradcat_batch(classifier.model, batch, chosen)[0]
             path = folder / f"{stem}_gradcat.png"

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from hvit.data.augment import AugmentConfig
 from hvit.data.images import CifarData, DigitsData, FolderData
 from hvit.errors import UserError
+from hvit.files import write_text
 from hvit.models.baselines import VitConfig
 from hvit.models.nest import NestConfig
 from hvit.training.optimize import OptimizeConfig
@@ -56,7 +57,7 @@ RECIPE = "recipe.json"
 def write_recipe(recipe: Recipe, folder: Path) -> None:
     """Writes `recipe.json` into a run folder."""
     text = json.dumps(asdict(recipe), indent=2)  # pyright: ignore[reportArgumentType]  (pydantic's is a dataclass, too)
-    (folder / RECIPE).write_text(text + "\n", encoding="utf-8")
+    write_text(folder / RECIPE, text + "\n")
 
 
 def read_recipe(folder: Path) -> Recipe:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from hvit import recipes
 from hvit.data.augment import Preprocess
-from hvit.data.batches import evaluation_batches, steps_per_epoch, train_batches
+from hvit.data.batches import evaluation_batches, small_set_notes, steps_per_epoch, train_batches
 from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.images import CifarData, DataConfig, DigitsData, FolderData, Splits, open_data
 from hvit.errors import UserError
+from hvit.explain.canvas import save_figure
 from hvit.explain.samples import digit_explanations, draw_samples, has_tree
+from hvit.files import write_text
+from hvit.measures import confusion_matrix
 from hvit.models import catalogue, translate
 from hvit.models.layers import Encoder
+from hvit.models.nest import NestConfig
 from hvit.models.weights import open_weights
+from hvit.pictures import draw_image_grid
 from hvit.randomness import derive_seed
 from hvit.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from hvit.report import write_report
@@ -33,9 +41,16 @@ from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule
 
 DataKind = Literal["digits", "cifar10", "cifar100", "folder"]
+Tell = Callable[[dict[str, str]], object]
 SCORES = "scores.json"
+PLAN = "plan.json"
 PICTURES = "pictures"
 _TEST_BATCH = 64
+_IMAGES_DRAWN = 12
+
+
+def ignore(lines: dict[str, str]) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class Prepared:
     splits: Splits
     preprocess: Preprocess
     schedule: Schedule
-    device: torch.device
+    ranks: Processes
 
     def plan(self) -> dict[str, str]:
         """What will happen, in lines a person reads before it does."""
@@ -54,7 +69,8 @@ class Prepared:
         name = catalogue.name_of(model)
         parameters = catalogue.count_parameters(catalogue.build_empty(model))
         size = "x".join(map(str, model.input_size))
-        parts = self.recipe.loop.batch_size // schedule.images_per_device
+        batch = recipe.loop.batch_size
+        notes = self.splits.notes + small_set_notes(len(self.splits.train), batch)
         return {
             "recipe": f"{recipe.name}: {recipe.summary}",
             "model": f"{name}, {parameters:,} parameters, {catalogue.multiply_adds(model) / 1e9:.3g} G multiply-adds "
@@ -62,69 +78,82 @@ class Prepared:
             "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
             "data": f"{recipe.data.kind}: {len(self.splits.train):,} images to learn from, "
             f"{len(self.splits.held_out):,} held out, {len(self.splits.classes)} classes",
-            "steps": f"{schedule.total_steps:,} of {recipe.loop.batch_size} images "
-            f"({parts} x {schedule.images_per_device}), {schedule.steps_per_epoch:,} an epoch",
-            "learning rate": f"rises to {schedule.peak_learning_rate:.3g} in {schedule.warmup_steps:,.0f} steps, "
-            f"then a cosine to 0 at step {schedule.cosine_steps:,}",
-            "device": f"{self.device}, {schedule.precision}, {recipe.loop.workers} data workers",
-            **({"notes": "\n".join(self.splits.notes)} if self.splits.notes else {}),
+            "steps": f"{schedule.total_steps:,} of {batch} images ({batch // schedule.images_per_device} x "
+            f"{schedule.images_per_device}), {schedule.steps_per_epoch:,} an epoch",
+            "learning rate": schedule.describe_learning_rate(),
+            "device": f"{self.ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
+            **({"notes": "\n".join(notes)} if notes else {}),
+        }
+
+    def data_identity(self) -> dict[str, Any]:
+        """What a resumed run compares, so that it never goes on with other data than it began with."""
+        labels = [images.labels.astype(np.int64).tobytes() for images in (self.splits.train, self.splits.held_out)]
+        names = json.dumps(self.splits.classes).encode()
+        return {
+            "images": len(self.splits.train),
+            "held_out": len(self.splits.held_out),
+            "classes": len(self.splits.classes),
+            "checksum": hashlib.sha256(b"/".join([names, *labels])).hexdigest(),
         }
 
 
 def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
     """Opens the recipe's data and derives the rest. Raises UserError for what cannot be run."""
-    splits = open_data(recipe.data, recipe.seed, recipe.model.in_channels)
+    opened: dict[str, Any] = {}
+    # One process looks at the files, so that all agree on which of them can be read.
+    ranks.first_only(lambda: opened.update(splits=open_data(recipe.data, recipe.seed, recipe.model.in_channels)))
+    splits: Splits = ranks.share(opened)["splits"]
     model = recipe.model
-    defaults = {catalogue.entry(name).config.num_classes for name in catalogue.list_models()}
-    if model.num_classes not in defaults | {len(splits.classes)}:
+    usual = recipes.get_recipe(recipe.name).model if recipes.list_recipes(recipe.name) else NestConfig()
+    if model.num_classes not in (usual.num_classes, len(splits.classes)):
         raise UserError(f"--model.num-classes says {model.num_classes}, but the data has {len(splits.classes)} classes")
     recipe = replace(recipe, model=replace(model, num_classes=len(splits.classes)))
     preprocess = Preprocess(model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation)
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
-    return Prepared(recipe, splits, preprocess, schedule, ranks.device)
+    return Prepared(recipe, splits, preprocess, schedule, ranks)
 
 
 def plan(recipe: Recipe) -> dict[str, str]:
     """What `train` would do, without doing it."""
     with processes(recipe.loop.device) as ranks:
         prepared = prepare(recipe, ranks)
-    lines = prepared.plan()
-    if recipe.weights is not None:
-        new_model(prepared.recipe, lines.update)
-    return lines
+        lines = prepared.plan()
+        if recipe.weights is not None:
+            new_model(prepared.recipe, lines.update)
+        return lines
 
 
-def train(recipe: Recipe, folder: Path, tell: Any = None) -> dict[str, Any]:
+def train(recipe: Recipe, folder: Path, tell: Tell = ignore) -> dict[str, Any]:
     """Carries out a recipe in a new run folder; returns the scores.
 
     tell: called with the plan (a dict of lines) before anything is learned.
     Raises UserError when the folder already holds a run, and as `prepare` and `Trainer` do.
     """
-    if (folder / RECIPE).exists():
-        raise UserError(f"{folder} already holds a run: `hvit resume {folder}` continues it, or choose another --out")
+    recipe = _with_full_paths(recipe)
     with processes(recipe.loop.device) as ranks:
+        ranks.first_only(lambda: _refuse_old_run(folder))
         prepared = prepare(recipe, ranks)
-        model = new_model(prepared.recipe, tell if ranks.is_first else None)
-        if ranks.is_first:
-            _start_folder(prepared, folder)
-        return _carry_out(prepared, model, folder, ranks, tell)
+        model = new_model(prepared.recipe, tell)
+        ranks.first_only(lambda: _start_folder(prepared, folder))
+        return _carry_out(prepared, model, folder, tell)
 
 
-def resume(folder: Path, root: str | None = None, tell: Any = None) -> dict[str, Any]:
+def resume(folder: Path, root: str | None = None, tell: Tell = ignore) -> dict[str, Any]:
     """Continues the run in a folder exactly where its newest checkpoint left it; returns the scores.
 
-    root: where the data is now, if it has moved.
+    root: where the data is now, if it has moved. Raises UserError when the data is not what the run began with.
     """
     recipe = read_recipe(folder)
     recipe = replace(recipe, data=_moved(recipe.data, root))
     with processes(recipe.loop.device) as ranks:
         prepared = prepare(recipe, ranks)
-        start = replace(prepared.recipe, weights=None if has_checkpoint(folder) else recipe.weights)
-        return _carry_out(prepared, new_model(start), folder, ranks, tell)
+        _refuse_other_data(prepared, folder)
+        started = replace(prepared.recipe, weights=None if has_checkpoint(folder) else recipe.weights)
+        return _carry_out(prepared, new_model(started), folder, tell)
 
 
-def new_model(recipe: Recipe, tell: Any = None) -> Encoder:
+def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder:
     """The recipe's model: new weights from the seed, then the weights it starts from, if any."""
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
     model = catalogue.build(recipe.model)
@@ -133,23 +162,25 @@ def new_model(recipe: Recipe, tell: Any = None) -> Encoder:
         if source == "timm":
             source = translate.download_timm(catalogue.name_of(recipe.model))
         report = translate.load_weights(model, source, position_resize=recipe.position_resize)
-        if tell:
-            tell({"loaded": str(report)})
+        tell({"loaded": str(report)})
     return model
 
 
 def evaluate(
-    target: Path, kind: DataKind | None = None, root: str | None = None, device: str = "auto"
+    target: Path, kind: DataKind | None = None, root: str | None = None, device: str = "auto", tell: Tell = ignore
 ) -> dict[str, Any]:
-    """Scores a run, or a weights file, on the held-out part of a data set.
+    """Scores a run, or a weights file, in float32 on the held-out part of a data set.
 
     target: a run folder or a weights file. kind: what to test on; left out, the data of the run, or for weights with a
-    root a folder of pictures. root: where that data is. Raises UserError when the classes differ.
+    root a folder of pictures. root: where that data is. tell: called with notes on the data.
+    Raises UserError when the classes differ.
     """
     opened = open_weights(target)
     data = _data_to_test_on(target, kind, root)
     config = opened.model.config
     splits = open_data(data, 0, config.in_channels)
+    if splits.notes:
+        tell({"notes": "\n".join(splits.notes)})
     if opened.classes and tuple(opened.classes) != splits.classes:
         raise UserError(
             f"{target} tells {len(opened.classes)} classes apart ({_some(opened.classes)}), but the data has "
@@ -170,14 +201,18 @@ def evaluate(
         for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_TEST_BATCH)
     )
     scores = task.evaluate(task.networks, batches) | {"classes": list(splits.classes)}
+    scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
     if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
         scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
     return scores
 
 
 def _data_to_test_on(target: Path, kind: DataKind | None, root: str | None) -> DataConfig:
-    if kind is None and (target / RECIPE).is_file():
-        return _moved(read_recipe(target).data, root)
+    """The run's own data, with its own split, where the kind is the same; else the kind's usual settings."""
+    if (target / RECIPE).is_file():
+        own = read_recipe(target).data
+        if kind in (None, own.kind):
+            return _moved(own, root)
     if kind == "digits":
         return _moved(DigitsData(), root)
     if kind in ("cifar10", "cifar100"):
@@ -196,10 +231,9 @@ def _moved(data: DataConfig, root: str | None) -> DataConfig:
     return replace(data, root=root)
 
 
-def _carry_out(prepared: Prepared, model: Encoder, folder: Path, ranks: Processes, tell: Any) -> dict[str, Any]:
-    recipe, splits, schedule = prepared.recipe, prepared.splits, prepared.schedule
-    if tell and ranks.is_first:
-        tell(prepared.plan() | {"run folder": str(folder)})
+def _carry_out(prepared: Prepared, model: Encoder, folder: Path, tell: Tell) -> dict[str, Any]:
+    recipe, splits, schedule, ranks = prepared.recipe, prepared.splits, prepared.schedule, prepared.ranks
+    tell(prepared.plan() | {"run folder": str(folder)})
     workers = recipe.loop.workers
     pinned = ranks.device.type == "cuda"
 
@@ -216,50 +250,105 @@ def _carry_out(prepared: Prepared, model: Encoder, folder: Path, ranks: Processe
         )
 
     task = Classify(model, splits.classes, asdict(prepared.preprocess))
-    trainer = Trainer(
-        task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed
-    )  # fmt: skip
-    scores = trainer.run() | {"classes": list(splits.classes)}
+    trainer = Trainer(task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed)
+    try:
+        scores = trainer.run() | {"classes": list(splits.classes)}
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{ranks.device} has too little memory for {schedule.images_per_device} images at a time: "
+            f"raise --loop.accumulate (now {recipe.loop.accumulate})"
+        ) from error
     ranks.first_only(lambda: _finish(prepared, scores, folder))
     return scores
 
 
 def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
-    """Explanations, scores and the report of a run whose weights are written."""
+    """Scores, explanations and the report of a run whose weights are written."""
     recipe, preprocess, config = prepared.recipe, prepared.preprocess, prepared.recipe.model
     model = open_weights(folder).model
-    if has_tree(model):
-        if isinstance(recipe.data, DigitsData) and recipe.data.canvas >= SMALLEST_CANVAS:
-            scores["explanations"] = digit_explanations(model, preprocess, recipe.data, folder / PICTURES)
-        else:
-            draw_samples(model, preprocess, prepared.splits, folder / PICTURES)
     scores["model"] = {
         "name": catalogue.name_of(config),
         "parameters": catalogue.count_parameters(model),
         "multiply_adds": catalogue.multiply_adds(config),
     }
-    (folder / SCORES).write_text(json.dumps(scores) + "\n", encoding="utf-8")
+    write_text(folder / SCORES, json.dumps(scores) + "\n")
+    if has_tree(model):
+        if isinstance(recipe.data, DigitsData) and recipe.data.canvas >= SMALLEST_CANVAS:
+            scores["explanations"] = digit_explanations(model, preprocess, recipe.data, folder / PICTURES)
+            write_text(folder / SCORES, json.dumps(scores) + "\n")
+        else:
+            draw_samples(model, preprocess, prepared.splits, folder / PICTURES)
     write_report(folder)
 
 
-def _start_folder(prepared: Prepared, folder: Path) -> None:
+def _refuse_old_run(folder: Path) -> None:
+    if (folder / RECIPE).exists() or has_checkpoint(folder):
+        raise UserError(f"{folder} already holds a run: `hvit resume {folder}` continues it, or choose another --out")
+
+
+def _refuse_other_data(prepared: Prepared, folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        environment = json.dumps(_environment(prepared.device), indent=2)
-        (folder / "environment.json").write_text(environment + "\n", encoding="utf-8")
-        write_recipe(prepared.recipe, folder)
-    except OSError as error:
-        raise UserError(f"cannot write the run folder {folder}: {error.strerror}") from error
+        began_with = json.loads((folder / PLAN).read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder / PLAN} cannot be read, so the run cannot be resumed exactly") from error
+    now = prepared.data_identity()
+    if now != began_with:
+        counts = "{images} images to learn from, {held_out} held out, {classes} classes"
+        raise UserError(
+            f"the data is not what the run in {folder} began with: then {counts.format(**began_with)}; "
+            f"now {counts.format(**now)}; names or labels of the classes may differ as well"
+        )
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def _with_full_paths(recipe: Recipe) -> Recipe:
+    """The same recipe with paths that hold wherever it is resumed from."""
+    if not isinstance(recipe.data, DigitsData) and recipe.data.root:
+        recipe = replace(recipe, data=_moved(recipe.data, str(Path(recipe.data.root).expanduser().resolve())))
+    if recipe.weights is not None and recipe.weights != "timm":
+        recipe = replace(recipe, weights=str(Path(recipe.weights).expanduser().resolve()))
+    return recipe
+
+
+def _start_folder(prepared: Prepared, folder: Path) -> None:
+    plan = {"plan": prepared.plan(), "schedule": asdict(prepared.schedule), "data": prepared.data_identity()}
+    write_text(folder / "environment.json", json.dumps(_environment(prepared.ranks), indent=2) + "\n")
+    write_text(folder / PLAN, json.dumps(plan, indent=2) + "\n")
+    write_recipe(prepared.recipe, folder)
+    _draw_training_images(prepared, folder / PICTURES / "training_images.png")
+
+
+def _draw_training_images(prepared: Prepared, path: Path) -> None:
+    """A few training images as the model sees them, augmented and mixed: the first thing to look at when it fails."""
+    recipe, splits, preprocess = prepared.recipe, prepared.splits, prepared.preprocess
+    batch = next(
+        iter(
+            train_batches(
+                splits.train, num_classes=len(splits.classes), preprocess=preprocess, augment=recipe.augment,
+                seed=recipe.seed, batch_size=_IMAGES_DRAWN, total_steps=1,
+            )
+        )
+    )  # fmt: skip
+    mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
+    pixels = (batch["images"].permute(0, 2, 3, 1) * std + mean).clamp(0, 1).numpy()
+    captions = []
+    for shares in batch["targets"]:
+        likely = shares.topk(min(2, len(shares)))
+        pairs = zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
+        captions.append(", ".join(f"{splits.classes[index]} {share:.2f}" for share, index in pairs if share > 0.05))
+    images = [image[..., 0] if image.shape[-1] == 1 else image for image in pixels]
+    save_figure(draw_image_grid(images, captions, columns=6), path)
+
+
+def _environment(ranks: Processes) -> dict[str, Any]:
     """Versions and hardware, for whoever compares two runs."""
+    device = ranks.device
     packages = ("hvit", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "command": ["hvit", *sys.argv[1:]],
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
+        "processes": ranks.world_size,
         "device": str(device),
         "device_name": name,
         "cpu_cores": os.cpu_count(),

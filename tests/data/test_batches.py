@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
-from collections.abc import Iterable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from hvit.data import batches
 from hvit.data.augment import AugmentConfig, Preprocess, nest_cifar_augment, no_augment
-from hvit.data.batches import Batch, batch_indices, steps_per_epoch, train_batches
+from hvit.data.batches import Batch, batch_indices, small_set_notes, steps_per_epoch, train_batches
 from hvit.data.digits import DigitsData
 from hvit.data.images import open_data
 from hvit.data.sets import ImageSet
@@ -33,6 +38,53 @@ class Numbered(ImageSet):
 
     def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
         return Image.new("L", (8, 8), index), int(self.labels[index])
+
+
+class Asked(ImageSet):
+    """The class of every image is what a function says where the image is read."""
+
+    def __init__(self, count: int, question: Callable[[], int]) -> None:
+        self.labels, self.question = np.zeros(count, dtype=np.int64), question
+
+    def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
+        return Image.new("L", (8, 8)), self.question()
+
+
+class Spoiled(Numbered):
+    """Image 7 cannot be read."""
+
+    def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
+        if index == 7:
+            raise UserError("cannot read 7.png:\nthe file is empty.")
+        return super().read(index, draw)
+
+
+PROGRAM = """
+import os
+import signal
+
+import numpy as np
+from PIL import Image
+
+from hvit.data.augment import Preprocess
+from hvit.data.batches import evaluation_batches
+from hvit.data.sets import ImageSet
+
+
+class Many(ImageSet):
+    labels = np.zeros(1_000_000, dtype=np.int64)
+
+    def read(self, index, draw):
+        return Image.new("L", (8, 8)), os.getpid()
+
+
+if __name__ == "__main__":
+    preprocess = Preprocess((8, 8), (0.0,), (1.0,))
+    batches = iter(evaluation_batches(Many(), preprocess=preprocess, batch_size=2, workers=2))
+    print(os.getpid(), *{next(batches)["targets"][0].item() for _ in range(4)}, flush=True)
+    if ENDLESS:
+        signal.pause()
+"""
 
 
 def train(images: ImageSet, augment: AugmentConfig | None = None, **fields: int) -> Iterable[Batch]:
@@ -161,6 +213,59 @@ def test_batches_do_not_draw_from_the_random_numbers_of_the_program(digits: Imag
     list(train(digits, nest_cifar_augment(), total_steps=2))
     list(train(digits, nest_cifar_augment(), total_steps=2, workers=1))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("count", [1, 12, 63])
+def test_a_set_smaller_than_a_batch_is_told_with_the_batch_size_that_avoids_it(count: int) -> None:
+    (note,) = small_set_notes(count, 64)
+    assert note.startswith(f"The {count} training images are fewer than a batch of 64")
+    assert f"--loop.batch-size {count} or less" in note
+    assert small_set_notes(count, count) == small_set_notes(64, 64) == ()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_the_user_should_know_arrives_as_its_one_sentence(workers: int) -> None:
+    with pytest.raises(UserError) as caught:
+        list(train(Spoiled(12), workers=workers))
+    assert str(caught.value) == "cannot read 7.png:\nthe file is empty."
+    seen = iter(batches.evaluation_batches(Spoiled(12), preprocess=PLAIN, batch_size=4, workers=workers))
+    assert numbers(next(seen)) == [0, 1, 2, 3]
+    with pytest.raises(UserError, match=r"^cannot read 7.png:\nthe file is empty\.$"):
+        next(seen)
+
+
+def test_workers_live_on_when_all_processes_are_interrupted_or_terminated() -> None:
+    seen = iter(batches.evaluation_batches(Asked(40, os.getpid), preprocess=PLAIN, batch_size=4, workers=1))
+    worker = int(next(seen)["targets"][0])
+    assert worker != os.getpid()
+    os.kill(worker, signal.SIGINT)
+    os.kill(worker, signal.SIGTERM)
+    assert [batch["targets"].tolist() for batch in seen] == [[worker] * 4] * 9
+
+
+def test_a_worker_computes_with_one_thread() -> None:
+    (batch,) = seen_in_testing(Asked(2, torch.get_num_threads), batch_size=2, workers=1)
+    assert batch["targets"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("end", ["killed", "finished"])
+def test_no_worker_outlives_a_program_that_is_killed_or_finishes_in_the_middle(tmp_path: Path, end: str) -> None:
+    """The workers inherit the program's output, which therefore ends when all of them have ended."""
+    (tmp_path / "program.py").write_text(PROGRAM.replace("ENDLESS", str(end == "killed")))
+    command = [sys.executable, "-W", "error", str(tmp_path / "program.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        processes = [int(number) for number in program.stdout.readline().split()]
+        try:
+            assert len(set(processes)) == 3
+            if end == "killed":
+                program.kill()
+            _, errors = program.communicate(timeout=60)
+        except BaseException:
+            for process in processes:
+                os.kill(process, signal.SIGKILL)
+            raise
+    assert (program.returncode, errors) == (-signal.SIGKILL if end == "killed" else 0, "")
 
 
 def test_impossible_numbers_are_refused() -> None:

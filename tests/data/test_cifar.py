@@ -129,5 +129,5 @@ def test_cifar_100_is_read_by_its_hundred_fine_classes(tmp_path: Path, monkeypat
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(UserError, match="cifar10 or cifar100"):
+    with pytest.raises(UserError, match="kind must be one of cifar10, cifar100; got 'cifar11'"):
         CifarData(kind="cifar11")

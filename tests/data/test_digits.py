@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -132,11 +134,13 @@ def test_the_statistics_are_those_of_the_training_images() -> None:
     [
         {"canvas": 9},
         {"canvas": 17},
+        {"canvas": 258},
         {"digits_per_canvas": (0, 4)},
         {"digits_per_canvas": (2, 1)},
         {"digits_per_canvas": (1, 5)},
         {"held_out": 0.0},
         {"held_out": 1.0},
+        {"kind": "letters"},
     ],
 )
 def test_impossible_settings_are_refused_at_once(fields: dict[str, object]) -> None:
@@ -144,6 +148,25 @@ def test_impossible_settings_are_refused_at_once(fields: dict[str, object]) -> N
         DigitsData(**fields)
 
 
-def test_a_canvas_too_small_for_a_mosaic_is_refused() -> None:
-    with pytest.raises(UserError, match="even number from 16"):
-        digit_mosaics("train", 0, 1, canvas=8)
+@pytest.mark.parametrize("canvas", [8, 33, 258])
+def test_a_canvas_too_small_or_too_large_for_a_mosaic_is_refused(canvas: int) -> None:
+    with pytest.raises(UserError, match="even number from 16 to 256"):
+        digit_mosaics("train", 0, 1, canvas=canvas)
+
+
+def test_a_held_out_canvas_is_not_laid_out_like_the_training_canvas_of_its_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place, boxes = rooms._place, []
+
+    def watched(*arguments: Any) -> list[int]:
+        boxes.append(place(*arguments))
+        return boxes[-1]
+
+    monkeypatch.setattr(rooms, "_place", watched)
+    splits = open_data(DigitsData(digits_per_canvas=(1, 1)), 0, 1)
+    for images in (splits.train, splits.held_out):
+        for number in range(100):
+            images.read(number, draw=number)
+    train, held_out = boxes[:100], boxes[100:]
+    assert sum(one == other for one, other in zip(train, held_out, strict=True)) < 10

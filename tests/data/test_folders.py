@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,13 +211,48 @@ def test_a_file_that_fails_during_training_is_replaced_by_the_next_readable_one(
     assert isinstance(train, FolderSet)
     last = len(train) - 1
     for index in (last, 0):
-        train.file(index).write_bytes(b"")
+        train.file(index).write_bytes(b"")  # as if the disk had failed after the check
     for _ in range(2):
         image, target = train.read(last, draw=7)
         assert (image.tobytes(), target) == (train.read(1, draw=0)[0].tobytes(), 0)
     lines = capfd.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines] == ["warning", "warning"]
     assert train.file(last).name in lines[0]
+
+
+def test_a_held_out_picture_that_fails_is_an_error_that_names_it(two_classes: Path) -> None:
+    held_out = open_folder(two_classes).held_out
+    assert isinstance(held_out, FolderSet)
+    held_out.file(1).write_bytes(b"")
+    assert held_out.read(0, draw=0)[1] == 0
+    with pytest.raises(UserError, match=r"cannot read .*: the file is empty\. It is a held-out picture") as caught:
+        held_out.read(1, draw=1)
+    assert str(held_out.file(1)) in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text on this system")
+def test_messages_about_names_that_are_no_valid_text_can_be_printed(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    for number, name in enumerate((b"\xe9", b"\xea")):
+        make_pictures(root / os.fsdecode(name), 3, first=10 * number)
+    bad = root / os.fsdecode(b"\xe9") / os.fsdecode(b"bad\xff.png")
+    bad.touch()
+    splits = open_folder(root)
+    assert splits.classes == ("\\udce9", "\\udcea")
+    for message in (
+        *splits.notes,
+        refusal(root, unreadable="stop"),
+        refusal(root / "none"),
+        refusal(root, num_per_class=5),
+        refusal(bad),
+        refusal(bad.parent),
+        refusal(root, check="none", num_per_class=50),
+    ):
+        message.encode("utf-8")
+    for name in ("TRAIN", "Val"):
+        shutil.copytree(root / os.fsdecode(b"\xea"), root / name / os.fsdecode(b"one\xff"))
+    shutil.copytree(root / "Val" / os.fsdecode(b"one\xff"), root / "Val" / os.fsdecode(b"two\xff"))
+    assert "lacks 1 class" in refusal(root).encode("utf-8").decode()
 
 
 def test_a_folder_that_vanishes_during_training_is_an_error(two_classes: Path) -> None:
@@ -252,10 +289,13 @@ def test_a_subset_of_more_than_there_is_is_refused_with_the_numbers(two_classes:
         {"fraction": 0.5, "num_per_class": 3},
         {"val_fraction": 0.0},
         {"val_fraction": 1.0},
+        {"check": "x"},
+        {"unreadable": "raise"},
+        {"kind": "cifar10"},
     ],
 )
-def test_impossible_settings_are_refused_at_once(fields: dict[str, float]) -> None:
-    with pytest.raises(UserError):
+def test_impossible_settings_are_refused_at_once(fields: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(fields))):
         FolderData(**fields)
 
 

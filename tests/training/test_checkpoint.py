@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from hvit import files
 from hvit.errors import UserError
-from hvit.training import checkpoint
 from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
 from hvit.training.journal import Journal, read_journal
 
@@ -53,7 +53,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path, monkeypatch: p
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(UserError, match=r"No space left on device.*intact"):
         save(tmp_path, 2)
     state, damaged = newest_checkpoint(tmp_path)

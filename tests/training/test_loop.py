@@ -157,6 +157,54 @@ def test_clipping_limits_how_far_a_huge_gradient_moves_the_weights(tmp_path: Pat
     assert norm <= 1e-3 * 1.001
 
 
+def test_weights_gone_bad_are_never_saved_even_when_the_loss_was_finite(tmp_path: Path) -> None:
+    one = trainer(tmp_path)
+    usual = one.change_weights
+
+    def spoil(name: str) -> None:
+        usual(name)
+        if one.step == 6:
+            with torch.no_grad():
+                one.networks["model"][0].weight[0, 0] = float("inf")
+
+    one.change_weights = spoil
+    with pytest.raises(UserError, match=r"(largest weight|training loss) became (inf|nan)"):
+        one.run()
+    state, _ = newest_checkpoint(tmp_path)
+    assert state is not None
+    assert all(tensor.isfinite().all() for tensor in state["networks"]["model"].values())
+
+
+def test_the_running_average_of_a_short_run_has_forgotten_the_first_weights(tmp_path: Path) -> None:
+    config = OptimizeConfig(learning_rate_per_256=3.0, warmup_epochs=0, weight_decay=0.0, average_decay=0.9999)
+    one = trainer(tmp_path, LoopConfig(epochs=20, batch_size=8), config)
+    first = weights(one).clone()
+    one.run()
+    average = torch.cat([value.flatten() for value in one.averages["model"].module.parameters()])
+    assert (average - weights(one)).norm() < 0.5 * (first - weights(one)).norm()
+
+
+def test_bfloat16_autocast_learns_and_keeps_its_weights_in_float32(tmp_path: Path) -> None:
+    one = trainer(tmp_path, LoopConfig(epochs=4, batch_size=8, precision="bfloat16"))
+    seen: list[torch.dtype] = []
+    one.networks["model"][0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    scores = one.run()
+    assert set(seen) == {torch.bfloat16}
+    assert weights(one).dtype == torch.float32
+    assert scores["loss"] < 10
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_what_a_plain_one_does(tmp_path: Path) -> None:
+    results = []
+    for compiled in (False, True):
+        one = trainer(tmp_path / str(compiled), LoopConfig(epochs=2, batch_size=8, compile=compiled))
+        one.networks["model"][1].p = 0.0
+        one.run()
+        results.append(weights(one))
+    assert torch.allclose(*results, atol=1e-5)
+
+
 def test_max_steps_cuts_a_run_short_without_changing_its_learning_rates(tmp_path: Path) -> None:
     short = LoopConfig(epochs=4, batch_size=8, max_steps=3)
     one = trainer(tmp_path, short)

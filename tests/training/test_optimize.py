@@ -77,6 +77,23 @@ def test_impossible_settings_are_refused(field: str, value: object) -> None:
         OptimizeConfig(**{field: value})
 
 
+def test_a_warm_up_longer_than_the_run_is_said_in_the_plan() -> None:
+    ranks = Processes(0, 1, torch.device("cpu"))
+    short = Schedule.of(LoopConfig(epochs=5, batch_size=256), OptimizeConfig(warmup_epochs=10), 7, ranks)
+    assert "the warm-up is longer than the run" in short.describe_learning_rate()
+
+
+def test_choices_that_do_not_exist_are_refused_in_python_too() -> None:
+    for make in (
+        lambda: OptimizeConfig(no_decay="all"),
+        lambda: LoopConfig(precision="bf16"),
+        lambda: catalogue.create_model("nest_micro_32", attention="multihead"),
+        lambda: catalogue.create_model("nest_micro_32", aggregation="mean"),
+    ):
+        with pytest.raises(UserError, match="must be one of"):
+            make()
+
+
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(UserError, match="divisible"):
         Schedule.of(LoopConfig(batch_size=10, accumulate=3), OptimizeConfig(), 5, Processes(0, 1, torch.device("cpu")))

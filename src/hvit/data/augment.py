@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from hvit.data.sets import Target
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed, seeded
 
 INTERPOLATIONS = {
@@ -51,6 +51,7 @@ class Preprocess:
     """How pixels are interpolated when the picture is resized."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("input_size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if len(self.input_size) != 2 or min(self.input_size) < 1:
@@ -63,8 +64,6 @@ class Preprocess:
             raise UserError(f"std must be above 0, not {self.std}.")
         if not 0 < self.crop <= 1:
             raise UserError(f"crop must be above 0 and at most 1, not {self.crop}.")
-        if self.interpolation not in INTERPOLATIONS:
-            raise UserError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {self.interpolation!r}.")
 
     @property
     def mode(self) -> Literal["RGB", "L"]:
@@ -145,6 +144,7 @@ class AugmentConfig:
     """Share of every target that is spread evenly over all classes."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
@@ -160,8 +160,6 @@ class AugmentConfig:
         ):
             if getattr(self, name) > 1:
                 raise UserError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
-        if self.crop not in ("none", "pad", "resized"):
-            raise UserError(f"crop must be none, pad or resized, not {self.crop!r}.")
         if not 0 < self.area[0] <= self.area[1] <= 1:
             raise UserError(f"area must be two shares above 0 and up to 1 in order, not {self.area}.")
         if not 0 < self.ratio[0] <= self.ratio[1]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import math
+import signal
 import warnings
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -33,6 +36,16 @@ class Batch(TypedDict):
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
     """How many whole batches one pass over the images makes; at least one."""
     return max(1, num_images // batch_size)
+
+
+def small_set_notes(num_images: int, batch_size: int) -> tuple[str, ...]:
+    """The sentence that says that a training set is smaller than a batch, if it is."""
+    if num_images >= batch_size:
+        return ()
+    return (
+        f"The {num_images:,} training images are fewer than a batch of {batch_size:,}, so each step sees some of them "
+        f"several times; with --loop.batch-size {num_images} or less, no epoch would see an image twice.",
+    )
 
 
 def batch_indices(num_images: int, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -154,14 +167,57 @@ class _TestSource(Dataset[Batch]):
         }
 
 
-class _QuietLoader(DataLoader[Batch]):
+class _Handover(Dataset[Batch | UserError]):
+    """The batches of a source; a UserError is handed over as a value, for from a worker it would arrive as a long text."""
+
+    def __init__(self, source: Dataset[Batch]) -> None:
+        self.source = source
+
+    def __getitem__(self, index: int) -> Batch | UserError:
+        try:
+            return self.source[index]
+        except UserError as error:
+            return error
+
+
+class _QuietLoader(DataLoader[Any]):
     """torch's loader without its advice on the number of workers and on forking, which are the user's choice."""
 
     def __iter__(self) -> Iterator[Batch]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
-            return super().__iter__()
+            made = super().__iter__()
+        if self.num_workers:
+            _with_workers.add(made)
+        return _batches_or_error(made)
+
+
+def _batches_or_error(made: Iterable[Batch | UserError]) -> Iterator[Batch]:
+    for batch in made:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Keeps a worker alive through a Ctrl-C or termination of all processes, so that the run can still be saved.
+
+    It ends when the main process closes its queue or is gone.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+_with_workers: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The running iterations that have workers."""
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Ends the workers of iterations that nobody finished: Python ends them by the signal that they ignore."""
+    for made in list(_with_workers):
+        made._shutdown_workers()
 
 
 def _loader(source: Dataset[Batch], numbers: range, workers: int, pin_memory: bool) -> DataLoader[Batch]:
@@ -171,10 +227,11 @@ def _loader(source: Dataset[Batch], numbers: range, workers: int, pin_memory: bo
         warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
         # A source makes whole batches. The generator keeps the loader from drawing from torch's own.
         return _QuietLoader(
-            source,
+            _Handover(source),
             batch_size=None,
             sampler=numbers,
             num_workers=workers,
             pin_memory=pin_memory,
+            worker_init_fn=_leave_signals_to_the_main_process,
             generator=torch.Generator(),
         )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hvit.data.reading import show
 from hvit.data.sets import ImageSet, Splits, check_subset, choose_subset, statistics_for, subset_notes
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
@@ -36,8 +36,7 @@ class CifarData:
     """Learn from this share of the images of each class only (0 to 1); none for all."""
 
     def __post_init__(self) -> None:
-        if self.kind not in STATISTICS:
-            raise UserError(f"CIFAR comes as cifar10 or cifar100, not as {self.kind!r}.")
+        check_choices(self)
         check_subset(self.num_per_class, self.fraction)
 
 
@@ -84,7 +83,8 @@ def _find_folder(config: CifarData, published) -> Path:
     advice = f"get {published.filename} from {published.url} and unpack it (tar xf {published.filename})"
     if not config.root:
         raise UserError(
-            f"{config.kind} needs the folder of its files: give it with --data.root DIR; if you have none, {advice}."
+            f"{config.kind} needs the folder of its files: give it as the data's root (--data.root DIR in train); "
+            f"if you have none, {advice}."
         )
     root = Path(config.root).expanduser()
     for folder in (root / published.base_folder, root):

@@ -14,12 +14,14 @@ import numpy as np
 from PIL import Image
 
 from hvit.data.sets import ImageSet, Splits, Target
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed
 
 CLASSES = tuple("0123456789")
 SCAN_SIDE = 8
 SMALLEST_CANVAS = 16
+LARGEST_CANVAS = 256
+"""The enlarged scans are kept in memory: about 110 MB for this canvas, growing with its square."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class DigitsData:
     kind: Literal["digits"] = "digits"
     """Which data set: the scanned digits."""
     canvas: int = 32
-    """Side of an image in pixels: 8 for the scans as they are, or an even number from 16."""
+    """Side of an image in pixels: 8 for the scans as they are, or an even number from 16 to 256."""
     digits_per_canvas: tuple[int, int] = (1, 4)
     """Fewest and most digits on a training canvas (1 to 4); its target is shared equally among them. Held-out canvases
     show one digit, and so do the 8x8 scans."""
@@ -37,8 +39,12 @@ class DigitsData:
     """Share of the scans that are never learned from; always the same scans, whatever the seed."""
 
     def __post_init__(self) -> None:
-        if self.canvas != SCAN_SIDE and (self.canvas < SMALLEST_CANVAS or self.canvas % 2):
-            raise UserError(f"canvas must be 8 (the scans) or an even number from 16, not {self.canvas}.")
+        check_choices(self)
+        if self.canvas != SCAN_SIDE and not _is_canvas(self.canvas):
+            raise UserError(
+                f"canvas must be 8 (the scans) or an even number from {SMALLEST_CANVAS} to {LARGEST_CANVAS}, "
+                f"not {self.canvas}."
+            )
         fewest, most = self.digits_per_canvas
         if not 1 <= fewest <= most <= 4:
             raise UserError(f"digits_per_canvas must be two numbers from 1 to 4 in order, not {fewest} and {most}.")
@@ -86,7 +92,8 @@ class DigitCanvases(ImageSet):
         self.labels = _scans()[1][members]
 
     def read(self, index: int, draw: int) -> tuple[Image.Image, Target]:
-        random = _random(self.seed, "canvas", draw if self.fresh else index)
+        # Two purposes, so that no held-out canvas is laid out like a training canvas of the same number and seed.
+        random = _random(self.seed, "canvas", draw) if self.fresh else _random(self.seed, "held-out canvas", index)
         count = random.randint(*self.digits_per_canvas)
         pixels = np.zeros((self.canvas, self.canvas), dtype=np.uint8)
         scans = [self.members[index], *random.choices(self.members, k=count - 1)]
@@ -120,10 +127,12 @@ def digit_mosaics(
     """Canvases with a different digit inside each quadrant, to see whether an explanation finds the one asked for.
 
     split: which scans they are made of; the same ones, for the same `held_out`, as `open_digits` trains on or holds
-    out, whatever the seed. Raises UserError if the canvas is too small for four digits.
+    out, whatever the seed. Raises UserError if the canvas is too small for four digits or too large.
     """
-    if canvas < SMALLEST_CANVAS or canvas % 2:
-        raise UserError(f"a mosaic's canvas must be an even number from {SMALLEST_CANVAS}, not {canvas}.")
+    if not _is_canvas(canvas):
+        raise UserError(
+            f"a mosaic's canvas must be an even number from {SMALLEST_CANVAS} to {LARGEST_CANVAS}, not {canvas}."
+        )
     members = _split(held_out)[0 if split == "train" else 1]
     by_digit = [members[_scans()[1][members] == digit] for digit in range(10)]
     images = np.zeros((count, canvas, canvas), dtype=np.uint8)
@@ -136,6 +145,10 @@ def digit_mosaics(
             scan = random.choice(by_digit[digit])
             boxes[number, quadrant] = _place_in_quadrant(images[number], scan, random, quadrant)
     return Mosaics(images, digits, boxes)
+
+
+def _is_canvas(side: int) -> bool:
+    return side in range(SMALLEST_CANVAS, LARGEST_CANVAS + 1, 2)
 
 
 @cache

@@ -27,7 +27,7 @@ from hvit.data.sets import (
     statistics_for,
     subset_notes,
 )
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed
 
 MOST_DECODED = 20_000
@@ -61,18 +61,23 @@ class FolderData:
     """Learn from this share of the pictures of each class only (0 to 1); none for all."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not 0 < self.val_fraction < 1:
             raise UserError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
         check_subset(self.num_per_class, self.fraction)
 
 
 class FolderSet(ImageSet):
-    """Pictures that are read from their files each time they are needed."""
+    """Pictures that are read from their files each time they are needed.
 
-    def __init__(self, files: Sequence[Path], labels: np.ndarray, channels: int) -> None:
+    replaces: whether the next picture takes the place of one that can no longer be read (training); if not, it is an
+    error (held out, where a score on other pictures would be wrong).
+    """
+
+    def __init__(self, files: Sequence[Path], labels: np.ndarray, channels: int, replaces: bool) -> None:
         # Names as one array of bytes: worker processes share it, where a list of a million paths would be copied.
         self._names = np.array([os.fsencode(file) for file in files])
-        self.labels, self.channels = labels, channels
+        self.labels, self.channels, self.replaces = labels, channels, replaces
         self._failed: set[int] = set()
 
     def file(self, index: int) -> Path:
@@ -80,14 +85,19 @@ class FolderSet(ImageSet):
         return Path(os.fsdecode(self._names[index].item()))
 
     def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
-        """One picture and its class; of a file that can no longer be read, the next readable one and a warning line.
+        """One picture and its class; in training, of a file that can no longer be read the next one and a warning.
 
-        Raises UserError if no file can be read any more.
+        Raises UserError if no file can be read any more, or a held-out one cannot.
         """
         for candidate in (*range(index, len(self)), *range(index)):
             try:
                 return read_image(self.file(candidate), self.channels), int(self.labels[candidate])
             except UserError as error:
+                if not self.replaces:
+                    raise UserError(
+                        f"{error} It is a held-out picture, and a score without it would not be the one asked for: "
+                        "repair or remove it."
+                    ) from error
                 if candidate not in self._failed:
                     self._failed.add(candidate)
                     print(f"warning: {error} The next readable picture takes its place.", file=sys.stderr)
@@ -120,8 +130,8 @@ def open_folder(config: FolderData, seed: int, in_channels: int) -> Splits:
     chosen = choose_subset(labels, classes, seed, config.num_per_class, config.fraction)
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
     return Splits(
-        train=FolderSet([files[index] for index in chosen], labels[chosen], in_channels),
-        held_out=FolderSet(*_flatten(held_out_files), in_channels),
+        train=FolderSet([files[index] for index in chosen], labels[chosen], in_channels, replaces=True),
+        held_out=FolderSet(*_flatten(held_out_files), in_channels, replaces=False),
         classes=classes,
         mean=mean,
         std=std,
@@ -137,20 +147,25 @@ def open_folder(config: FolderData, seed: int, in_channels: int) -> Splits:
 def _find_layout(root: str) -> tuple[Path, Path | None, tuple[str, ...]]:
     """The folder of classes to learn from, the one that is held out if there is one, and notes."""
     if not root:
-        raise UserError(f"the folder of pictures is missing: give it with --data.root DIR, laid out as {LAYOUTS}.")
+        raise UserError(
+            "the folder of pictures is missing: give it as the data's root (--data.root DIR in train), "
+            f"laid out as {LAYOUTS}."
+        )
     folder = Path(root).expanduser()
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
-        raise UserError(f"{show(folder)} {state}: --data.root needs a folder laid out as {LAYOUTS}.")
+        raise UserError(
+            f"{show(folder)} {state}: the data's root (--data.root in train) must be a folder laid out as {LAYOUTS}."
+        )
     children = {child.name.lower(): child for child in _sub_folders(folder)}
     train = children.pop("train", None)
     held_out = next((children.pop(name) for name in HELD_OUT_NAMES if name in children), None)
     if train and (held_out or _sub_folders(train)):
         rest = sorted(child.name for child in children.values())
-        notes = (f"Not used beside {train.name}: {_some(rest)}.",) if rest else ()
+        notes = (f"Not used beside {show(train.name)}: {_some(rest)}.",) if rest else ()
         return train, held_out, notes
     if held_out and not train and not children:
-        raise UserError(f"{show(folder)} has a {held_out.name} folder but no train folder: expected {LAYOUTS}.")
+        raise UserError(f"{show(folder)} has a {show(held_out.name)} folder but no train folder: expected {LAYOUTS}.")
     return folder, None, ()
 
 
@@ -218,7 +233,7 @@ def _check_files(files: list[Path], config: FolderData) -> tuple[set[Path], tupl
             f"{'' if config.unreadable == 'stop' else ' and will be left out'}: {_some(list(complaints.values()))}."
         )
         if config.unreadable == "stop":
-            raise UserError(f"{sentence} Repair or remove them, or use --data.unreadable skip.")
+            raise UserError(f"{sentence} Repair or remove them, or train with --data.unreadable skip.")
         notes += (sentence,)
     return set(complaints), notes
 

@@ -169,7 +169,7 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"the system says: {error.strerror}"
-    detail = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    detail = " ".join(show(str(error)).split()).rstrip(".") or type(error).__name__
     return f"the picture is damaged, cut off or of an unknown kind ({detail})"
 
 

@@ -5,7 +5,6 @@ Everything goes through Figure objects alone: no display, and none of matplotlib
 
 from __future__ import annotations
 
-import os
 from bisect import bisect
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil, floor, log10
@@ -23,6 +22,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hvit.errors import UserError
+from hvit.files import replacing
 from hvit.pictures import BLUE, FONT, GREEN, ORANGE, PURPLE, plain_text
 
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE)
@@ -153,21 +153,13 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a figure to a file in one step: a reader sees the old file or the new one, never half of one.
 
     The ending of `path` decides the format (.png, .pdf, .svg, ...). Missing folders are made.
-    Raises UserError for an ending that cannot be written.
+    Raises UserError for an ending or a place that cannot be written.
     """
     path = Path(path)
     ending, known = path.suffix.lower().removeprefix("."), sorted(figure.canvas.get_supported_filetypes())
     if ending not in known:
         raise UserError(f"{path}: cannot write a picture ending in {path.suffix!r}; use one of {', '.join(known)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            # Every setting is given, so that the user's own for matplotlib cannot change the picture.
-            plain = {"dpi": figure.dpi, "bbox_inches": figure.bbox_inches, "facecolor": "white", "edgecolor": "none"}
-            figure.savefig(file, format=ending, transparent=False, **plain)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    # Every setting is given, so that the user's own for matplotlib cannot change the picture.
+    plain = {"dpi": figure.dpi, "bbox_inches": figure.bbox_inches, "facecolor": "white", "edgecolor": "none"}
+    with replacing(path) as file:
+        figure.savefig(file, format=ending, transparent=False, **plain)

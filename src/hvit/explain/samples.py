@@ -25,8 +25,9 @@ _IMAGES_AT_ONCE = 100
 
 
 def has_tree(model: Encoder) -> bool:
-    """Whether a model has the levels that GradCAT walks: two or more."""
-    return len(model.config.depths) > 1
+    """Whether GradCAT can walk a model: two levels or more, and a top block that halves into quadrants."""
+    side = getattr(model.config, "block_side", 0)
+    return len(model.config.depths) > 1 and side > 0 and side % 2 == 0
 
 
 def draw_samples(model: Encoder, preprocess: Preprocess, splits: Splits, folder: Path, count: int = 6) -> None:

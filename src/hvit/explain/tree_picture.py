@@ -58,7 +58,7 @@ MEANING = (
 )
 AGAINST = ("Control with the sign flipped: values and thick", "lines show what speaks against the class.")
 
-Path = tuple[int, ...]
+Block = tuple[int, ...]
 
 
 def draw_trees(
@@ -177,9 +177,9 @@ def by_depth(values: Sequence[float], depth: int) -> float:
     return values[min(depth, len(values) - 1)]
 
 
-def classes_along(trees: Sequence[Tree], depth: int) -> dict[Path, list[int]]:
+def classes_along(trees: Sequence[Tree], depth: int) -> dict[Block, list[int]]:
     """Blocks on a path at this depth (0: the whole image), each with the numbers of the trees whose path it is on."""
-    groups: dict[Path, list[int]] = {}
+    groups: dict[Block, list[int]] = {}
     for number, tree in enumerate(trees):
         groups.setdefault(tree.path[:depth], []).append(number)
     return groups
@@ -190,12 +190,12 @@ def draw_paths(axes: Axes, pixels: np.ndarray, trees: Sequence[Tree], box: Box) 
     show(axes, pixels, box)
     height, width = trees[0].image_size
 
-    def square(path: Path) -> Box:
+    def square(path: Block) -> Box:
         left, top, right, bottom = region_of((height, width), path)
         across, down = box[2] / width, box[3] / height
         return box[0] + left * across, box[1] + top * down, (right - left) * across, (bottom - top) * down
 
-    def centre(path: Path) -> tuple[float, float]:
+    def centre(path: Block) -> tuple[float, float]:
         left, top, across, down = square(path)
         return left + across / 2, top + down / 2
 
@@ -262,14 +262,14 @@ def draw_legend(
         write_name(axes, MARGIN + 0.28, y, name, 10, end - MARGIN - 0.28)
 
 
-def place_blocks(trees: Sequence[Tree], left: float) -> dict[Path, float]:
+def place_blocks(trees: Sequence[Tree], left: float) -> dict[Block, float]:
     """Blocks to show, depth by depth, each with the horizontal centre of its card in inches.
 
     All blocks of depth 1 and 2 are shown; of deeper ones, the four children of every block on a path, as near below
     their parent as their neighbours allow.
     """
     middle = left + TREE_WIDTH / 2
-    places: dict[Path, float] = {(): middle}
+    places: dict[Block, float] = {(): middle}
     places |= {(first,): middle + (first - 1.5) * QUARTER for first in range(4)}
     for depth in range(2, trees[0].depth + 1):
         parents = sorted(classes_along(trees, depth - 1)) if depth > 2 else [(first,) for first in range(4)]
@@ -324,7 +324,7 @@ def draw_tree(
             draw_value(axes, box, write(value), by_depth(FONT_SIZES, depth), blend(PALETTE[number], strength), bold)
 
 
-def block_value(tree: Tree, path: Path) -> float:
+def block_value(tree: Tree, path: Block) -> float:
     """Value of a block; of the whole image, the sum over its quadrants."""
     return tree.value(path) if path else float(tree.values[0].sum())
 
@@ -345,7 +345,7 @@ def draw_edge(axes: Axes, x0: float, y0: float, x1: float, y1: float, group: Seq
         axes.add_artist(PathPatch(curve, fill=False, edgecolor=LINE, linewidth=0.8, zorder=2))
 
 
-def draw_thumbnail(axes: Axes, pixels: np.ndarray, path: Path, box: Box, group: Sequence[int]) -> None:
+def draw_thumbnail(axes: Axes, pixels: np.ndarray, path: Block, box: Box, group: Sequence[int]) -> None:
     """Draws a block's part of the image: faded, or framed in the colours of the classes whose path it is on."""
     left, top, right, bottom = region_of((pixels.shape[0], pixels.shape[1]), path)
     part = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]

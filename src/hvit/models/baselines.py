@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 from hvit.models.layers import Encoder
 
 
@@ -37,6 +37,7 @@ class VitConfig:
     """Stochastic-depth rate of the last layer; earlier layers have linearly less."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not len(self.dims) == len(self.heads) == len(self.depths) == 1:
             raise UserError("a ViT has one level: dims, heads and depths take one entry each")
         counts = (self.in_channels, self.num_classes, self.mlp_ratio, *self.dims, *self.heads, *self.depths)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 from hvit.models.grids import batch_to_tiles, blocks_to_grid, grid_to_blocks, merge_pairs, tiles_to_batch
 from hvit.models.layers import Activation, DropPath, Encoder, Mlp, drop_path_rates, truncated_normal_
 
@@ -73,6 +73,7 @@ class NestConfig:
     """Stochastic-depth rate of the last layer; earlier layers have linearly less."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         _check_numbers(self)
         _check_geometry(self)
 

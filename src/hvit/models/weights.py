@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import save
 
 from hvit.errors import UserError
+from hvit.files import replacing
 from hvit.models.catalogue import ModelConfig, build, config_from_json, name_of
 from hvit.models.checkpoints import read_checkpoint
 from hvit.models.layers import Encoder
@@ -45,7 +45,6 @@ def save_weights(
     The file appears whole or not at all; an older one of the same name is replaced. classes: one name per class, or
     none. preprocess: JSON values. Raises UserError where the file cannot be written or the class names do not fit.
     """
-    path = Path(path)
     if classes and len(classes) != model.config.num_classes:
         raise UserError(
             f"the model tells {model.config.num_classes} classes apart, but {len(classes)} names were given"
@@ -58,17 +57,8 @@ def save_weights(
         "preprocess": dict(preprocess) if preprocess is not None else None,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(save(tensors, {"hvit": json.dumps(header)}))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(save(tensors, {"hvit": json.dumps(header)}))
 
 
 def open_weights(path: str | Path) -> OpenedWeights:

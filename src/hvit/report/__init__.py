@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from hvit.errors import UserError
+from hvit.files import write_text
 from hvit.report.page import render_page
 from hvit.report.reading import read_run
 
@@ -20,13 +19,6 @@ def write_report(run_folder: Path | str) -> Path:
     Raises UserError when the folder is no run, or one of its files is damaged or cannot be read or written.
     """
     folder = Path(run_folder)
-    page = render_page(read_run(folder))
-    path, unfinished = folder / PAGE, folder / f".{PAGE}.{os.getpid()}"
-    try:
-        # A file name may hold bytes that are no text; they become question marks.
-        unfinished.write_bytes(page.encode("utf-8", "replace"))
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}; make room or change its permissions") from error
+    path = folder / PAGE
+    write_text(path, render_page(read_run(folder)))
     return path

@@ -223,8 +223,8 @@ def explanations_section(run: Run) -> Html:
         ]
         if hits.single_object_hits is not None:
             pieces.append(
-                f" Where an object is alone it finds its quadrant in {percent(hits.single_object_hits)}: "
-                "then all blocks come to agree on the one class, and no block stands out."
+                " Where an object is alone on its canvas, the largest value is in its quadrant in "
+                f"{percent(hits.single_object_hits)}."
             )
     text = element("p", *pieces) if pieces else Html()
     pictured = _gallery(shown) if shown else _quiet("There are no pictures of explanations in the run folder.")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hvit.measures import top_k_accuracy
+from hvit.measures import expected_calibration_error, top_k_accuracy
 from hvit.models.layers import Encoder
 from hvit.models.weights import save_weights
 from hvit.tasks.task import Batch, Networks, Phase, Task
@@ -42,13 +42,14 @@ class Classify(Task):
 
     @torch.no_grad()
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Loss, top-1 and top-5 accuracy (fractions), and every label and prediction in the batches' order."""
+        """Loss, top-1 and top-5 accuracy and calibration error (fractions), every label and prediction in order."""
         outputs = [(networks["model"](batch["images"]).float().cpu(), batch["targets"].cpu()) for batch in batches]
         logits, labels = (torch.cat(parts) for parts in zip(*outputs, strict=True))
         return {
             "loss": F.cross_entropy(logits, labels).item(),
             "top1": top_k_accuracy(logits, labels, 1),
             "top5": top_k_accuracy(logits, labels, 5),
+            "calibration_error": expected_calibration_error(logits, labels),
             "count": len(labels),
             "labels": labels.tolist(),
             "predictions": logits.argmax(dim=1).tolist(),

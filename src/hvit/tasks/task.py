@@ -40,7 +40,10 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Scores over all batches: numbers, and lists for what the report draws. Networks are in eval mode."""
+        """Scores over all batches, with "loss" and `score` among them: numbers, and lists for what the report draws.
+
+        Networks are in eval mode.
+        """
 
     @abstractmethod
     def save(self, folder: Path, networks: Networks) -> None:

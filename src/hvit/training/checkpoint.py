@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hvit.errors import UserError
+from hvit.files import replacing
 
 FOLDER = "checkpoints"
 _MAGIC = b"hvit checkpoint 1\n"
@@ -28,24 +28,15 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """
     places = folder / FOLDER
     path = places / f"step_{step:09d}.checkpoint"
-    unfinished = path.with_suffix(".unfinished")
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
     try:
-        places.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
+        with replacing(path) as file:
             file.write(_MAGIC + hashlib.sha256(payload).digest())
             file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write the checkpoint of step {step} to {places}: {error.strerror}; "
-            f"what was saved before is intact: make room, then `hvit resume {folder}`"
-        ) from error
+    except UserError as error:
+        raise UserError(f"{error}; what was saved before is intact: make room, then `hvit resume {folder}`") from error
     for old in sorted(places.glob("step_*.checkpoint"))[:-_KEPT]:
         old.unlink()
     return path

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -80,6 +81,8 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
 
     Raises UserError for a device that is not here.
     """
+    if wanted in ("auto", "cuda") and 0 < torch.cuda.device_count() <= local_rank:
+        raise UserError(f"there are {torch.cuda.device_count()} GPUs here, but at least {local_rank + 1} processes")
     if wanted == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", local_rank)
@@ -103,7 +106,8 @@ def processes(wanted_device: str) -> Iterator[Processes]:
     if world_size == 1:
         yield Processes(0, 1, device)
         return
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # The others wait while the first process evaluates, which may take longer than the usual ten minutes.
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
     try:
         yield Processes(torch.distributed.get_rank(), world_size, device)
     finally:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hvit.errors import UserError
+
 JOURNAL = "journal.jsonl"
 
 
@@ -21,8 +23,11 @@ class Journal:
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Adds one line. kind: such as "train" or "evaluate"; values: anything JSON can hold."""
         line = json.dumps({"kind": kind, "step": step, **values}, allow_nan=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror}; make room and resume") from error
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

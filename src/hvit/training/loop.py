@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from hvit.errors import UserError
 from hvit.randomness import derive_seed
@@ -56,14 +56,12 @@ class Trainer:
         self.optimizers = {name: make_optimizer(network, optimize) for name, network in self.networks.items()}
         self.averages: dict[str, AveragedModel] = {}
         if optimize.average_decay:
-            average = get_ema_multi_avg_fn(optimize.average_decay)
-            self.averages = {
-                name: AveragedModel(network, multi_avg_fn=average) for name, network in self.networks.items()
-            }
+            average = _running_average(optimize.average_decay)
+            self.averages = {name: AveragedModel(network, avg_fn=average) for name, network in self.networks.items()}
         self.journal = Journal(folder) if ranks.is_first else None
         self.step = 0
         self.started = self.saved_at = time.monotonic()
-        self.losses: list[torch.Tensor] = []
+        self.losses: list[Tensor] = []
 
     def run(self) -> dict[str, Any]:
         """Trains to the last step; returns the scores of the last evaluation."""
@@ -103,10 +101,12 @@ class Trainer:
                 self.losses.append(self.collect_gradients(phase, parts))
                 self.change_weights(phase.network)
 
-    def collect_gradients(self, phase: Phase, parts: list[Batch]) -> torch.Tensor:
-        """Adds up the gradients of a phase over the parts of a step; returns the mean loss."""
+    def collect_gradients(self, phase: Phase, parts: list[Batch]) -> Tensor:
+        """The gradients of a phase, added up over the parts of a step; returns the mean loss."""
         wrapped = self.wrapped[phase.network]
-        self.networks[phase.network].train()
+        for network in self.networks.values():
+            network.train()
+            network.zero_grad()
         losses = []
         for number, part in enumerate(parts, start=1):
             more = number < len(parts)
@@ -123,7 +123,6 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.networks[name].parameters(), self.optimize.clip_norm)
         set_learning_rate(self.optimizers[name], self.schedule.learning_rate(self.step))
         self.optimizers[name].step()
-        self.optimizers[name].zero_grad()
         if name in self.averages:
             self.averages[name].update_parameters(self.networks[name])
 
@@ -140,15 +139,26 @@ class Trainer:
         """The mean training loss since the last call; refuses to go on when it is no finite number."""
         loss = self.ranks.mean(torch.stack(self.losses).mean()).item()
         self.losses.clear()
-        if not math.isfinite(loss):
+        self.refuse_unless_finite(loss, "training loss")
+        return loss
+
+    def check_weights(self) -> None:
+        """Refuses to go on with weights that are no finite numbers, before anything of them is saved."""
+        parameters = [parameter for network in self.networks.values() for parameter in network.parameters()]
+        size = torch.stack([parameter.detach().abs().max().float() for parameter in parameters]).max()
+        self.refuse_unless_finite(self.ranks.mean(size).item(), "largest weight")
+
+    def refuse_unless_finite(self, value: float, what: str) -> None:
+        """Raises UserError, with what to try, for a value that is infinite or no number."""
+        if not math.isfinite(value):
             raise UserError(
-                f"the training loss became {loss} before step {self.step}; the last good checkpoint in {self.folder} "
+                f"the {what} became {value} before step {self.step}; the last good checkpoint in {self.folder} "
                 f"is kept; lower --optimize.learning-rate-per-256, --optimize.clip-norm 1 or --loop.precision float32"
             )
-        return loss
 
     def evaluate(self) -> dict[str, Any]:
         """The task's scores on the held-out set, with the averaged weights where there are any, which are saved."""
+        self.check_weights()
         scores: dict[str, Any] = {}
         networks = {
             name: self.averages[name].module if name in self.averages else network
@@ -170,6 +180,7 @@ class Trainer:
         """Writes a checkpoint from which `restore` continues bit for bit; never one of weights gone bad."""
         if self.losses:
             self.mean_loss()
+        self.check_weights()
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -190,11 +201,16 @@ class Trainer:
             return
         self.step = state["step"]
         self.started -= state["seconds"]
-        for name, network in self.networks.items():
-            network.load_state_dict(state["networks"][name])
-            self.optimizers[name].load_state_dict(state["optimizers"][name])
-        for name, average in self.averages.items():
-            average.load_state_dict(state["averages"][name])
+        try:
+            for name, network in self.networks.items():
+                network.load_state_dict(state["networks"][name])
+                self.optimizers[name].load_state_dict(state["optimizers"][name])
+            for name, average in self.averages.items():
+                average.load_state_dict(state["averages"][name])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"the checkpoints in {self.folder} are not those of its recipe.json or data: one of them was changed"
+            ) from error
 
     def checkpoint_is_due(self) -> bool:
         """Whether enough steps, or minutes where no number of steps was asked for, have gone by."""
@@ -229,6 +245,15 @@ class Trainer:
     def seconds(self) -> float:
         """Seconds this run has worked, those before a resume included."""
         return round(time.monotonic() - self.started, 3)
+
+
+def _running_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """The average that forgets its first, untrained weights quickly: its decay grows with the number of updates."""
+
+    def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        return averaged.lerp(current, 1.0 - min(decay, (1.0 + int(updates)) / (10.0 + int(updates))))
+
+    return average
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

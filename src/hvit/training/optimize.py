@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class OptimizeConfig:
     """Decay of the running average of the weights that is evaluated and saved in their stead; 0: no average."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("weight_decay", "warmup_epochs", "clip_norm", "epsilon"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise UserError(f"optimize.{name} must be 0 or more; got {getattr(self, name)}")

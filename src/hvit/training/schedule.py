@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 from hvit.training.distribute import Processes
 from hvit.training.optimize import OptimizeConfig, learning_rate_at
 
@@ -38,6 +38,7 @@ class LoopConfig:
     """Processes that read and augment images; 0 does it in the training process."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("epochs", "batch_size", "accumulate", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"loop.{name} must be 1 or more; got {getattr(self, name)}")
@@ -48,7 +49,7 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The numbers that follow from a recipe, its data and the devices; printed before a run and kept with it."""
+    """The numbers that follow from a recipe, its data and the devices."""
 
     steps_per_epoch: int
     total_steps: int
@@ -68,9 +69,8 @@ class Schedule:
                 f"x {loop.accumulate} accumulated parts"
             )
         total = loop.epochs * steps_per_epoch
-        bfloat16 = loop.precision == "bfloat16" or (
-            loop.precision == "auto" and ranks.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        )
+        can = ranks.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        bfloat16 = loop.precision == "bfloat16" or (loop.precision == "auto" and can)
         return Schedule(
             steps_per_epoch=steps_per_epoch,
             total_steps=min(total, loop.max_steps) if loop.max_steps else total,
@@ -80,6 +80,14 @@ class Schedule:
             images_per_device=loop.batch_size // parts,
             precision="bfloat16" if bfloat16 else "float32",
         )
+
+    def describe_learning_rate(self) -> str:
+        """The course of the learning rate in words."""
+        if self.warmup_steps >= self.cosine_steps:
+            last = self.learning_rate(self.cosine_steps)
+            return f"rises in all {self.cosine_steps:,} steps, to {last:.3g} only: the warm-up is longer than the run"
+        peak, warmup = f"{self.peak_learning_rate:.3g}", f"{self.warmup_steps:,.0f}"
+        return f"rises to {peak} in {warmup} steps, then a cosine to 0 at step {self.cosine_steps:,}"
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0; `max_steps` cuts a run short without changing its rates."""

@@ -1,0 +1,71 @@
+"""What a run shows of its explanations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hvit.data.augment import Preprocess
+from hvit.data.digits import DigitsData
+from hvit.data.images import open_data
+from hvit.explain.samples import digit_explanations, draw_samples, has_tree
+from hvit.models import catalogue
+from hvit.models.layers import Encoder
+
+
+class Ink(Encoder):
+    """Gives every class evidence where there is ink, so that its path leads to the quadrant with most of it."""
+
+    config = catalogue.entry("nest_micro_32").config
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 10)
+        nn.init.ones_(self.head.weight)
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        fine = images.unfold(2, 8, 8).unfold(3, 8, 8).mean(dim=(4, 5)).permute(0, 2, 3, 1)
+        top = fine.unflatten(2, (2, 2)).unflatten(1, (2, 2)).mean(dim=(2, 4))
+        return [fine, top]
+
+    def classify(self, last_grid: Tensor) -> Tensor:
+        return self.head(last_grid.mean(dim=(1, 2)))
+
+    def level_of(self, parameter_name: str) -> int:
+        return 0
+
+
+PREPROCESS = Preprocess((32, 32), (0.0,), (1.0,), crop=1.0, interpolation="bilinear")
+
+
+def test_a_model_that_looks_at_the_ink_finds_every_digit_that_is_alone() -> None:
+    rates = digit_explanations(Ink(), PREPROCESS, DigitsData(), None, count=20)
+    assert rates["single_object_hits"] == 1.0
+    assert rates["asked"] == 80
+    assert rates["quadrant_hits"] == pytest.approx(0.25), "it looks at one quadrant of each mosaic, whatever is asked"
+    assert rates["flipped_sign"] == pytest.approx(0.25)
+
+
+def test_samples_are_pictures_of_different_classes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = catalogue.create_model("nest_micro_32", in_channels=1)
+    draw_samples(model, PREPROCESS, open_data(DigitsData(), 0, 1), tmp_path / "new", count=2)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["explain_1.png", "explain_2.png"]
+
+
+def test_one_level_or_an_odd_block_is_no_tree() -> None:
+    assert has_tree(catalogue.create_model("nest_micro_32"))
+    assert not has_tree(catalogue.create_model("vit_micro_32"))
+    assert not has_tree(catalogue.create_model("nest_micro_64", input_size=80)), "a top block of 5 x 5"
+
+
+def test_mosaics_are_drawn_where_a_folder_is_given(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = catalogue.create_model("nest_micro_32", in_channels=1)
+    rates = digit_explanations(model, PREPROCESS, DigitsData(), tmp_path / "p", count=3, drawn=1)
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["explain_mosaic_1.png"]
+    assert np.isfinite([rates["quadrant_hits"], rates["flipped_sign"]]).all()
