@@ -23,6 +23,7 @@ from hvit.errors import UserError
 from hvit.models.nest import NestConfig
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.recipes import get_recipe
+from hvit.training.checkpoint import newest_checkpoint
 from hvit.training.journal import read_journal
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
@@ -165,17 +166,24 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
         run.resume(tmp_path)
 
 
-def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
-    fields = [*ON_THE_COMMAND_LINE, "--loop.epochs", "5000"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_interrupted_with_its_workers_says_how_to_go_on(tmp_path: Path, number: int) -> None:
+    fields = [*ON_THE_COMMAND_LINE, "--loop.epochs", "5000", "--loop.checkpoint-steps", "100000", "--loop.workers", "1"]
     process = subprocess.Popen(
         command("train", "nest_micro_digits", *fields, "--out", tmp_path / "run"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 90
-    while not list((tmp_path / "run").glob("checkpoints/*.checkpoint")) and time.monotonic() < deadline:
+    journal = tmp_path / "run" / "journal.jsonl"
+    while not (journal.exists() and '"evaluate"' in journal.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    before = newest_checkpoint(tmp_path / "run")[0]
+    os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 2, errors
     assert "hvit resume" in errors
     assert "Traceback" not in errors
+    after = newest_checkpoint(tmp_path / "run")[0]
+    assert after is not None
+    if number == signal.SIGINT:
+        assert before is None or after["step"] > before["step"]

@@ -234,12 +234,11 @@ def test_what_the_user_should_know_arrives_as_its_one_sentence(workers: int) -> 
         next(seen)
 
 
-def test_workers_live_on_when_all_processes_are_interrupted_or_terminated() -> None:
+def test_workers_live_on_when_all_processes_are_interrupted() -> None:
     seen = iter(batches.evaluation_batches(Asked(40, os.getpid), preprocess=PLAIN, batch_size=4, workers=1))
     worker = int(next(seen)["targets"][0])
     assert worker != os.getpid()
     os.kill(worker, signal.SIGINT)
-    os.kill(worker, signal.SIGTERM)
     assert [batch["targets"].tolist() for batch in seen] == [[worker] * 4] * 9
 
 

@@ -83,7 +83,7 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: 
     config = OptimizeConfig(learning_rate_per_256=0.3, warmup_epochs=1, average_decay=0.9)
     whole = trainer(tmp_path / "whole", optimize=config)
     scores = whole.run()
-    with pytest.raises(UserError, match=r"stopped at step 9; `hvit resume"):
+    with pytest.raises(UserError, match=r"`hvit resume .*` continues exactly from step 9"):
         trainer(tmp_path / "broken", optimize=config, stop_at=8).run()
     resumed = trainer(tmp_path / "broken", optimize=config)
     assert resumed.run() == scores

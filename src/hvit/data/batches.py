@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import math
 import signal
 import warnings
-import weakref
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, TypedDict
@@ -168,7 +166,7 @@ class _TestSource(Dataset[Batch]):
 
 
 class _Handover(Dataset[Batch | UserError]):
-    """The batches of a source; a UserError is handed over as a value, for from a worker it would arrive as a long text."""
+    """The batches of a source; a UserError is handed over as a value: from a worker it would come as a long text."""
 
     def __init__(self, source: Dataset[Batch]) -> None:
         self.source = source
@@ -187,10 +185,7 @@ class _QuietLoader(DataLoader[Any]):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
-            made = super().__iter__()
-        if self.num_workers:
-            _with_workers.add(made)
-        return _batches_or_error(made)
+            return _batches_or_error(super().__iter__())
 
 
 def _batches_or_error(made: Iterable[Batch | UserError]) -> Iterator[Batch]:
@@ -200,24 +195,9 @@ def _batches_or_error(made: Iterable[Batch | UserError]) -> Iterator[Batch]:
         yield batch
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
-    """Keeps a worker alive through a Ctrl-C or termination of all processes, so that the run can still be saved.
-
-    It ends when the main process closes its queue or is gone.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-_with_workers: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The running iterations that have workers."""
-
-
-@atexit.register
-def _end_workers() -> None:
-    """Ends the workers of iterations that nobody finished: Python ends them by the signal that they ignore."""
-    for made in list(_with_workers):
-        made._shutdown_workers()
+def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    """Keeps a worker alive through a Ctrl-C, which a terminal sends to all processes, so that the run can be saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _loader(source: Dataset[Batch], numbers: range, workers: int, pin_memory: bool) -> DataLoader[Batch]:
@@ -232,6 +212,6 @@ def _loader(source: Dataset[Batch], numbers: range, workers: int, pin_memory: bo
             sampler=numbers,
             num_workers=workers,
             pin_memory=pin_memory,
-            worker_init_fn=_leave_signals_to_the_main_process,
+            worker_init_fn=_leave_interrupts_to_the_main_process,
             generator=torch.Generator(),
         )

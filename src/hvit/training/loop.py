@@ -59,38 +59,49 @@ class Trainer:
             average = _running_average(optimize.average_decay)
             self.averages = {name: AveragedModel(network, avg_fn=average) for name, network in self.networks.items()}
         self.journal = Journal(folder) if ranks.is_first else None
-        self.step = 0
+        self.step = self.saved_step = 0
         self.started = self.saved_at = time.monotonic()
         self.losses: list[Tensor] = []
+        self.scores: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
         """Trains to the last step; returns the scores of the last evaluation."""
         self.restore()
         self.write("resume" if self.step else "start", time=time.time())
-        scores: dict[str, Any] = {}
         with (
             ProgressView(self.step, self.schedule.total_steps, silent=not self.ranks.is_first) as view,
             _first_interrupt_is_kept() as interrupts,
         ):
-            for batch in self.train_batches(self.step):
-                self.learn(batch)
-                self.step += 1
-                is_last = self.step == self.schedule.total_steps
-                evaluates = is_last or self.step % (self.schedule.steps_per_epoch * self.loop.evaluate_every) == 0
-                if evaluates or self.step % _STEPS_BETWEEN_NEWS == 0:
-                    self.tell(view)
-                view.step(self.step)
-                if evaluates:
-                    scores = self.evaluate()
-                    self.write("evaluate", epoch=self.epoch, seconds=self.seconds, **_numbers(scores))
-                    view.evaluated(self.epoch, scores["loss"], self.task.score, scores[self.task.score])
-                stops = self.any_process(bool(interrupts)) and not is_last
-                if evaluates or stops or self.checkpoint_is_due():
-                    self.save()
-                if stops:
-                    raise UserError(f"stopped at step {self.step}; `hvit resume {self.folder}` continues exactly here")
+            try:
+                for batch in self.train_batches(self.step):
+                    self.learn(batch)
+                    self.step += 1
+                    if self.look_around(view, interrupts):
+                        break
+            except RuntimeError:
+                # A termination of all processes ends the data workers at once, and torch raises wherever it is.
+                if not interrupts:
+                    raise
+        if self.step < self.schedule.total_steps:
+            raise UserError(f"stopped; `hvit resume {self.folder}` continues exactly from step {self.saved_step}")
         self.write("finish", seconds=self.seconds)
-        return scores or self.evaluate()
+        return self.scores or self.evaluate()
+
+    def look_around(self, view: ProgressView, interrupts: list[int]) -> bool:
+        """Between two steps: tells, evaluates and saves what is due. Returns whether the run is to stop here."""
+        is_last = self.step == self.schedule.total_steps
+        evaluates = is_last or self.step % (self.schedule.steps_per_epoch * self.loop.evaluate_every) == 0
+        if evaluates or self.step % _STEPS_BETWEEN_NEWS == 0:
+            self.tell(view)
+        view.step(self.step)
+        if evaluates:
+            self.scores = self.evaluate()
+            self.write("evaluate", epoch=self.epoch, seconds=self.seconds, **_numbers(self.scores))
+            view.evaluated(self.epoch, self.scores["loss"], self.task.score, self.scores[self.task.score])
+        stops = self.any_process(bool(interrupts)) and not is_last
+        if evaluates or stops or self.checkpoint_is_due():
+            self.save()
+        return stops
 
     def learn(self, batch: Batch) -> None:
         """One step: in every phase the gradients over all parts of the batch, then its network's weights."""
@@ -189,7 +200,7 @@ class Trainer:
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
         }
         self.ranks.first_only(lambda: save_checkpoint(self.folder, self.step, state))
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), self.step
 
     def restore(self) -> None:
         """Continues from the newest intact checkpoint, if there is one."""
@@ -199,7 +210,7 @@ class Trainer:
                 print(f"{path} is damaged; an older checkpoint is used")
         if state is None:
             return
-        self.step = state["step"]
+        self.step = self.saved_step = state["step"]
         self.started -= state["seconds"]
         try:
             for name, network in self.networks.items():
