@@ -35,7 +35,7 @@ def test_a_recipe_comes_back_from_json_as_it_was(name: str, tmp_path: Path) -> N
 def test_a_recipe_shrinks_to_two_steps(name: str, tmp_path: Path, photo_folder: Path) -> None:
     recipe = recipes.get_recipe(name)
     levels = len(recipe.model.depths)
-    model = replace(recipe.model, depths=(1,) * levels, dims=(24,) * levels, heads=(3,) * levels, num_classes=10)
+    model = replace(recipe.model, depths=(1,) * levels, dims=(24,) * levels, heads=(3,) * levels)
     data = recipe.data if isinstance(recipe.data, DigitsData) else FolderData(root=str(photo_folder))
     weights = None
     if recipe.weights is not None:

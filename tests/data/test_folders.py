@@ -251,7 +251,8 @@ def test_messages_about_names_that_are_no_valid_text_can_be_printed(tmp_path: Pa
         message.encode("utf-8")
     for name in ("TRAIN", "Val"):
         shutil.copytree(root / os.fsdecode(b"\xea"), root / name / os.fsdecode(b"one\xff"))
-    shutil.copytree(root / "Val" / os.fsdecode(b"one\xff"), root / "Val" / os.fsdecode(b"two\xff"))
+        shutil.copytree(root / os.fsdecode(b"\xea"), root / name / os.fsdecode(b"two\xff"))
+    shutil.copytree(root / os.fsdecode(b"\xea"), root / "TRAIN" / os.fsdecode(b"three\xff"))
     assert "lacks 1 class" in refusal(root).encode("utf-8").decode()
 
 

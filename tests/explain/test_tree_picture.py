@@ -168,10 +168,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypa
 
     def fail(file, **options: object) -> None:
         file.write(b"half a pic")
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
     monkeypatch.setattr(figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"tree.png cannot be written: disk full"):
         save_figure(figure, path)
     assert [(one.name, one.read_bytes()) for one in path.parent.iterdir()] == [("tree.png", old)]
 

@@ -99,8 +99,10 @@ def test_saving_replaces_whole_files_and_leaves_nothing_half_written(
 
 
 def test_what_cannot_be_saved_is_refused(tmp_path: Path, model: Encoder) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written"):
-        save_weights(model, tmp_path / "absent" / "weights.safetensors")
+        save_weights(model, tmp_path / "file" / "weights.safetensors")
+    (tmp_path / "file").unlink()
     with pytest.raises(UserError, match=r"cannot be written"):
         save_weights(model, tmp_path)
     with pytest.raises(UserError, match="3 classes apart, but 2 names"):
