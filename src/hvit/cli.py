@@ -59,14 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True)
 class DemoArguments:
-    """Trains a small NesT on real handwritten digits, measures and explains it, and writes a page: about a minute."""
+    """Trains a small NesT on real handwritten digits, measures and explains it, writes a page: about two minutes."""
 
     out: Path | None = None
     """Folder for the run; left out, runs/demo."""
 
 
 def demo(rest: list[str]) -> None:
-    """the whole story on embedded data, on a CPU, in about a minute"""
+    """the whole story on embedded data, on a CPU, in about two minutes"""
     arguments = _parse(DemoArguments, "demo", rest)
     from hvit.recipes import get_recipe
     from hvit.run import train

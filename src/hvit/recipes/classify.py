@@ -18,7 +18,7 @@ def nest_micro_digits() -> Recipe:
 
     claim: a hierarchical transformer learns from 1,350 scans in CPU minutes, and its tree says where it looked
     command: hvit train nest_micro_digits
-    cost: about a minute on 2 CPU cores
+    cost: 1.5 to 2 minutes on 2 CPU cores
     expected: at least 98 % on held-out digits; GradCAT finds the quadrant of at least 97 % of the digits in mosaics
     source: ours
     run here: yes, see docs/results.md
@@ -38,10 +38,10 @@ def vit_micro_digits() -> Recipe:
 
     claim: the twin that NesT is compared with
     command: hvit train vit_micro_digits
-    cost: about a minute on 2 CPU cores
+    cost: about 2.5 minutes on 2 CPU cores
     expected: below nest_micro_digits after the same number of epochs
     source: ours
-    run here: see docs/results.md
+    run here: yes, see docs/results.md
     """
     return replace(
         nest_micro_digits(),
@@ -56,7 +56,7 @@ def nest_micro_cifar10() -> Recipe:
 
     claim: at equal parameters and epochs NesT learns faster than a plain ViT
     command: hvit train nest_micro_cifar10 --data.root DIR
-    cost: about 2 minutes an epoch on 2 CPU cores
+    cost: about 2 minutes an epoch on 2 CPU cores, from the rate on a subset
     expected: no published score at this size
     source: ours
     run here: on a subset, see docs/results.md
@@ -77,7 +77,7 @@ def vit_micro_cifar10() -> Recipe:
 
     claim: the twin that NesT is compared with
     command: hvit train vit_micro_cifar10 --data.root DIR
-    cost: about 2 minutes an epoch on 2 CPU cores
+    cost: about 2.5 minutes an epoch on 2 CPU cores, from the rate on a subset
     expected: below nest_micro_cifar10 after the same number of epochs
     source: ours
     run here: on a subset, see docs/results.md
@@ -95,7 +95,7 @@ def nest_micro_folder() -> Recipe:
 
     claim: a folder of labelled photos becomes a classifier that explains itself, on any computer
     command: hvit train nest_micro_folder --data.root DIR
-    cost: about 5 minutes for a thousand photos on 2 CPU cores
+    cost: about 3 minutes for a thousand photos on 2 CPU cores
     expected: depends on the photos; for few photos start from published weights with a larger recipe
     source: ours
     run here: yes, see docs/results.md
@@ -117,10 +117,10 @@ def vit_micro_folder() -> Recipe:
 
     claim: the twin that NesT is compared with
     command: hvit train vit_micro_folder --data.root DIR
-    cost: about 5 minutes for a thousand photos on 2 CPU cores
+    cost: about 3 minutes for a thousand photos on 2 CPU cores
     expected: below nest_micro_folder after the same number of epochs
     source: ours
-    run here: see docs/results.md
+    run here: two steps only
     """
     return replace(
         nest_micro_folder(),
