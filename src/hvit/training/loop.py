@@ -79,7 +79,7 @@ class Trainer:
                     if self.look_around(view, interrupts):
                         break
             except RuntimeError:
-                # A termination of all processes ends the data workers at once, and torch raises wherever it is.
+                # The next batch never comes where a termination of all processes has ended the data workers.
                 if not interrupts:
                     raise
         if self.step < self.schedule.total_steps:
@@ -290,6 +290,9 @@ def _first_interrupt_is_kept() -> Iterator[list[int]]:
         received.append(number)
         for each, handler in usual.items():
             signal.signal(each, handler)
+        # The same signal may end the data workers; torch would raise for it in the middle of a step.
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
