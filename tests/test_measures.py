@@ -123,3 +123,10 @@ def test_every_measure_is_json_as_it_is():
         measures.wilson_interval(3, 4),
     ]
     assert json.dumps(results, allow_nan=False)
+
+
+def test_the_commonest_mistakes_come_first_and_right_answers_are_none():
+    matrix = [[9, 2, 0], [3, 8, 2], [0, 0, 7]]
+    assert measures.commonest_mistakes(matrix, 2) == [(1, 0, 3), (0, 1, 2)]
+    assert measures.commonest_mistakes(matrix, 9) == [(1, 0, 3), (0, 1, 2), (1, 2, 2)]
+    assert measures.commonest_mistakes([[4]], 5) == []

@@ -371,16 +371,12 @@ def _print_scores(scores: dict[str, Any]) -> None:
 
 def _print_confusions(matrix: list[list[int]], classes: list[str]) -> None:
     """The commonest mistakes, ten at most."""
-    pairs = [
-        (count, classes[truth], classes[guess])
-        for truth, row in enumerate(matrix)
-        for guess, count in enumerate(row)
-        if count and truth != guess
-    ]
+    from hvit.measures import commonest_mistakes
+
     table = _table("mistakes", "class", "taken for")
-    for count, truth, guess in sorted(pairs, key=lambda pair: -pair[0])[:10]:
-        table.add_row(str(count), escape(truth), escape(guess))
-    if pairs:
+    for truth, guess, count in commonest_mistakes(matrix, 10):
+        table.add_row(str(count), escape(classes[truth]), escape(classes[guess]))
+    if table.rows:
         out.print(table)
 
 

@@ -56,6 +56,20 @@ def confusion_matrix(labels: Numbers, predictions: Numbers, num_classes: int) ->
     return counts.reshape(num_classes, num_classes).tolist()
 
 
+def commonest_mistakes(matrix: list[list[int]], most: int) -> list[tuple[int, int, int]]:
+    """The pairs of classes that are confused most often, as (true class, predicted class, count), commonest first.
+
+    matrix: as `confusion_matrix` gives it. Pairs that never occur are left out; of equals the first in it leads.
+    """
+    pairs = [
+        (truth, guess, count)
+        for truth, row in enumerate(matrix)
+        for guess, count in enumerate(row)
+        if count and truth != guess
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])[:most]
+
+
 def per_class_table(labels: Numbers, predictions: Numbers, classes: Sequence[str]) -> list[ClassRow]:
     """Count, recall, precision and F1 of every class, in the order of `classes`.
 

@@ -15,7 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from hvit import measures, pictures
@@ -197,13 +196,9 @@ def _bar(share: float | None) -> Html:
 
 
 def _commonest_mistakes(matrix: list[list[int]], classes: Sequence[str]) -> Html:
-    mistakes = np.array(matrix)
-    np.fill_diagonal(mistakes, 0)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:5]
     lines = [
-        element("li", f"“{classes[row]}” taken for “{classes[column]}”: {times(int(mistakes[row, column]))}")
-        for row, column in zip(*np.unravel_index(order, mistakes.shape), strict=True)
-        if mistakes[row, column]
+        element("li", f"“{classes[truth]}” taken for “{classes[guess]}”: {times(count)}")
+        for truth, guess, count in measures.commonest_mistakes(matrix, 5)
     ]
     return element("ul", *lines) if lines else _quiet("There is not one.")
 

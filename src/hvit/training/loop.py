@@ -163,8 +163,8 @@ class Trainer:
         """Raises UserError, with what to try, for a value that is infinite or no number."""
         if not math.isfinite(value):
             raise UserError(
-                f"the {what} became {value} before step {self.step}; the last good checkpoint in {self.folder} "
-                f"is kept; lower --optimize.learning-rate-per-256, --optimize.clip-norm 1 or --loop.precision float32"
+                f"the {what} became {value} before step {self.step}; the last good checkpoint in {self.folder} was "
+                f"kept: try a lower --optimize.learning-rate-per-256, --optimize.clip-norm 1, --loop.precision float32"
             )
 
     def evaluate(self) -> dict[str, Any]:
