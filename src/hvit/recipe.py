@@ -40,8 +40,8 @@ class Recipe:
     """How long, in what portions and where."""
     weights: str | None = None
     """Weights to start from: a file in any known format, a run folder, or timm for the published ones."""
-    position_resize: Literal["plane", "block"] = "plane"
-    """How position embeddings of loaded weights are resized: the whole plane, or inside each block (official NesT)."""
+    position_resize: Literal["auto", "plane", "block", "unit"] = "auto"
+    """How positions of loaded weights are resized: auto (the family's own way), plane, block (NesT), unit (Hiera)."""
     crop: float = 1.0
     """Share of the shorter side that the centre crop keeps in testing."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"

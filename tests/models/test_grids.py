@@ -14,7 +14,7 @@ from hvit.models.grids import (
     blocks_to_grid,
     grid_to_blocks,
     merge_pairs,
-    resize_positions,
+    resize_blocks,
     tiles_to_batch,
 )
 
@@ -64,13 +64,13 @@ def test_merged_pairs_run_down_first_then_right() -> None:
 def test_whole_plane_resizing_is_that_of_timm(blocks: int, old: int, new: int) -> None:
     positions = torch.randn(1, blocks, old**2, 6, generator=torch.Generator().manual_seed(0))
     expected = resize_pos_embed(positions, torch.empty(1, blocks, new**2, 6))
-    torch.testing.assert_close(resize_positions(positions, new, "plane"), expected, rtol=0, atol=0)
+    torch.testing.assert_close(resize_blocks(positions, new, "plane"), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("old", "new"), [(14, 24), (7, 4), (3, 3)])
 def test_resizing_inside_blocks_is_linear_zoom_of_each_block(old: int, new: int) -> None:
     positions = torch.randn(1, 4, old**2, 3, generator=torch.Generator().manual_seed(0))
-    resized = resize_positions(positions, new, "block").reshape(4, new, new, 3)
+    resized = resize_blocks(positions, new, "block").reshape(4, new, new, 3)
     for block in range(4):
         planes = positions[0, block].reshape(old, old, 3).double().numpy()
         expected = torch.from_numpy(zoom(planes, (new / old, new / old, 1), order=1))
@@ -80,9 +80,9 @@ def test_resizing_inside_blocks_is_linear_zoom_of_each_block(old: int, new: int)
 @pytest.mark.parametrize("how", ["plane", "block"])
 def test_resizing_to_the_same_side_changes_nothing(how: str) -> None:
     positions = torch.randn(1, 4, 9, 3, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(resize_positions(positions, 3, how), positions, rtol=0, atol=1e-6)  # pyright: ignore
+    torch.testing.assert_close(resize_blocks(positions, 3, how), positions, rtol=0, atol=1e-6)  # pyright: ignore
 
 
 def test_the_two_ways_of_resizing_differ_at_block_borders() -> None:
     positions = torch.randn(1, 4, 49, 3, generator=torch.Generator().manual_seed(0))
-    assert (resize_positions(positions, 12, "plane") - resize_positions(positions, 12, "block")).abs().max() > 0.1
+    assert (resize_blocks(positions, 12, "plane") - resize_blocks(positions, 12, "block")).abs().max() > 0.1

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.models.baselines import VitConfig
 from hvit.models.catalogue import build, create_model
-from hvit.models.grids import resize_positions
+from hvit.models.grids import resize_blocks
 from hvit.models.nest import Nest, NestConfig
 from hvit.models.translate import (
     detect,
@@ -133,7 +133,7 @@ def test_224_becomes_384_by_resizing_positions(how: Any) -> None:
     assert list(report.resized) == [f"hierarchies.{level}.positions" for level in range(3)]
     assert report.resized["hierarchies.0.positions"] == ((1, 16, 196, 4), (1, 16, 576, 4))
     for name in report.resized:
-        expected = resize_positions(source.state_dict()[name], 24, how)
+        expected = resize_blocks(source.state_dict()[name], 24, how)
         assert torch.equal(target.state_dict()[name], expected)
     assert target(torch.randn(1, 3, 384, 384)).isfinite().all()
 

@@ -109,7 +109,7 @@ def build(config: ModelConfig) -> Encoder:
 
 
 def create_model(
-    name: str, weights: Any = None, *, position_resize: translate.PositionResize = "plane", **changes: Any
+    name: str, weights: Any = None, *, position_resize: translate.PositionResize = "auto", **changes: Any
 ) -> Encoder:
     """A model of the catalogue, with new weights or with somebody's.
 

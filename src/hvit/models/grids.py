@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from hvit.errors import UserError
-
-PositionResize = Literal["plane", "block"]
+PositionResize = Literal["auto", "plane", "block", "unit"]
 
 
 def grid_to_blocks(grid: Tensor, side: int) -> Tensor:
@@ -62,7 +60,7 @@ def merge_pairs(grid: Tensor) -> Tensor:
     return rearrange(grid, "b (h p) (w q) c -> b h w (q p c)", p=2, q=2)
 
 
-def resize_positions(positions: Tensor, side: int, how: PositionResize = "plane") -> Tensor:
+def resize_blocks(positions: Tensor, side: int, how: PositionResize = "plane") -> Tensor:
     """Resizes the position embeddings of a blocked plane to blocks of another side; the blocks' number stays.
 
     positions: (1, blocks, tokens, dim). side: tokens per block side wanted. how: "plane" glues the blocks together
@@ -70,14 +68,45 @@ def resize_positions(positions: Tensor, side: int, how: PositionResize = "plane"
     tokens kept in place, as the official NesT code does).
     Returns (1, blocks, side * side, dim).
     """
-    if how not in ("plane", "block"):
-        raise UserError(f"position embeddings are resized by plane or by block, not by {how!r}")
     if how == "block":
         old = isqrt(positions.shape[2])
         planes = rearrange(positions, "1 t (h w) c -> t c h w", h=old)
         planes = F.interpolate(planes, size=(side, side), mode="bilinear", align_corners=True)
         return rearrange(planes, "t c h w -> 1 t (h w) c")
-    plane = rearrange(blocks_to_grid(positions), "1 h w c -> 1 c h w")
     size = isqrt(positions.shape[1]) * side
-    plane = F.interpolate(plane, size=(size, size), mode="bicubic", align_corners=False)
-    return grid_to_blocks(rearrange(plane, "1 c h w -> 1 h w c"), side)
+    return grid_to_blocks(resize_plane(blocks_to_grid(positions), (size, size)), side)
+
+
+def resize_plane(positions: Tensor, size: tuple[int, ...], unit: tuple[int, ...] | None = None) -> Tensor:
+    """Resizes the position embeddings of a plane (bicubic), or of a line (linear).
+
+    positions: (1, rows, columns, dim) or (1, length, dim). size: the grid wanted. unit: tokens per side of the windows
+    that attention was trained in. Such training makes the embeddings repeat from window to window, and plain
+    interpolation would shift them out of step; with `unit` the mean window is repeated as it is, and only what is left
+    of the embeddings is interpolated (after "Window Attention is Bugged", arXiv 2311.05613, section 4).
+    Returns (1, *size, dim).
+    """
+    grid = tuple(positions.shape[1:-1])
+    if grid == tuple(size):
+        return positions
+    if unit is None:
+        planes = positions.movedim(-1, 1)
+        if len(size) == 1:
+            return F.interpolate(planes, size=size, mode="linear", align_corners=False).movedim(1, -1)
+        return F.interpolate(planes, size=size, mode="bicubic", align_corners=False).movedim(1, -1)
+    window = _mean_window(positions, unit)
+    rest = positions - tile(window, grid)
+    return resize_plane(rest, size) + tile(window, tuple(size))
+
+
+def _mean_window(positions: Tensor, unit: tuple[int, ...]) -> Tensor:
+    """(1, *grid, dim) -> (1, *unit, dim): the mean over all windows of the grid."""
+    for axis, side in enumerate(unit, start=1):
+        positions = positions.unflatten(axis, (-1, side)).mean(axis)
+    return positions
+
+
+def tile(window: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Repeats a window (1, *unit, dim) over a grid of a size that it divides. Returns (1, *size, dim)."""
+    repeats = [whole // side for whole, side in zip(size, window.shape[1:-1], strict=True)]
+    return window.repeat(1, *repeats, 1)

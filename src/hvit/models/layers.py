@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.models.grids import PositionResize
 
 Activation = Literal["gelu_tanh", "gelu"]
 
@@ -23,6 +24,8 @@ class Encoder(nn.Module, ABC):
     """
 
     config: Any
+    position_resizes: tuple[PositionResize, ...] = ("plane",)
+    """The ways in which this family's position embeddings can be resized, the default one first."""
 
     @abstractmethod
     def levels(self, images: Tensor) -> list[Tensor]:
@@ -47,12 +50,25 @@ class Encoder(nn.Module, ABC):
         """Logits (batch, num_classes) of images (batch, channels, height, width), never softmaxed."""
         return self.classify(self.levels(images)[-1])
 
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """A position embedding that was made for another input size, in the shape this model wants.
+
+        name: our name of the parameter. tensor: the embedding found, float32. shape: the shape wanted. how: one of
+        `position_resizes`. Returns None where the parameter is no position embedding, or its shapes differ in more
+        than the input size.
+        """
+        return None
+
     def check_images(self, images: Tensor) -> None:
         """Refuses (UserError) images of another shape than (batch, in_channels, *input_size)."""
         wanted = (self.config.in_channels, *self.config.input_size)
         if images.ndim != len(wanted) + 1 or tuple(images.shape[1:]) != wanted:
-            axes = "(channels, height, width)" if len(wanted) == 3 else "(channels, time, height, width)"
-            raise UserError(f"this model takes batches of images of {axes} {wanted}; got shape {tuple(images.shape)}")
+            axes = ("time", "height", "width")[-len(self.config.input_size) :]
+            kind = "clips" if len(axes) == 3 else "images"
+            raise UserError(
+                f"this model takes batches of {kind} of (channels, {', '.join(axes)}) {wanted}; "
+                f"got shape {tuple(images.shape)}"
+            )
 
 
 class DropPath(nn.Module):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isqrt
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,7 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvit.errors import UserError, check_choices
-from hvit.models.grids import batch_to_tiles, blocks_to_grid, grid_to_blocks, merge_pairs, tiles_to_batch
+from hvit.models.grids import (
+    PositionResize,
+    batch_to_tiles,
+    blocks_to_grid,
+    grid_to_blocks,
+    merge_pairs,
+    resize_blocks,
+    tiles_to_batch,
+)
 from hvit.models.layers import Activation, DropPath, Encoder, Mlp, drop_path_rates, truncated_normal_
 
 AttentionKind = Literal["multi_head", "multi_query"]
@@ -289,6 +298,7 @@ class Nest(Encoder):
     """The nested hierarchical transformer, as a classifier."""
 
     config: NestConfig
+    position_resizes = ("plane", "block")
 
     def __init__(self, config: NestConfig) -> None:
         super().__init__()
@@ -341,6 +351,13 @@ class Nest(Encoder):
     def classify(self, last_grid: Tensor) -> Tensor:
         """Logits (batch, num_classes): a linear head on the mean over the last grid (batch, side, side, dim)."""
         return self.head(last_grid.mean(dim=(1, 2)))
+
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """As `Encoder.resize_positions`; "plane" as timm, "block" as the official code (see `grids.resize_blocks`)."""
+        old = tuple(tensor.shape)
+        if not name.endswith(".positions") or len(old) != 4 or (old[:2], old[3]) != (shape[:2], shape[3]):
+            return None
+        return resize_blocks(tensor, isqrt(shape[2]), how) if isqrt(old[2]) ** 2 == old[2] else None
 
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter: 0 the stem, i + 1 layer i counted from the image, one more the norm and head."""

@@ -1,15 +1,14 @@
 """Other people's weights: which format a state dict is in, its tensors under our names, and loading them.
 
-A later family adds one `Format` per foreign layout to `FORMATS`; loading, resizing and the error messages are shared.
+Each family's `translate_<family>` adds one `Format` per foreign layout; loading and the error messages are shared.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.models import translate_nest
 from hvit.models.checkpoints import flat_state, read_checkpoint
-from hvit.models.grids import PositionResize, resize_positions
+from hvit.models.formats import Format, State, our_format
+from hvit.models.grids import PositionResize
 from hvit.models.layers import Encoder
-from hvit.models.nest import NEST_SIZES, NestConfig
-from hvit.models.translate_nest import download_timm, timm_arguments, to_timm
-
-State = Mapping[str, Tensor]
+from hvit.models.translate_nest import NEST_FORMATS, download_timm, timm_arguments, to_timm
 
 __all__ = [
     "FORMATS",
@@ -41,22 +37,6 @@ __all__ = [
     "timm_arguments",
     "to_timm",
 ]
-
-
-@dataclass(frozen=True)
-class Format:
-    """One layout of weights: how its names look, how they become ours, and which model they belong to."""
-
-    name: str
-    """What the format is called in reports and messages."""
-    pattern: str
-    """Regular expression that some name of such a state dict matches from its start, and none of another format."""
-    translate: Callable[[State, Any], dict[str, Tensor]]
-    """(state, config of our model) -> tensors under our names; names it does not know are kept."""
-    config: Callable[[State], Any]
-    """state -> the configuration of the model it belongs to, or None where the names and shapes do not tell."""
-    choices: Callable[[State, Any], dict[str, Any]]
-    """(state, config of our model that it fits) -> fields of the configuration it was made with that no shape shows."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +81,14 @@ def detect(state: State) -> str:
 
 
 def load_weights(
-    model: Encoder, source: str | Path | Mapping[str, Any], *, position_resize: PositionResize = "plane"
+    model: Encoder, source: str | Path | Mapping[str, Any], *, position_resize: PositionResize = "auto"
 ) -> WeightsReport:
     """Copies weights in any known format into a model, and tells what became of each tensor.
 
     source: a file, a run folder, a folder of official Flax checkpoints, or a state dict. A head for another number of
-    classes is left as it is; position embeddings are resized (`position_resize`: see `grids.resize_positions`); the
-    patch convolution is summed over colours for one-channel images, or shared out to three channels.
+    classes is left as it is; position embeddings are resized (`position_resize`: one of the family's
+    `position_resizes`, "auto" for the first of them); the patch convolution is summed over colours for one-channel
+    images, or shared out to three channels.
     Raises UserError, and leaves the model as it was, for anything else that does not fit.
     """
     if isinstance(source, Mapping):
@@ -141,6 +122,13 @@ def fit(
     position_resize: as in `load_weights`, or None where every shape has to be the model's and nothing may be missing.
     Raises UserError where state and model differ in more than that.
     """
+    if position_resize == "auto":
+        position_resize = model.position_resizes[0]
+    elif position_resize and position_resize not in model.position_resizes:
+        ways = " or ".join(repr(way) for way in ("auto", *model.position_resizes))
+        raise UserError(
+            f"position embeddings of {model.config.family} models are resized by {ways}, not by {position_resize!r}"
+        )
     layout = _format_of(state, where)
     ours = layout.translate(state, model.config)
     wanted = model.state_dict()
@@ -153,7 +141,7 @@ def fit(
             continue
         found = ours.get(name)
         if found is not None and found.shape != target.shape:
-            found = _adapt(name, found, tuple(target.shape), position_resize) if position_resize else None
+            found = _adapt(model, name, found, tuple(target.shape), position_resize) if position_resize else None
             resized[name] = (tuple(ours[name].shape), tuple(target.shape))
         if found is None or found.is_floating_point() != target.is_floating_point():
             raise _misfit(name, ours.get(name), target, model, where, layout, state)
@@ -177,7 +165,7 @@ def fit(
     )
 
 
-def recognise(state: State, where: str = "the state dict") -> NestConfig | None:
+def recognise(state: State, where: str = "the state dict") -> Any:
     """The configuration of the model that a foreign state dict belongs to, or None where it cannot be told.
 
     Flax: the shapes tell everything, except the layers per level of CIFAR sizes, which the catalogue does. timm: heads
@@ -225,13 +213,15 @@ def _config_of(layout: Format, state: State) -> Any:
 
 
 def _alike(layout: Format, state: State) -> str:
+    from hvit.models.catalogue import name_of  # the catalogue loads weights with this module
+
     config = _config_of(layout, state)
     if config is None:
         return ""
-    sizes = {(size.dims, size.depths, size.attention): name for name, size in reversed(NEST_SIZES.items())}
-    name = sizes.get((config.dims, config.depths, config.attention))
-    of_size = f"{name} at input {config.input_size[0]}" if name else f"dims {config.dims} and depths {config.depths}"
-    return f"; the file looks like {of_size}"
+    name = name_of(config)
+    size = "x".join(map(str, config.input_size))
+    known = f"{name} at input {size}"
+    return f"; the file looks like {known if ' ' not in name else f'dims {config.dims} and depths {config.depths}'}"
 
 
 def _head_names(model: nn.Module, names: Iterable[str]) -> set[str]:
@@ -240,18 +230,15 @@ def _head_names(model: nn.Module, names: Iterable[str]) -> set[str]:
     return {name for name in names if name.startswith(tuple(paths))}
 
 
-def _adapt(name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+def _adapt(model: Encoder, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
     """The tensor in another shape, where the difference is another input size or colour for grey; else None."""
     old = tuple(tensor.shape)
-    if name.endswith(".positions") and len(old) == len(shape) == 4 and (old[:2], old[3]) == (shape[:2], shape[3]):
-        sides = isqrt(old[2]), isqrt(shape[2])
-        return resize_positions(tensor.float(), sides[1], how) if sides[0] ** 2 == old[2] else None
-    if "patch_embed" in name and len(old) == len(shape) == 4 and (old[0], old[2:]) == (shape[0], shape[2:]):
+    if "patch_embed" in name and len(old) == len(shape) >= 3 and (old[0], old[2:]) == (shape[0], shape[2:]):
         if (old[1], shape[1]) == (3, 1):
             return tensor.float().sum(1, keepdim=True)
         if (old[1], shape[1]) == (1, 3):
             return tensor.float().expand(shape) / 3
-    return None
+    return model.resize_positions(name, tensor.float(), shape, how)
 
 
 def _compare_choices(
@@ -262,7 +249,7 @@ def _compare_choices(
     if "hvit" in metadata:
         try:
             stored = json.loads(metadata["hvit"])["config"]
-            made_with = {name: stored[name] for name in _UNSEEN if name in stored}
+            made_with = {name: value for name, value in stored.items() if name not in _FREE}
         except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise UserError(
                 f"the metadata of {where} do not say how the weights were made; the file is damaged"
@@ -274,11 +261,8 @@ def _compare_choices(
             raise UserError(f"{where} was made with heads {theirs}, but this model has heads {mine}")
         if theirs != mine:
             notes.append(f"made with {name}={theirs!r}, but this model has {mine!r}")
-    if layout.name == "timm nest":
-        notes.append(
-            "timm's nest_*_jx is pool_padding='same' and activation='gelu', nest_* is 'symmetric' and 'gelu'; "
-            f"this model is {config.pool_padding!r} and {config.activation!r}"
-        )
+    if layout.note(config):
+        notes.append(layout.note(config))
     return tuple(notes)
 
 
@@ -287,29 +271,7 @@ def _some(items: Iterable[str], count: int = 4) -> str:
     return ", ".join(items[:count]) + (f" and {len(items) - count} more" if len(items) > count else "")
 
 
-# Fields of a configuration that change what weights mean without changing their shapes.
-_UNSEEN = ("heads", "activation", "aggregation", "aggregation_plane", "pool_padding")
+# Fields of a configuration that leave the meaning of the weights alone.
+_FREE = ("family", "input_size", "in_channels", "num_classes", "block_size", "drop_path", "head_dropout")
 
-FORMATS: tuple[Format, ...] = (
-    Format(
-        name="hvit",
-        pattern=r"hierarchies\.|network\.",
-        translate=lambda state, _: dict(state),
-        config=translate_nest.config_of_ours,
-        choices=lambda state, config: {},
-    ),
-    Format(
-        name="timm nest",
-        pattern=r"levels\.\d+\.transformer_encoder\.",
-        translate=translate_nest.from_timm,
-        config=translate_nest.config_of_timm,
-        choices=translate_nest.choices_of_timm,
-    ),
-    Format(
-        name="official NesT (Flax)",
-        pattern=r"EncoderNDBlock_\d+/",
-        translate=translate_nest.from_flax,
-        config=translate_nest.config_of_flax,
-        choices=translate_nest.choices_of_flax,
-    ),
-)
+FORMATS: tuple[Format, ...] = (our_format(r"network\.|blocks\.\d+\.attention\."), *NEST_FORMATS)

@@ -6,7 +6,6 @@ Sources: google-research/nested-transformer (checkpoints of its training loop), 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import partial
 from itertools import accumulate
 from math import isqrt
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.models.formats import Format, State, our_format
 from hvit.models.layers import Activation, Encoder
 from hvit.models.nest import NEST_SIZES, AttentionKind, NestConfig
-
-State = Mapping[str, Tensor]
 
 # (timm's part of a name, ours); the aggregation is stored in the level that it feeds, in both.
 _TIMM_NAMES = (
@@ -146,6 +144,14 @@ def from_flax(state: State, config: Any) -> dict[str, Tensor]:
 def choices_of_timm(state: State, config: Any) -> dict[str, Any]:
     """Fields of timm's model that the shapes of our tensors do not show; it has nothing else."""
     return {"aggregation": "conv3_norm_max3", "aggregation_plane": "image"}
+
+
+def note_on_timm(config: Any) -> str:
+    """The two kinds of NesT in timm have the same names and shapes."""
+    return (
+        "timm's nest_*_jx is pool_padding='same' and activation='gelu', nest_* is 'symmetric' and 'gelu'; "
+        f"this model is {config.pool_padding!r} and {config.activation!r}"
+    )
 
 
 def choices_of_flax(state: State, config: Any) -> dict[str, Any]:
@@ -299,3 +305,23 @@ def _fuse(name: str, query: Tensor, key_value: Tensor) -> Tensor:
     if name.endswith("bias"):
         return torch.cat([part.flatten() for part in (query, key, value)])
     return torch.cat([part.flatten(1) for part in (query, key, value)], dim=1).T
+
+
+NEST_FORMATS = (
+    our_format(r"hierarchies\.", config_of_ours),
+    Format(
+        name="timm nest",
+        pattern=r"levels\.\d+\.transformer_encoder\.",
+        translate=from_timm,
+        config=config_of_timm,
+        choices=choices_of_timm,
+        note=note_on_timm,
+    ),
+    Format(
+        name="official NesT (Flax)",
+        pattern=r"EncoderNDBlock_\d+/",
+        translate=from_flax,
+        config=config_of_flax,
+        choices=choices_of_flax,
+    ),
+)

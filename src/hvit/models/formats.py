@@ -1,0 +1,34 @@
+"""What a foreign layout of weights is: how it is told from others, and how its tensors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One layout of weights: how its names look, how they become ours, and which model they belong to."""
+
+    name: str
+    """What the format is called in reports and messages."""
+    pattern: str
+    """Regular expression that some name of such a state dict matches from its start; the first such format wins."""
+    translate: Callable[[State, Any], dict[str, Tensor]]
+    """(state, config of our model) -> tensors under our names; names it does not know are kept."""
+    config: Callable[[State], Any]
+    """state -> the configuration of the model it belongs to, or None where the names and shapes do not tell."""
+    choices: Callable[[State, Any], dict[str, Any]]
+    """(state, config of our model that it fits) -> fields of the configuration it was made with that no shape shows."""
+    note: Callable[[Any], str] = lambda config: ""
+    """config of our model -> a sentence on what names and shapes of this format cannot tell, or nothing."""
+
+
+def our_format(pattern: str, config: Callable[[State], Any] = lambda state: None) -> Format:
+    """The format of our own names, for the families whose names match a pattern."""
+    return Format("hvit", pattern, lambda state, _: dict(state), config, lambda state, _: {})
