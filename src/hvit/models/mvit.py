@@ -1,0 +1,377 @@
+"""MViT and MViTv2: multiscale vision transformers with pooling attention, for images and clips.
+
+Fan et al., "Multiscale Vision Transformers", ICCV 2021, arXiv 2104.11227; Li et al., "MViTv2: Improved Multiscale
+Vision Transformers for Classification and Detection", CVPR 2022, arXiv 2112.01526. Numerically the authors' PyTorch
+code. The same blocks, with their parts taken away one by one, are the path to Hiera ("Hiera: A Hierarchical Vision
+Transformer without the Bells-and-Whistles", ICML 2023, arXiv 2306.00989, Table 1): see `simplification`.
+
+Queries, keys and values are pooled before attention: pooled keys and values make it affordable on fine grids, pooled
+queries shorten the sequence from level to level while the width grows.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.models.grids import (
+    PositionResize,
+    grid_to_units,
+    keep_units,
+    pool_grids,
+    relative_lookup,
+    resize_plane,
+    units_to_grid,
+)
+from hvit.models.layers import DropPath, Encoder, Mlp, check_kept, drop_path_rates, hide_masked, truncated_normal_
+from hvit.models.mvit_config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
+
+# Explicit matrices are faster on a CPU up to about this many keys, the fused kernel beyond.
+_FUSED_KEYS = 256
+
+
+def _pool_tokens(
+    tokens: Tensor, units: int, grid: Axes, pooling: Pooling, kind: str, weight: Tensor | None = None
+) -> tuple[Tensor, Axes]:
+    """Pools the grid of every unit by itself, and leaves a class token before them alone.
+
+    tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid.
+    """
+    batch, length, dim = tokens.shape
+    extra = length - units * prod(grid)
+    grids = tokens[:, extra:].reshape(batch * units, *grid, dim)
+    pooled = pool_grids(grids, *pooling, kind, weight)  # pyright: ignore[reportArgumentType]  (kind is one of its four)
+    flat = pooled.reshape(batch, -1, dim)
+    return torch.cat((tokens[:, :extra], flat), 1) if extra else flat, tuple(pooled.shape[1:-1])
+
+
+class Attention(nn.Module):
+    """Pooling attention: self-attention whose queries, keys and values are pooled first (arXiv 2104.11227, 3.1)."""
+
+    def __init__(self, config: MvitConfig, plan: BlockPlan) -> None:
+        super().__init__()
+        dim, width = plan.dim_attention, plan.dim_attention // plan.heads
+        self.plan = plan
+        self.query_residual = config.query_residual
+        self.class_token_residual = config.class_token_residual
+        self.kind = "max_zero" if config.pool == "max" and config.max_padding == "zero" else config.pool
+        self.qkv = nn.Linear(plan.dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        poolings = (("q", plan.query_pooling), ("k", plan.key_pooling), ("v", plan.key_pooling))
+        for name, pooling in poolings if config.pool == "conv" else ():
+            if pooling:
+                convolution = nn.Conv2d if len(plan.grid) == 2 else nn.Conv3d
+                kernel: Any = pooling.kernel
+                self.add_module(f"pool_{name}", convolution(width, width, kernel, groups=width, bias=False))
+                self.add_module(f"norm_{name}", nn.LayerNorm(width, eps=1e-6))
+        self.axes = ("time", "row", "column")[-len(plan.grid) :]
+        self.relative = config.positions == "relative"
+        for axis, length in zip(self.axes, plan.tables, strict=True):
+            if self.relative:
+                self.register_parameter(f"relative_{axis}_positions", nn.Parameter(torch.zeros(length, width)))
+
+    def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
+        """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
+        plan = self.plan
+        batch, length, _ = tokens.shape
+        extra = length - units * prod(plan.grid)
+        qkv = self.qkv(tokens)
+        queries, grid = self._pooled(qkv[..., : plan.dim_attention], "q", units, plan.query_pooling)
+        keys_values, key_grid = self._pooled(qkv[..., plan.dim_attention :], "kv", units, plan.key_pooling)
+        if plan.unit_attention:
+            queries, keys_values = (part.view(batch * units, -1, *part.shape[2:]) for part in (queries, keys_values))
+        q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))
+        if self.relative:
+            mixed = self._attend_relative(q, k, v, extra, grid, key_grid)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v)
+        if self.query_residual and (not extra or self.class_token_residual):
+            mixed = mixed + q
+        elif self.query_residual:
+            mixed = torch.cat((mixed[:, :, :extra], mixed[:, :, extra:] + q[:, :, extra:]), 2)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, -1, plan.dim_attention)), grid
+
+    def _pooled(self, tokens: Tensor, names: str, units: int, pooling: Pooling | None) -> tuple[Tensor, Axes]:
+        """Pools queries ("q"), or keys and values side by side ("kv"): one convolution for both.
+
+        tokens: (batch, tokens, len(names) * dim). Returns (batch, pooled tokens, len(names), heads, width), grid.
+        """
+        heads, grid = self.plan.heads, self.plan.grid
+        weight = None
+        if pooling and self.kind == "conv":
+            weights = torch.stack([getattr(self, f"pool_{name}").weight for name in names])
+            weight = weights[:, None].expand(-1, heads, *weights.shape[1:]).flatten(0, 2)
+        if pooling:
+            tokens, grid = _pool_tokens(tokens, units, grid, pooling, self.kind, weight)
+        parts = tokens.unflatten(2, (len(names), heads, -1))
+        if weight is not None:
+            norms = [getattr(self, f"norm_{name}") for name in names]
+            parts = torch.stack([norm(part) for norm, part in zip(norms, parts.unbind(2), strict=True)], 2)
+        return parts, grid
+
+    def _attend_relative(self, q: Tensor, k: Tensor, v: Tensor, extra: int, grid: Axes, key_grid: Axes) -> Tensor:
+        """Attention with decomposed relative positions (arXiv 2112.01526, equations 3 and 4, as the code has them).
+
+        The score of query i and key j is q_i k_j / sqrt(width) + q_i (time offset + row offset + column offset), the
+        second q unscaled. Queries get their scores for every time, row and column as further channels, and keys a one
+        in their own time, row and column: one product gives the sum, without a table of all pairs.
+        q, k, v: (batch, heads, class token + grid, width). Returns the shape of q.
+        """
+        width, letters = q.shape[-1], "thw"[-len(grid) :]
+        spread = q[:, :, extra:].unflatten(2, grid)
+        queries, keys = [q * width**-0.5], [k]
+        for axis, name in enumerate(self.axes):
+            table = relative_lookup(getattr(self, f"relative_{name}_positions"), grid[axis], key_grid[axis])
+            scores = torch.einsum(f"bn{letters}c,{letters[axis]}kc->bn{letters}k", spread, table).flatten(2, -2)
+            queries.append(F.pad(scores, (0, 0, extra, 0)) if extra else scores)
+            own = torch.eye(key_grid[axis], dtype=k.dtype, device=k.device)
+            own = own.view(*(-1 if other == axis else 1 for other in range(len(grid))), key_grid[axis])
+            own = F.pad(own.expand(*key_grid, -1).flatten(0, -2), (0, 0, extra, 0))
+            keys.append(own.expand(*k.shape[:2], -1, -1))
+        if q.is_meta:  # no numbers, only counting: the further channels are left out, as the papers' counts do
+            return F.scaled_dot_product_attention(q, k, v)
+        both, ours = torch.cat(queries, -1), torch.cat(keys, -1)
+        if q.device.type == "cpu" and k.shape[2] <= _FUSED_KEYS:
+            return (both @ ours.transpose(-1, -2)).softmax(-1) @ v
+        padded = F.pad(v, (0, both.shape[-1] - width))
+        return F.scaled_dot_product_attention(both, ours, padded, scale=1.0)[..., :width]
+
+
+class Block(nn.Module):
+    """Pooling attention and an MLP, each pre-normed and on a residual branch; the skip is pooled and widened, too."""
+
+    def __init__(self, config: MvitConfig, plan: BlockPlan, drop_path: float) -> None:
+        super().__init__()
+        self.plan = plan
+        self.skip_kind = "max_zero" if config.max_padding == "zero" else "max"
+        self.widens_first = plan.dim != plan.dim_attention
+        self.widens_last = plan.dim_attention != plan.dim_out
+        self.norm1 = nn.LayerNorm(plan.dim, eps=1e-6)
+        self.attention = Attention(config, plan)
+        self.norm2 = nn.LayerNorm(plan.dim_attention, eps=1e-6)
+        self.mlp = Mlp(plan.dim_attention, plan.dim_attention * config.mlp_ratio, "gelu", plan.dim_out)
+        if self.widens_first or self.widens_last:
+            self.widen = nn.Linear(plan.dim, plan.dim_out)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
+        """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
+        normed = self.norm1(tokens)
+        mixed, grid = self.attention(normed, units)
+        skip = self.widen(normed) if self.widens_first else tokens
+        if self.plan.skip_pooling:
+            skip, _ = _pool_tokens(skip, units, self.plan.grid, self.plan.skip_pooling, self.skip_kind)
+        tokens = skip + self.drop_path(mixed)
+        normed = self.norm2(tokens)
+        skip = self.widen(normed) if self.widens_last else tokens
+        return skip + self.drop_path(self.mlp(normed)), grid
+
+
+class Mvit(Encoder):
+    """The multiscale vision transformer, as a classifier."""
+
+    config: MvitConfig
+
+    def __init__(self, config: MvitConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, rank = config.dims[0], len(config.input_size)
+        convolution = nn.Conv2d if rank == 2 else nn.Conv3d
+        kernel: Any = config.patch_kernel
+        stride: Any = config.patch_size
+        padding: Any = tuple(side // 2 for side in config.patch_kernel)
+        self.patch_embed = convolution(config.in_channels, dim, kernel, stride, padding)
+        if config.class_token:
+            self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+        if config.positions == "absolute":
+            self.positions = nn.Parameter(torch.zeros(1, *config.grid[-2:], dim))
+            if rank == 3:
+                self.temporal_positions = nn.Parameter(torch.zeros(1, config.grid[0], dim))
+            if config.class_token:
+                self.class_positions = nn.Parameter(torch.zeros(1, 1, dim))
+        if any(config.unit_attention):
+            self.position_resizes = ("unit", "plane")
+        rates = drop_path_rates(config.drop_path, sum(config.depths))
+        plans = plan_blocks(config)
+        self.blocks = nn.ModuleList(Block(config, plan, rate) for plan, rate in zip(plans, rates, strict=True))
+        self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.head = nn.Linear(config.dims[-1], config.num_classes)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draws new weights as published.
+
+        | what | how |
+        | --- | --- |
+        | kernels, linear weights, positions, class token | normal, std 0.02, cut at two standard deviations |
+        | biases of linear layers and norms | 0.02 |
+        | bias of the stem | as PyTorch draws it |
+        | norm scales | 1 |
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith("positions") or parameter.ndim > 1:
+                truncated_normal_(parameter)
+            elif name.endswith("weight"):
+                nn.init.ones_(parameter)
+            elif name != "patch_embed.bias":
+                nn.init.constant_(parameter, 0.02)
+
+    @property
+    def level_dims(self) -> tuple[int, ...]:
+        """Width of the grid of each level, fine to coarse: the next level's where the MLP widens."""
+        dims = self.config.dims
+        return (*dims[1:], dims[-1]) if self.config.expansion == "mlp" else dims
+
+    def encode(self, images: Tensor, kept: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """The levels (see `levels`), and the class token (batch, dim) after the final norm where the model has one."""
+        config = self.config
+        self.check_images(images)
+        if kept is not None:
+            if config.unit_size is None:
+                raise UserError("this model's pooling crosses mask units, so that units cannot be left out")
+            check_kept(kept, images.shape[0], config.unit_grid)
+            images = hide_masked(images, kept)
+        grid = self.patch_embed(images).movedim(1, -1)
+        if config.positions == "absolute":
+            grid = grid + (self.positions if grid.ndim == 4 else self.positions[:, None])
+            if grid.ndim == 5:
+                grid = grid + self.temporal_positions[:, :, None, None]
+        units = grid_to_units(grid, config.unit_size) if config.unit_size else grid[:, None]
+        if kept is not None:
+            units = keep_units(units, kept)
+        count = units.shape[1]
+        tokens = units.flatten(1, -2)
+        if config.class_token:
+            token = self.class_token
+            if config.positions == "absolute":
+                token = token + self.class_positions
+            tokens = torch.cat((token.expand(tokens.shape[0], -1, -1), tokens), 1)
+        return self._run(tokens, count, sparse=kept is not None)
+
+    def _run(self, tokens: Tensor, units: int, sparse: bool) -> tuple[list[Tensor], Tensor | None]:
+        config = self.config
+        extra = int(config.class_token)
+        ends = {sum(config.depths[: level + 1]) - 1 for level in range(len(config.depths))}
+        grids = []
+        for number, block in enumerate(self.blocks):
+            tokens, grid = block(tokens, units)
+            if number not in ends:
+                continue
+            if number == max(ends) and not config.norm_after_mean:
+                tokens = self.norm(tokens)
+            cut = tokens[:, extra:].unflatten(1, (units, *grid))
+            grids.append(cut if sparse else units_to_grid(cut, config.unit_grid))
+        return grids, tokens[:, 0] if extra else None
+
+    def levels(self, images: Tensor, kept: Tensor | None = None) -> list[Tensor]:
+        """The grid after each level, fine to coarse; the last after the final norm unless that follows the mean.
+
+        images: (batch, channels, height, width) or (batch, channels, time, height, width). kept: bool (batch, *unit
+        grid), True where a mask unit is kept, equally many in every sample; only for models with mask units. Returns
+        grids (batch, rows, columns, dim), for clips (batch, time, rows, columns, dim); with `kept` grids
+        (batch, kept units, *unit side, dim). Raises UserError for other shapes.
+        """
+        return self.encode(images, kept)[0]
+
+    def classify(self, last_grid: Tensor, class_token: Tensor | None = None) -> Tensor:
+        """Logits (batch, num_classes) of the last grid (batch, *sizes, dim), or of the class token (batch, dim).
+
+        A model with a class token needs that, as `encode` gives it (UserError).
+        """
+        if self.config.class_token:
+            if class_token is None:
+                raise UserError("this model classifies its class token, which `encode` gives beside the levels")
+            return self.head(self.dropout(class_token))
+        pooled = last_grid.flatten(1, -2).mean(1)
+        return self.head(self.dropout(self.norm(pooled) if self.config.norm_after_mean else pooled))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""
+        grids, class_token = self.encode(images)
+        return self.classify(grids[-1], class_token)
+
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """As `Encoder.resize_positions`: planes bicubic (or window by window, "unit"), lines and tables linear."""
+        old = tuple(tensor.shape)
+        if not name.endswith("positions") or len(old) != len(shape) or old[-1] != shape[-1]:
+            return None
+        if len(old) == 2:
+            return resize_plane(tensor[None], shape[:1])[0]
+        unit = self.config.unit_size[-2:] if how == "unit" and len(old) == 4 and self.config.unit_size else None
+        if unit and any(side % step for side, step in zip(old[1:3], unit, strict=True)):
+            unit = None
+        return resize_plane(tensor, shape[1:-1], unit)
+
+    def level_of(self, parameter_name: str) -> int:
+        """Depth of a parameter: 0 the stem, i + 1 block i, one more the norm and head."""
+        parts = parameter_name.split(".")
+        if parts[0] == "blocks":
+            return int(parts[1]) + 1
+        return sum(self.config.depths) + 1 if parts[0] in ("norm", "head") else 0
+
+
+def _mvit(dims: Axes, depths: Axes, **choices: Any) -> MvitConfig:
+    """An MViT (v1): convolutional pooling, absolute positions, class token, widening in the MLP."""
+    return MvitConfig(
+        dims=dims, heads=(1, 2, 4, 8), depths=depths, query_pools="strided", positions="absolute",
+        query_residual=False, expansion="mlp", class_token=True, **choices,
+    )  # fmt: skip
+
+
+def _clip(frames: int, side: int = 224) -> dict[str, Any]:
+    """What a model for clips has where one for images has other values."""
+    return {
+        "input_size": (frames, side, side), "num_classes": 400, "patch_size": (2, 4, 4), "patch_kernel": (3, 7, 7),
+        "query_stride": (1, 2, 2), "key_stride": (1, 8, 8),
+    }  # fmt: skip
+
+
+_B16, _B24, _V1 = (1, 2, 11, 2), (2, 3, 16, 3), (96, 192, 384, 768)
+_LARGE: dict[str, Any] = {"dims": (144, 288, 576, 1152), "heads": (2, 4, 8, 16), "depths": (2, 6, 36, 4)}
+_MICRO: dict[str, Any] = {
+    "num_classes": 10, "dims": (32, 64, 128), "heads": (1, 2, 4), "depths": (1, 1, 2),
+    "unit_attention": (False, False, False),
+}  # fmt: skip
+
+# The published sizes (arXiv 2104.11227, Tables 3 and 6; arXiv 2112.01526, Tables 1, 2 and 5) and micro sizes of ours.
+# MViT-B with 24 blocks on clips has the kernels of its released weights; MViTv2-L on images widens in the MLP and the
+# "_cls" models have a class token, as their released weights do.
+MVIT_SIZES: dict[str, MvitConfig] = {
+    "mvit_base_224": _mvit(_V1, _B16, drop_path=0.1),
+    "mvit_base24_224": _mvit(_V1, _B24, drop_path=0.1),
+    "mvit_base24_wide_320": _mvit((112, 224, 448, 896), _B24, input_size=(320, 320), drop_path=0.1),
+    "mvit_base_16x224": _mvit(_V1, _B16, **_clip(16), drop_path=0.2, head_dropout=0.5),
+    "mvit_base_32x224": _mvit(_V1, _B16, **_clip(32), drop_path=0.2, head_dropout=0.5),
+    "mvit_base_64x224": _mvit(_V1, _B16, **_clip(64), drop_path=0.2, head_dropout=0.5),
+    "mvit_base24_32x224": _mvit(
+        _V1, _B24, **_clip(32), pool_kernel="stride_plus_one", drop_path=0.3, head_dropout=0.5
+    ),
+    "mvitv2_tiny_224": MvitConfig(depths=(1, 2, 5, 2), drop_path=0.1),
+    "mvitv2_small_224": MvitConfig(depths=_B16, drop_path=0.1),
+    "mvitv2_base_224": MvitConfig(depths=_B24, drop_path=0.3),
+    "mvitv2_large_224": MvitConfig(**_LARGE, expansion="mlp", drop_path=0.5),
+    "mvitv2_base_cls_224": MvitConfig(depths=_B24, class_token=True, drop_path=0.3),
+    "mvitv2_large_cls_224": MvitConfig(**_LARGE, class_token=True, drop_path=0.5),
+    "mvitv2_huge_cls_224": MvitConfig(
+        dims=(192, 384, 768, 1536), heads=(3, 6, 12, 24), depths=(4, 8, 60, 8), class_token=True, drop_path=0.8
+    ),
+    "mvitv2_small_16x224": MvitConfig(**_clip(16), depths=_B16, class_token=True, drop_path=0.2, head_dropout=0.5),
+    "mvitv2_base_32x224": MvitConfig(**_clip(32), depths=_B24, class_token=True, drop_path=0.3, head_dropout=0.5),
+    "mvitv2_large_40x312": MvitConfig(**_clip(40, 312), **_LARGE, class_token=True, drop_path=0.75, head_dropout=0.5),
+    "mvit_micro_32": MvitConfig(
+        **_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3), query_pools="strided",
+        positions="absolute", query_residual=False, expansion="mlp", class_token=True,
+    ),
+    "mvitv2_micro_32": MvitConfig(**_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3)),
+    "mvitv2_micro_64": MvitConfig(**_MICRO, input_size=(64, 64)),
+    "mvitv2_micro_16x64": MvitConfig(
+        **_MICRO, input_size=(16, 64, 64), patch_size=(2, 4, 4), patch_kernel=(3, 7, 7), query_stride=(1, 2, 2),
+        key_stride=(1, 4, 4),
+    ),
+}  # fmt: skip

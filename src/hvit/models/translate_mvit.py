@@ -1,0 +1,192 @@
+"""MViT and MViTv2 weights of others: SlowFast and mvit (the authors'), timm and torchvision.
+
+Sources: facebookresearch/SlowFast and facebookresearch/mvit (files `.pyth`, state dict under "model_state"), timm's
+`models/mvitv2.py`, torchvision's `models/video/mvit.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from math import isqrt, prod
+from typing import Any
+
+from torch import Tensor
+
+from hvit.models.formats import Format, State
+from hvit.models.mvit import MVIT_SIZES
+from hvit.models.mvit_config import MvitConfig
+
+# (their part of a name, ours), applied one after the other.
+_OFFICIAL = (
+    (r"^patch_embed\.proj\.", "patch_embed."),
+    (r"^cls_token$", "class_token"),
+    (r"^pos_embed_spatial$", "positions"),
+    (r"^pos_embed_temporal$", "temporal_positions"),
+    (r"^pos_embed_class$", "class_positions"),
+    (r"^pos_embed$", "positions"),
+    (r"^head\.projection\.", "head."),
+    (r"\.attn\.", ".attention."),
+    (r"\.rel_pos_h$", ".relative_row_positions"),
+    (r"\.rel_pos_w$", ".relative_column_positions"),
+    (r"\.rel_pos_t$", ".relative_time_positions"),
+    (r"^(blocks\.\d+)\.proj\.", r"\1.widen."),
+)
+_TIMM = (
+    (r"^head\.fc\.", "head."),
+    (r"\.shortcut_proj_(attn|mlp)\.", ".proj."),
+)
+_TORCHVISION = (
+    (r"^conv_proj\.", "patch_embed."),
+    (r"^pos_encoding\.class_token$", "cls_token"),
+    (r"^pos_encoding\.spatial_pos$", "pos_embed_spatial"),
+    (r"^pos_encoding\.temporal_pos$", "pos_embed_temporal"),
+    (r"^pos_encoding\.class_pos$", "pos_embed_class"),
+    (r"\.attn\.project\.0\.", ".attn.proj."),
+    (r"\.pool_([qkv])\.pool\.", r".pool_\1."),
+    (r"\.pool_([qkv])\.norm_act\.0\.", r".norm_\1."),
+    (r"\.mlp\.0\.", ".mlp.fc1."),
+    (r"\.mlp\.3\.", ".mlp.fc2."),
+    (r"^(blocks\.\d+)\.project\.", r"\1.proj."),
+    (r"^head\.1\.", "head."),
+)
+_PLANES = ("positions", "temporal_positions", "class_positions", "class_token")
+
+
+def from_official(state: State, config: Any) -> dict[str, Tensor]:
+    """Tensors of SlowFast's or mvit's checkpoints under our names; joint positions are split from the class token's.
+
+    config: that of our model, which tells the grid of positions where it is not square. Pooling kernels of one frame
+    become those of images.
+    """
+    ours: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        for pattern, own in _OFFICIAL:
+            name = re.sub(pattern, own, name)
+        ours[name] = tensor
+    images = ours["patch_embed.weight"].ndim == 4 if "patch_embed.weight" in ours else True
+    for name, tensor in ours.items():
+        if images and tensor.ndim == 5 and tensor.shape[2] == 1:
+            ours[name] = tensor.squeeze(2)
+    if "class_token" in ours and "class_positions" not in ours and "positions" in ours:
+        ours["class_positions"], ours["positions"] = ours["positions"][:, :1], ours["positions"][:, 1:]
+    if "positions" in ours and ours["positions"].ndim == 3:
+        plane = _plane(ours["positions"].shape[1], config)
+        if plane:
+            ours["positions"] = ours["positions"].unflatten(1, plane)
+    return ours
+
+
+def from_timm(state: State, config: Any) -> dict[str, Tensor]:
+    """timm's tensors under our names: its stages become one row of blocks."""
+    stages = [(int(found[1]), int(found[2])) for name in state if (found := re.match(r"stages\.(\d+)\.blocks\.(\d+)", name))]
+    row = {place: number for number, place in enumerate(sorted(set(stages)))}
+    renamed = {}
+    for name, tensor in state.items():
+        found = re.match(r"stages\.(\d+)\.blocks\.(\d+)\.(.*)", name)
+        if found:
+            name = f"blocks.{row[int(found[1]), int(found[2])]}.{found[3]}"
+        for pattern, own in _TIMM:
+            name = re.sub(pattern, own, name)
+        renamed[name] = tensor
+    return from_official(renamed, config)
+
+
+def from_torchvision(state: State, config: Any) -> dict[str, Tensor]:
+    """torchvision's tensors under our names; its embeddings have no batch axis."""
+    renamed = {}
+    for name, tensor in state.items():
+        own = name
+        for pattern, theirs in _TORCHVISION:
+            own = re.sub(pattern, theirs, own)
+        if name.startswith("pos_encoding."):
+            tensor = tensor.reshape(1, -1, tensor.shape[-1])
+        renamed[own] = tensor
+    return from_official(renamed, config)
+
+
+def config_of(ours: State) -> MvitConfig | None:
+    """The configuration of the published size that tensors under our names have the shapes of, or None.
+
+    Names and shapes tell width, depth, pooling kernels, where the width grows, class token and kind of positions; the
+    catalogue tells the rest. The input size follows from the positions.
+    """
+    from hvit.models.mvit import Mvit  # built without memory, to compare shapes
+
+    import torch
+
+    wanted = {name: tuple(tensor.shape) for name, tensor in ours.items() if not name.startswith("head.")}
+    for size in MVIT_SIZES.values():
+        if size.dims[0] != wanted["patch_embed.weight"][0] or f"blocks.{sum(size.depths)}.norm1.weight" in wanted:
+            continue
+        config = _with_input(size, ours)
+        if config is None:
+            continue
+        with torch.device("meta"):
+            model = Mvit(config)
+        shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if not name.startswith("head.")}
+        if shapes == wanted:
+            classes = ours["head.weight"].shape[0] if "head.weight" in ours else config.num_classes
+            return replace(config, num_classes=classes)
+    return None
+
+
+def _with_input(size: MvitConfig, ours: State) -> MvitConfig | None:
+    """A published size with the input that the position embeddings were made for."""
+    if len(size.input_size) + 2 != ours["patch_embed.weight"].ndim:
+        return None
+    if "positions" in ours and ours["positions"].ndim == 4:
+        sides = tuple(ours["positions"].shape[1:3])
+    else:
+        table = ours.get("blocks.0.attention.relative_row_positions")
+        if table is None:
+            return None
+        sides = ((table.shape[0] + 1) // 2,) * 2
+    frames = ()
+    if len(size.input_size) == 3:
+        if "temporal_positions" in ours:
+            frames = (ours["temporal_positions"].shape[1] * size.patch_size[0],)
+        else:
+            table = ours["blocks.0.attention.relative_time_positions"]
+            frames = ((table.shape[0] + 1) // 2 * size.patch_size[0],)
+    pixels = tuple(side * patch for side, patch in zip(sides, size.patch_size[-2:], strict=True))
+    return replace(size, input_size=(*frames, *pixels))
+
+
+def _plane(tokens: int, config: Any) -> tuple[int, int] | None:
+    """Rows and columns of a number of positions: those of our model if it has as many, else those of a square."""
+    grid = getattr(config, "grid", None)
+    if grid is not None and prod(grid[-2:]) == tokens:
+        return grid[-2:]
+    side = isqrt(tokens)
+    return (side, side) if side * side == tokens else None
+
+
+def _heads_of(state: State, config: Any) -> dict[str, Any]:
+    """Heads show in the width of pooling kernels or tables; where there are none, the catalogue's size tells."""
+    return {}
+
+
+MVIT_FORMATS = (
+    Format(
+        name="torchvision mvit",
+        pattern=r"pos_encoding\.class_token",
+        translate=from_torchvision,
+        config=lambda state: config_of(from_torchvision(state, None)),
+        choices=_heads_of,
+    ),
+    Format(
+        name="timm mvitv2",
+        pattern=r"stages\.\d+\.blocks\.\d+\.attn\.pool_k\.",
+        translate=from_timm,
+        config=lambda state: config_of(from_timm(state, None)),
+        choices=_heads_of,
+    ),
+    Format(
+        name="official MViT (SlowFast, mvit)",
+        pattern=r"cls_token$|pos_embed_class$|blocks\.\d+\.attn\.(pool_[qkv]|norm_[qkv]|rel_pos_[hwt])",
+        translate=from_official,
+        config=lambda state: config_of(from_official(state, None)),
+        choices=_heads_of,
+    ),
+)
