@@ -6,9 +6,11 @@ plane and row-major over the tokens inside a block.
 
 from __future__ import annotations
 
-from math import isqrt
+from collections.abc import Sequence
+from math import isqrt, prod
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
@@ -58,6 +60,42 @@ def merge_pairs(grid: Tensor) -> Tensor:
     top-left, bottom-left, top-right, bottom-right (Swin, arXiv 2103.14030, section 3.1).
     """
     return rearrange(grid, "b (h p) (w q) c -> b h w (q p c)", p=2, q=2)
+
+
+def grid_to_units(grid: Tensor, unit: tuple[int, ...]) -> Tensor:
+    """Cuts a grid of any rank into mask units, each a small grid of its own.
+
+    grid: (batch, *sizes, dim), the sizes divisible by `unit` (tokens per unit side). Units are row-major, time first.
+    Returns (batch, units, *unit, dim).
+    """
+    rank = len(unit)
+    for axis, side in enumerate(unit):
+        grid = grid.unflatten(1 + 2 * axis, (-1, side))
+    rows, inside = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
+    return grid.permute(0, *rows, *inside, 2 * rank + 1).flatten(1, rank)
+
+
+def units_to_grid(units: Tensor, unit_grid: tuple[int, ...]) -> Tensor:
+    """Glues mask units together again: the inverse of `grid_to_units`.
+
+    units: (batch, units, *unit, dim). unit_grid: units along every axis. Returns (batch, *sizes, dim).
+    """
+    rank = len(unit_grid)
+    grid = units.unflatten(1, unit_grid)
+    order = [axis for pair in zip(range(1, rank + 1), range(rank + 1, 2 * rank + 1), strict=True) for axis in pair]
+    grid = grid.permute(0, *order, 2 * rank + 1)
+    for axis in range(rank):
+        grid = grid.flatten(1 + axis, 2 + axis)
+    return grid
+
+
+def keep_units(units: Tensor, kept: Tensor) -> Tensor:
+    """The units that a mask keeps, in their order.
+
+    units: (batch, units, ..., dim). kept: bool (batch, *unit grid), the same number of True in every sample.
+    Returns (batch, kept units, ..., dim).
+    """
+    return units[kept.flatten(1)].unflatten(0, (units.shape[0], -1))
 
 
 def resize_blocks(positions: Tensor, side: int, how: PositionResize = "plane") -> Tensor:
@@ -110,3 +148,101 @@ def tile(window: Tensor, size: tuple[int, ...]) -> Tensor:
     """Repeats a window (1, *unit, dim) over a grid of a size that it divides. Returns (1, *size, dim)."""
     repeats = [whole // side for whole, side in zip(size, window.shape[1:-1], strict=True)]
     return window.repeat(1, *repeats, 1)
+
+
+# Mask units: windows of a grid of any rank, with their tokens in an order in which pooling cuts nothing.
+
+
+def unroll(grid: Tensor, strides: Sequence[tuple[int, ...]]) -> Tensor:
+    """Cuts a grid into mask units and orders each unit's tokens so that every pooling is over the slowest axis.
+
+    grid: (batch, *sides, dim), of any rank. strides: one per pooling, first pooling first, each with one entry per
+    axis; their product along an axis is the unit's side there and divides the grid's. Units are row-major. The tokens
+    of a unit run, slowest to fastest, over their places in the window of the first stride, of the second, and so on,
+    each row-major: the first pooling is a maximum over axis 2 of `units.unflatten(2, (prod(strides[0]), -1))`, and
+    leaves units unrolled with the strides that remain.
+    Returns (batch, units, tokens, dim). Of that, `units.transpose(1, 2).flatten(1, 2)` is the token order of the
+    official code of Hiera (arXiv 2306.00989), which has the units fastest.
+    """
+    rank, sides = grid.ndim - 2, [prod(along) for along in zip(*strides, strict=True)]
+    split: list[int] = []
+    for axis, side in enumerate(sides):
+        split += [grid.shape[1 + axis] // side, *(stride[axis] for stride in reversed(strides))]
+    grid = grid.reshape(grid.shape[0], *split, grid.shape[-1]).permute(0, *_pooling_order(rank, len(strides)), -1)
+    return grid.reshape(grid.shape[0], prod(grid.shape[1 : 1 + rank]), prod(sides), grid.shape[-1])
+
+
+def reroll(units: Tensor, strides: Sequence[tuple[int, ...]], unit_grid: Sequence[int] | None = None) -> Tensor:
+    """Puts the tokens of every mask unit back in spatial order, and the units together: the inverse of `unroll`.
+
+    units: (batch, units, tokens, dim). strides: those that they are unrolled with. unit_grid: units along each axis,
+    or None for units that are a selection of a grid's.
+    Returns (batch, *sides, dim), or, without `unit_grid`, (batch, units, *sides of a unit, dim).
+    """
+    rank = len(strides[0])
+    if unit_grid is None:
+        return reroll(units.flatten(0, 1)[:, None], strides, (1,) * rank).unflatten(0, units.shape[:2])
+    order = _pooling_order(rank, len(strides))
+    back = [1 + order.index(axis) for axis in range(1, 1 + len(order))]
+    split = units.reshape(units.shape[0], *unit_grid, *(side for stride in strides for side in stride), units.shape[-1])
+    sides = [count * prod(along) for count, *along in zip(unit_grid, *strides, strict=True)]
+    return split.permute(0, *back, -1).reshape(units.shape[0], *sides, units.shape[-1])
+
+
+def _pooling_order(rank: int, poolings: int) -> list[int]:
+    """Axes, slowest first, of a grid whose every axis is split into (unit, place of last pooling, ..., of first)."""
+    parts = (0, *range(poolings, 0, -1))
+    return [1 + axis * (poolings + 1) + part for part in parts for axis in range(rank)]
+
+
+def window_plane(positions: Tensor, window: Tensor, size: tuple[int, ...], antialias: bool = False) -> Tensor:
+    """Absolute-window position embeddings over a grid: a coarse plane, interpolated, plus a window, repeated.
+
+    positions: (1, rows, columns, dim) of any size, resized (bicubic) to `size`. window: (1, *sides of a unit, dim);
+    the sides divide `size`. antialias: smooth where the plane shrinks. Returns (1, *size, dim). "Window Attention is
+    Bugged", arXiv 2311.05613, section 4.
+    """
+    planes = F.interpolate(positions.movedim(-1, 1), size=size, mode="bicubic", antialias=antialias)
+    return planes.movedim(1, -1) + tile(window, size)
+
+
+def pool_grids(
+    grids: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    kind: Literal["conv", "max", "max_zero", "average"],
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Pools grids of two or three axes whose channels come last, as MViT does (arXiv 2104.11227, section 3.1).
+
+    grids: (batch, *sizes, channels). kind: a depthwise convolution with `weight` (channels, 1, *kernel); or the
+    maximum, which sees nothing outside, or zeros there ("max_zero"); or the average, which counts zeros there.
+    Returns (batch, *new sizes, channels) with new size = (size + 2 * padding - kernel) // stride + 1.
+    """
+    # Channels stay last in memory: a view before and after, and the kernels that are fast on it.
+    planes, plane = grids.movedim(-1, 1), len(stride) == 2
+    if kind == "conv" and weight is not None:
+        convolve = F.conv2d if plane else F.conv3d
+        pooled = convolve(planes, weight, None, stride, padding, 1, planes.shape[1])
+    elif kind == "max":
+        pooled = (F.max_pool2d if plane else F.max_pool3d)(planes, kernel, stride, padding)
+    else:
+        planes = F.pad(planes, [side for pad in reversed(padding) for side in (pad, pad)]) if max(padding) else planes
+        average, maximum = (F.avg_pool2d, F.max_pool2d) if plane else (F.avg_pool3d, F.max_pool3d)
+        pooled = (average if kind == "average" else maximum)(planes, kernel, stride)
+    return pooled.movedim(1, -1)
+
+
+def relative_lookup(table: Tensor, queries: int, keys: int) -> Tensor:
+    """The relative position of every query and key along one axis (arXiv 2112.01526, section 4.1, as its code has it).
+
+    table: (2 * longest - 1, dim), from the key farthest ahead to the one farthest behind; a table for other sizes is
+    interpolated. Where queries and keys differ in number, the coarser ones lie spread over the finer.
+    Returns (queries, keys, dim).
+    """
+    table = resize_plane(table[None], (2 * max(queries, keys) - 1,))[0]
+    query_step, key_step = max(keys / queries, 1.0), max(queries / keys, 1.0)
+    rows = torch.arange(queries, device=table.device)[:, None] * query_step
+    columns = (torch.arange(keys, device=table.device) - (keys - 1)) * key_step
+    return table[(rows - columns).long()]

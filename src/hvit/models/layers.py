@@ -50,6 +50,11 @@ class Encoder(nn.Module, ABC):
         """Logits (batch, num_classes) of images (batch, channels, height, width), never softmaxed."""
         return self.classify(self.levels(images)[-1])
 
+    @property
+    def level_dims(self) -> tuple[int, ...]:
+        """Width of the grid of each level, fine to coarse."""
+        return self.config.dims
+
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
         """A position embedding that was made for another input size, in the shape this model wants.
 
@@ -96,14 +101,14 @@ class DropPath(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers with a GELU between them, applied to every token."""
 
-    def __init__(self, dim: int, hidden: int, activation: Activation) -> None:
+    def __init__(self, dim: int, hidden: int, activation: Activation, out: int | None = None) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = nn.Linear(hidden, out or dim)
         self.approximate = "tanh" if activation == "gelu_tanh" else "none"
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (..., dim). Returns the same shape."""
+        """tokens: (..., dim). Returns (..., out), or the same shape where `out` was not given."""
         return self.fc2(F.gelu(self.fc1(tokens), approximate=self.approximate))
 
 
@@ -120,3 +125,26 @@ def truncated_normal_(weight: Tensor, std: float = 0.02) -> None:
     limit = math.erf(math.sqrt(2))
     with torch.no_grad():
         weight.uniform_(-limit, limit).erfinv_().mul_(std * math.sqrt(2))
+
+
+def check_kept(kept: Tensor, batch: int, unit_grid: tuple[int, ...]) -> None:
+    """Refuses (UserError) a mask that is no bool tensor (batch, *unit_grid) with equally many True in every sample."""
+    if kept.dtype != torch.bool or tuple(kept.shape) != (batch, *unit_grid):
+        raise UserError(
+            f"kept must be a bool tensor of shape {(batch, *unit_grid)} (batch, *mask units); got "
+            f"{str(kept.dtype).removeprefix('torch.')} {tuple(kept.shape)}"
+        )
+    counts = kept.flatten(1).sum(1)
+    if counts.numel() and (int(counts.min()) != int(counts.max()) or int(counts.min()) == 0):
+        raise UserError("kept must keep the same number of mask units, at least one, in every sample")
+
+
+def hide_masked(images: Tensor, kept: Tensor) -> Tensor:
+    """Images whose pixels under the units that are not kept are zero, so that an overlapping stem cannot see them.
+
+    images: (batch, channels, *sizes). kept: bool (batch, *unit grid), dividing the sizes. Returns the shape of images.
+    """
+    mask = kept[:, None]
+    for axis, side in enumerate(images.shape[2:], start=2):
+        mask = mask.repeat_interleave(side // mask.shape[axis], axis)
+    return images * mask

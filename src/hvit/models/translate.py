@@ -20,6 +20,7 @@ from hvit.models.checkpoints import flat_state, read_checkpoint
 from hvit.models.formats import Format, State, our_format
 from hvit.models.grids import PositionResize
 from hvit.models.layers import Encoder
+from hvit.models.translate_mvit import MVIT_FORMATS
 from hvit.models.translate_nest import NEST_FORMATS, download_timm, timm_arguments, to_timm
 
 __all__ = [
@@ -249,7 +250,11 @@ def _compare_choices(
     if "hvit" in metadata:
         try:
             stored = json.loads(metadata["hvit"])["config"]
-            made_with = {name: value for name, value in stored.items() if name not in _FREE}
+            # Another family's weights fit where all names and shapes do, and its choices have other names.
+            kin = stored["family"] == config.family
+            made_with = {
+                name: value for name, value in stored.items() if name not in _FREE and (kin or name == "heads")
+            }
         except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise UserError(
                 f"the metadata of {where} do not say how the weights were made; the file is damaged"
@@ -274,4 +279,4 @@ def _some(items: Iterable[str], count: int = 4) -> str:
 # Fields of a configuration that leave the meaning of the weights alone.
 _FREE = ("family", "input_size", "in_channels", "num_classes", "block_size", "drop_path", "head_dropout")
 
-FORMATS: tuple[Format, ...] = (our_format(r"network\.|blocks\.\d+\.attention\."), *NEST_FORMATS)
+FORMATS: tuple[Format, ...] = (our_format(r"network\.|blocks\.\d+\.attention\."), *NEST_FORMATS, *MVIT_FORMATS)

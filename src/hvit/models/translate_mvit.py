@@ -11,10 +11,11 @@ from dataclasses import replace
 from math import isqrt, prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hvit.models.formats import Format, State
-from hvit.models.mvit import MVIT_SIZES
+from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig
 
 # (their part of a name, ours), applied one after the other.
@@ -50,7 +51,6 @@ _TORCHVISION = (
     (r"^(blocks\.\d+)\.project\.", r"\1.proj."),
     (r"^head\.1\.", "head."),
 )
-_PLANES = ("positions", "temporal_positions", "class_positions", "class_token")
 
 
 def from_official(state: State, config: Any) -> dict[str, Tensor]:
@@ -79,7 +79,9 @@ def from_official(state: State, config: Any) -> dict[str, Tensor]:
 
 def from_timm(state: State, config: Any) -> dict[str, Tensor]:
     """timm's tensors under our names: its stages become one row of blocks."""
-    stages = [(int(found[1]), int(found[2])) for name in state if (found := re.match(r"stages\.(\d+)\.blocks\.(\d+)", name))]
+    stages = [
+        (int(found[1]), int(found[2])) for name in state if (found := re.match(r"stages\.(\d+)\.blocks\.(\d+)", name))
+    ]
     row = {place: number for number, place in enumerate(sorted(set(stages)))}
     renamed = {}
     for name, tensor in state.items():
@@ -109,12 +111,8 @@ def config_of(ours: State) -> MvitConfig | None:
     """The configuration of the published size that tensors under our names have the shapes of, or None.
 
     Names and shapes tell width, depth, pooling kernels, where the width grows, class token and kind of positions; the
-    catalogue tells the rest. The input size follows from the positions.
+    published sizes tell the rest. The input size follows from the positions.
     """
-    from hvit.models.mvit import Mvit  # built without memory, to compare shapes
-
-    import torch
-
     wanted = {name: tuple(tensor.shape) for name, tensor in ours.items() if not name.startswith("head.")}
     for size in MVIT_SIZES.values():
         if size.dims[0] != wanted["patch_embed.weight"][0] or f"blocks.{sum(size.depths)}.norm1.weight" in wanted:
@@ -162,9 +160,18 @@ def _plane(tokens: int, config: Any) -> tuple[int, int] | None:
     return (side, side) if side * side == tokens else None
 
 
-def _heads_of(state: State, config: Any) -> dict[str, Any]:
-    """Heads show in the width of pooling kernels or tables; where there are none, the catalogue's size tells."""
+def _no_choices(state: State, config: Any) -> dict[str, Any]:
+    """Heads show in the width of the pooling kernels."""
     return {}
+
+
+def _note_on_timm(config: Any) -> str:
+    if not config.class_token:
+        return ""
+    return (
+        "timm adds the pooled queries to the class token, too, the authors' code does not; "
+        f"class_token_residual=True is timm's way, this model has {config.class_token_residual}"
+    )
 
 
 MVIT_FORMATS = (
@@ -173,20 +180,21 @@ MVIT_FORMATS = (
         pattern=r"pos_encoding\.class_token",
         translate=from_torchvision,
         config=lambda state: config_of(from_torchvision(state, None)),
-        choices=_heads_of,
+        choices=_no_choices,
     ),
     Format(
         name="timm mvitv2",
         pattern=r"stages\.\d+\.blocks\.\d+\.attn\.pool_k\.",
         translate=from_timm,
         config=lambda state: config_of(from_timm(state, None)),
-        choices=_heads_of,
+        choices=_no_choices,
+        note=_note_on_timm,
     ),
     Format(
         name="official MViT (SlowFast, mvit)",
         pattern=r"cls_token$|pos_embed_class$|blocks\.\d+\.attn\.(pool_[qkv]|norm_[qkv]|rel_pos_[hwt])",
         translate=from_official,
         config=lambda state: config_of(from_official(state, None)),
-        choices=_heads_of,
+        choices=_no_choices,
     ),
 )

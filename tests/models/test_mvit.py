@@ -1,0 +1,293 @@
+"""MViT and MViTv2 are the published ones, and every choice does what its name says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hvit.errors import UserError
+from hvit.models.catalogue import build, build_empty, count_parameters, create_model, entry
+from hvit.models.grids import grid_to_units, keep_units, pool_grids, relative_lookup, units_to_grid
+from hvit.models.mvit import MVIT_SIZES, Mvit
+from hvit.models.mvit_config import MvitConfig, plan_blocks
+
+SMALL = MvitConfig(
+    input_size=(32, 48), num_classes=5, dims=(8, 16, 32), heads=(1, 2, 4), depths=(1, 2, 1), patch_size=(2, 2),
+    patch_kernel=(3, 3), unit_attention=(False, False, False),
+)  # fmt: skip
+CLIP = replace(
+    SMALL, input_size=(4, 16, 24), patch_size=(2, 2, 2), patch_kernel=(3, 3, 3), query_stride=(1, 2, 2),
+    key_stride=(1, 4, 4),
+)  # fmt: skip
+CHOICES: list[dict[str, Any]] = [
+    {"pool": "max"},
+    {"pool": "average"},
+    {"pool": "max", "max_padding": "zero"},
+    {"pool_kernel": "stride_plus_one"},
+    {"pool_kernel": "stride"},
+    {"query_pools": "strided"},
+    {"key_pools": "strided"},
+    {"positions": "absolute"},
+    {"query_residual": False},
+    {"expansion": "mlp"},
+    {"class_token": True},
+    {"class_token": True, "class_token_residual": True},
+    {"class_token": True, "positions": "absolute"},
+    {"norm_after_mean": True},
+]
+
+
+def shaken(config: MvitConfig, seed: int = 0, scale: float = 0.2) -> Mvit:
+    """A model with every bias, norm and embedding away from its trivial start."""
+    torch.manual_seed(seed)
+    model = Mvit(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape) * scale)
+    return model.eval()
+
+
+def some_images(config: MvitConfig, count: int = 2) -> Tensor:
+    return torch.randn(count, config.in_channels, *config.input_size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("mvitv2_tiny_224", 24_173_320),
+        ("mvitv2_small_224", 34_870_216),
+        ("mvitv2_base_224", 51_472_744),
+        ("mvitv2_large_224", 217_992_952),
+        ("mvit_base_16x224", 36_610_672),
+        ("mvitv2_small_16x224", 34_537_744),
+    ],
+)
+def test_published_sizes_have_the_published_parameters(name: str, parameters: int) -> None:
+    assert count_parameters(build_empty(entry(name).config)) == parameters
+
+
+@pytest.mark.parametrize("start", [SMALL, CLIP], ids=["image", "clip"])
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_every_choice_changes_the_model_and_trains(choice: dict[str, Any], start: MvitConfig) -> None:
+    config = replace(start, **choice)
+    model = shaken(config)
+    images = some_images(config)
+    grids, class_token = model.encode(images)
+    assert [tuple(grid.shape[1:]) for grid in grids] == [
+        (*side, dim) for side, dim in zip(sides_of(config), model.level_dims, strict=True)
+    ]
+    logits = model(images)
+    torch.testing.assert_close(model.classify(grids[-1], class_token), logits)
+    logits.square().sum().backward()
+    # The class token alone is classified, so that the last block's other queries lead nowhere.
+    idle = ("blocks.3.attention.relative", "blocks.3.attention.pool_q") if config.class_token else ("none",)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any() or name.startswith(idle), name
+    usual = shaken(start)
+    assert logits.shape == (2, 5)
+    assert not torch.allclose(usual(images), logits, atol=1e-3)
+
+
+def sides_of(config: MvitConfig) -> list[tuple[int, ...]]:
+    grid, sides = config.grid, []
+    for level in range(len(config.depths)):
+        if level:
+            grid = tuple(-(-side // stride) for side, stride in zip(grid, config.query_stride, strict=True))
+        sides.append(grid)
+    return sides
+
+
+@pytest.mark.parametrize("config", [SMALL, CLIP, replace(SMALL, input_size=(30, 46))], ids=["image", "clip", "odd"])
+def test_relative_attention_is_the_equation_with_a_table_of_all_pairs(config: MvitConfig) -> None:
+    config = replace(config, class_token=True)
+    model = shaken(config)
+    for block in model.blocks:
+        attention, plan = block.attention, block.plan
+        tokens = torch.randn(2, 1 + prod(plan.grid), plan.dim)
+        scores: dict[str, Tensor] = {}
+        q, k, v = heads_of(attention, tokens)
+        extra_q = attention._pooled(attention.qkv(tokens)[..., : plan.dim_attention], "q", 1, plan.query_pooling)[1]
+        extra_k = attention._pooled(attention.qkv(tokens)[..., plan.dim_attention :], "kv", 1, plan.key_pooling)[1]
+        scores["content"] = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        bias = torch.zeros_like(scores["content"])
+        for axis, name in enumerate(attention.axes):
+            table = getattr(attention, f"relative_{name}_positions")
+            lookup = relative_lookup(table, extra_q[axis], extra_k[axis])
+            for i, place in enumerate(torch.cartesian_prod(*(torch.arange(side) for side in extra_q))):
+                for j, other in enumerate(torch.cartesian_prod(*(torch.arange(side) for side in extra_k))):
+                    bias[:, :, i + 1, j + 1] += q[:, :, i + 1] @ lookup[place[axis], other[axis]]
+        mixed = (scores["content"] + bias).softmax(-1) @ v
+        mixed[:, :, 1:] += q[:, :, 1:]
+        expected = attention.proj(mixed.transpose(1, 2).flatten(2))
+        torch.testing.assert_close(attention(tokens, 1)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def heads_of(attention: Any, tokens: Tensor) -> list[Tensor]:
+    plan = attention.plan
+    qkv = attention.qkv(tokens)
+    queries = attention._pooled(qkv[..., : plan.dim_attention], "q", 1, plan.query_pooling)[0]
+    keys = attention._pooled(qkv[..., plan.dim_attention :], "kv", 1, plan.key_pooling)[0]
+    return [part.transpose(1, 2) for part in (*queries.unbind(2), *keys.unbind(2))]
+
+
+def test_many_keys_take_the_fused_kernel_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = shaken(replace(CLIP, class_token=True))
+    images = some_images(CLIP)
+    explicit = model(images)
+    monkeypatch.setattr("hvit.models.mvit._FUSED_KEYS", 0)
+    torch.testing.assert_close(model(images), explicit, rtol=1e-5, atol=1e-5)
+
+
+def test_relative_positions_are_looked_up_by_distance() -> None:
+    table = torch.arange(7.0)[:, None]
+    assert relative_lookup(table, 4, 4)[..., 0].tolist() == [
+        [3, 2, 1, 0],
+        [4, 3, 2, 1],
+        [5, 4, 3, 2],
+        [6, 5, 4, 3],
+    ]
+    # Two keys lie spread over four queries: steps of two between keys.
+    assert relative_lookup(table, 4, 2)[..., 0].tolist() == [[2, 0], [3, 1], [4, 2], [5, 3]]
+
+
+def test_keys_are_twice_as_fine_where_the_queries_are_pooled() -> None:
+    plans = plan_blocks(MVIT_SIZES["mvitv2_tiny_224"])
+    keys = [prod(-(-side // stride) for side, stride in zip(p.grid, p.key_pooling.stride, strict=True)) for p in plans]
+    assert keys[:4] == [14 * 14, 28 * 28, 14 * 14, 28 * 28]
+    assert keys[-2:] == [14 * 14, 7 * 7]
+
+
+def test_the_width_grows_where_the_configuration_says() -> None:
+    first = [(plan.dim, plan.dim_attention, plan.dim_out) for plan in plan_blocks(SMALL)]
+    assert first == [(8, 8, 8), (8, 16, 16), (16, 16, 16), (16, 32, 32)]
+    last = [(plan.dim, plan.dim_attention, plan.dim_out) for plan in plan_blocks(replace(SMALL, expansion="mlp"))]
+    assert last == [(8, 8, 16), (16, 16, 16), (16, 16, 32), (32, 32, 32)]
+
+
+def test_max_padding_with_zeros_is_never_below_zero_at_the_border() -> None:
+    grids = -torch.ones(1, 4, 4, 1)
+    nothing = pool_grids(grids, (3, 3), (2, 2), (1, 1), "max")
+    zeros = pool_grids(grids, (3, 3), (2, 2), (1, 1), "max_zero")
+    assert nothing[0, :, :, 0].tolist() == [[-1, -1], [-1, -1]]
+    assert zeros[0, :, :, 0].tolist() == [[0, 0], [0, -1]]
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (2, 8, 12)])
+def test_units_are_cut_and_glued_without_loss(shape: tuple[int, ...]) -> None:
+    unit = (4, 4) if len(shape) == 2 else (1, 4, 4)
+    grid = torch.arange(prod(shape)).view(1, *shape, 1)
+    units = grid_to_units(grid, unit)
+    assert torch.equal(units[0, 1], grid[(0, *(slice(None, 1),) * (len(shape) - 2), slice(0, 4), slice(4, 8))])
+    unit_grid = tuple(side // step for side, step in zip(shape, unit, strict=True))
+    assert torch.equal(units_to_grid(units, unit_grid), grid)
+    kept = torch.zeros(1, *unit_grid, dtype=torch.bool)
+    kept.view(-1)[[0, 2]] = True
+    assert torch.equal(keep_units(units, kept), units[:, [0, 2]])
+
+
+def test_shuffled_frames_change_a_clip_model_and_leave_a_mean_over_frames_alone() -> None:
+    clip = some_images(CLIP, 1)
+    shuffled = clip[:, :, [2, 0, 3, 1]]
+    for config in (CLIP, replace(CLIP, positions="absolute")):
+        model = shaken(config)
+        assert (model(clip) - model(shuffled)).abs().max() > 1e-2
+    frames = shaken(replace(SMALL, input_size=(16, 24)))
+    mean = [frames(order[0].transpose(0, 1)).mean(0) for order in (clip, shuffled)]
+    torch.testing.assert_close(*mean)
+
+
+def test_a_class_token_is_needed_to_classify() -> None:
+    model = shaken(replace(SMALL, class_token=True))
+    with pytest.raises(UserError, match="encode"):
+        model.classify(model.levels(some_images(SMALL))[-1])
+
+
+def test_units_cannot_be_left_out_where_pooling_crosses_them() -> None:
+    with pytest.raises(UserError, match="cannot be left out"):
+        shaken(SMALL).levels(some_images(SMALL), torch.ones(2, 1, 1, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"heads": (3, 2, 4)}, "divisible by heads"),
+        ({"depths": (1, 2)}, "one entry per level"),
+        ({"input_size": (32,)}, "images .height, width. or clips"),
+        ({"patch_size": (2, 2, 2)}, "patch_size needs one entry per axis"),
+        ({"key_stride": (0, 4)}, "key_stride must be 1 or more"),
+        ({"patch_kernel": (4, 4)}, "patch_kernel must be odd"),
+        ({"pool": "median"}, "pool"),
+        ({"drop_path": 1.0}, "below 1"),
+        ({"dims": (0, 16, 32)}, "1 or more"),
+        ({"pool_kernel": "stride", "input_size": (36, 48)}, "divisible by"),
+        ({"unit_size": (4, 4)}, "absolute positions and no class token"),
+        ({"unit_size": (3, 4), "positions": "absolute"}, "query strides"),
+        ({"unit_size": (16, 16), "positions": "absolute"}, "mask unit"),
+        ({"unit_attention": (True, False, False)}, "needs unit_size"),
+    ],
+)
+def test_impossible_sizes_are_refused_in_one_sentence(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        replace(SMALL, **fields)
+
+
+def test_clips_for_an_image_model_are_refused() -> None:
+    with pytest.raises(UserError, match="height, width"):
+        shaken(SMALL)(some_images(CLIP))
+
+
+def test_depth_grows_from_the_stem_to_the_head() -> None:
+    model = build(replace(SMALL, class_token=True, positions="absolute"))
+    depths = {name: model.level_of(name) for name, _ in model.named_parameters()}
+    assert {depths[name] for name in ("patch_embed.weight", "positions", "class_token", "class_positions")} == {0}
+    assert depths["blocks.0.norm1.weight"] == 1
+    assert depths["blocks.3.mlp.fc2.bias"] == 4
+    assert {depths[name] for name in ("norm.weight", "head.bias")} == {5}
+
+
+def test_weights_made_for_another_size_are_resized_into_place() -> None:
+    from hvit.models.translate import load_weights
+
+    for small in (SMALL, replace(SMALL, positions="absolute"), CLIP, replace(CLIP, positions="absolute")):
+        source = shaken(small)
+        big = Mvit(replace(small, input_size=tuple(2 * side for side in small.input_size))).eval()
+        report = load_weights(big, source.state_dict())
+        changed = {name.split(".")[-1] for name in report.resized}
+        assert changed == {name.split(".")[-1] for name in source.state_dict() if name.endswith("positions")}
+        assert torch.isfinite(big(some_images(big.config))).all()
+    same = Mvit(small).eval()
+    load_weights(same, source.state_dict())
+    torch.testing.assert_close(same(some_images(small)), source(some_images(small)), rtol=0, atol=0)
+
+
+def test_positions_of_a_model_without_units_are_not_resized_by_unit() -> None:
+    from hvit.models.translate import load_weights
+
+    source = shaken(replace(SMALL, positions="absolute"))
+    with pytest.raises(UserError, match="'auto' or 'plane', not by 'unit'"):
+        load_weights(Mvit(source.config), source.state_dict(), position_resize="unit")
+
+
+def test_a_number_as_input_size_keeps_the_frames() -> None:
+    model = create_model("mvitv2_micro_16x64", input_size=32)
+    assert model.config.input_size == (16, 32, 32)
+
+
+def test_new_weights_are_drawn_as_published() -> None:
+    torch.manual_seed(0)
+    model = Mvit(MVIT_SIZES["mvitv2_micro_64"])
+    for name, parameter in model.named_parameters():
+        if name == "patch_embed.bias":
+            continue
+        if name.endswith("positions") or parameter.ndim > 1:
+            assert parameter.abs().max() <= 0.0401, name
+            assert parameter.abs().max() > 0.02, name
+        else:
+            wanted = 1.0 if name.endswith("weight") else 0.02
+            assert torch.equal(parameter, torch.full_like(parameter, wanted)), name
