@@ -83,6 +83,9 @@ def test_every_choice_changes_the_model_and_trains(choice: dict[str, Any], start
     ]
     logits = model(images)
     torch.testing.assert_close(model.classify(grids[-1], class_token), logits)
+    on_the_path = grids[:-1] if config.class_token else grids
+    gradients = torch.autograd.grad(model.classify(grids[-1], class_token).sum(), on_the_path)
+    assert all(gradient.any() for gradient in gradients)
     logits.square().sum().backward()
     # The class token alone is classified, so that the last block's other queries lead nowhere.
     idle = ("blocks.3.attention.relative", "blocks.3.attention.pool_q") if config.class_token else ("none",)

@@ -11,6 +11,7 @@ queries shorten the sequence from level to level while the width grows.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -231,6 +232,27 @@ class Mvit(Encoder):
     def encode(self, images: Tensor, kept: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
         """The levels (see `levels`), and the class token (batch, dim) after the final norm where the model has one."""
         config = self.config
+        tokens, units = self._stem(images, kept)
+        extra = int(config.class_token)
+        ends = [end - 1 for end in accumulate(config.depths)]
+        grids = []
+        for number, block in enumerate(self.blocks):
+            tokens, side = block(tokens, units)
+            if number not in ends:
+                continue
+            if number == ends[-1] and not config.norm_after_mean:
+                tokens = self.norm(tokens)
+            cut = tokens[:, extra:].unflatten(1, (units, *side))
+            grid = cut if kept is not None else units_to_grid(cut, config.unit_grid)
+            grids.append(grid)
+            # The next level is computed from the grid itself, so that gradients of the logits reach it.
+            flat = (grid if kept is not None else grid_to_units(grid, side)).flatten(1, -2)
+            tokens = torch.cat((tokens[:, :extra], flat), 1) if extra else flat
+        return grids, tokens[:, 0] if extra else None
+
+    def _stem(self, images: Tensor, kept: Tensor | None) -> tuple[Tensor, int]:
+        """Tokens (batch, class token + units * prod(unit side), dim) of all mask units or the kept ones, and units."""
+        config = self.config
         self.check_images(images)
         if kept is not None:
             if config.unit_size is None:
@@ -238,36 +260,18 @@ class Mvit(Encoder):
             check_kept(kept, images.shape[0], config.unit_grid)
             images = hide_masked(images, kept)
         grid = self.patch_embed(images).movedim(1, -1)
-        if config.positions == "absolute":
-            grid = grid + (self.positions if grid.ndim == 4 else self.positions[:, None])
-            if grid.ndim == 5:
-                grid = grid + self.temporal_positions[:, :, None, None]
-        units = grid_to_units(grid, config.unit_size) if config.unit_size else grid[:, None]
+        if config.positions == "absolute" and grid.ndim == 4:
+            grid = grid + self.positions
+        elif config.positions == "absolute":
+            grid = grid + (self.positions[:, None] + self.temporal_positions[:, :, None, None])
+        units = grid_to_units(grid, config.unit_size or config.grid)
         if kept is not None:
             units = keep_units(units, kept)
-        count = units.shape[1]
         tokens = units.flatten(1, -2)
         if config.class_token:
-            token = self.class_token
-            if config.positions == "absolute":
-                token = token + self.class_positions
+            token = self.class_token + self.class_positions if config.positions == "absolute" else self.class_token
             tokens = torch.cat((token.expand(tokens.shape[0], -1, -1), tokens), 1)
-        return self._run(tokens, count, sparse=kept is not None)
-
-    def _run(self, tokens: Tensor, units: int, sparse: bool) -> tuple[list[Tensor], Tensor | None]:
-        config = self.config
-        extra = int(config.class_token)
-        ends = {sum(config.depths[: level + 1]) - 1 for level in range(len(config.depths))}
-        grids = []
-        for number, block in enumerate(self.blocks):
-            tokens, grid = block(tokens, units)
-            if number not in ends:
-                continue
-            if number == max(ends) and not config.norm_after_mean:
-                tokens = self.norm(tokens)
-            cut = tokens[:, extra:].unflatten(1, (units, *grid))
-            grids.append(cut if sparse else units_to_grid(cut, config.unit_grid))
-        return grids, tokens[:, 0] if extra else None
+        return tokens, units.shape[1]
 
     def levels(self, images: Tensor, kept: Tensor | None = None) -> list[Tensor]:
         """The grid after each level, fine to coarse; the last after the final norm unless that follows the mean.
@@ -293,8 +297,12 @@ class Mvit(Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""
-        grids, class_token = self.encode(images)
-        return self.classify(grids[-1], class_token)
+        tokens, units = self._stem(images, None)
+        for block in self.blocks:
+            tokens, _ = block(tokens, units)
+        if self.config.class_token:
+            return self.classify(tokens, self.norm(tokens[:, 0]))
+        return self.classify(tokens if self.config.norm_after_mean else self.norm(tokens))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
         """As `Encoder.resize_positions`: planes bicubic (or window by window, "unit"), lines and tables linear."""
