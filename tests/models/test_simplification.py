@@ -111,7 +111,7 @@ def test_every_step_changes_what_its_row_says_and_nothing_else(start: MvitConfig
     changes = {
         "a": {"positions", "unit_size", "max_padding", "norm_after_mean"},
         "b": {"pool"},
-        "c": {"query_pools", "key_pools"},
+        "c": {"query_pooling", "key_pooling"},
         "d": {"pool_kernel", "max_padding"},
         "e": {"query_residual"},
         "f": {"key_stride", "unit_attention"},

@@ -327,7 +327,7 @@ class Mvit(Encoder):
 def _mvit(dims: Axes, depths: Axes, **choices: Any) -> MvitConfig:
     """An MViT (v1): convolutional pooling, absolute positions, class token, widening in the MLP."""
     return MvitConfig(
-        dims=dims, heads=(1, 2, 4, 8), depths=depths, query_pools="strided", positions="absolute",
+        dims=dims, heads=(1, 2, 4, 8), depths=depths, query_pooling="strided", positions="absolute",
         query_residual=False, expansion="mlp", class_token=True, **choices,
     )  # fmt: skip
 
@@ -373,7 +373,7 @@ MVIT_SIZES: dict[str, MvitConfig] = {
     "mvitv2_base_32x224": MvitConfig(**_clip(32), depths=_B24, class_token=True, drop_path=0.3, head_dropout=0.5),
     "mvitv2_large_40x312": MvitConfig(**_clip(40, 312), **_LARGE, class_token=True, drop_path=0.75, head_dropout=0.5),
     "mvit_micro_32": MvitConfig(
-        **_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3), query_pools="strided",
+        **_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3), query_pooling="strided",
         positions="absolute", query_residual=False, expansion="mlp", class_token=True,
     ),
     "mvitv2_micro_32": MvitConfig(**_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3)),

@@ -45,9 +45,9 @@ class MvitConfig:
     """Pooling of queries, keys and values: a depthwise convolution and a norm, or the maximum or the average alone."""
     pool_kernel: PoolKernel = "three"
     """Kernel of the pooling: three along every axis, its stride plus one, or its stride (no overlap, no padding)."""
-    query_pools: PoolWhere = "every_block"
+    query_pooling: PoolWhere = "every_block"
     """Where queries are pooled: in every block, or only where the stride is not 1."""
-    key_pools: PoolWhere = "every_block"
+    key_pooling: PoolWhere = "every_block"
     """Where keys and values are pooled: in every block, or only where the stride is not 1."""
     max_padding: Literal["infinity", "zero"] = "infinity"
     """What max-pooling sees outside: minus infinity, that is nothing (PyTorch), or zeros."""
@@ -190,8 +190,8 @@ def plan_blocks(config: MvitConfig) -> list[BlockPlan]:
                     heads=config.heads[level],
                     grid=grid,
                     tables=tuple(2 * max(side // queries, side // keys) - 1 for side, queries, keys in sides),
-                    query_pooling=_pooling(stride, config.pool_kernel, config.query_pools),
-                    key_pooling=_pooling(key_stride, config.pool_kernel, config.key_pools),
+                    query_pooling=_pooling(stride, config.pool_kernel, config.query_pooling),
+                    key_pooling=_pooling(key_stride, config.pool_kernel, config.key_pooling),
                     skip_pooling=_pooling(stride, _SKIP_KERNEL[config.pool_kernel], "strided"),
                     unit_attention=config.unit_attention[level - 1 if starts else level],
                 )

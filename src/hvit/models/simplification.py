@@ -47,7 +47,7 @@ def simplify(start: MvitConfig, step: Step) -> MvitConfig:
     if step >= "b":
         config = replace(config, pool="max")
     if step >= "c":
-        config = replace(config, query_pools="strided", key_pools="strided")
+        config = replace(config, query_pooling="strided", key_pooling="strided")
     if step >= "d":
         config = replace(config, pool_kernel="stride", max_padding="infinity")
     if step >= "e":
