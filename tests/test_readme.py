@@ -21,6 +21,8 @@ from hvit.data.augment import AugmentConfig, Preprocess
 from hvit.data.images import CifarData, DigitsData, FolderData
 from hvit.models import catalogue
 from hvit.models.baselines import VitConfig
+from hvit.models.hiera import HieraConfig
+from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
 from hvit.recipe import Recipe
 from hvit.training.optimize import OptimizeConfig
@@ -40,7 +42,7 @@ OPTION = re.compile(r"--[a-z][a-z0-9-]*(\.[a-z0-9-]+)?")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(home|root|tmp|work|mnt|Users)/")
 
 SECTIONS = {
-    "model": (NestConfig, VitConfig),
+    "model": (NestConfig, MvitConfig, HieraConfig, VitConfig),
     "data": (DigitsData, CifarData, FolderData),
     "augment": (AugmentConfig,),
     "optimize": (OptimizeConfig,),
@@ -196,7 +198,10 @@ def test_the_readme_shows_every_verb_and_each_has_its_page() -> None:
 
 
 def test_the_table_of_models_is_the_catalogue() -> None:
-    shown = {name: [cell.strip() for cell in cells.split("|")] for name, cells in ROW.findall(read(README))}
+    shown = {
+        name: [cell.strip() for cell in cells.split("|")]
+        for name, cells in ROW.findall(read(ROOT / "docs" / "models.md"))
+    }
     assert list(shown) == catalogue.list_models()
     for name, cells in shown.items():
         entry = catalogue.entry(name)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, make_dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -91,21 +92,11 @@ class ListArguments:
 def models(rest: list[str]) -> None:
     """every model: size, cost, published score"""
     arguments = _parse(ListArguments, "models", rest)
-    from hvit.models import catalogue
+    from hvit.models import counts
 
-    rows = []
-    for name in _matching(catalogue.list_models(arguments.pattern), "model", arguments.pattern):
-        entry = catalogue.entry(name)
-        rows.append(
-            {
-                "name": name,
-                "parameters": catalogue.count_parameters(catalogue.build_empty(entry.config)),
-                "multiply_adds": catalogue.multiply_adds(entry.config),
-                "input": "x".join(map(str, (entry.config.in_channels, *entry.config.input_size))),
-                "published": entry.published.score if entry.published else None,
-                "source": entry.published.source if entry.published else "ours",
-            }
-        )
+    stored = counts.stored()
+    names = [name for name in stored if fnmatchcase(name, arguments.pattern)]
+    rows = [{"name": name, **stored[name]} for name in _matching(names, "model", arguments.pattern)]
     if arguments.json:
         _print_json_lines(rows)
         return

@@ -15,6 +15,8 @@ from hvit.data.images import CifarData, DigitsData, FolderData
 from hvit.errors import UserError
 from hvit.files import write_text
 from hvit.models.baselines import VitConfig
+from hvit.models.hiera import HieraConfig
+from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
@@ -28,7 +30,7 @@ class Recipe:
     """The recipe this run started from."""
     summary: str
     """What the run does, in one sentence."""
-    model: Annotated[NestConfig | VitConfig, Field(discriminator="family")]
+    model: Annotated[NestConfig | MvitConfig | HieraConfig | VitConfig, Field(discriminator="family")]
     """The model's sizes; the number of classes follows from the data."""
     data: Annotated[DigitsData | CifarData | FolderData, Field(discriminator="kind")]
     """What is learned from."""

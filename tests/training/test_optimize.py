@@ -23,6 +23,24 @@ def test_the_schedule_is_the_official_one() -> None:
         assert learning_rate_at(step, 1.0, warmup * steps, steps * epochs) == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_cosine_can_end_above_zero_as_in_the_official_mvit() -> None:
+    """In the warm-up lr = base * e / w, then end + (base - end) * 0.5 (1 + cos(pi (e-w) / (E-w)))."""
+    steps, warmup, epochs, end = 10, 5, 30, 0.01
+    for step in range(steps * epochs + 1):
+        epoch = step / steps
+        cosine = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup)))
+        expected = epoch / warmup if epoch < warmup else cosine
+        assert learning_rate_at(step, 1.0, warmup * steps, steps * epochs, end) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_final_learning_rate_scales_with_the_batch_as_the_peak_does() -> None:
+    ranks = Processes(0, 1, torch.device("cpu"))
+    optimize = OptimizeConfig(final_learning_rate_per_256=1e-6, warmup_epochs=1)
+    schedule = Schedule.of(LoopConfig(epochs=3, batch_size=2048), optimize, 7, ranks)
+    assert schedule.learning_rate(21) == pytest.approx(8e-6)
+    assert "a cosine to 8e-06 at step 21" in schedule.describe_learning_rate()
+
+
 def test_the_published_learning_rates_follow_from_the_batch() -> None:
     ranks = Processes(0, 1, torch.device("cpu"))
     imagenet = Schedule.of(LoopConfig(batch_size=1024), OptimizeConfig(), 1251, ranks)
@@ -52,20 +70,39 @@ def test_biases_and_norms_can_be_left_undecayed_too() -> None:
     assert groups["hierarchies.0.positions"]["weight_decay"] == 0.0
 
 
-@pytest.mark.parametrize("name", ["nest_micro_32", "vit_micro_32"])
+def test_position_embeddings_can_be_decayed_and_biases_and_norms_left_alone_as_in_the_official_mvit() -> None:
+    groups = groups_by_name(OptimizeConfig(no_decay="vectors"), "mvit_micro_32")
+    for name in ("positions", "class_positions", "class_token", "head.weight", "blocks.0.attention.pool_k.weight"):
+        assert groups[name]["weight_decay"] == 0.05, name
+    for name in ("head.bias", "blocks.0.norm1.weight", "blocks.0.attention.norm_k.weight", "patch_embed.bias"):
+        assert groups[name]["weight_decay"] == 0.0, name
+
+
+@pytest.mark.parametrize("name", ["nest_micro_32", "mvitv2_micro_32", "hiera_micro_32", "vit_micro_32"])
 def test_layer_decay_grows_from_the_stem_to_the_head(name: str) -> None:
     groups = groups_by_name(OptimizeConfig(layer_decay=0.5), name)
-    layers = 4 if name.startswith("nest") else 5
-    stem = "patch_embed.weight" if name.startswith("nest") else "network.patch_embed.proj.weight"
-    head = "head.weight" if name.startswith("nest") else "network.head.weight"
-    assert groups[head]["scale"] == 1.0
+    prefix, layers = ("network.", 5) if name.startswith("vit") else ("", 4)
+    stem = f"{prefix}patch_embed.proj.weight" if prefix else "patch_embed.weight"
+    assert groups[f"{prefix}head.weight"]["scale"] == groups[f"{prefix}norm.weight"]["scale"] == 1.0
     assert groups[stem]["scale"] == 0.5 ** (layers + 1)
+
+
+def test_layer_decay_can_count_from_the_last_layer_as_in_the_code_of_hiera() -> None:
+    """With L layers the factor is decay^(L - i): i + 1 for layer i, 0 for stem and positions, L for norm and head."""
+    groups = groups_by_name(OptimizeConfig(layer_decay=0.5, layer_decay_from="last_layer"), "hiera_micro_32")
+    for name in ("head.weight", "norm.bias", "blocks.3.mlp.fc1.weight"):
+        assert groups[name]["scale"] == 1.0, name
+    assert groups["blocks.2.mlp.fc1.weight"]["scale"] == 0.5
+    assert groups["blocks.0.norm1.weight"]["scale"] == 0.5**3
+    assert groups["positions"]["scale"] == groups["patch_embed.weight"]["scale"] == 0.5**4
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("learning_rate_per_256", 0.0),
+        ("final_learning_rate_per_256", 3e-4),
+        ("final_learning_rate_per_256", -1e-6),
         ("layer_decay", 1.5),
         ("weight_decay", -1.0),
         ("betas", (0.9, 1.0)),
@@ -86,6 +123,7 @@ def test_a_warm_up_longer_than_the_run_is_said_in_the_plan() -> None:
 def test_choices_that_do_not_exist_are_refused_in_python_too() -> None:
     for make in (
         lambda: OptimizeConfig(no_decay="all"),
+        lambda: OptimizeConfig(layer_decay_from="stem"),
         lambda: LoopConfig(precision="bf16"),
         lambda: catalogue.create_model("nest_micro_32", attention="multihead"),
         lambda: catalogue.create_model("nest_micro_32", aggregation="mean"),

@@ -6,7 +6,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Literal
 
@@ -110,7 +110,8 @@ class Preprocess:
 class AugmentConfig:
     """How training pictures are varied, in this order; every part is off until its field switches it on.
 
-    Source: NesT's recipes (arXiv 2105.12723), which `nest_imagenet_augment` and `nest_cifar_augment` set.
+    Source: the published recipes, which `nest_imagenet_augment`, `nest_cifar_augment`, `mvit_imagenet_augment` and
+    `hiera_imagenet_augment` set.
     """
 
     crop: Literal["none", "pad", "resized"] = "none"
@@ -203,6 +204,28 @@ def nest_cifar_augment() -> AugmentConfig:
         cutmix=1.0,
         label_smoothing=0.1,
     )
+
+
+def mvit_imagenet_augment() -> AugmentConfig:
+    """The augmentation of MViT's and MViTv2's ImageNet recipes.
+
+    Six operations of RandAugment in a row. What they leave empty is grey here, and the data's mean colour there.
+    """
+    return AugmentConfig(
+        crop="resized",
+        area=(0.08, 1.0),
+        flip=0.5,
+        rand_augment="rand-m9-n6-mstd0.5-inc1",
+        erasing=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+        label_smoothing=0.1,
+    )
+
+
+def hiera_imagenet_augment() -> AugmentConfig:
+    """The augmentation of fine-tuning Hiera on ImageNet: MViT's, with two operations of RandAugment in place of six."""
+    return replace(mvit_imagenet_augment(), rand_augment="rand-m9-mstd0.5-inc1")
 
 
 class Augment:

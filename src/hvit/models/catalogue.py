@@ -12,14 +12,18 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvit.errors import UserError
-from hvit.models import translate
+from hvit.models import counts, translate
 from hvit.models.baselines import VIT_SIZES, Vit, VitConfig
+from hvit.models.hiera import HIERA_SIZES, Hiera, HieraConfig
 from hvit.models.layers import Encoder
+from hvit.models.mvit import MVIT_SIZES, Mvit
+from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NEST_SIZES, Nest, NestConfig
+from hvit.models.simplification import SIMPLIFIED
 
-ModelConfig = NestConfig | VitConfig
+ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig
 
-_FAMILIES: dict[type, type[Encoder]] = {NestConfig: Nest, VitConfig: Vit}
+_FAMILIES: dict[type, type[Encoder]] = {NestConfig: Nest, MvitConfig: Mvit, HieraConfig: Hiera, VitConfig: Vit}
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,74 @@ _PUBLISHED: dict[str, Published] = {
     "nest_small_32": Published("CIFAR-10 96.97, CIFAR-100 81.70", _NEST_SOURCE),
     "nest_base_32": Published("CIFAR-10 97.20, CIFAR-100 82.56", _NEST_SOURCE),
 }
-_CONFIGS: dict[str, ModelConfig] = {**NEST_SIZES, **VIT_SIZES}
+_PUBLISHED |= {
+    name: Published(f"ImageNet-1K top-1 {score}", source)
+    for source, scores in {
+        "arXiv 2104.11227": {"mvit_base_224": 83.0, "mvit_base24_wide_320": 84.8},
+        "arXiv 2112.01526": {
+            "mvit_base24_224": 83.4,
+            "mvitv2_tiny_224": 82.3,
+            "mvitv2_small_224": 83.6,
+            "mvitv2_base_224": 84.4,
+            "mvitv2_large_224": 85.3,
+        },
+        "arXiv 2306.00989": {
+            "hiera_tiny_224": 82.8,
+            "hiera_small_224": 83.8,
+            "hiera_base_224": 84.5,
+            "hiera_base_plus_224": 85.2,
+            "hiera_large_224": 86.1,
+            "hiera_huge_224": 86.9,
+        },
+        "arXiv 2306.00989, Table 1": {
+            "mvitv2_large_224_step_0": 85.3,
+            "mvitv2_large_224_step_a": 85.6,
+            "mvitv2_large_224_step_b": 84.4,
+            "mvitv2_large_224_step_c": 85.4,
+            "mvitv2_large_224_step_d": 85.7,
+            "mvitv2_large_224_step_e": 85.6,
+            "mvitv2_large_224_step_f": 85.6,
+        },
+    }.items()
+    for name, score in scores.items()
+}
+_PUBLISHED |= {
+    name: Published(f"Kinetics-400 top-1 {score}", source)
+    for source, scores in {
+        "arXiv 2104.11227": {"mvit_base_16x224": 78.4, "mvit_base_32x224": 80.2, "mvit_base_64x224": 81.2},
+        "facebookresearch/SlowFast": {"mvit_base24_32x224": 80.4},
+        "arXiv 2112.01526": {"mvitv2_small_16x224": 81.0, "mvitv2_base_32x224": 82.9, "mvitv2_large_40x312": 86.1},
+        "arXiv 2306.00989": {
+            "hiera_base_16x224": 84.0,
+            "hiera_base_plus_16x224": 85.0,
+            "hiera_large_16x224": 87.3,
+            "hiera_huge_16x224": 87.8,
+        },
+        "arXiv 2306.00989, Table 1": {
+            "mvitv2_large_16x224_step_0": 80.5,
+            "mvitv2_large_16x224_step_a": 85.3,
+            "mvitv2_large_16x224_step_b": 84.1,
+            "mvitv2_large_16x224_step_c": 84.3,
+            "mvitv2_large_16x224_step_d": 85.5,
+            "mvitv2_large_16x224_step_e": 85.5,
+            "mvitv2_large_16x224_step_f": 85.5,
+        },
+    }.items()
+    for name, score in scores.items()
+}
+_CONFIGS: dict[str, ModelConfig] = {**NEST_SIZES, **MVIT_SIZES, **HIERA_SIZES, **SIMPLIFIED, **VIT_SIZES}
 
 # Fields a user, or another library's copy of the weights, changes without leaving the named architecture.
-_FREE_FIELDS = ("input_size", "in_channels", "num_classes", "drop_path", "activation", "pool_padding")
+_FREE_FIELDS = (
+    "input_size",
+    "in_channels",
+    "num_classes",
+    "drop_path",
+    "head_dropout",
+    "activation",
+    "pool_padding",
+    "class_token_residual",
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +123,16 @@ class Entry:
     name: str
     config: ModelConfig
     published: Published | None
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, as stored when it was counted."""
+        return counts.stored()[self.name]["parameters"]
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one forward pass on one input, as stored when they were counted."""
+        return counts.stored()[self.name]["multiply_adds"]
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -88,7 +166,9 @@ def name_of(config: ModelConfig) -> str:
 
 
 def change(config: ModelConfig, **changes: Any) -> ModelConfig:
-    """A configuration with some fields changed; a single number stands for a square where a pair is wanted.
+    """A configuration with some fields changed; a single number as input or patch size stands for a square.
+
+    Of a clip's sizes such a number changes height and width, and leaves the time.
 
     Raises UserError for a field the family does not have, and for values that cannot be built.
     """
@@ -97,7 +177,7 @@ def change(config: ModelConfig, **changes: Any) -> ModelConfig:
         if field not in known:
             raise UserError(f"{config.family} models have no field {field!r}; their fields: {', '.join(known)}")
         if field in ("input_size", "patch_size") and isinstance(value, int):
-            changes[field] = (value, value)
+            changes[field] = (*getattr(config, field)[:-2], value, value)
         elif isinstance(value, list):
             changes[field] = tuple(value)
     return replace(config, **changes)
@@ -164,3 +244,15 @@ def multiply_adds(config: ModelConfig) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(images)
     return counter.get_total_flops() // 2
+
+
+def count(name: str) -> dict[str, Any]:
+    """The row of `hvit models` for a name, counted anew: seconds for the largest models. See `counts.stored`."""
+    row = entry(name)
+    return {
+        "parameters": count_parameters(build_empty(row.config)),
+        "multiply_adds": multiply_adds(row.config),
+        "input": "x".join(map(str, (row.config.in_channels, *row.config.input_size))),
+        "published": row.published.score if row.published else None,
+        "source": row.published.source if row.published else "ours",
+    }

@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 from hvit.errors import UserError
 from hvit.recipe import Recipe
 from hvit.recipes.classify import CLASSIFY
+from hvit.recipes.lineage import LINEAGE
 
-_RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in CLASSIFY}
+_RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in (*CLASSIFY, *LINEAGE)}
 
 
 @dataclass(frozen=True)

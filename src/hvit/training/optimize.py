@@ -19,18 +19,22 @@ class OptimizeConfig:
 
     learning_rate_per_256: float = 2.5e-4
     """Peak learning rate for 256 images a step; it scales linearly with the images a step really has."""
+    final_learning_rate_per_256: float = 0.0
+    """Learning rate at the end of the cosine; it scales as the peak does."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay rates of the gradient's mean and square."""
     epsilon: float = 1e-8
     """AdamW's epsilon."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
-    no_decay: Literal["positions", "positions_and_vectors"] = "positions"
-    """What is not decayed: position embeddings (official NesT), or these, biases and norms as well (MAE, Hiera)."""
+    no_decay: Literal["positions", "vectors", "positions_and_vectors"] = "positions"
+    """What is not decayed: position embeddings (official NesT), biases and norms (MViT), or both (MAE, Hiera)."""
     warmup_epochs: float = 20.0
     """Epochs in which the learning rate rises linearly from 0."""
     layer_decay: float = 1.0
     """Factor on the learning rate per layer from the head down to the stem; 1 gives all layers the same rate."""
+    layer_decay_from: Literal["head", "last_layer"] = "head"
+    """What learns at the full rate: the head alone (BEiT, MAE), or the last layer as well (Hiera)."""
     clip_norm: float = 0.0
     """Gradients are scaled down to this norm; 0 leaves them alone."""
     average_decay: float = 0.0
@@ -43,27 +47,34 @@ class OptimizeConfig:
                 raise UserError(f"optimize.{name} must be 0 or more; got {getattr(self, name)}")
         if not 0.0 < self.learning_rate_per_256 < math.inf:
             raise UserError(f"optimize.learning_rate_per_256 must be above 0; got {self.learning_rate_per_256}")
+        if not 0.0 <= self.final_learning_rate_per_256 <= self.learning_rate_per_256:
+            raise UserError(
+                f"optimize.final_learning_rate_per_256 must be from 0 to learning_rate_per_256 "
+                f"{self.learning_rate_per_256}; got {self.final_learning_rate_per_256}"
+            )
         if not 0.0 < self.layer_decay <= 1.0:
             raise UserError(f"optimize.layer_decay must be above 0 and at most 1; got {self.layer_decay}")
         if not all(0.0 <= rate < 1.0 for rate in (*self.betas, self.average_decay)):
             raise UserError("optimize.betas and optimize.average_decay must be at least 0 and below 1")
 
 
-def learning_rate_at(step: int, peak: float, warmup_steps: float, total_steps: int) -> float:
-    """Learning rate of a step: peak * min(1, step / warmup) * half a cosine that starts after the warm-up.
+def learning_rate_at(step: int, peak: float, warmup_steps: float, total_steps: int, final: float = 0.0) -> float:
+    """Learning rate of a step: from 0 to `peak` in the warm-up, then by half a cosine to `final`.
 
-    The official NesT schedule (train.py). step counts from 0.
+    The schedule of the official NesT (train.py) and, with a final rate, of the official MViT. step counts from 0.
     """
     progress = max(0.0, step - warmup_steps) / max(1.0, total_steps - warmup_steps)
     warm = min(1.0, step / warmup_steps) if warmup_steps else 1.0
-    return peak * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    cosine = math.cos(math.pi * min(1.0, progress))
+    return peak * warm * 0.5 * (1.0 + cosine) + final * warm * 0.5 * (1.0 - cosine)
 
 
 def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.AdamW:
     """AdamW over a network's parameters, grouped by weight decay and by learning-rate factor ("scale" of a group).
 
     With layer decay d the head's factor is 1 and each layer nearer the image has d times the next one's, counted by
-    the network's `level_of` (BEiT, arXiv 2106.08254).
+    the network's `level_of` (BEiT, arXiv 2106.08254). Counted from the last layer instead, that layer's factor is 1,
+    too, and every layer below has one factor d less.
     """
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for decayed, scale, parameter in _sorted_parameters(network, config):
@@ -77,11 +88,11 @@ def _sorted_parameters(network: nn.Module, config: OptimizeConfig) -> Iterator[t
     levels: dict[str, int] = {}
     if config.layer_decay < 1.0:
         levels = {name: network.level_of(name) for name, _ in named}  # pyright: ignore[reportCallIssue]
-    last = max(levels.values(), default=0)
+    full = max(levels.values(), default=0) - (config.layer_decay_from == "last_layer")
     for name, parameter in named:
-        is_position = name.endswith(("positions", "pos_embed"))
-        is_vector = parameter.ndim <= 1 and config.no_decay == "positions_and_vectors"
-        scale = config.layer_decay ** (last - levels[name]) if levels else 1.0
+        is_position = name.endswith(("positions", "pos_embed")) and config.no_decay != "vectors"
+        is_vector = parameter.ndim <= 1 and config.no_decay != "positions"
+        scale = config.layer_decay ** max(full - levels[name], 0) if levels else 1.0
         yield not (is_position or is_vector), scale, parameter
 
 

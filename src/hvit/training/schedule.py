@@ -56,6 +56,7 @@ class Schedule:
     cosine_steps: int
     warmup_steps: float
     peak_learning_rate: float
+    final_learning_rate: float
     images_per_device: int
     precision: str
 
@@ -77,6 +78,7 @@ class Schedule:
             cosine_steps=total,
             warmup_steps=optimize.warmup_epochs * steps_per_epoch,
             peak_learning_rate=optimize.learning_rate_per_256 * loop.batch_size / 256,
+            final_learning_rate=optimize.final_learning_rate_per_256 * loop.batch_size / 256,
             images_per_device=loop.batch_size // parts,
             precision="bfloat16" if bfloat16 else "float32",
         )
@@ -87,8 +89,10 @@ class Schedule:
             last = self.learning_rate(self.cosine_steps)
             return f"rises in all {self.cosine_steps:,} steps, to {last:.3g} only: the warm-up is longer than the run"
         peak, warmup = f"{self.peak_learning_rate:.3g}", f"{self.warmup_steps:,.0f}"
-        return f"rises to {peak} in {warmup} steps, then a cosine to 0 at step {self.cosine_steps:,}"
+        final = f"{self.final_learning_rate:.3g}"
+        return f"rises to {peak} in {warmup} steps, then a cosine to {final} at step {self.cosine_steps:,}"
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0; `max_steps` cuts a run short without changing its rates."""
-        return learning_rate_at(step, self.peak_learning_rate, self.warmup_steps, self.cosine_steps)
+        peak, final = self.peak_learning_rate, self.final_learning_rate
+        return learning_rate_at(step, peak, self.warmup_steps, self.cosine_steps, final)

@@ -1,0 +1,21 @@
+"""What counting found for every model of the catalogue, stored: listing them needs neither a minute nor torch."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+# Written by `python benchmarks/seed_tables.py --write-counts`; tests/models/test_catalogue.py counts again.
+FILE = "counts.json"
+
+
+@cache
+def stored() -> dict[str, dict[str, Any]]:
+    """Name of a model -> its row of `hvit models`, in the order of the catalogue.
+
+    A row has `parameters`, `multiply_adds` (one forward pass on one input), `input` ("channels x sizes"), `published`
+    and `source`.
+    """
+    return json.loads(files(__package__).joinpath(FILE).read_text(encoding="utf-8"))

@@ -1,0 +1,431 @@
+"""Hiera: a hierarchical vision transformer without the bells and whistles.
+
+Ryali et al., ICML 2023, arXiv 2306.00989; its absolute-window positions are those of Bolya et al., "Window Attention
+is Bugged", arXiv 2311.05613. Numerically the authors' code (and timm's, and SAM 2's image encoder at the sizes below):
+the same weights give the same logits, levels and gradients to 1e-5.
+
+An image or a clip becomes tokens, and the grid of tokens becomes mask units. Tokens are ordered so that a unit's own
+lie together and every pooling is a maximum over one axis; nothing but attention crosses a unit's border. So units can
+be left out before the first layer, which is what makes masked pretraining fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit.errors import UserError, check_choices
+from hvit.models.grids import PositionResize, keep_units, reroll, resize_plane, unroll, window_plane
+from hvit.models.layers import DropPath, Encoder, Mlp, check_kept, drop_path_rates, hide_masked, truncated_normal_
+
+
+@dataclass(frozen=True)
+class HieraConfig:
+    """Sizes and choices of a Hiera; sizes of clips have time first, per-level fields run from fine to coarse."""
+
+    family: Literal["hiera"] = "hiera"
+    """The model family."""
+    input_size: tuple[int, ...] = (224, 224)
+    """Height and width of the input in pixels; for clips frames, height and width."""
+    in_channels: int = 3
+    """Channels of the input: 3 for colour, 1 for grey."""
+    num_classes: int = 1000
+    """Number of classes the head tells apart."""
+    patch_size: tuple[int, ...] = (4, 4)
+    """Pixels from one token to the next along each axis: the stride of the stem."""
+    patch_kernel: tuple[int, ...] = (7, 7)
+    """Pixels along each axis that a token is made from: the kernel of the stem; odd, and padded by half of it."""
+    dims: tuple[int, ...] = (96, 192, 384, 768)
+    """Width of the tokens in each level."""
+    heads: tuple[int, ...] = (1, 2, 4, 8)
+    """Attention heads in each level."""
+    depths: tuple[int, ...] = (2, 3, 16, 3)
+    """Transformer layers in each level."""
+    mlp_ratio: int = 4
+    """Width of the hidden layer of the MLP, relative to the tokens' width."""
+    unit_size: tuple[int, ...] = (8, 8)
+    """Tokens along each axis of a mask unit in the finest level."""
+    query_stride: tuple[int, ...] = (2, 2)
+    """How many tokens along each axis become one between two levels."""
+    query_pools: int = 3
+    """How many levels, counted from the finest, end in pooling; masked pretraining leaves out the last pooling."""
+    unit_attention: tuple[bool, ...] = (True, True, False, False)
+    """For each level, whether attention stays inside mask units; a level's first layer does as the level before."""
+    positions: Literal["learned", "window"] = "learned"
+    """Position embeddings: one per token, or a coarse plane that is interpolated plus a window repeated per unit."""
+    position_grid: tuple[int, ...] | None = None
+    """Rows and columns of the coarse plane of window positions; none for learned ones."""
+    position_antialias: bool = False
+    """Whether the coarse plane of window positions is interpolated with antialiasing (timm) or without (SAM 2)."""
+    expansion: Literal["linear", "mean_max"] = "linear"
+    """How the skip path grows between levels: a linear layer and max-pooling, or max- and mean-pooling side by side."""
+    layer_scale: bool = False
+    """Whether each residual branch is multiplied by a learned vector."""
+    drop_path: float = 0.0
+    """Stochastic-depth rate of the last layer; earlier layers have linearly less."""
+    head_dropout: float = 0.0
+    """Share of the pooled features that is dropped in training before the head."""
+    initialisation: Literal["normal", "xavier"] = "normal"
+    """New weights: normal with std 0.02 (published classifiers), or xavier (published autoencoders, micro sizes)."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        _check_numbers(self)
+        _check_geometry(self)
+
+    @property
+    def token_grid(self) -> tuple[int, ...]:
+        """Tokens along each axis in the finest level."""
+        return tuple(side // patch for side, patch in zip(self.input_size, self.patch_size, strict=True))
+
+    @property
+    def unit_grid(self) -> tuple[int, ...]:
+        """Mask units along each axis, the same in every level."""
+        return tuple(side // unit for side, unit in zip(self.token_grid, self.unit_size, strict=True))
+
+    @property
+    def units(self) -> int:
+        """Mask units in the whole input."""
+        return prod(self.unit_grid)
+
+    def strides(self, level: int) -> list[tuple[int, ...]]:
+        """The strides with which the mask units of a level are unrolled: poolings to come, and what they leave over."""
+        pools = [self.query_stride] * self.query_pools
+        left = (
+            unit // stride**self.query_pools for unit, stride in zip(self.unit_size, self.query_stride, strict=True)
+        )
+        return [*pools[level:], tuple(left)]
+
+    def unit_side(self, level: int) -> tuple[int, ...]:
+        """Tokens along each axis of a mask unit in a level."""
+        return tuple(prod(along) for along in zip(*self.strides(level), strict=True))
+
+
+def _check_numbers(config: HieraConfig) -> None:
+    levels, rank = len(config.depths), len(config.input_size)
+    for field in ("dims", "heads", "unit_attention"):
+        if len(getattr(config, field)) != levels or not levels:
+            raise UserError(
+                f"Hiera needs one entry per level in depths, dims, heads and unit_attention alike; got "
+                f"depths={config.depths} and {field}={getattr(config, field)}"
+            )
+    for field in ("patch_size", "patch_kernel", "unit_size", "query_stride"):
+        if len(getattr(config, field)) != rank or not 1 <= rank <= 3:
+            raise UserError(
+                f"Hiera needs one entry per axis (one to three) in input_size, patch_size, patch_kernel, unit_size and "
+                f"query_stride alike; got input_size={config.input_size} and {field}={getattr(config, field)}"
+            )
+    sides = (*config.input_size, *config.patch_size, *config.patch_kernel, *config.unit_size, *config.query_stride)
+    counts = (config.in_channels, config.num_classes, config.mlp_ratio, *config.dims, *config.heads, *config.depths)
+    if min(*sides, *counts, *(config.position_grid or ())) < 1:
+        raise UserError(
+            "Hiera sizes (input, patch, kernel, unit, stride, channels, classes, dims, heads, depths, mlp_ratio, "
+            "position_grid) must be 1 or more"
+        )
+    for dim, heads in zip(config.dims, config.heads, strict=True):
+        if dim % heads:
+            raise UserError(f"Hiera dims must be divisible by heads; dims={config.dims}, heads={config.heads}")
+    if not 0 <= config.query_pools < levels:
+        raise UserError(f"query_pools must be from 0 to {levels - 1} with {levels} levels; got {config.query_pools}")
+    for field in ("drop_path", "head_dropout"):
+        if not 0.0 <= getattr(config, field) < 1.0:
+            raise UserError(f"{field} must be at least 0 and below 1; got {getattr(config, field)}")
+    doubled = all(2 * fine == coarse for fine, coarse in pairwise(config.dims))
+    if config.expansion == "mean_max" and not doubled:
+        raise UserError(f"expansion='mean_max' doubles the width from level to level; got dims={config.dims}")
+    if config.positions == "window" and (rank != 2 or len(config.position_grid or ()) != 2):
+        raise UserError(
+            f"positions='window' is for images and needs a position_grid of rows and columns, such as (7, 7); got "
+            f"input_size={config.input_size} and position_grid={config.position_grid}"
+        )
+    if config.positions == "learned" and (config.position_grid is not None or config.position_antialias):
+        raise UserError("position_grid and position_antialias belong to positions='window'; leave them out")
+
+
+def _check_geometry(config: HieraConfig) -> None:
+    if any(kernel % 2 == 0 for kernel in config.patch_kernel):
+        raise UserError(f"patch_kernel must be odd along each axis, such as 7; got {config.patch_kernel}")
+    pooled = tuple(stride**config.query_pools for stride in config.query_stride)
+    if any(unit % side for unit, side in zip(config.unit_size, pooled, strict=True)):
+        raise UserError(
+            f"a mask unit must hold whole windows of all {config.query_pools} poolings by {config.query_stride}, so "
+            f"unit_size must be a multiple of {pooled}, such as {pooled}; got {config.unit_size}"
+        )
+    step = tuple(patch * unit for patch, unit in zip(config.patch_size, config.unit_size, strict=True))
+    if any(side % one for side, one in zip(config.input_size, step, strict=True)):
+        near = tuple(max(round(side / one), 1) * one for side, one in zip(config.input_size, step, strict=True))
+        more = tuple(side + one for side, one in zip(near, step, strict=True))
+        raise UserError(
+            f"Hiera with patches of {config.patch_size} and units of {config.unit_size} tokens takes inputs of whole "
+            f"units, multiples of {step}, such as {near} or {more}; got input_size={config.input_size}"
+        )
+
+
+def _pool(units: Tensor, window: int) -> Tensor:
+    """The maximum over the slowest part of the tokens: (batch, units, tokens, ...) -> tokens / window."""
+    return units.unflatten(2, (window, -1)).amax(2) if window > 1 else units
+
+
+class UnitAttention(nn.Module):
+    """Self-attention inside mask units or among all tokens, with queries that may be max-pooled.
+
+    The rows of `qkv` are all queries, then keys, then values, each head after head.
+    """
+
+    def __init__(self, dim: int, next_dim: int, heads: int, window: int, inside_units: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.inside_units = inside_units
+        self.qkv = nn.Linear(dim, 3 * next_dim)
+        self.proj = nn.Linear(next_dim, next_dim)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """units: (batch, units, tokens, dim). Returns (batch, units, tokens / window, next_dim)."""
+        batch, count, tokens, _ = units.shape
+        rows = batch * count if self.inside_units else batch
+        # Units join the batch: only 4-D calls reach the fused attention kernels, and these are views, not copies.
+        q, k, v = self.qkv(units).view(batch, count, tokens, 3, self.heads, -1).unbind(3)
+        q = _pool(q, self.window)
+        q, k, v = (part.reshape(rows, -1, self.heads, part.shape[-1]).transpose(1, 2) for part in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens // self.window, -1))
+
+
+class HieraLayer(nn.Module):
+    """One pre-norm transformer layer; the first of a level pools the queries and widens the tokens."""
+
+    def __init__(self, config: HieraConfig, level: int, first: bool, drop_path: float) -> None:
+        super().__init__()
+        grows = first and level > 0
+        dim, next_dim = config.dims[level - grows], config.dims[level]
+        self.window = prod(config.query_stride) if grows and level <= config.query_pools else 1
+        self.mean_max = config.expansion == "mean_max" and dim != next_dim
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attention = UnitAttention(
+            dim, next_dim, config.heads[level], self.window, config.unit_attention[level - grows]
+        )
+        self.norm2 = nn.LayerNorm(next_dim, eps=1e-6)
+        self.mlp = Mlp(next_dim, next_dim * config.mlp_ratio, "gelu")
+        self.widen = nn.Linear(dim, next_dim) if dim != next_dim and not self.mean_max else None
+        self.scale1 = nn.Parameter(torch.empty(next_dim)) if config.layer_scale else None
+        self.scale2 = nn.Parameter(torch.empty(next_dim)) if config.layer_scale else None
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """units: (batch, units, tokens, dim). Returns (batch, units, tokens / window, next_dim)."""
+        normed = self.norm1(units)
+        units = self._skip(units, normed) + self._branch(self.attention(normed), self.scale1)
+        return units + self._branch(self.mlp(self.norm2(units)), self.scale2)
+
+    def _skip(self, units: Tensor, normed: Tensor) -> Tensor:
+        if self.widen is not None:
+            return _pool(self.widen(normed), self.window)
+        if self.mean_max:
+            mean = units.unflatten(2, (self.window, -1)).mean(2)
+            return torch.cat([_pool(units, self.window), mean], dim=-1)
+        return _pool(units, self.window)
+
+    def _branch(self, branch: Tensor, scale: Tensor | None) -> Tensor:
+        return self.drop_path(branch if scale is None else branch * scale)
+
+
+class Hiera(Encoder):
+    """The hierarchical vision transformer for images and clips, as a classifier."""
+
+    config: HieraConfig
+    position_resizes = ("unit", "plane")
+
+    def __init__(self, config: HieraConfig) -> None:
+        super().__init__()
+        self.config = config
+        rank, dim = len(config.input_size), config.dims[0]
+        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
+        padding = tuple(kernel // 2 for kernel in config.patch_kernel)
+        self.patch_embed = convolution(config.in_channels, dim, config.patch_kernel, config.patch_size, padding)  # pyright: ignore[reportArgumentType]
+        time, space = config.token_grid[:-2] if rank == 3 else (), config.token_grid[-2:]
+        self.positions = nn.Parameter(torch.empty(1, *(config.position_grid or space), dim))
+        self.temporal_positions = nn.Parameter(torch.empty(1, *time, dim)) if time else None
+        window = config.positions == "window"
+        self.window_positions = nn.Parameter(torch.empty(1, *config.unit_size, dim)) if window else None
+        rates = iter(drop_path_rates(config.drop_path, sum(config.depths)))
+        self.blocks = nn.ModuleList(
+            HieraLayer(config, level, layer == 0, next(rates))
+            for level, depth in enumerate(config.depths)
+            for layer in range(depth)
+        )
+        self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.head = nn.Linear(config.dims[-1], config.num_classes)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draws new weights as published for classifiers ("normal"), or for masked autoencoders ("xavier").
+
+        | what | normal | xavier |
+        | --- | --- | --- |
+        | kernels | normal, std 0.02, cut at two standard deviations | uniform by fan-in plus fan-out |
+        | position embeddings | normal, as above | normal, as above |
+        | biases of linear layers and norms | 0.02 | 0 |
+        | bias of the stem | uniform, as convolutions have it | the same |
+        | norm scales, layer scales | 1, 1e-5 | 1, 1e-5 |
+        | head | normal, and bias as above, times 0.001 | the same |
+
+        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through, and they hardly learn.
+        """
+        xavier = self.config.initialisation == "xavier"
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if "scale" in name:
+                    parameter.fill_(1e-5)
+                elif xavier and parameter.ndim > 1 and not name.endswith("positions") and name != "head.weight":
+                    nn.init.xavier_uniform_(parameter.flatten(1))
+                elif name.endswith("positions") or parameter.ndim > 1:
+                    truncated_normal_(parameter)
+                elif name != "patch_embed.bias":
+                    parameter.fill_(1.0 if name.endswith("weight") else 0.0 if xavier else 0.02)
+            self.head.weight.mul_(0.001)
+            self.head.bias.mul_(0.001)
+
+    def levels(self, images: Tensor, kept: Tensor | None = None) -> list[Tensor]:
+        """The grid after each level, fine to coarse; the last one is before the mean and the norm.
+
+        images: (batch, channels, *input_size). kept: (batch, *unit_grid) of bool, True for the mask units to look at,
+        as many in every sample; the pixels of the others count as zero, and only the kept are computed.
+        Returns grids (batch, *sides, dim), or with `kept` (batch, kept units, *sides of a unit, dim), units row-major.
+        Raises UserError for images or masks of another shape, and for samples that keep different numbers of units.
+        """
+        units = self._stem(images, kept)
+        grids, ends = [], [0, *accumulate(self.config.depths)]
+        for level, (start, end) in enumerate(pairwise(ends)):
+            for layer in range(start, end):
+                units = self.blocks[layer](units)
+            strides = self.config.strides(level)
+            grid = reroll(units, strides, self.config.unit_grid if kept is None else None)
+            grids.append(grid)
+            # The next level is computed from the grid itself, so that gradients of the logits reach it.
+            tiles = grid if kept is None else grid.flatten(0, 1)
+            units = unroll(tiles, strides).view_as(units)
+        return grids
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""
+        units = self._stem(images, None)
+        for block in self.blocks:
+            units = block(units)
+        return self.classify(units)
+
+    def classify(self, last_grid: Tensor) -> Tensor:
+        """Logits (batch, num_classes): mean over the last grid (batch, ..., dim), norm, dropout and a linear head."""
+        return self.head(self.dropout(self.norm(last_grid.flatten(1, -2).mean(1))))
+
+    def level_of(self, parameter_name: str) -> int:
+        """Depth of a parameter: 0 the stem and positions, i + 1 layer i, one more the norm and head."""
+        parts = parameter_name.split(".")
+        if parts[0] == "blocks":
+            return int(parts[1]) + 1
+        return sum(self.config.depths) + 1 if parts[0] in ("norm", "head") else 0
+
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """As `Encoder.resize_positions`; "unit" keeps what repeats per mask unit in step (see `grids.resize_plane`).
+
+        Positions over time are resized linearly; of window positions only the coarse plane is resized.
+        """
+        old, size = tuple(tensor.shape), tuple(shape[1:-1])
+        if len(old) != len(shape) or (old[0], old[-1]) != (shape[0], shape[-1]):
+            return None
+        if name == "temporal_positions":
+            return resize_plane(tensor, size)
+        unit = self.config.unit_size[-len(size) :]
+        if name != "positions" or how == "plane" or self.config.positions == "window":
+            return resize_plane(tensor, size) if name == "positions" else None
+        divides = all(side % one == 0 for side, one in zip(old[1:-1], unit, strict=True))
+        return resize_plane(tensor, size, unit) if divides else None
+
+    def _stem(self, images: Tensor, kept: Tensor | None) -> Tensor:
+        """Images (batch, channels, *input_size) as units (batch, units, tokens, dim), all or the kept ones."""
+        self.check_images(images)
+        if kept is not None:
+            check_kept(kept, images.shape[0], self.config.unit_grid)
+            images = hide_masked(images, kept)
+        grid = self.patch_embed(images).movedim(1, -1) + self._position_grid()
+        units = unroll(grid, self.config.strides(0))
+        return units if kept is None else keep_units(units, kept)
+
+    def _position_grid(self) -> Tensor:
+        """The position embeddings, (1, *token_grid, dim) or of a shape that broadcasts to it."""
+        if self.window_positions is not None:
+            config = self.config
+            return window_plane(self.positions, self.window_positions, config.token_grid, config.position_antialias)
+        if self.temporal_positions is not None:
+            return self.positions[:, None] + self.temporal_positions[:, :, None, None]
+        return self.positions
+
+
+def _image(dim: int, heads: int, depths: tuple[int, ...], drop_path: float, **fields: Any) -> HieraConfig:
+    return HieraConfig(
+        dims=tuple(dim * 2**level for level in range(4)), heads=tuple(heads * 2**level for level in range(4)),
+        depths=depths, drop_path=drop_path, **fields,
+    )  # fmt: skip
+
+
+def _clip(image: HieraConfig, drop_path: float) -> HieraConfig:
+    return replace(
+        image, input_size=(16, 224, 224), num_classes=400, patch_size=(2, 4, 4), patch_kernel=(3, 7, 7),
+        unit_size=(1, 8, 8), query_stride=(1, 2, 2), drop_path=drop_path,
+    )  # fmt: skip
+
+
+def _window(image: HieraConfig, side: int, grid: int, **fields: Any) -> HieraConfig:
+    return replace(image, input_size=(side, side), positions="window", position_grid=(grid, grid), **fields)
+
+
+def _micro(**fields: Any) -> HieraConfig:
+    return HieraConfig(
+        num_classes=10, dims=(32, 64, 128), heads=(1, 2, 4), depths=(1, 1, 2), query_pools=2,
+        unit_attention=(True, False, False), initialisation="xavier", **fields,
+    )  # fmt: skip
+
+
+_TINY = _image(96, 1, (1, 2, 7, 2), 0.1)
+_SMALL = _image(96, 1, (1, 2, 11, 2), 0.1)
+_BASE = _image(96, 1, (2, 3, 16, 3), 0.1)
+_BASE_PLUS = _image(112, 2, (2, 3, 16, 3), 0.1)
+_LARGE = _image(144, 2, (2, 6, 36, 4), 0.2)
+_HUGE = _image(256, 4, (2, 6, 36, 4), 0.3)
+_TIMM: dict[str, Any] = {"position_antialias": True, "layer_scale": True}
+
+# The published sizes; "_abswin" are timm's, "_sam2" the image encoders of SAM 2 at the input size at which the windows
+# of their two coarse levels are the whole grid; and our micro sizes for CPUs and tests. Stochastic depth as fine-tuned.
+HIERA_SIZES: dict[str, HieraConfig] = {
+    "hiera_tiny_224": _TINY,
+    "hiera_small_224": _SMALL,
+    "hiera_base_224": _BASE,
+    "hiera_base_plus_224": _BASE_PLUS,
+    "hiera_large_224": _LARGE,
+    "hiera_huge_224": _HUGE,
+    "hiera_base_16x224": _clip(_BASE, 0.2),
+    "hiera_base_plus_16x224": _clip(_BASE_PLUS, 0.2),
+    "hiera_large_16x224": _clip(_LARGE, 0.2),
+    "hiera_huge_16x224": _clip(_HUGE, 0.3),
+    "hiera_small_abswin_256": _window(_SMALL, 256, 16, expansion="mean_max", **_TIMM),
+    "hiera_base_abswin_256": _window(_BASE, 256, 14, **_TIMM),
+    "hiera_tiny_sam2_224": _window(_TINY, 224, 7),
+    "hiera_small_sam2_224": _window(_SMALL, 224, 7),
+    "hiera_base_plus_sam2_224": _window(_BASE_PLUS, 224, 14),
+    "hiera_large_sam2_256": _window(_LARGE, 256, 7),
+    "hiera_micro_32": _micro(
+        input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3), unit_size=(4, 4),
+    ),
+    "hiera_micro_64": _micro(input_size=(64, 64), unit_size=(4, 4)),
+    "hiera_micro_16x64": _micro(
+        input_size=(16, 64, 64), patch_size=(2, 4, 4), patch_kernel=(3, 7, 7), unit_size=(1, 4, 4),
+        query_stride=(1, 2, 2),
+    ),
+}  # fmt: skip
