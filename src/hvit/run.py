@@ -108,7 +108,10 @@ def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
     if model.num_classes not in (usual.num_classes, len(splits.classes)):
         raise UserError(f"--model.num-classes says {model.num_classes}, but the data has {len(splits.classes)} classes")
     recipe = replace(recipe, model=replace(model, num_classes=len(splits.classes)))
-    preprocess = Preprocess(model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation)
+    if len(model.input_size) != 2:
+        raise UserError(f"this model takes clips of {model.input_size} frames, rows and columns; the data are images")
+    size = model.input_size[0], model.input_size[1]
+    preprocess = Preprocess(size, splits.mean, splits.std, recipe.crop, recipe.interpolation)
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
     return Prepared(recipe, splits, preprocess, schedule, ranks)
@@ -161,6 +164,8 @@ def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder:
         source = recipe.weights
         if source == "timm":
             source = translate.download_timm(catalogue.name_of(recipe.model))
+        elif not Path(source).exists():
+            raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
         report = translate.load_weights(model, source, position_resize=recipe.position_resize)
         tell({"loaded": str(report)})
     return model

@@ -88,7 +88,7 @@ def test_what_timm_cannot_be_is_not_translated(fields: dict[str, Any]) -> None:
     for translate in (to_timm, timm_arguments):
         with pytest.raises(UserError, match=f"{next(iter(fields))}="):
             translate(model)
-    with pytest.raises(UserError, match="only NesT"):
+    with pytest.raises(UserError, match="only NesT, MViTv2 and Hiera"):
         to_timm(build(VitConfig(input_size=(32, 32), num_classes=2, dims=(12,), depths=(1,))))
 
 
@@ -224,7 +224,7 @@ def test_published_weights_offline_are_refused_with_the_way_out(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=r"download model\.safetensors of \S+timm/nest_base_jx\.goog_in1k"):
         download_timm("nest_base_224")
-    with pytest.raises(UserError, match="no weights for 'nest_micro_32'"):
+    with pytest.raises(UserError, match="no weights for 'nest_micro_32'; it has for nest_tiny_224"):
         download_timm("nest_micro_32")
 
 

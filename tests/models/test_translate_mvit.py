@@ -18,7 +18,7 @@ from hvit.errors import UserError
 from hvit.models.catalogue import build_empty, entry
 from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig, plan_blocks
-from hvit.models.translate import detect, load_weights, recognise
+from hvit.models.translate import detect, load_weights, recognise, timm_arguments, to_timm
 from hvit.models.weights import open_weights
 
 SMALL = MvitConfig(
@@ -230,3 +230,26 @@ def test_timms_class_token_is_noted() -> None:
 def test_a_misfit_names_both_sides() -> None:
     with pytest.raises(UserError, match=r"does not fit this model: .* the model has dims"):
         load_weights(Mvit(replace(SMALL, depths=(1, 1, 1, 1))), timm_twin(SMALL).state_dict())
+
+
+@pytest.mark.parametrize("config", TIMM, ids=["attention", "mlp", "class token"])
+def test_ours_goes_out_to_timm(config: MvitConfig) -> None:
+    ours = shaken(Mvit(config))
+    theirs = MultiScaleVit(**timm_arguments(ours)).eval()
+    theirs.load_state_dict(to_timm(ours))
+    torch.testing.assert_close(theirs(some_images(config)), ours(some_images(config)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"pool": "max"}, "pool="),
+        ({"positions": "absolute"}, "positions="),
+        ({"class_token": True}, "class_token_residual="),
+        ({"input_size": (64, 96)}, "square images"),
+    ],
+)
+def test_what_timm_cannot_be_is_not_translated(fields: dict[str, Any], words: str) -> None:
+    for translate in (to_timm, timm_arguments):
+        with pytest.raises(UserError, match=words):
+            translate(Mvit(replace(SMALL, **fields)))

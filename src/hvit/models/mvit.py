@@ -352,8 +352,8 @@ _MICRO: dict[str, Any] = {
 # "_cls" models have a class token, as their released weights do.
 MVIT_SIZES: dict[str, MvitConfig] = {
     "mvit_base_224": _mvit(_V1, _B16, drop_path=0.1),
-    "mvit_base24_224": _mvit(_V1, _B24, drop_path=0.1),
-    "mvit_base24_wide_320": _mvit((112, 224, 448, 896), _B24, input_size=(320, 320), drop_path=0.1),
+    "mvit_base24_224": _mvit(_V1, _B24, drop_path=0.3),
+    "mvit_base24_wide_320": _mvit((112, 224, 448, 896), _B24, input_size=(320, 320), drop_path=0.3),
     "mvit_base_16x224": _mvit(_V1, _B16, **_clip(16), drop_path=0.2, head_dropout=0.5),
     "mvit_base_32x224": _mvit(_V1, _B16, **_clip(32), drop_path=0.2, head_dropout=0.5),
     "mvit_base_64x224": _mvit(_V1, _B16, **_clip(64), drop_path=0.2, head_dropout=0.5),

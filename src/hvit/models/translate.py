@@ -20,8 +20,10 @@ from hvit.models.checkpoints import flat_state, read_checkpoint
 from hvit.models.formats import Format, State, our_format
 from hvit.models.grids import PositionResize
 from hvit.models.layers import Encoder
+from hvit.models.timm_weights import download_timm, timm_arguments, to_timm
+from hvit.models.translate_hiera import HIERA_FORMATS
 from hvit.models.translate_mvit import MVIT_FORMATS
-from hvit.models.translate_nest import NEST_FORMATS, download_timm, timm_arguments, to_timm
+from hvit.models.translate_nest import NEST_FORMATS
 
 __all__ = [
     "FORMATS",
@@ -279,4 +281,9 @@ def _some(items: Iterable[str], count: int = 4) -> str:
 # Fields of a configuration that leave the meaning of the weights alone.
 _FREE = ("family", "input_size", "in_channels", "num_classes", "block_size", "drop_path", "head_dropout")
 
-FORMATS: tuple[Format, ...] = (our_format(r"network\.|blocks\.\d+\.attention\."), *NEST_FORMATS, *MVIT_FORMATS)
+FORMATS: tuple[Format, ...] = (
+    our_format(r"network\.|blocks\.\d+\.attention\."),
+    *NEST_FORMATS,
+    *MVIT_FORMATS,
+    *HIERA_FORMATS,
+)

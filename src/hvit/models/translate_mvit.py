@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hvit.errors import UserError
 from hvit.models.formats import Format, State
+from hvit.models.layers import Encoder
 from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig
 
@@ -36,6 +38,14 @@ _OFFICIAL = (
 _TIMM = (
     (r"^head\.fc\.", "head."),
     (r"\.shortcut_proj_(attn|mlp)\.", ".proj."),
+)
+_TO_TIMM = (
+    (r"^patch_embed\.", "patch_embed.proj."),
+    (r"^class_token$", "cls_token"),
+    (r"^head\.", "head.fc."),
+    (r"\.attention\.", ".attn."),
+    (r"\.relative_row_positions$", ".rel_pos_h"),
+    (r"\.relative_column_positions$", ".rel_pos_w"),
 )
 _TORCHVISION = (
     (r"^conv_proj\.", "patch_embed."),
@@ -92,6 +102,68 @@ def from_timm(state: State, config: Any) -> dict[str, Tensor]:
             name = re.sub(pattern, own, name)
         renamed[name] = tensor
     return from_official(renamed, config)
+
+
+def mvit_to_timm(model: Encoder) -> dict[str, Tensor]:
+    """The weights of an MViTv2 under timm's names, for timm's `MultiScaleVit(**mvit_timm_arguments(model))`.
+
+    Raises UserError for a model that timm's MultiScaleVit cannot be.
+    """
+    config = _timm_config(model)
+    place = [(stage, block) for stage, depth in enumerate(config.depths) for block in range(depth)]
+    shortcut = "shortcut_proj_attn" if config.expansion == "attention" else "shortcut_proj_mlp"
+    theirs = {}
+    for name, tensor in model.state_dict().items():
+        found = re.match(r"blocks\.(\d+)\.(.*)", name)
+        if found:
+            stage, block = place[int(found[1])]
+            name = f"stages.{stage}.blocks.{block}.{found[2].replace('widen', shortcut)}"
+        for pattern, own in _TO_TIMM:
+            name = re.sub(pattern, own, name)
+        theirs[name] = tensor.clone(memory_format=torch.contiguous_format)
+    return theirs
+
+
+def mvit_timm_arguments(model: Encoder) -> dict[str, Any]:
+    """The keyword arguments with which timm's `MultiScaleVit` is the same network; raises as `mvit_to_timm`."""
+    from timm.models.mvitv2 import MultiScaleVitCfg  # imported here because timm takes seconds to import
+
+    config = _timm_config(model)
+    return {
+        "cfg": MultiScaleVitCfg(
+            depths=config.depths, embed_dim=config.dims, num_heads=config.heads, mlp_ratio=config.mlp_ratio,
+            expand_attn=config.expansion == "attention", use_cls_token=config.class_token,
+            residual_pooling=config.query_residual, stride_kv_adaptive=config.key_stride,  # pyright: ignore[reportArgumentType]
+            stride_q=((1, 1), *(config.query_stride for _ in config.depths[1:])),  # pyright: ignore[reportArgumentType]
+            patch_kernel=config.patch_kernel, patch_stride=config.patch_size,  # pyright: ignore[reportArgumentType]
+            patch_padding=tuple(side // 2 for side in config.patch_kernel),  # pyright: ignore[reportArgumentType]
+        ),
+        "img_size": config.input_size,
+        "in_chans": config.in_channels,
+        "num_classes": config.num_classes,
+        "drop_path_rate": config.drop_path,
+        "drop_rate": config.head_dropout,
+    }  # fmt: skip
+
+
+def _timm_config(model: Encoder) -> MvitConfig:
+    config = model.config
+    if not isinstance(config, MvitConfig):
+        raise UserError(f"only MViTv2 models can be turned into timm's; this one is of the family {config.family!r}")
+    for field, wanted in (
+        ("pool", "conv"),
+        ("pool_kernel", "three"),
+        ("query_pooling", "every_block"),
+        ("key_pooling", "every_block"),
+        ("positions", "relative"),
+        ("norm_after_mean", False),
+        ("class_token_residual", config.class_token and config.query_residual),
+    ):
+        if getattr(config, field) != wanted:
+            raise UserError(f"timm's MViTv2 has {field}={wanted!r}; this model has {getattr(config, field)!r}")
+    if len(set(config.input_size)) > 1 or len(config.input_size) != 2:
+        raise UserError(f"timm's MViTv2 takes square images; this model has input_size={config.input_size}")
+    return config
 
 
 def from_torchvision(state: State, config: Any) -> dict[str, Tensor]:

@@ -71,8 +71,8 @@ def from_timm(state: State, config: Any) -> dict[str, Tensor]:
     return ours
 
 
-def to_timm(model: Encoder) -> dict[str, Tensor]:
-    """The weights of a NesT under timm's names and in timm's layout, for `Nest(**timm_arguments(model))` of timm.
+def nest_to_timm(model: Encoder) -> dict[str, Tensor]:
+    """The weights of a NesT under timm's names and in timm's layout, for `Nest(**nest_timm_arguments(model))` of timm.
 
     Raises UserError for a model that timm's NesT cannot be.
     """
@@ -88,8 +88,8 @@ def to_timm(model: Encoder) -> dict[str, Tensor]:
     return theirs
 
 
-def timm_arguments(model: Encoder) -> dict[str, Any]:
-    """The keyword arguments with which timm's class `Nest` is the same network as ours; raises as `to_timm`."""
+def nest_timm_arguments(model: Encoder) -> dict[str, Any]:
+    """The keyword arguments with which timm's class `Nest` is the same network as ours; raises as `nest_to_timm`."""
     config = _timm_config(model)
     return {
         "img_size": config.input_size[0],
@@ -105,35 +105,6 @@ def timm_arguments(model: Encoder) -> dict[str, Any]:
         "pad_type": "same" if config.pool_padding == "same" else "",
         "act_layer": nn.GELU if config.activation == "gelu" else partial(nn.GELU, approximate="tanh"),
     }
-
-
-def download_timm(name: str) -> str:
-    """The path of the published weights of a catalogue model, as timm's authors converted them.
-
-    Taken from the local cache of huggingface_hub, or downloaded into it. Raises UserError, within seconds, where
-    neither works.
-    """
-    found = re.fullmatch(r"nest_(tiny|small|base)_224", name)
-    if not found:
-        raise UserError(f"timm has no weights for {name!r}; it has for nest_tiny_224, nest_small_224 and nest_base_224")
-    import huggingface_hub
-
-    repository, file = f"timm/nest_{found[1]}_jx.goog_in1k", "model.safetensors"
-    cached = huggingface_hub.try_to_load_from_cache(repository, file)
-    if isinstance(cached, str):
-        return cached
-    try:
-        # One quick question first: the download itself repeats failed requests for half a minute.
-        answer = huggingface_hub.get_session().head(huggingface_hub.hf_hub_url(repository, file), timeout=5)
-        if answer.status_code >= 400:
-            raise OSError(f"the server answered {answer.status_code}")
-        return huggingface_hub.hf_hub_download(repository, file, etag_timeout=5)
-    except Exception as error:  # offline mode, no name service, refused, timed out, not there: the same advice
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
-        raise UserError(
-            f"timm's weights for {name} cannot be downloaded ({reason}); on a connected machine download "
-            f"{file} of https://huggingface.co/{repository} and give its path as weights"
-        ) from error
 
 
 def from_flax(state: State, config: Any) -> dict[str, Tensor]:

@@ -1,0 +1,84 @@
+"""Our models as timm's, and the published weights as timm's authors converted them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from hvit.errors import UserError
+from hvit.models.hiera import HieraConfig
+from hvit.models.layers import Encoder
+from hvit.models.mvit_config import MvitConfig
+from hvit.models.nest import NestConfig
+from hvit.models.translate_hiera import hiera_timm_arguments, hiera_to_timm
+from hvit.models.translate_mvit import mvit_timm_arguments, mvit_to_timm
+from hvit.models.translate_nest import nest_timm_arguments, nest_to_timm
+
+_WAYS: dict[type, tuple[Any, Any]] = {
+    NestConfig: (nest_to_timm, nest_timm_arguments),
+    MvitConfig: (mvit_to_timm, mvit_timm_arguments),
+    HieraConfig: (hiera_to_timm, hiera_timm_arguments),
+}
+
+# Catalogue name -> timm's name for the weights: trained on ImageNet-1K, or "fb_inw21k" on ImageNet-21K.
+DOWNLOADS: dict[str, str] = {
+    **{f"nest_{size}_224": f"nest_{size}_jx.goog_in1k" for size in ("tiny", "small", "base")},
+    **{f"mvitv2_{size}_224": f"mvitv2_{size}.fb_in1k" for size in ("tiny", "small", "base", "large")},
+    **{f"mvitv2_{size}_cls_224": f"mvitv2_{size}_cls.fb_inw21k" for size in ("base", "large", "huge")},
+    **{
+        f"hiera_{size}_224": f"hiera_{size}_224.mae_in1k_ft_in1k"
+        for size in ("tiny", "small", "base", "base_plus", "large", "huge")
+    },
+    "hiera_small_abswin_256": "hiera_small_abswin_256.sbb2_e200_in12k_ft_in1k",
+    **{f"hiera_{size}_sam2_224": f"sam2_hiera_{size}.fb_r896" for size in ("tiny", "small", "base_plus")},
+    "hiera_large_sam2_256": "sam2_hiera_large.fb_r1024",
+}
+
+
+def to_timm(model: Encoder) -> dict[str, Tensor]:
+    """A model's weights under timm's names and in timm's layout, for timm's class of the family.
+
+    That class is `Nest`, `MultiScaleVit` or `Hiera`, made with `timm_arguments(model)`. Raises UserError for a model
+    that timm does not have.
+    """
+    return _way(model)[0](model)
+
+
+def timm_arguments(model: Encoder) -> dict[str, Any]:
+    """The keyword arguments with which timm's class is the same network as ours; raises as `to_timm`."""
+    return _way(model)[1](model)
+
+
+def _way(model: Encoder) -> tuple[Any, Any]:
+    if type(model.config) not in _WAYS:
+        raise UserError(f"only NesT, MViTv2 and Hiera models are turned into timm's, not {model.config.family!r}")
+    return _WAYS[type(model.config)]
+
+
+def download_timm(name: str) -> str:
+    """The path of the published weights of a catalogue model, as timm's authors converted them.
+
+    Taken from the local cache of huggingface_hub, or downloaded into it. Raises UserError, within seconds, where
+    neither works.
+    """
+    if name not in DOWNLOADS:
+        raise UserError(f"timm has no weights for {name!r}; it has for {', '.join(DOWNLOADS)}")
+    import huggingface_hub
+
+    repository, file = f"timm/{DOWNLOADS[name]}", "model.safetensors"
+    cached = huggingface_hub.try_to_load_from_cache(repository, file)
+    if isinstance(cached, str):
+        return cached
+    try:
+        # One quick question first: the download itself repeats failed requests for half a minute.
+        answer = huggingface_hub.get_session().head(huggingface_hub.hf_hub_url(repository, file), timeout=5)
+        if answer.status_code >= 400:
+            raise OSError(f"the server answered {answer.status_code}")
+        return huggingface_hub.hf_hub_download(repository, file, etag_timeout=5)
+    except Exception as error:  # offline mode, no name service, refused, timed out, not there: the same advice
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        raise UserError(
+            f"timm's weights for {name} cannot be downloaded ({reason}); on a connected machine download "
+            f"{file} of https://huggingface.co/{repository} and give its path as weights"
+        ) from error
