@@ -54,6 +54,8 @@ class Preprocess:
         check_choices(self)
         for name in ("input_size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.input_size) == 3:
+            raise UserError(f"the model takes clips of {self.input_size} frames, rows and columns; these are pictures")
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             raise UserError(f"input_size must be a height and a width in pixels, not {self.input_size}.")
         if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):

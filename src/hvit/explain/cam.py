@@ -66,7 +66,7 @@ def class_activation_map_batch(
     if error > torch.finfo(logits.dtype).eps ** 0.5 * maps.abs().mean():
         raise UserError(
             f"the logits of {type(model).__name__} are not its head on the mean over the top plane, so a class "
-            "activation map would not be exact; use gradcat instead"
+            "activation map would not be exact; NesT, and MViTv2 without a class token, have exact ones"
         )
     return maps.cpu().numpy()
 
