@@ -86,9 +86,11 @@ class Vit(Encoder):
         """The linear head on the mean over positions."""
         return self.network.head
 
-    def levels(self, images: Tensor) -> list[Tensor]:
-        """One grid (batch, rows, columns, dim), after the final norm."""
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
+        """One grid (batch, rows, columns, dim), after the final norm. Raises UserError for a mask: it takes none."""
         self.check_images(images)
+        if kept is not None:
+            raise UserError("the plain ViT is here to compare classifiers with; it takes no mask")
         tokens = self.network.forward_features(images)
         rows = self.config.input_size[0] // self.config.patch_size[0]
         return [tokens.unflatten(1, (rows, -1))]

@@ -110,6 +110,8 @@ _FREE_FIELDS = (
     "num_classes",
     "drop_path",
     "head_dropout",
+    "initialisation",
+    "query_pools",
     "activation",
     "pool_padding",
     "class_token_residual",

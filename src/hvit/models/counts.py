@@ -18,4 +18,4 @@ def stored() -> dict[str, dict[str, Any]]:
     A row has `parameters`, `multiply_adds` (one forward pass on one input), `input` ("channels x sizes"), `published`
     and `source`.
     """
-    return json.loads(files(__package__).joinpath(FILE).read_text(encoding="utf-8"))
+    return json.loads(files("hvit.models").joinpath(FILE).read_text(encoding="utf-8"))

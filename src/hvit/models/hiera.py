@@ -22,7 +22,16 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError, check_choices
 from hvit.models.grids import PositionResize, keep_units, reroll, resize_plane, unroll, window_plane
-from hvit.models.layers import DropPath, Encoder, Mlp, check_kept, drop_path_rates, hide_masked, truncated_normal_
+from hvit.models.layers import (
+    DropPath,
+    Encoder,
+    Mlp,
+    check_kept,
+    drop_path_rates,
+    fill_masked,
+    hide_masked,
+    truncated_normal_,
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,11 @@ class HieraConfig:
     def units(self) -> int:
         """Mask units in the whole input."""
         return prod(self.unit_grid)
+
+    @property
+    def total_stride(self) -> tuple[int, ...]:
+        """Tokens of the first level, along each axis, that one token of the last stands for."""
+        return tuple(stride**self.query_pools for stride in self.query_stride)
 
     def strides(self, level: int) -> list[tuple[int, ...]]:
         """The strides with which the mask units of a level are unrolled: poolings to come, and what they leave over."""
@@ -241,6 +255,7 @@ class Hiera(Encoder):
 
     config: HieraConfig
     position_resizes = ("unit", "plane")
+    norm_follows_mean = True
 
     def __init__(self, config: HieraConfig) -> None:
         super().__init__()
@@ -277,7 +292,7 @@ class Hiera(Encoder):
         | norm scales, layer scales | 1, 1e-5 | 1, 1e-5 |
         | head | normal, and bias as above, times 0.001 | the same |
 
-        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through, and they hardly learn.
+        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through to learn from.
         """
         xavier = self.config.initialisation == "xavier"
         with torch.no_grad():
@@ -293,30 +308,28 @@ class Hiera(Encoder):
             self.head.weight.mul_(0.001)
             self.head.bias.mul_(0.001)
 
-    def levels(self, images: Tensor, kept: Tensor | None = None) -> list[Tensor]:
-        """The grid after each level, fine to coarse; the last one is before the mean and the norm.
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
+        """The grid after each level, as `Encoder.levels`; the last one is before the mean and the norm.
 
-        images: (batch, channels, *input_size). kept: (batch, *unit_grid) of bool, True for the mask units to look at,
-        as many in every sample; the pixels of the others count as zero, and only the kept are computed.
-        Returns grids (batch, *sides, dim), or with `kept` (batch, kept units, *sides of a unit, dim), units row-major.
         Raises UserError for images or masks of another shape, and for samples that keep different numbers of units.
         """
-        units = self._stem(images, kept)
+        units = self._stem(images, kept, mask_token)
+        sparse = kept is not None and mask_token is None
         grids, ends = [], [0, *accumulate(self.config.depths)]
         for level, (start, end) in enumerate(pairwise(ends)):
             for layer in range(start, end):
                 units = self.blocks[layer](units)
             strides = self.config.strides(level)
-            grid = reroll(units, strides, self.config.unit_grid if kept is None else None)
+            grid = reroll(units, strides, None if sparse else self.config.unit_grid)
             grids.append(grid)
             # The next level is computed from the grid itself, so that gradients of the logits reach it.
-            tiles = grid if kept is None else grid.flatten(0, 1)
+            tiles = grid.flatten(0, 1) if sparse else grid
             units = unroll(tiles, strides).view_as(units)
         return grids
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""
-        units = self._stem(images, None)
+        units = self._stem(images, None, None)
         for block in self.blocks:
             units = block(units)
         return self.classify(units)
@@ -348,15 +361,17 @@ class Hiera(Encoder):
         divides = all(side % one == 0 for side, one in zip(old[1:-1], unit, strict=True))
         return resize_plane(tensor, size, unit) if divides else None
 
-    def _stem(self, images: Tensor, kept: Tensor | None) -> Tensor:
+    def _stem(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
         """Images (batch, channels, *input_size) as units (batch, units, tokens, dim), all or the kept ones."""
         self.check_images(images)
         if kept is not None:
-            check_kept(kept, images.shape[0], self.config.unit_grid)
+            check_kept(kept, images.shape[0], self.config.unit_grid if mask_token is None else tuple(kept.shape[1:]))
             images = hide_masked(images, kept)
-        grid = self.patch_embed(images).movedim(1, -1) + self._position_grid()
-        units = unroll(grid, self.config.strides(0))
-        return units if kept is None else keep_units(units, kept)
+        grid = self.patch_embed(images).movedim(1, -1)
+        if kept is not None and mask_token is not None:
+            grid = fill_masked(grid, kept, mask_token)
+        units = unroll(grid + self._position_grid(), self.config.strides(0))
+        return keep_units(units, kept) if kept is not None and mask_token is None else units
 
     def _position_grid(self) -> Tensor:
         """The position embeddings, (1, *token_grid, dim) or of a shape that broadcasts to it."""

@@ -26,13 +26,20 @@ class Encoder(nn.Module, ABC):
     config: Any
     position_resizes: tuple[PositionResize, ...] = ("plane",)
     """The ways in which this family's position embeddings can be resized, the default one first."""
+    norm_follows_mean: bool = False
+    """Whether the final norm comes after the mean over the last grid, so that the last level is before it."""
 
     @abstractmethod
-    def levels(self, images: Tensor) -> list[Tensor]:
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
         """The feature grid after each level, fine to coarse, on the path from the images to the logits.
 
-        images: (batch, channels, height, width). Returns grids (batch, rows, columns, dim); the last one is the map
-        that `classify` takes.
+        images: (batch, channels, height, width), of clips (batch, channels, time, height, width). Returns grids
+        (batch, rows, columns, dim) or (batch, time, rows, columns, dim); the last one is the map that `classify` takes.
+
+        kept: bool (batch, *unit grid), True for the mask units to see, as many in every sample; what lies under the
+        others reaches nothing. Alone, only the kept units are computed, by models that can, and grids are
+        (batch, kept units, *unit side, dim). With mask_token (dim of the first level,) all tokens are computed, and
+        those of hidden units are the mask token from the stem on; any unit grid that divides the tokens will do.
         """
 
     @abstractmethod
@@ -139,12 +146,27 @@ def check_kept(kept: Tensor, batch: int, unit_grid: tuple[int, ...]) -> None:
         raise UserError("kept must keep the same number of mask units, at least one, in every sample")
 
 
+def spread_mask(kept: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """A mask of units as a mask of what they are made of: (batch, *unit grid) -> (batch, *sizes).
+
+    sizes: multiples of the unit grid, such as tokens or pixels along every axis.
+    """
+    for axis, size in enumerate(sizes, start=1):
+        kept = kept.repeat_interleave(size // kept.shape[axis], axis)
+    return kept
+
+
 def hide_masked(images: Tensor, kept: Tensor) -> Tensor:
     """Images whose pixels under the units that are not kept are zero, so that an overlapping stem cannot see them.
 
     images: (batch, channels, *sizes). kept: bool (batch, *unit grid), dividing the sizes. Returns the shape of images.
     """
-    mask = kept[:, None]
-    for axis, side in enumerate(images.shape[2:], start=2):
-        mask = mask.repeat_interleave(side // mask.shape[axis], axis)
-    return images * mask
+    return images * spread_mask(kept, tuple(images.shape[2:]))[:, None]
+
+
+def fill_masked(grid: Tensor, kept: Tensor, mask_token: Tensor) -> Tensor:
+    """A grid whose tokens under the units that are not kept are one learned token (MaskFeat, arXiv 2112.09133).
+
+    grid: (batch, *sizes, dim). kept: bool (batch, *unit grid), dividing the sizes. mask_token: (dim,).
+    """
+    return torch.where(spread_mask(kept, tuple(grid.shape[1:-1]))[..., None], grid, mask_token.to(grid.dtype))

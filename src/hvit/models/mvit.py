@@ -29,7 +29,16 @@ from hvit.models.grids import (
     resize_plane,
     units_to_grid,
 )
-from hvit.models.layers import DropPath, Encoder, Mlp, check_kept, drop_path_rates, hide_masked, truncated_normal_
+from hvit.models.layers import (
+    DropPath,
+    Encoder,
+    Mlp,
+    check_kept,
+    drop_path_rates,
+    fill_masked,
+    hide_masked,
+    truncated_normal_,
+)
 from hvit.models.mvit_config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
 
 # Explicit matrices are faster on a CPU up to about this many keys, the fused kernel beyond.
@@ -195,6 +204,7 @@ class Mvit(Encoder):
                 self.temporal_positions = nn.Parameter(torch.zeros(1, config.grid[0], dim))
             if config.class_token:
                 self.class_positions = nn.Parameter(torch.zeros(1, 1, dim))
+        self.norm_follows_mean = config.norm_after_mean
         if any(config.unit_attention):
             self.position_resizes = ("unit", "plane")
         rates = drop_path_rates(config.drop_path, sum(config.depths))
@@ -229,10 +239,13 @@ class Mvit(Encoder):
         dims = self.config.dims
         return (*dims[1:], dims[-1]) if self.config.expansion == "mlp" else dims
 
-    def encode(self, images: Tensor, kept: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+    def encode(
+        self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor | None]:
         """The levels (see `levels`), and the class token (batch, dim) after the final norm where the model has one."""
         config = self.config
-        tokens, units = self._stem(images, kept)
+        tokens, units = self._stem(images, kept, mask_token)
+        sparse = kept is not None and mask_token is None
         extra = int(config.class_token)
         ends = [end - 1 for end in accumulate(config.depths)]
         grids = []
@@ -243,29 +256,31 @@ class Mvit(Encoder):
             if number == ends[-1] and not config.norm_after_mean:
                 tokens = self.norm(tokens)
             cut = tokens[:, extra:].unflatten(1, (units, *side))
-            grid = cut if kept is not None else units_to_grid(cut, config.unit_grid)
+            grid = cut if sparse else units_to_grid(cut, config.unit_grid)
             grids.append(grid)
             # The next level is computed from the grid itself, so that gradients of the logits reach it.
-            flat = (grid if kept is not None else grid_to_units(grid, side)).flatten(1, -2)
+            flat = (grid if sparse else grid_to_units(grid, side)).flatten(1, -2)
             tokens = torch.cat((tokens[:, :extra], flat), 1) if extra else flat
         return grids, tokens[:, 0] if extra else None
 
-    def _stem(self, images: Tensor, kept: Tensor | None) -> tuple[Tensor, int]:
+    def _stem(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> tuple[Tensor, int]:
         """Tokens (batch, class token + units * prod(unit side), dim) of all mask units or the kept ones, and units."""
         config = self.config
         self.check_images(images)
         if kept is not None:
-            if config.unit_size is None:
+            if config.unit_size is None and mask_token is None:
                 raise UserError("this model's pooling crosses mask units, so that units cannot be left out")
-            check_kept(kept, images.shape[0], config.unit_grid)
+            check_kept(kept, images.shape[0], config.unit_grid if mask_token is None else tuple(kept.shape[1:]))
             images = hide_masked(images, kept)
         grid = self.patch_embed(images).movedim(1, -1)
+        if kept is not None and mask_token is not None:
+            grid = fill_masked(grid, kept, mask_token)
         if config.positions == "absolute" and grid.ndim == 4:
             grid = grid + self.positions
         elif config.positions == "absolute":
             grid = grid + (self.positions[:, None] + self.temporal_positions[:, :, None, None])
         units = grid_to_units(grid, config.unit_size or config.grid)
-        if kept is not None:
+        if kept is not None and mask_token is None:
             units = keep_units(units, kept)
         tokens = units.flatten(1, -2)
         if config.class_token:
@@ -273,15 +288,13 @@ class Mvit(Encoder):
             tokens = torch.cat((token.expand(tokens.shape[0], -1, -1), tokens), 1)
         return tokens, units.shape[1]
 
-    def levels(self, images: Tensor, kept: Tensor | None = None) -> list[Tensor]:
-        """The grid after each level, fine to coarse; the last after the final norm unless that follows the mean.
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
+        """The grid after each level, as `Encoder.levels`; the last after the final norm unless that follows the mean.
 
-        images: (batch, channels, height, width) or (batch, channels, time, height, width). kept: bool (batch, *unit
-        grid), True where a mask unit is kept, equally many in every sample; only for models with mask units. Returns
-        grids (batch, rows, columns, dim), for clips (batch, time, rows, columns, dim); with `kept` grids
-        (batch, kept units, *unit side, dim). Raises UserError for other shapes.
+        Only a model with mask units computes the kept ones alone. Raises UserError for other shapes, and for `kept`
+        alone where pooling crosses units.
         """
-        return self.encode(images, kept)[0]
+        return self.encode(images, kept, mask_token)[0]
 
     def classify(self, last_grid: Tensor, class_token: Tensor | None = None) -> Tensor:
         """Logits (batch, num_classes) of the last grid (batch, *sizes, dim), or of the class token (batch, dim).
@@ -297,7 +310,7 @@ class Mvit(Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""
-        tokens, units = self._stem(images, None)
+        tokens, units = self._stem(images, None, None)
         for block in self.blocks:
             tokens, _ = block(tokens, units)
         if self.config.class_token:

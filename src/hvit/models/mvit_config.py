@@ -45,6 +45,8 @@ class MvitConfig:
     """Pooling of queries, keys and values: a depthwise convolution and a norm, or the maximum or the average alone."""
     pool_kernel: PoolKernel = "three"
     """Kernel of the pooling: three along every axis, its stride plus one, or its stride (no overlap, no padding)."""
+    query_pools: int | None = None
+    """How many levels, counted from the finest, end in pooling; left out, all but the last."""
     query_pooling: PoolWhere = "every_block"
     """Where queries are pooled: in every block, or only where the stride is not 1."""
     key_pooling: PoolWhere = "every_block"
@@ -84,6 +86,18 @@ class MvitConfig:
         return tuple((size + 2 * (kernel // 2) - kernel) // stride + 1 for size, kernel, stride in strides)
 
     @property
+    def total_stride(self) -> tuple[int, ...]:
+        """Tokens of the first level, along every axis, that one token of the last stands for."""
+        pools = len(self.depths) - 1 if self.query_pools is None else self.query_pools
+        return tuple(stride**pools for stride in self.query_stride)
+
+    def unit_side(self, level: int) -> tuple[int, ...]:
+        """Tokens along every axis of a mask unit in a level; of the whole grid where there are no units."""
+        pools = min(level, len(self.depths) - 1 if self.query_pools is None else self.query_pools)
+        sides = zip(self.unit_size or self.grid, self.query_stride, strict=True)
+        return tuple(-(-side // stride**pools) for side, stride in sides)
+
+    @property
     def unit_grid(self) -> tuple[int, ...]:
         """Mask units along every axis; all ones where pooling sees the whole grid."""
         return tuple(side // unit for side, unit in zip(self.grid, self.unit_size or self.grid, strict=True))
@@ -112,6 +126,8 @@ def _check_numbers(config: MvitConfig) -> None:
     for dim, heads in zip(config.dims, config.heads, strict=True):
         if dim % heads:
             raise UserError(f"MViT dims must be divisible by heads; dims={config.dims}, heads={config.heads}")
+    if config.query_pools is not None and not 0 <= config.query_pools < levels:
+        raise UserError(f"query_pools must be from 0 to {levels - 1} with {levels} levels; got {config.query_pools}")
     if any(kernel % 2 == 0 for kernel in config.patch_kernel):
         raise UserError(f"patch_kernel must be odd along every axis; got {config.patch_kernel}")
     if not (0.0 <= config.drop_path < 1.0 and 0.0 <= config.head_dropout < 1.0):
@@ -119,7 +135,7 @@ def _check_numbers(config: MvitConfig) -> None:
 
 
 def _check_geometry(config: MvitConfig) -> None:
-    total = [stride ** (len(config.depths) - 1) for stride in config.query_stride]
+    total = config.total_stride
     if min(config.grid) < 1:
         raise UserError(f"input_size {config.input_size} is smaller than one patch of {config.patch_size}")
     if config.pool_kernel == "stride" or config.unit_size:
@@ -127,7 +143,7 @@ def _check_geometry(config: MvitConfig) -> None:
         pixels = [side * patch for side, patch in zip(total, config.patch_size, strict=True)]
         if any(side % step for side, step in zip(whole, total, strict=True)):
             what = f"unit_size {config.unit_size}" if config.unit_size else f"the grid {config.grid}"
-            raise UserError(f"{what} must be divisible by all query strides together, {tuple(total)}")
+            raise UserError(f"{what} must be divisible by all query strides together, {total}")
         if any(size % step for size, step in zip(config.input_size, pixels, strict=True)):
             raise UserError(f"input_size {config.input_size} must be divisible by {tuple(pixels)} pixels")
     if config.unit_size:
@@ -177,9 +193,10 @@ def plan_blocks(config: MvitConfig) -> list[BlockPlan]:
     for level, depth in enumerate(config.depths):
         for block in range(depth):
             starts = level > 0 and block == 0
+            pools = starts and (config.query_pools is None or level <= config.query_pools)
             widens_last = config.expansion == "mlp" and block == depth - 1 and level < last
-            stride = config.query_stride if starts else one
-            if starts:
+            stride = config.query_stride if pools else one
+            if pools:
                 key_stride = tuple(max(old // new, 1) for old, new in zip(key_stride, stride, strict=True))
             sides = zip(table_grid, stride, key_stride, strict=True)
             plans.append(

@@ -26,11 +26,24 @@ from hvit.models.grids import (
     batch_to_tiles,
     blocks_to_grid,
     grid_to_blocks,
+    grid_to_units,
+    keep_units,
     merge_pairs,
     resize_blocks,
     tiles_to_batch,
 )
-from hvit.models.layers import Activation, DropPath, Encoder, Mlp, drop_path_rates, truncated_normal_
+from hvit.models.layers import (
+    Activation,
+    DropPath,
+    Encoder,
+    Mlp,
+    check_kept,
+    drop_path_rates,
+    fill_masked,
+    hide_masked,
+    spread_mask,
+    truncated_normal_,
+)
 
 AttentionKind = Literal["multi_head", "multi_query"]
 Aggregation = Literal[
@@ -90,6 +103,22 @@ class NestConfig:
     def block_side(self) -> int:
         """Tokens per block side."""
         return self.input_size[0] // (self.patch_size[0] * 2 ** (len(self.depths) - 1))
+
+    @property
+    def total_stride(self) -> tuple[int, int]:
+        """Tokens of the first level, along both axes, that one token of the last stands for."""
+        return (2 ** (len(self.depths) - 1),) * 2
+
+    @property
+    def unit_size(self) -> tuple[int, int] | None:
+        """Tokens per mask-unit side in the first level, a block's; none if a block is no whole token in the last."""
+        fits = self.aggregation_plane == "image" and self.block_side % self.total_stride[0] == 0
+        return (self.block_side, self.block_side) if fits else None
+
+    def unit_side(self, level: int) -> tuple[int, ...]:
+        """Tokens along both axes of a mask unit in a level; of the whole grid where there are no units."""
+        side = self.unit_size or tuple(pixels // self.patch_size[0] for pixels in self.input_size)
+        return tuple(tokens // 2**level for tokens in side)
 
 
 def _check_numbers(config: NestConfig) -> None:
@@ -231,18 +260,32 @@ class ConvolutionPool(nn.Module):
             self.widen = nn.Linear(dim, next_dim)
         self.norm = nn.LayerNorm(next_dim, eps=1e-6) if norm else nn.Identity()
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim)."""
+    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+
+        seen: bool (batch, 2 * rows, 2 * columns), False where the grid is zero because nothing was computed: pooling
+        then sees nothing there, as outside the plane.
+        """
         planes = grid.permute(0, 3, 1, 2)
         if self.stride == 2 and not self.padding:
             planes = F.pad(planes, (0, 1, 0, 1))
         planes = self.norm(self.convolution(planes).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if self.pool != "none":
+            planes = self._pool(planes) if seen is None else self._pool_seen(planes, seen[:, None])
+        return self.widen(planes.permute(0, 2, 3, 1))
+
+    def _pool(self, planes: Tensor) -> Tensor:
         # ceil_mode lets the last window hang one over the edge: SAME padding without a padded copy.
         if self.pool == "max":
-            planes = F.max_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding)
-        elif self.pool == "average":
-            planes = F.avg_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding, count_include_pad=False)
-        return self.widen(planes.permute(0, 2, 3, 1))
+            return F.max_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding)
+        return F.avg_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding, count_include_pad=False)
+
+    def _pool_seen(self, planes: Tensor, seen: Tensor) -> Tensor:
+        if self.pool == "max":
+            pooled = self._pool(planes.masked_fill(~seen, -torch.inf))
+            return pooled.masked_fill(pooled == -torch.inf, 0.0)
+        share = self._pool(seen.to(planes.dtype))
+        return self._pool(planes * seen) / share.clamp_min(1 / 9)
 
 
 class PatchMerge(nn.Module):
@@ -253,8 +296,11 @@ class PatchMerge(nn.Module):
         self.norm = nn.LayerNorm(4 * dim, eps=1e-6)
         self.reduction = nn.Linear(4 * dim, next_dim)
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim)."""
+    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+
+        seen: as for `ConvolutionPool`; nothing is to be done for it, four tokens of one block become one.
+        """
         return self.reduction(self.norm(merge_pairs(grid)))
 
 
@@ -271,10 +317,13 @@ class BlockAggregation(nn.Module):
             else ConvolutionPool(dim, next_dim, config.aggregation, config.pool_padding)
         )
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim)."""
+    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+
+        seen: as for `ConvolutionPool`, on the image plane only.
+        """
         if self.tile is None:
-            return self.function(grid)
+            return self.function(grid, seen)
         return batch_to_tiles(self.function(tiles_to_batch(grid, self.tile)), grid.shape[0])
 
 
@@ -292,6 +341,21 @@ class Hierarchy(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """grid: the plane below, (batch, rows, columns, dim). Returns blocks (batch, blocks, tokens, dim)."""
         return self.layers(grid_to_blocks(self.aggregation(grid), self.side) + self.positions)
+
+    def forward_seen(self, grid: Tensor, below: Tensor, seen: Tensor) -> Tensor:
+        """The same where some tokens exist only: as many in every block, or in the first level whole blocks.
+
+        grid: as for `forward`, zero where nothing exists. below, seen: bool, where tokens exist on that plane (batch,
+        rows, columns), and on this level's. Returns blocks, zero where nothing exists.
+        """
+        plane = self.aggregation(grid, below) if isinstance(self.aggregation, BlockAggregation) else grid
+        blocks = grid_to_blocks(plane, self.side) + self.positions
+        exist = grid_to_blocks(seen[..., None], self.side)[..., 0]
+        rows = int(exist[0].any(-1).sum())
+        tokens = self.layers(blocks[exist].view(len(blocks), rows, -1, blocks.shape[-1]))
+        laid = tokens.new_zeros(blocks.shape)
+        laid[exist] = tokens.flatten(0, 2)
+        return laid
 
 
 class Nest(Encoder):
@@ -331,14 +395,23 @@ class Nest(Encoder):
             else:
                 nn.init.ones_(parameter)
 
-    def levels(self, images: Tensor) -> list[Tensor]:
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
         """The plane of every level before its aggregation, fine to coarse; the last one after the final norm.
 
-        images: (batch, channels, height, width). Returns grids (batch, side, side, dim) with
-        side = block_side * 2 ** (levels above). Raises UserError for images of another size than the model's.
+        As `Encoder.levels`; grids are (batch, side, side, dim) with side = block_side * 2 ** (levels above). Mask units
+        are the blocks of the first level. With `kept` alone as many blocks are kept of every four; aggregation sees
+        zeros where a block is hidden, and kept neighbours as ever. Raises UserError for images of another size than the
+        model's, and for masks and models that this does not fit.
         """
         self.check_images(images)
+        if kept is not None and mask_token is None:
+            return self._levels_of_kept(images, kept)
+        if kept is not None:
+            check_kept(kept, images.shape[0], tuple(kept.shape[1:]))
+            images = hide_masked(images, kept)
         grid = self.patch_embed(images).permute(0, 2, 3, 1)
+        if kept is not None and mask_token is not None:
+            grid = fill_masked(grid, kept, mask_token)
         grids = []
         for hierarchy in self.hierarchies:
             blocks = hierarchy(grid)
@@ -346,6 +419,34 @@ class Nest(Encoder):
                 blocks = self.norm(blocks)
             grid = blocks_to_grid(blocks)
             grids.append(grid)
+        return grids
+
+    def _levels_of_kept(self, images: Tensor, kept: Tensor) -> list[Tensor]:
+        """Grids (batch, kept blocks, side, side, dim) of the kept blocks of the first level, in every level."""
+        config = self.config
+        if config.unit_size is None:
+            raise UserError(
+                f"NesT computes whole blocks alone only where they are whole tokens in every level; blocks of "
+                f"{config.block_side} x {config.block_side} tokens are not"
+            )
+        side = 2 ** (len(config.depths) - 1)
+        check_kept(kept, images.shape[0], (side, side))
+        fours = kept.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4)) if side > 1 else kept.sum((1, 2))
+        if int(fours.min()) != int(fours.max()):
+            raise UserError(
+                "kept must keep as many blocks of every two by two, so that all nodes of the tree are alike"
+            )
+        below = seen = spread_mask(kept, (side * config.block_side,) * 2)
+        grid = self.patch_embed(hide_masked(images, kept)).permute(0, 2, 3, 1)
+        grids = []
+        for level, hierarchy in enumerate(self.hierarchies):
+            assert isinstance(hierarchy, Hierarchy)
+            seen = seen[:, :: 2 if level else 1, :: 2 if level else 1]
+            blocks = hierarchy.forward_seen(grid, below, seen)
+            if hierarchy is self.hierarchies[-1]:
+                blocks = self.norm(blocks)
+            grid, below = blocks_to_grid(blocks), seen
+            grids.append(keep_units(grid_to_units(grid, config.unit_side(level)), kept))
         return grids
 
     def classify(self, last_grid: Tensor) -> Tensor:

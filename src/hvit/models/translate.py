@@ -279,7 +279,16 @@ def _some(items: Iterable[str], count: int = 4) -> str:
 
 
 # Fields of a configuration that leave the meaning of the weights alone.
-_FREE = ("family", "input_size", "in_channels", "num_classes", "block_size", "drop_path", "head_dropout")
+_FREE = (
+    "family",
+    "input_size",
+    "in_channels",
+    "num_classes",
+    "block_size",
+    "drop_path",
+    "head_dropout",
+    "initialisation",
+)
 
 FORMATS: tuple[Format, ...] = (
     our_format(r"network\.|blocks\.\d+\.attention\."),

@@ -1,0 +1,319 @@
+"""Masked autoencoders that have a hierarchical encoder, for images and clips.
+
+He et al., "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377, as Ryali et al. made them hierarchical
+("Hiera", arXiv 2306.00989, section 3 and appendix A). With a Hiera that keeps units only, numerically the authors'
+code: the same weights and mask give the same predictions, loss and gradients to 1e-5.
+
+Mask units are hidden, the encoder sees the rest, and what was hidden is told from what was seen. Ways to hide:
+
+| way | what the encoder computes | for |
+| --- | --- | --- |
+| keep, kernel = stride | the kept units only; nothing crosses a unit's border | Hiera; MViTv2's steps d to f |
+| keep, separate and pad | the kept units only; every pooling is padded inside its unit | MViTv2's steps a to c |
+| keep, whole blocks | the kept blocks only; aggregation sees nothing where a block is hidden | NesT (ours) |
+| fill | all tokens; hidden ones are a learned token from the stem on (MaskFeat, arXiv 2112.09133) | every family |
+
+Deleting hidden tokens from a model whose kernels overlap is refused: the rest is no grid any more, so that kernels mix
+tokens that are no neighbours, or, on the dense grid, carry what is hidden into what is kept (Figure 4 of the paper).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from hvit.errors import UserError, check_choices
+from hvit.models.grids import units_to_grid
+from hvit.models.hiera import HieraConfig
+from hvit.models.layers import Encoder, Mlp, spread_mask, truncated_normal_
+from hvit.models.masks import MaskPattern, count_kept
+from hvit.models.mvit_config import MvitConfig
+from hvit.models.nest import NestConfig
+from hvit.models.targets import Target, make_targets, target_width
+
+EncoderConfig = NestConfig | MvitConfig | HieraConfig
+Masking = Literal["keep", "fill"]
+
+
+@dataclass(frozen=True)
+class MaskedConfig:
+    """A masked autoencoder: its encoder, what is hidden, and what tells it."""
+
+    encoder: Annotated[EncoderConfig, Field(discriminator="family")]
+    """The model that is pretrained."""
+    family: Literal["masked"] = "masked"
+    """The model family."""
+    masking: Masking = "keep"
+    """keep: the encoder computes the kept mask units only; fill: it computes all, with a learned token for the rest."""
+    mask_ratio: float = 0.6
+    """Share of the mask units that is hidden."""
+    mask_pattern: MaskPattern = "random"
+    """Which units are hidden: random ones; tubes or frames of clips; boxes; or one to three of every four (nested)."""
+    mask_unit: tuple[int, ...] | None = None
+    """With fill: tokens per side of a mask unit in the first level; left out, two tokens of the last level or one."""
+    target: Target = "normalised_pixels"
+    """What is told of a hidden patch: its pixels, normalised or as they are, or histograms of its gradients (hog)."""
+    multi_scale: bool = True
+    """Whether the decoder gets the levels before each pooling added to the last."""
+    decoder_dim: int = 512
+    """Width of the decoder's tokens."""
+    decoder_depth: int = 8
+    """Transformer layers of the decoder; 0 with fill tells patches from the encoder's tokens by one linear layer."""
+    decoder_heads: int = 16
+    """Attention heads of the decoder."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if min(self.decoder_dim, self.decoder_heads) < 1 or self.decoder_depth < 0:
+            raise UserError("decoder_dim and decoder_heads must be 1 or more, and decoder_depth 0 or more")
+        if self.decoder_dim % self.decoder_heads:
+            raise UserError(f"decoder_dim {self.decoder_dim} must be divisible by decoder_heads {self.decoder_heads}")
+        if not 0.0 < self.mask_ratio < 1.0:
+            raise UserError(f"mask_ratio must be above 0 and below 1; got {self.mask_ratio}")
+        if self.masking == "keep":
+            _check_keep(self)
+        elif self.mask_unit is not None:
+            _check_mask_unit(self)
+        count_kept(self.unit_grid, self.mask_ratio, self.mask_pattern)
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Height and width of the input in pixels, for clips the number of frames before them."""
+        return self.encoder.input_size
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.encoder.in_channels
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the encoder's head, which pretraining leaves alone."""
+        return self.encoder.num_classes
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Transformer layers in each level of the encoder, and of the decoder."""
+        return (*self.encoder.depths, self.decoder_depth)
+
+    @property
+    def token_grid(self) -> tuple[int, ...]:
+        """Tokens along every axis in the encoder's first level."""
+        return tuple(side // patch for side, patch in zip(self.input_size, self.encoder.patch_size, strict=True))
+
+    @property
+    def unit_size(self) -> tuple[int, ...]:
+        """Tokens per side of a mask unit in the first level."""
+        if self.masking == "keep":
+            return self.encoder.unit_size or self.token_grid
+        return self.mask_unit or _usual_unit(self)
+
+    @property
+    def unit_grid(self) -> tuple[int, ...]:
+        """Mask units along every axis."""
+        return tuple(side // unit for side, unit in zip(self.token_grid, self.unit_size, strict=True))
+
+    def level_sides(self) -> list[tuple[int, ...]]:
+        """Tokens along every axis of what the encoder computes of each level: of a mask unit, or the grid with fill."""
+        whole = self.token_grid if self.masking == "fill" else self.unit_size
+        own = [self.encoder.unit_side(level) for level in range(len(self.encoder.depths))]
+        return [tuple(side * all_ // one for side, all_, one in zip(at, whole, own[0], strict=True)) for at in own]
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        """Pixels along every axis of what one token of the last level stands for, and the decoder tells."""
+        sides = zip(self.encoder.patch_size, self.encoder.total_stride, strict=True)
+        return tuple(patch * stride for patch, stride in sides)
+
+    @property
+    def patch_grid(self) -> tuple[int, ...]:
+        """Patches along every axis: the grid of the last level."""
+        return tuple(side // pixels for side, pixels in zip(self.input_size, self.patch, strict=True))
+
+
+def _usual_unit(config: MaskedConfig) -> tuple[int, ...]:
+    """Two tokens of the last level per side where that makes four units or more along each, else one; one of time."""
+    space = config.encoder.total_stride[-2:]
+    time = (1,) * (len(config.input_size) - 2)
+    two = tuple(2 * side for side in space)
+    fits = all(side % unit == 0 and side >= 4 * unit for side, unit in zip(config.token_grid[-2:], two, strict=True))
+    return (*time, *(two if fits else space))
+
+
+def _check_keep(config: MaskedConfig) -> None:
+    encoder = config.encoder
+    if isinstance(encoder, MvitConfig) and encoder.unit_size is None:
+        raise UserError(
+            "masked tokens cannot simply be deleted from this MViT: its pooling kernels overlap, the tokens left are "
+            "no grid, and kernels would mix tokens that are no neighbours; use masking 'fill', or a model that pools "
+            "inside mask units (mvitv2_*_step_a to _f, or unit_size)"
+        )
+    if isinstance(encoder, NestConfig):
+        if encoder.unit_size is None:
+            step = encoder.patch_size[0] * 4 ** (len(encoder.depths) - 1)
+            raise UserError(
+                f"NesT keeps whole blocks, and a block must be one or more tokens in every level: with input "
+                f"{encoder.input_size[0]} it is not; sides that work are multiples of {step}; or use masking 'fill'"
+            )
+        if config.mask_pattern != "nested":
+            raise UserError(
+                "NesT keeps as many blocks under every node of its tree, so that its mask_pattern must be 'nested' "
+                "(or use masking 'fill')"
+            )
+    if config.mask_unit is not None:
+        raise UserError("with masking 'keep' the mask units are the encoder's own; leave mask_unit out")
+    if config.decoder_depth == 0:
+        raise UserError("with masking 'keep' hidden patches exist in the decoder only: decoder_depth must be 1 or more")
+
+
+def _check_mask_unit(config: MaskedConfig) -> None:
+    unit, stride = config.mask_unit or (), config.encoder.total_stride
+    if len(unit) != len(config.input_size) or min(unit) < 1:
+        raise UserError(f"mask_unit needs one entry of 1 or more per axis of {config.input_size}; got {unit}")
+    sizes = zip(config.token_grid, unit, stride, strict=True)
+    if any(side % one or one % step for side, one, step in sizes):
+        raise UserError(
+            f"mask_unit {unit} must be a multiple of {stride}, one token of the last level, and divide the grid "
+            f"{config.token_grid}"
+        )
+
+
+class DecoderLayer(nn.Module):
+    """A pre-norm transformer layer with global attention (arXiv 2010.11929)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, 4 * dim, "gelu")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (batch, tokens, dim). Returns the same shape."""
+        qkv = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1))
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class MaskedAutoencoder(nn.Module):
+    """Tells hidden patches from the kept mask units."""
+
+    def __init__(self, config: MaskedConfig, encoder: Encoder) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        # What comes after the last level is for classes, and is left to fine-tuning.
+        encoder.head = nn.Identity()
+        if encoder.norm_follows_mean:
+            encoder.norm = nn.Identity()
+        dims, dim = encoder.level_dims, config.decoder_dim
+        last = config.level_sides()[-1]
+        scales = {}
+        for level, side in enumerate(config.level_sides()):
+            kernel: Any = tuple(tokens // final for tokens, final in zip(side, last, strict=True))
+            if config.multi_scale and max(kernel) > 1:
+                convolution = (nn.Conv2d, nn.Conv3d)[len(kernel) - 2]
+                scales[str(level)] = convolution(dims[level], dims[-1], kernel, kernel)
+        self.fusion = nn.ModuleDict(scales)
+        self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
+        if config.masking == "fill":
+            self.hidden_token = nn.Parameter(torch.empty(config.encoder.dims[0]))
+        width = target_width(config.target, config.patch, config.in_channels)
+        if config.decoder_depth == 0:
+            self.tell = nn.Linear(dims[-1], width)
+        else:
+            self.embed = nn.Linear(dims[-1], dim)
+            if config.masking == "keep":
+                self.mask_token = nn.Parameter(torch.empty(dim))
+            self.decoder_positions = nn.Parameter(torch.empty(1, *config.patch_grid, dim))
+            self.decoder = nn.ModuleList(DecoderLayer(dim, config.decoder_heads) for _ in range(config.decoder_depth))
+            self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
+            self.tell = nn.Linear(dim, width)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draws new weights as published, the encoder's included.
+
+        | what | how |
+        | --- | --- |
+        | linear layers and the stem | uniform (Xavier) |
+        | positions, tokens, pooling kernels | normal, std 0.02, cut at two standard deviations |
+        | biases of linear layers and norms | 0 |
+        | fusion, bias of the stem | as PyTorch draws them |
+        | norm scales | 1 |
+        """
+        for name, module in self.named_modules():
+            for key, parameter in module.named_parameters(recurse=False):
+                if name.startswith("fusion"):
+                    continue
+                if isinstance(module, nn.Linear) or (name == "encoder.patch_embed" and key == "weight"):
+                    nn.init.xavier_uniform_(parameter.flatten(1)) if key == "weight" else nn.init.zeros_(parameter)
+                elif isinstance(module, nn.LayerNorm):
+                    nn.init.constant_(parameter, 1.0 if key == "weight" else 0.0)
+                elif not name.endswith("patch_embed") and "scale" not in key:
+                    truncated_normal_(parameter)
+
+    def forward(self, images: Tensor, kept: Tensor) -> Tensor:
+        """What the model tells of every patch.
+
+        images: (batch, channels, *input_size). kept: bool (batch, *unit_grid), True for the mask units to see, as
+        many in every sample. Returns (batch, *patch_grid, numbers of a patch) in the terms of the target.
+        """
+        tokens = self.encode(images, kept)
+        if self.config.decoder_depth == 0:
+            return self.tell(tokens)
+        tokens = self.embed(tokens)
+        if self.config.masking == "keep":
+            tokens = self._lay_out(tokens, kept)
+        tokens = (tokens + self.decoder_positions).flatten(1, -2)
+        for layer in self.decoder:
+            tokens = layer(tokens)
+        return self.tell(self.decoder_norm(tokens)).unflatten(1, self.config.patch_grid)
+
+    def encode(self, images: Tensor, kept: Tensor) -> Tensor:
+        """The fused features: of the kept units (batch, kept units, *side, dim), or with fill (batch, *grid, dim)."""
+        token = self.hidden_token if self.config.masking == "fill" else None
+        grids = self.encoder.levels(images, kept, token)
+        lead = 2 if token is None else 1
+        fused = grids[-1]
+        for level, convolve in self.fusion.items():
+            grid = grids[int(level)]
+            planes = convolve(grid.flatten(0, lead - 1).movedim(-1, 1)).movedim(1, -1)
+            fused = fused + planes.unflatten(0, grid.shape[:lead])
+        return self.norm(fused)
+
+    def loss(self, told: Tensor, images: Tensor, kept: Tensor) -> Tensor:
+        """The mean squared difference over the hidden patches (arXiv 2111.06377).
+
+        told: as `forward` gives it. images, kept: as for `forward`.
+        """
+        wanted = make_targets(images, self.config.patch, self.config.target)
+        hidden = self.hidden_patches(kept)
+        return (told.float()[hidden] - wanted[hidden]).square().mean()
+
+    def hidden_patches(self, kept: Tensor) -> Tensor:
+        """Which patches lie under hidden units: bool (batch, *patch_grid). kept: bool (batch, *unit_grid)."""
+        return ~spread_mask(kept, self.config.patch_grid)
+
+    def level_of(self, parameter_name: str) -> int:
+        """Depth of a parameter in the encoder; the decoder is above all of it."""
+        if parameter_name.startswith("encoder."):
+            return self.encoder.level_of(parameter_name.removeprefix("encoder."))
+        return sum(self.config.encoder.depths) + 1
+
+    def _lay_out(self, tokens: Tensor, kept: Tensor) -> Tensor:
+        """Tokens of the kept units (batch, kept, *side, dim) in their places among mask tokens: (batch, *grid, dim)."""
+        batch, _, *side, dim = tokens.shape
+        units = self.mask_token.to(tokens.dtype).expand(batch, prod(self.config.unit_grid), *side, dim).clone()
+        units[kept.flatten(1)] = tokens.flatten(0, 1)
+        return units_to_grid(units, self.config.unit_grid)
