@@ -302,7 +302,7 @@ def show(title: str, rows: tuple[Printed, ...]) -> list[Judgement]:
                 cells += ["-", printed, "-"]
                 continue
             judgements.append(judgement)
-            differs = f"{100 * judgement.difference:+.2f} %" if judgement.difference else "none"
+            differs = f"{100 * judgement.difference:+.2f} %".replace("-0.00", "0.00").replace("+0.00", "0.00")
             cells += [judgement.ours, printed, differs]
             reasons += [judgement.why] if judgement.why else []
         if row.model is None:

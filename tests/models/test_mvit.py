@@ -284,13 +284,19 @@ def test_a_number_as_input_size_keeps_the_frames() -> None:
 
 def test_new_weights_are_drawn_as_published() -> None:
     torch.manual_seed(0)
-    model = Mvit(MVIT_SIZES["mvitv2_micro_64"])
-    for name, parameter in model.named_parameters():
+    normal = Mvit(replace(MVIT_SIZES["mvitv2_micro_64"], initialisation="normal"))
+    xavier = Mvit(MVIT_SIZES["mvitv2_micro_64"])
+    for name, parameter in (*normal.named_parameters(), *xavier.named_parameters()):
+        is_normal = parameter is dict(normal.named_parameters())[name]
+        drawn = name.endswith("positions") or ".pool_" in name
         if name == "patch_embed.bias":
             continue
-        if name.endswith("positions") or parameter.ndim > 1:
+        if drawn or (parameter.ndim > 1 and is_normal):
             assert parameter.abs().max() <= 0.0401, name
             assert parameter.abs().max() > 0.02, name
+        elif parameter.ndim > 1:
+            fan = parameter.flatten(1).shape
+            assert 0.9 < parameter.abs().max() / (6 / sum(fan)) ** 0.5 <= 1.0, name
         else:
-            wanted = 1.0 if name.endswith("weight") else 0.02
+            wanted = 1.0 if name.endswith("weight") else 0.02 if is_normal else 0.0
             assert torch.equal(parameter, torch.full_like(parameter, wanted)), name

@@ -216,22 +216,29 @@ class Mvit(Encoder):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights as published.
+        """Draws new weights as published ("normal"), or by their fan ("xavier").
 
-        | what | how |
-        | --- | --- |
-        | kernels, linear weights, positions, class token | normal, std 0.02, cut at two standard deviations |
-        | biases of linear layers and norms | 0.02 |
-        | bias of the stem | as PyTorch draws it |
-        | norm scales | 1 |
+        | what | normal | xavier |
+        | --- | --- | --- |
+        | linear weights, stem | normal, std 0.02, cut at two standard deviations | uniform by fan-in plus fan-out |
+        | pooling kernels, positions, class token | normal, as above | normal, as above |
+        | biases of linear layers and norms | 0.02 | 0 |
+        | bias of the stem | as PyTorch draws it | the same |
+        | norm scales | 1 | 1 |
+
+        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through to learn from.
         """
+        xavier = self.config.initialisation == "xavier"
         for name, parameter in self.named_parameters():
-            if name.endswith("positions") or parameter.ndim > 1:
+            drawn = name.endswith(("positions", "class_token")) or ".pool_" in name
+            if xavier and parameter.ndim > 1 and not drawn:
+                nn.init.xavier_uniform_(parameter.detach().flatten(1))
+            elif drawn or parameter.ndim > 1:
                 truncated_normal_(parameter)
             elif name.endswith("weight"):
                 nn.init.ones_(parameter)
             elif name != "patch_embed.bias":
-                nn.init.constant_(parameter, 0.02)
+                nn.init.constant_(parameter, 0.0 if xavier else 0.02)
 
     @property
     def level_dims(self) -> tuple[int, ...]:
@@ -357,7 +364,7 @@ _B16, _B24, _V1 = (1, 2, 11, 2), (2, 3, 16, 3), (96, 192, 384, 768)
 _LARGE: dict[str, Any] = {"dims": (144, 288, 576, 1152), "heads": (2, 4, 8, 16), "depths": (2, 6, 36, 4)}
 _MICRO: dict[str, Any] = {
     "num_classes": 10, "dims": (32, 64, 128), "heads": (1, 2, 4), "depths": (1, 1, 2),
-    "unit_attention": (False, False, False),
+    "unit_attention": (False, False, False), "initialisation": "xavier",
 }  # fmt: skip
 
 # The published sizes (arXiv 2104.11227, Tables 3 and 6; arXiv 2112.01526, Tables 1, 2 and 5) and micro sizes of ours.

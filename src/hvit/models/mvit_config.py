@@ -69,6 +69,8 @@ class MvitConfig:
     """Tokens per mask-unit side in the first level; if given, no pooling crosses units ("separate and pad")."""
     unit_attention: tuple[bool, ...] = (False, False, False, False)
     """Whether attention stays inside mask units, level by level (Hiera); a level's first block follows the last one."""
+    initialisation: Literal["normal", "xavier"] = "normal"
+    """How new weights are drawn: as published, or by their fan, which narrow models need in order to learn at all."""
     drop_path: float = 0.0
     """Stochastic-depth rate of the last block; earlier blocks have linearly less."""
     head_dropout: float = 0.0
