@@ -181,6 +181,17 @@ def test_max_padding_with_zeros_is_never_below_zero_at_the_border() -> None:
     assert zeros[0, :, :, 0].tolist() == [[0, 0], [0, -1]]
 
 
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3)])
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_frame_by_frame_convolution_is_the_convolution_of_the_clip(kernel: Any, frames: int) -> None:
+    grids = torch.randn(2, frames, 6, 8, 4)
+    weight = torch.randn(4, 1, *kernel)
+    padding = tuple(side // 2 for side in kernel)
+    whole = pool_grids(grids, kernel, (1, 2, 2), padding, "conv", weight)
+    by_frames = pool_grids(grids.requires_grad_(), kernel, (1, 2, 2), padding, "conv", weight)
+    torch.testing.assert_close(by_frames, whole, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(8, 12), (2, 8, 12)])
 def test_units_are_cut_and_glued_without_loss(shape: tuple[int, ...]) -> None:
     unit = (4, 4) if len(shape) == 2 else (1, 4, 4)

@@ -101,6 +101,22 @@ _PUBLISHED |= {
     }.items()
     for name, score in scores.items()
 }
+# Models that others have, with no score of their own here, and where they are.
+_PUBLISHED |= {
+    name: Published("-", source)
+    for source, names in {
+        "arXiv 2112.01526, ImageNet-21K weights": [name for name in MVIT_SIZES if name.endswith("_cls_224")],
+        "timm": ("hiera_small_abswin_256", "hiera_base_abswin_256"),
+        "arXiv 2408.00714 (SAM 2), image encoder": (
+            "hiera_tiny_sam2_224",
+            "hiera_small_sam2_224",
+            "hiera_base_plus_sam2_224",
+            "hiera_large_sam2_256",
+        ),
+        "after arXiv 2306.00989": [name for name in SIMPLIFIED if name.startswith("mvitv2_base")],
+    }.items()
+    for name in names
+}
 _CONFIGS: dict[str, ModelConfig] = {**NEST_SIZES, **MVIT_SIZES, **HIERA_SIZES, **SIMPLIFIED, **VIT_SIZES}
 
 # Fields a user, or another library's copy of the weights, changes without leaving the named architecture.

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hvit.errors import UserError, check_choices
-from hvit.models.grids import units_to_grid
+from hvit.models.grids import PositionResize, resize_plane, units_to_grid
 from hvit.models.hiera import HieraConfig
 from hvit.models.layers import Encoder, Mlp, spread_mask, truncated_normal_
 from hvit.models.masks import MaskPattern, count_kept
@@ -304,6 +304,19 @@ class MaskedAutoencoder(nn.Module):
     def hidden_patches(self, kept: Tensor) -> Tensor:
         """Which patches lie under hidden units: bool (batch, *patch_grid). kept: bool (batch, *unit_grid)."""
         return ~spread_mask(kept, self.config.patch_grid)
+
+    @property
+    def position_resizes(self) -> tuple[PositionResize, ...]:
+        """The ways in which the encoder's position embeddings can be resized, the default one first."""
+        return self.encoder.position_resizes
+
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """As `Encoder.resize_positions`; the decoder's positions are resized as one plane."""
+        if name == "decoder_positions" and (len(tensor.shape), tensor.shape[-1]) == (len(shape), shape[-1]):
+            return resize_plane(tensor, shape[1:-1])
+        if not name.startswith("encoder."):
+            return None
+        return self.encoder.resize_positions(name.removeprefix("encoder."), tensor, shape, how)
 
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter in the encoder; the decoder is above all of it."""

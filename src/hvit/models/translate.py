@@ -22,6 +22,7 @@ from hvit.models.grids import PositionResize
 from hvit.models.layers import Encoder
 from hvit.models.timm_weights import download_timm, timm_arguments, to_timm
 from hvit.models.translate_hiera import HIERA_FORMATS
+from hvit.models.translate_masked import MASKED_FORMATS
 from hvit.models.translate_mvit import MVIT_FORMATS
 from hvit.models.translate_nest import NEST_FORMATS
 
@@ -204,7 +205,7 @@ def _format_of(state: State, where: str = "the state dict") -> Format:
             return layout
     if not state:
         raise UserError(f"{where} holds no weights")
-    known = ", ".join(layout.name for layout in FORMATS)
+    known = ", ".join(dict.fromkeys(layout.name for layout in FORMATS))
     raise UserError(f"{where} is in no known format ({known}); its first names are {_some(list(state), 3)}")
 
 
@@ -292,6 +293,7 @@ _FREE = (
 
 FORMATS: tuple[Format, ...] = (
     our_format(r"network\.|blocks\.\d+\.attention\."),
+    *MASKED_FORMATS,
     *NEST_FORMATS,
     *MVIT_FORMATS,
     *HIERA_FORMATS,

@@ -1,0 +1,288 @@
+"""Masked autoencoders: the official one exactly, every way to hide, and nothing hidden that leaks."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hvit.errors import UserError
+from hvit.models.catalogue import build, entry
+from hvit.models.hiera import HIERA_SIZES, Hiera, HieraConfig
+from hvit.models.layers import hide_masked, spread_mask
+from hvit.models.masked import MaskedAutoencoder, MaskedConfig
+from hvit.models.masks import sample_kept
+from hvit.models.mvit import MVIT_SIZES
+from hvit.models.nest import NestConfig
+from hvit.models.simplification import SIMPLIFIED
+from hvit.models.targets import histograms, make_targets, normalise_patches, patches_to_images, pixel_patches
+from hvit.models.translate import load_weights
+
+IMAGE = replace(
+    HIERA_SIZES["hiera_tiny_224"], input_size=(64, 96), dims=(8, 16, 32, 64), depths=(1, 1, 2, 1), query_pools=2,
+    num_classes=5, drop_path=0.0,
+)  # fmt: skip
+CLIP = replace(
+    HIERA_SIZES["hiera_base_16x224"], input_size=(8, 64, 64), dims=(8, 16, 32, 64), depths=(1, 1, 2, 1), query_pools=2,
+    num_classes=5, drop_path=0.0,
+)  # fmt: skip
+NEST = NestConfig(
+    input_size=(32, 32), patch_size=(2, 2), num_classes=3, dims=(8, 16, 32), heads=(1, 2, 4), depths=(1, 1, 1)
+)  # fmt: skip
+SMALL: dict[str, Any] = {"decoder_dim": 16, "decoder_depth": 2, "decoder_heads": 4}
+
+WAYS: dict[str, MaskedConfig] = {
+    "hiera, kept": MaskedConfig(IMAGE, **SMALL),
+    "hiera clip, tubes": MaskedConfig(CLIP, mask_ratio=0.75, mask_pattern="tube", **SMALL),
+    "hiera, filled": MaskedConfig(IMAGE, masking="fill", **SMALL),
+    "mvitv2, filled": MaskedConfig(MVIT_SIZES["mvitv2_micro_32"], masking="fill", **SMALL),
+    "mvitv2 clip, filled, hog": MaskedConfig(
+        MVIT_SIZES["mvitv2_micro_16x64"], masking="fill", target="hog", decoder_depth=0
+    ),
+    "mvitv2, separate and pad": MaskedConfig(SIMPLIFIED["mvitv2_micro_64_step_a"], **SMALL),
+    "mvitv2, kernel = stride": MaskedConfig(SIMPLIFIED["mvitv2_micro_64_step_e"], **SMALL),
+    "nest, whole blocks": MaskedConfig(NEST, mask_pattern="nested", mask_ratio=0.5, **SMALL),
+    "nest, filled": MaskedConfig(NEST, masking="fill", target="pixels", **SMALL),
+}
+EVERY_WAY = pytest.mark.parametrize("config", WAYS.values(), ids=list(WAYS))
+
+
+def shaken(model: Any, seed: int = 0) -> Any:
+    draws = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=draws) * 0.1)
+    return model.eval()
+
+
+def make(config: MaskedConfig) -> MaskedAutoencoder:
+    torch.manual_seed(0)
+    return shaken(MaskedAutoencoder(config, build(config.encoder)))
+
+
+def inputs(config: MaskedConfig, count: int = 2) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(1)
+    images = torch.randn(count, config.in_channels, *config.input_size, generator=draws)
+    return images, sample_kept(count, config.unit_grid, config.mask_ratio, config.mask_pattern, generator=draws)
+
+
+def official(config: HieraConfig) -> Any:
+    """The authors' autoencoder of the same sizes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        hiera_mae = pytest.importorskip("hiera.hiera_mae", reason="hiera-transformer is not installed")
+    return shaken(
+        hiera_mae.MaskedAutoencoderHiera(
+            input_size=config.input_size, embed_dim=config.dims[0], num_heads=1, stages=config.depths,
+            q_pool=config.query_pools, q_stride=config.query_stride, mask_unit_size=config.unit_size,
+            patch_kernel=config.patch_kernel, patch_stride=config.patch_size,
+            patch_padding=tuple(side // 2 for side in config.patch_kernel), sep_pos_embed=len(config.input_size) == 3,
+            decoder_embed_dim=16, decoder_depth=2, decoder_num_heads=4,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("encoder", [IMAGE, CLIP], ids=["image", "clip"])
+def test_predictions_loss_and_gradients_are_those_of_the_official_code(encoder: HieraConfig) -> None:
+    config = MaskedConfig(encoder, **SMALL)
+    theirs, ours = official(encoder), make(config)
+    report = load_weights(ours, theirs.state_dict())
+    assert report.format == "official Hiera MAE"
+    assert not report.dropped
+    assert not report.missing
+    images, kept = inputs(config)
+    loss, _, wanted, _ = theirs(images, mask=kept.flatten(1))
+    told = ours(images, kept)
+    hidden = ours.hidden_patches(kept)
+    torch.testing.assert_close(make_targets(images, config.patch, "normalised_pixels")[hidden], wanted)
+    our_loss = ours.loss(told, images, kept)
+    torch.testing.assert_close(our_loss, loss, rtol=1e-5, atol=1e-6)
+    _, predictions, _, _ = theirs(images, mask=kept.flatten(1))
+    torch.testing.assert_close(told[hidden], predictions, rtol=1e-5, atol=1e-5)
+    loss.backward()
+    our_loss.backward()
+    gradients = MaskedAutoencoder(config, build(encoder))
+    load_weights(gradients, {name: parameter.grad for name, parameter in theirs.named_parameters()})
+    largest = max(float(parameter.detach().abs().max()) for parameter in gradients.parameters())
+    for name, parameter in gradients.named_parameters():
+        gradient = ours.get_parameter(name).grad
+        assert gradient is not None
+        assert (gradient - parameter).abs().max() < 1e-5 * largest, name
+
+
+def test_transformers_autoencoder_gives_the_same_loss() -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    encoder = replace(IMAGE, input_size=(64, 64), num_classes=1000)
+    config = MaskedConfig(encoder, mask_ratio=0.5, **SMALL)
+    theirs = transformers.HieraForPreTraining(
+        transformers.HieraConfig(
+            embed_dim=8, image_size=[64, 64], patch_size=[7, 7], patch_stride=[4, 4], patch_padding=[3, 3],
+            depths=list(encoder.depths), num_heads=list(encoder.heads), num_query_pool=2, query_stride=[2, 2],
+            masked_unit_size=[8, 8], decoder_hidden_size=16, decoder_depth=2, decoder_num_heads=4, mask_ratio=0.5,
+            drop_path_rate=0.0, layer_norm_eps=1e-6, normalize_pixel_loss=True,
+        )
+    )  # fmt: skip
+    theirs = shaken(theirs)
+    ours = make(config)
+    assert load_weights(ours, theirs.state_dict()).format == "transformers Hiera MAE"
+    images, kept = inputs(config)
+    # Their noise is sorted, and the lowest are kept.
+    answer = theirs(images, noise=(~kept).float().flatten(1) + torch.rand(kept.flatten(1).shape) * 0.1)
+    torch.testing.assert_close(ours.loss(ours(images, kept), images, kept), answer.loss, rtol=1e-5, atol=1e-6)
+
+
+@EVERY_WAY
+def test_every_way_tells_all_patches_and_trains_every_weight(config: MaskedConfig) -> None:
+    model = make(config)
+    images, kept = inputs(config)
+    told = model(images, kept)
+    assert told.shape[:-1] == (2, *config.patch_grid)
+    model.loss(told, images, kept).backward()
+    # Nothing told depends on a class token's or a deleted part's weights: there are none.
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@EVERY_WAY
+def test_what_is_hidden_reaches_nothing(config: MaskedConfig) -> None:
+    model = make(config)
+    images, kept = inputs(config)
+    other = hide_masked(images, kept) + hide_masked(torch.randn_like(images) * 10, ~kept)
+    assert not torch.equal(images, other)
+    torch.testing.assert_close(model(other, kept), model(images, kept), rtol=0, atol=0)
+
+
+def test_naive_deletion_leaks_what_is_hidden() -> None:
+    """Deleting tokens after the dense network, as Figure 4 b of the paper warns: kept tokens know what was deleted."""
+    encoder = shaken(build(replace(MVIT_SIZES["mvitv2_micro_32"], drop_path=0.0)))
+    images = torch.randn(1, 3, 32, 32)
+    kept = sample_kept(1, (4, 4), 0.5)
+    other = hide_masked(images, kept) + hide_masked(torch.randn_like(images) * 10, ~kept)
+    for grid, changed in zip(encoder.levels(images), encoder.levels(other), strict=True):
+        seen = spread_mask(kept, tuple(grid.shape[1:3]))
+        assert (grid[seen] - changed[seen]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("function", ["conv3_norm_max3", "conv3_norm_avg3", "max3", "strided_conv3", "merge2"])
+def test_kept_blocks_of_nest_see_kept_neighbours_and_zeros(function: Any) -> None:
+    encoder = shaken(build(replace(NEST, aggregation=function)))
+    images = torch.randn(1, 3, 32, 32)
+    everything = torch.ones(1, 4, 4, dtype=torch.bool)
+    for dense, kept_only in zip(encoder.levels(images), encoder.levels(images, everything), strict=True):
+        side = kept_only.shape[2]
+        laid = kept_only.unflatten(1, (4, 4)).permute(0, 1, 3, 2, 4, 5).reshape(1, 4 * side, 4 * side, -1)
+        torch.testing.assert_close(laid, dense, rtol=1e-5, atol=1e-5)
+    kept = sample_kept(1, (4, 4), 0.5, "nested", generator=torch.Generator().manual_seed(3))
+    assert all(torch.isfinite(grid).all() for grid in encoder.levels(images, kept))
+    # Inside a block of the first level nothing differs from the dense model; from the second on neighbours count.
+    first = encoder.levels(images, kept)[0]
+    alone = encoder.levels(hide_masked(images, kept))[0]
+    cut = alone.unflatten(1, (4, 4)).unflatten(3, (4, 4)).permute(0, 1, 3, 2, 4, 5).flatten(1, 2)
+    torch.testing.assert_close(first[0], cut[kept.flatten(1)].view_as(first[0]), rtol=1e-5, atol=1e-5)
+
+
+def test_nest_refuses_masks_under_which_its_tree_is_not_regular() -> None:
+    encoder = build(NEST)
+    kept = torch.zeros(1, 4, 4, dtype=torch.bool)
+    kept[0, 0] = True
+    with pytest.raises(UserError, match="every two by two"):
+        encoder.levels(torch.randn(1, 3, 32, 32), kept)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "fields", "words"),
+    [
+        (MVIT_SIZES["mvitv2_micro_32"], {}, "cannot simply be deleted .* no neighbours"),
+        (entry("nest_tiny_224").config, {"mask_pattern": "nested"}, "multiples of 64"),
+        (NEST, {"mask_ratio": 0.5}, "must be 'nested'"),
+        (NEST, {"mask_pattern": "nested", "mask_ratio": 0.6}, "0.25, 0.5 or 0.75"),
+        (IMAGE, {"mask_ratio": 1.0}, "mask_ratio"),
+        (IMAGE, {"mask_ratio": 0.99}, "some"),
+        (IMAGE, {"mask_pattern": "tube"}, "for clips"),
+        (IMAGE, {"mask_unit": (8, 8)}, "encoder's own"),
+        (IMAGE, {"decoder_depth": 0}, "decoder_depth must be 1"),
+        (IMAGE, {"decoder_dim": 20}, "divisible by decoder_heads"),
+        (IMAGE, {"masking": "delete"}, "masking"),
+        (IMAGE, {"masking": "fill", "mask_unit": (3, 3)}, "must be a multiple"),
+    ],
+)
+def test_impossible_settings_are_refused(encoder: Any, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        MaskedConfig(encoder, **fields)
+
+
+@pytest.mark.parametrize("config", [WAYS["hiera, kept"], WAYS["nest, whole blocks"], WAYS["mvitv2, filled"]], ids=str)
+def test_a_classifier_takes_the_encoder_over(config: MaskedConfig) -> None:
+    source = make(config)
+    encoder = config.encoder
+    full = replace(encoder, query_pools=3) if isinstance(encoder, HieraConfig) else encoder
+    classifier = build(full)
+    report = load_weights(classifier, source.state_dict())
+    assert report.format == "hvit masked autoencoder"
+    assert {name.split(".")[0] for name in report.missing} == {"head"}
+    assert all(name.startswith("autoencoder.") for name in report.dropped)
+    for name, parameter in classifier.named_parameters():
+        if not name.startswith(("head", "norm")):
+            assert torch.equal(parameter, source.encoder.get_parameter(name))
+    own = source.norm if isinstance(encoder, HieraConfig) else source.encoder.norm
+    assert torch.equal(classifier.get_parameter("norm.weight"), own.weight)
+
+
+def test_official_autoencoders_are_taken_over_by_a_classifier() -> None:
+    theirs = official(IMAGE)
+    classifier = Hiera(replace(IMAGE, query_pools=3))
+    report = load_weights(classifier, theirs.state_dict())
+    assert {name.split(".")[0] for name in report.missing} == {"head"}
+    assert torch.equal(classifier.norm.weight, theirs.encoder_norm.weight)
+
+
+def test_patches_are_cut_and_laid_back() -> None:
+    images, clips = torch.randn(2, 3, 16, 24), torch.randn(2, 3, 4, 16, 24)
+    assert torch.equal(patches_to_images(pixel_patches(images, (8, 8)), (8, 8), 3), images)
+    assert torch.equal(patches_to_images(pixel_patches(clips, (2, 8, 8)), (2, 8, 8), 3), clips[:, :, ::2])
+    patches, mean, deviation = normalise_patches(pixel_patches(images, (8, 8)))
+    torch.testing.assert_close(patches * deviation + mean, pixel_patches(images, (8, 8)))
+    torch.testing.assert_close(patches.std(-1), torch.ones(2, 2, 3), rtol=1e-4, atol=1e-4)
+
+
+def test_histograms_tell_the_direction_of_an_edge() -> None:
+    image = torch.zeros(1, 1, 16, 16)
+    image[..., 8:] = 1.0  # one vertical edge: every gradient points across
+    cells = histograms(image, (16, 16))[0, 0, 0].view(9, 2, 2)
+    assert (cells > 0).sum(0).tolist() == [[1, 1], [1, 1]]
+    turned = histograms(image.transpose(2, 3), (16, 16))[0, 0, 0].view(9, 2, 2)
+    assert not torch.equal(cells.argmax(0), turned.argmax(0))
+    torch.testing.assert_close(cells.square().sum(0), torch.ones(2, 2))
+    clip = histograms(torch.randn(2, 3, 4, 32, 32), (2, 16, 16))
+    assert clip.shape == (2, 2, 2, 2, 3 * 9 * 4)
+
+
+@pytest.mark.parametrize(
+    ("grid", "ratio", "pattern", "count"),
+    [
+        ((7, 7), 0.6, "random", 19),
+        ((8, 7, 7), 0.9, "random", 39),
+        ((8, 7, 7), 0.9, "tube", 32),
+        ((8, 7, 7), 0.75, "frame", 98),
+        ((7, 7), 0.6, "block", 19),
+        ((8, 7, 7), 0.9, "block", 39),
+        ((4, 4), 0.75, "nested", 4),
+    ],
+)
+def test_masks_keep_as_many_units_as_published_and_are_of_their_kind(
+    grid: Any, ratio: Any, pattern: Any, count: Any
+) -> None:
+    kept = sample_kept(3, grid, ratio, pattern, generator=torch.Generator().manual_seed(0))
+    again = sample_kept(3, grid, ratio, pattern, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(kept, again)
+    assert kept.shape == (3, *grid)
+    assert kept.flatten(1).sum(1).tolist() == [count] * 3
+    if pattern == "tube":
+        assert torch.equal(kept.all(1), kept.any(1))
+    if pattern == "frame":
+        assert torch.equal(kept.flatten(2).all(2), kept.flatten(2).any(2))
+    if pattern == "nested":
+        assert (kept.view(3, 2, 2, 2, 2).sum((2, 4)) == 1).all()
