@@ -102,7 +102,7 @@ def models(rest: list[str]) -> None:
         return
     table = _table("model", "parameters", "multiply-adds", "input", "published score", "source")
     for row in rows:
-        millions, giga = f"{row['parameters'] / 1e6:.2f} M", f"{row['multiply_adds'] / 1e9:.3g} G"
+        millions, giga = f"{row['parameters'] / 1e6:.2f} M", counts.in_billions(row["multiply_adds"])
         table.add_row(row["name"], millions, giga, row["input"], row["published"] or "-", row["source"])
     out.print(table)
 

@@ -27,6 +27,7 @@ from hvit.explain.samples import digit_explanations, draw_samples, has_tree
 from hvit.files import write_text
 from hvit.measures import confusion_matrix
 from hvit.models import catalogue, translate
+from hvit.models.counts import in_billions
 from hvit.models.layers import Encoder
 from hvit.models.nest import NestConfig
 from hvit.models.weights import open_weights
@@ -73,7 +74,7 @@ class Prepared:
         notes = self.splits.notes + small_set_notes(len(self.splits.train), batch)
         return {
             "recipe": f"{recipe.name}: {recipe.summary}",
-            "model": f"{name}, {parameters:,} parameters, {catalogue.multiply_adds(model) / 1e9:.3g} G multiply-adds "
+            "model": f"{name}, {parameters:,} parameters, {in_billions(catalogue.multiply_adds(model))} multiply-adds "
             f"on {model.in_channels}x{size}",
             "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
             "data": f"{recipe.data.kind}: {len(self.splits.train):,} images to learn from, "

@@ -19,3 +19,9 @@ def stored() -> dict[str, dict[str, Any]]:
     and `source`.
     """
     return json.loads(files("hvit.models").joinpath(FILE).read_text(encoding="utf-8"))
+
+
+def in_billions(multiply_adds: int) -> str:
+    """A count of multiply-adds as people read it, such as "9.38 G"."""
+    billions = multiply_adds / 1e9
+    return f"{billions:,.0f} G" if billions >= 1000 else f"{billions:.3g} G"

@@ -121,7 +121,7 @@ def resize_plane(positions: Tensor, size: tuple[int, ...], unit: tuple[int, ...]
     positions: (1, rows, columns, dim), (1, length, dim) or (1, time, rows, columns, dim). size: the grid wanted. unit:
     tokens per side of the windows that attention was trained in. Such training makes the embeddings repeat from window
     to window, and plain interpolation would shift them out of step; with `unit` the mean window is repeated as it is,
-    and only what is left of the embeddings is interpolated (after "Window Attention is Bugged", arXiv 2311.05613, section 4).
+    and only what is left is interpolated (after "Window Attention is Bugged", arXiv 2311.05613, section 4).
     Returns (1, *size, dim).
     """
     grid = tuple(positions.shape[1:-1])
