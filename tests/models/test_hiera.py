@@ -391,3 +391,13 @@ def test_views_and_half_precision_give_the_same_answer() -> None:
         half = model.to(torch.bfloat16)(images.permute(0, 3, 1, 2).to(torch.bfloat16))
     assert half.dtype == torch.bfloat16
     assert float((half.float() - expected).abs().max() / expected.abs().max()) < 0.05
+
+
+def test_shuffled_frames_change_a_clip_model_and_leave_a_mean_over_frames_alone() -> None:
+    config = replace(CLIP, input_size=(8, 64, 96))
+    clips = some_images(config, 1)
+    shuffled = clips[:, :, [4, 1, 6, 0, 2, 7, 3, 5]]
+    model, frames = shaken(config), shaken(SMALL)
+    assert (model(clips) - model(shuffled)).abs().max() > 1e-2
+    means = [frames(order[0].transpose(0, 1)).mean(0) for order in (clips, shuffled)]
+    torch.testing.assert_close(*means, rtol=1e-5, atol=1e-5)
