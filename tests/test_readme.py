@@ -22,7 +22,7 @@ from hvit.data.images import CifarData, DigitsData, FolderData
 from hvit.models import catalogue
 from hvit.models.baselines import VitConfig
 from hvit.models.counts import in_billions
-from hvit.models.hiera import HieraConfig
+from hvit.models.hiera_config import HieraConfig
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
 from hvit.recipe import Recipe

@@ -15,7 +15,7 @@ from hvit.data.images import CifarData, DigitsData, FolderData
 from hvit.errors import UserError
 from hvit.files import write_text
 from hvit.models.baselines import VitConfig
-from hvit.models.hiera import HieraConfig
+from hvit.models.hiera_config import HieraConfig
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
 from hvit.training.optimize import OptimizeConfig

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from hvit.errors import UserError
 from hvit.models import counts, translate
 from hvit.models.baselines import VIT_SIZES, Vit, VitConfig
-from hvit.models.hiera import HIERA_SIZES, Hiera, HieraConfig
+from hvit.models.hiera import HIERA_SIZES, Hiera
+from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder
 from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig

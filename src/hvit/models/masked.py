@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError, check_choices
 from hvit.models.grids import PositionResize, resize_plane, units_to_grid
-from hvit.models.hiera import HieraConfig
+from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder, Mlp, spread_mask, truncated_normal_
 from hvit.models.masks import MaskPattern, count_kept
 from hvit.models.mvit_config import MvitConfig

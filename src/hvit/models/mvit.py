@@ -333,7 +333,7 @@ class Mvit(Encoder):
             return resize_plane(tensor[None], shape[:1])[0]
         unit = self.config.unit_size[-2:] if how == "unit" and len(old) == 4 and self.config.unit_size else None
         if unit and any(side % step for side, step in zip(old[1:3], unit, strict=True)):
-            unit = None
+            return None
         return resize_plane(tensor, shape[1:-1], unit)
 
     def level_of(self, parameter_name: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.hiera import HieraConfig
+from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig

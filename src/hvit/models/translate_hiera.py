@@ -20,7 +20,8 @@ from torch import Tensor
 from hvit.errors import UserError
 from hvit.models.formats import Format, State
 from hvit.models.grids import window_plane
-from hvit.models.hiera import HIERA_SIZES, HieraConfig
+from hvit.models.hiera import HIERA_SIZES
+from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder
 
 # (their part of a name, ours), applied one after the other; the authors, timm and SAM 2 hardly differ.
