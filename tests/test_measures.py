@@ -130,3 +130,12 @@ def test_the_commonest_mistakes_come_first_and_right_answers_are_none():
     assert measures.commonest_mistakes(matrix, 2) == [(1, 0, 3), (0, 1, 2)]
     assert measures.commonest_mistakes(matrix, 9) == [(1, 0, 3), (0, 1, 2), (1, 2, 2)]
     assert measures.commonest_mistakes([[4]], 5) == []
+
+
+def test_nearest_neighbours_vote_without_the_point_itself() -> None:
+    angles = np.array([0.0, 0.1, 0.2, 1.5, 1.6, 1.7])
+    points = np.stack([np.cos(angles), np.sin(angles)], 1) * np.arange(1, 7)[:, None]
+    assert measures.nearest_neighbour_accuracy(points, [0, 0, 0, 1, 1, 1], neighbours=2) == 1.0
+    # Each point's only near one is of the other class.
+    assert measures.nearest_neighbour_accuracy(points[[0, 1, 3, 4]], [0, 1, 0, 1], neighbours=1) == 0.0
+    assert measures.nearest_neighbour_accuracy(points[:1], [0]) == 0.0

@@ -23,6 +23,7 @@ from hvit.models import catalogue
 from hvit.models.baselines import VitConfig
 from hvit.models.counts import in_billions
 from hvit.models.hiera_config import HieraConfig
+from hvit.models.masked import MaskedConfig
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
 from hvit.recipe import Recipe
@@ -43,7 +44,7 @@ OPTION = re.compile(r"--[a-z][a-z0-9-]*(\.[a-z0-9-]+)?")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(home|root|tmp|work|mnt|Users)/")
 
 SECTIONS = {
-    "model": (NestConfig, MvitConfig, HieraConfig, VitConfig),
+    "model": (NestConfig, MvitConfig, HieraConfig, VitConfig, MaskedConfig),
     "data": (DigitsData, CifarData, FolderData),
     "augment": (AugmentConfig,),
     "optimize": (OptimizeConfig,),

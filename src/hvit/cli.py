@@ -346,6 +346,14 @@ def _tell(lines: dict[str, str]) -> None:
 
 
 def _print_scores(scores: dict[str, Any]) -> None:
+    if "nearest_neighbours" in scores:
+        share = _percent(scores["nearest_neighbours"])
+        out.print(
+            f"\n{scores['count']:,} held-out images: loss {scores['loss']:.4f}; {share} have nearest neighbours of "
+            f"their own class in the encoder's features, which it learned without labels",
+            soft_wrap=True,
+        )
+        return
     shown = f"top-1 {_percent(scores['top1'])}, top-5 {_percent(scores['top5'])}, loss {scores['loss']:.4f}"
     calibration = f"calibration error {_percent(scores['calibration_error'])}"
     out.print(f"\n{scores['count']:,} held-out images: {shown}, {calibration}")

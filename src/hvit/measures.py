@@ -109,6 +109,27 @@ def expected_calibration_error(logits: Numbers, labels: Numbers, bins: int = 15)
     return float(np.abs(gaps).sum() / len(truth))
 
 
+def nearest_neighbour_accuracy(features: Numbers, labels: Numbers, neighbours: int = 10) -> float:
+    """Share of points whose nearest other points vote for their class: how well features separate classes untrained.
+
+    features: (points, dim), compared by the angle between them. labels: (points,). neighbours: how many vote, fewer
+    where there are not so many others. Each point is judged by all others (leave-one-out).
+    """
+    from sklearn.neighbors import KNeighborsClassifier  # takes a second to import
+
+    points, classes = _array(features), _array(labels)
+    points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    count = min(neighbours, len(points) - 1)
+    if count < 1:
+        return 0.0
+    # The nearest of all is the point itself.
+    nearest = KNeighborsClassifier(count + 1).fit(points, classes).kneighbors(points, return_distance=False)[:, 1:]
+    votes = classes[nearest]
+    kinds = np.unique(classes)
+    chosen = kinds[np.stack([(votes == kind).sum(1) for kind in kinds], 1).argmax(1)]
+    return float((chosen == classes).mean())
+
+
 def path_hit_rate(paths: Numbers, places: Numbers) -> list[float]:
     """The fraction of explanation paths that lead to the right place, for each depth of the tree.
 

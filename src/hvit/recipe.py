@@ -16,6 +16,7 @@ from hvit.errors import UserError
 from hvit.files import write_text
 from hvit.models.baselines import VitConfig
 from hvit.models.hiera_config import HieraConfig
+from hvit.models.masked import MaskedConfig
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
 from hvit.training.optimize import OptimizeConfig
@@ -30,7 +31,7 @@ class Recipe:
     """The recipe this run started from."""
     summary: str
     """What the run does, in one sentence."""
-    model: Annotated[NestConfig | MvitConfig | HieraConfig | VitConfig, Field(discriminator="family")]
+    model: Annotated[NestConfig | MvitConfig | HieraConfig | VitConfig | MaskedConfig, Field(discriminator="family")]
     """The model's sizes; the number of classes follows from the data."""
     data: Annotated[DigitsData | CifarData | FolderData, Field(discriminator="kind")]
     """What is learned from."""

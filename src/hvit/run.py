@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,19 +24,23 @@ from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.images import CifarData, DataConfig, DigitsData, FolderData, Splits, open_data
 from hvit.errors import UserError
 from hvit.explain.canvas import save_figure
+from hvit.explain.reconstructions import draw_reconstructions
 from hvit.explain.samples import digit_explanations, draw_samples, has_tree
 from hvit.files import write_text
 from hvit.measures import confusion_matrix
 from hvit.models import catalogue, translate
 from hvit.models.counts import in_billions
 from hvit.models.layers import Encoder
+from hvit.models.masked import MaskedAutoencoder, MaskedConfig
+from hvit.models.masks import count_kept
 from hvit.models.nest import NestConfig
-from hvit.models.weights import open_weights
+from hvit.models.weights import open_autoencoder, open_weights
 from hvit.pictures import draw_image_grid
 from hvit.randomness import derive_seed
 from hvit.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from hvit.report import write_report
 from hvit.tasks.classify import Classify
+from hvit.tasks.reconstruct import Reconstruct
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import Processes, choose_device, processes
 from hvit.training.loop import Trainer
@@ -68,14 +73,20 @@ class Prepared:
         """What will happen, in lines a person reads before it does."""
         recipe, schedule, model = self.recipe, self.schedule, self.recipe.model
         name = catalogue.name_of(model)
-        parameters = catalogue.count_parameters(catalogue.build_empty(model))
         size = "x".join(map(str, model.input_size))
+        if isinstance(model, MaskedConfig):
+            with torch.device("meta"):
+                parameters = catalogue.count_parameters(catalogue.build_network(model))
+            kept = count_kept(model.unit_grid, model.mask_ratio, model.mask_pattern)
+            cost = f"{kept} of {prod(model.unit_grid)} mask units seen"
+        else:
+            parameters = catalogue.count_parameters(catalogue.build_empty(model))
+            cost = f"{in_billions(catalogue.multiply_adds(model))} multiply-adds"
         batch = recipe.loop.batch_size
         notes = self.splits.notes + small_set_notes(len(self.splits.train), batch)
         return {
             "recipe": f"{recipe.name}: {recipe.summary}",
-            "model": f"{name}, {parameters:,} parameters, {in_billions(catalogue.multiply_adds(model))} multiply-adds "
-            f"on {model.in_channels}x{size}",
+            "model": f"{name}, {parameters:,} parameters, {cost} on {model.in_channels}x{size}",
             "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
             "data": f"{recipe.data.kind}: {len(self.splits.train):,} images to learn from, "
             f"{len(self.splits.held_out):,} held out, {len(self.splits.classes)} classes",
@@ -105,10 +116,8 @@ def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
     ranks.first_only(lambda: opened.update(splits=open_data(recipe.data, recipe.seed, recipe.model.in_channels)))
     splits: Splits = ranks.share(opened)["splits"]
     model = recipe.model
-    usual = recipes.get_recipe(recipe.name).model if recipes.list_recipes(recipe.name) else NestConfig()
-    if model.num_classes not in (usual.num_classes, len(splits.classes)):
-        raise UserError(f"--model.num-classes says {model.num_classes}, but the data has {len(splits.classes)} classes")
-    recipe = replace(recipe, model=replace(model, num_classes=len(splits.classes)))
+    if not isinstance(model, MaskedConfig):
+        recipe = replace(recipe, model=_with_classes(recipe, splits))
     if len(model.input_size) != 2:
         raise UserError(f"this model takes clips of {model.input_size} frames, rows and columns; the data are images")
     size = model.input_size[0], model.input_size[1]
@@ -116,6 +125,16 @@ def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
     return Prepared(recipe, splits, preprocess, schedule, ranks)
+
+
+def _with_classes(recipe: Recipe, splits: Splits) -> catalogue.ModelConfig:
+    """The recipe's model for as many classes as the data has."""
+    model = recipe.model
+    assert not isinstance(model, MaskedConfig)
+    usual = recipes.get_recipe(recipe.name).model if recipes.list_recipes(recipe.name) else NestConfig()
+    if model.num_classes not in (usual.num_classes, len(splits.classes)):
+        raise UserError(f"--model.num-classes says {model.num_classes}, but the data has {len(splits.classes)} classes")
+    return replace(model, num_classes=len(splits.classes))
 
 
 def plan(recipe: Recipe) -> dict[str, str]:
@@ -157,10 +176,10 @@ def resume(folder: Path, root: str | None = None, tell: Tell = ignore) -> dict[s
         return _carry_out(prepared, new_model(started), folder, tell)
 
 
-def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder:
+def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencoder:
     """The recipe's model: new weights from the seed, then the weights it starts from, if any."""
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
-    model = catalogue.build(recipe.model)
+    model = catalogue.build_network(recipe.model)
     if recipe.weights is not None:
         source = recipe.weights
         if source == "timm":
@@ -237,7 +256,7 @@ def _moved(data: DataConfig, root: str | None) -> DataConfig:
     return replace(data, root=root)
 
 
-def _carry_out(prepared: Prepared, model: Encoder, folder: Path, tell: Tell) -> dict[str, Any]:
+def _carry_out(prepared: Prepared, model: Encoder | MaskedAutoencoder, folder: Path, tell: Tell) -> dict[str, Any]:
     recipe, splits, schedule, ranks = prepared.recipe, prepared.splits, prepared.schedule, prepared.ranks
     tell(prepared.plan() | {"run folder": str(folder)})
     workers = recipe.loop.workers
@@ -255,7 +274,10 @@ def _carry_out(prepared: Prepared, model: Encoder, folder: Path, tell: Tell) -> 
             splits.held_out, preprocess=prepared.preprocess, batch_size=_TEST_BATCH, workers=workers, pin_memory=pinned
         )
 
-    task = Classify(model, splits.classes, asdict(prepared.preprocess))
+    if isinstance(model, MaskedAutoencoder):
+        task = Reconstruct(model, asdict(prepared.preprocess))
+    else:
+        task = Classify(model, splits.classes, asdict(prepared.preprocess))
     trainer = Trainer(task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed)
     try:
         scores = trainer.run() | {"classes": list(splits.classes)}
@@ -271,6 +293,9 @@ def _carry_out(prepared: Prepared, model: Encoder, folder: Path, tell: Tell) -> 
 def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
     """Scores, explanations and the report of a run whose weights are written."""
     recipe, preprocess, config = prepared.recipe, prepared.preprocess, prepared.recipe.model
+    if isinstance(config, MaskedConfig):
+        _finish_pretraining(prepared, scores, folder)
+        return
     model = open_weights(folder).model
     scores["model"] = {
         "name": catalogue.name_of(config),
@@ -284,6 +309,17 @@ def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
             write_text(folder / SCORES, json.dumps(scores) + "\n")
         else:
             draw_samples(model, preprocess, prepared.splits, folder / PICTURES)
+    write_report(folder)
+
+
+def _finish_pretraining(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
+    """Scores, reconstructions and the report of a pretraining run whose weights are written."""
+    model, _ = open_autoencoder(folder)
+    scores["model"] = {"name": catalogue.name_of(model.config), "parameters": catalogue.count_parameters(model)}
+    write_text(folder / SCORES, json.dumps(scores) + "\n")
+    draw_reconstructions(
+        model, prepared.preprocess, prepared.splits.held_out, folder / PICTURES / "reconstructions.png"
+    )
     write_report(folder)
 
 

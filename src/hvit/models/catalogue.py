@@ -17,12 +17,14 @@ from hvit.models.baselines import VIT_SIZES, Vit, VitConfig
 from hvit.models.hiera import HIERA_SIZES, Hiera
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder
+from hvit.models.masked import MaskedAutoencoder, MaskedConfig
 from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NEST_SIZES, Nest, NestConfig
 from hvit.models.simplification import SIMPLIFIED
 
 ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig
+NetworkConfig = ModelConfig | MaskedConfig
 
 _FAMILIES: dict[type, type[Encoder]] = {NestConfig: Nest, MvitConfig: Mvit, HieraConfig: Hiera, VitConfig: Vit}
 
@@ -166,11 +168,13 @@ def entry(name: str) -> Entry:
     return Entry(name, _CONFIGS[name], _PUBLISHED.get(name))
 
 
-def name_of(config: ModelConfig) -> str:
+def name_of(config: NetworkConfig) -> str:
     """The catalogue's name for a configuration, whatever the fields that leave its weights' shapes mostly alone.
 
-    A configuration that is in no row is called "custom <family>".
+    A configuration that is in no row is called "custom <family>", a masked autoencoder "mae_" and its encoder.
     """
+    if isinstance(config, MaskedConfig):
+        return f"mae_{name_of(config.encoder)}"
 
     def architecture(one: ModelConfig) -> dict[str, Any]:
         return {field.name: getattr(one, field.name) for field in fields(one) if field.name not in _FREE_FIELDS}
@@ -207,6 +211,11 @@ def build(config: ModelConfig) -> Encoder:
     return _FAMILIES[type(config)](config)
 
 
+def build_network(config: NetworkConfig) -> Encoder | MaskedAutoencoder:
+    """A newly initialised model of a configuration, or a masked autoencoder with its encoder."""
+    return MaskedAutoencoder(config, build(config.encoder)) if isinstance(config, MaskedConfig) else build(config)
+
+
 def create_model(
     name: str, weights: Any = None, *, position_resize: translate.PositionResize = "auto", **changes: Any
 ) -> Encoder:
@@ -235,13 +244,13 @@ def build_empty(config: ModelConfig) -> Encoder:
 
 @validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class _Stored:
-    config: Annotated[ModelConfig, Field(discriminator="family")]
+    config: Annotated[NetworkConfig, Field(discriminator="family")]
 
 
 _STORED = TypeAdapter(_Stored)
 
 
-def config_from_json(text: str) -> ModelConfig:
+def config_from_json(text: str) -> NetworkConfig:
     """The configuration that `{"config": {...}}` describes; unknown fields and wrong types are refused (UserError)."""
     try:
         return _STORED.validate_json(text).config

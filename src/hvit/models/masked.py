@@ -292,6 +292,10 @@ class MaskedAutoencoder(nn.Module):
             fused = fused + planes.unflatten(0, grid.shape[:lead])
         return self.norm(fused)
 
+    def features(self, images: Tensor) -> Tensor:
+        """The encoder's last grid on whole images, averaged: (batch, dim)."""
+        return self.encoder.levels(images)[-1].flatten(1, -2).mean(1)
+
     def loss(self, told: Tensor, images: Tensor, kept: Tensor) -> Tensor:
         """The mean squared difference over the hidden patches (arXiv 2111.06377).
 

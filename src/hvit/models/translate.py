@@ -19,7 +19,6 @@ from hvit.errors import UserError
 from hvit.models.checkpoints import flat_state, read_checkpoint
 from hvit.models.formats import Format, State, our_format
 from hvit.models.grids import PositionResize
-from hvit.models.layers import Encoder
 from hvit.models.timm_weights import download_timm, timm_arguments, to_timm
 from hvit.models.translate_hiera import HIERA_FORMATS
 from hvit.models.translate_masked import MASKED_FORMATS
@@ -85,7 +84,7 @@ def detect(state: State) -> str:
 
 
 def load_weights(
-    model: Encoder, source: str | Path | Mapping[str, Any], *, position_resize: PositionResize = "auto"
+    model: Any, source: str | Path | Mapping[str, Any], *, position_resize: PositionResize = "auto"
 ) -> WeightsReport:
     """Copies weights in any known format into a model, and tells what became of each tensor.
 
@@ -114,7 +113,7 @@ def copy_weights(model: nn.Module, ready: State) -> None:
 
 
 def fit(
-    model: Encoder,
+    model: Any,
     state: State,
     where: str,
     metadata: Mapping[str, Any],
@@ -185,7 +184,7 @@ def _other_classes(tensor: Tensor, target: Tensor) -> bool:
 
 
 def _misfit(
-    name: str, found: Tensor | None, target: Tensor | None, model: Encoder, where: str, layout: Format, state: State
+    name: str, found: Tensor | None, target: Tensor | None, model: Any, where: str, layout: Format, state: State
 ) -> UserError:
     alike = found is not None and target is not None and found.shape == target.shape
 
@@ -195,7 +194,8 @@ def _misfit(
         return f"{tensor.dtype if alike else tuple(tensor.shape)} in the {what}"
 
     both = f"{name} is {place(found, 'file')} and {place(target, 'model')}"
-    sizes = f"the model has dims {model.config.dims} and depths {model.config.depths}"
+    config = getattr(model.config, "encoder", model.config)
+    sizes = f"the model has dims {config.dims} and depths {config.depths}"
     return UserError(f"{where} ({layout.name}) does not fit this model: {both}; {sizes}{_alike(layout, state)}")
 
 
@@ -234,7 +234,7 @@ def _head_names(model: nn.Module, names: Iterable[str]) -> set[str]:
     return {name for name in names if name.startswith(tuple(paths))}
 
 
-def _adapt(model: Encoder, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+def _adapt(model: Any, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
     """The tensor in another shape, where the difference is another input size or colour for grey; else None."""
     old = tuple(tensor.shape)
     if "patch_embed" in name and len(old) == len(shape) >= 3 and (old[0], old[2:]) == (shape[0], shape[2:]):
@@ -253,12 +253,13 @@ def _compare_choices(
     if "hvit" in metadata:
         try:
             stored = json.loads(metadata["hvit"])["config"]
+            stored, config = stored.get("encoder", stored), getattr(config, "encoder", config)
             # Another family's weights fit where all names and shapes do, and its choices have other names.
             kin = stored["family"] == config.family
             made_with = {
                 name: value for name, value in stored.items() if name not in _FREE and (kin or name == "heads")
             }
-        except (LookupError, TypeError, ValueError, RecursionError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"the metadata of {where} do not say how the weights were made; the file is damaged"
             ) from error

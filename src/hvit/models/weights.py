@@ -13,9 +13,10 @@ from safetensors.torch import save
 
 from hvit.errors import UserError
 from hvit.files import replacing
-from hvit.models.catalogue import ModelConfig, build, config_from_json, name_of
+from hvit.models.catalogue import NetworkConfig, build_network, config_from_json, name_of
 from hvit.models.checkpoints import read_checkpoint
 from hvit.models.layers import Encoder
+from hvit.models.masked import MaskedAutoencoder, MaskedConfig
 from hvit.models.translate import WeightsReport, copy_weights, fit, recognise
 
 _FORMAT = 1
@@ -38,7 +39,11 @@ class OpenedWeights:
 
 
 def save_weights(
-    model: Encoder, path: str | Path, *, classes: Sequence[str] = (), preprocess: Mapping[str, Any] | None = None
+    model: Encoder | MaskedAutoencoder,
+    path: str | Path,
+    *,
+    classes: Sequence[str] = (),
+    preprocess: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a model's weights as safetensors, with its name, configuration, class names and image preparation.
 
@@ -65,8 +70,37 @@ def open_weights(path: str | Path) -> OpenedWeights:
     """The model that a weights file holds, ready to use.
 
     path: a file of ours, a run folder, or a file of others whose shapes tell the model (see `translate.recognise`).
-    Raises UserError where the file cannot be read, or does not say which model it holds, or contradicts itself.
+    Raises UserError where the file cannot be read, or does not say which model it holds, or contradicts itself, and
+    for a masked autoencoder, which does not classify.
     """
+    model, report, header, config = _open(path)
+    if not isinstance(model, Encoder) or isinstance(config, MaskedConfig):
+        raise UserError(
+            f"{path} holds a masked autoencoder, which tells no classes; train a classifier from it: "
+            f"`hvit train RECIPE --weights {path}`"
+        )
+    return OpenedWeights(
+        model=model,
+        name=name_of(config),
+        classes=_classes(header, config, path),
+        preprocess=header.get("preprocess"),
+        report=report,
+    )
+
+
+def open_autoencoder(path: str | Path) -> tuple[MaskedAutoencoder, dict[str, Any] | None]:
+    """The masked autoencoder of a pretraining run, ready to use, and how images are prepared for it.
+
+    path: a file of ours or a run folder. Raises UserError as `open_weights`, and for a file of a classifier.
+    """
+    model, _, header, _ = _open(path)
+    if not isinstance(model, MaskedAutoencoder):
+        raise UserError(f"{path} holds no masked autoencoder")
+    return model, header.get("preprocess")
+
+
+def _open(path: str | Path) -> tuple[Encoder | MaskedAutoencoder, WeightsReport, dict[str, Any], NetworkConfig]:
+    """The model in a weights file, in evaluation mode, what became of the tensors, the header, the configuration."""
     state, metadata = read_checkpoint(path)
     header = _header(metadata["hvit"], path) if "hvit" in metadata else {}
     config = _config(header, path) if header else recognise(state, str(path))
@@ -79,19 +113,13 @@ def open_weights(path: str | Path) -> OpenedWeights:
         raise UserError(f"{path} contradicts itself: {sum(config.depths)} layers, but {len(state)} tensors")
     try:
         with torch.device("meta"):
-            model = build(config)
+            model = build_network(config)
     except (RuntimeError, OverflowError, TypeError) as error:
         raise UserError(f"{path} asks for a model of impossible size") from error
     ready, report = fit(model, state, str(path), metadata, position_resize=None)
     model.to_empty(device="cpu")
     copy_weights(model, ready)
-    return OpenedWeights(
-        model=model.eval(),
-        name=name_of(config),
-        classes=_classes(header, config, path),
-        preprocess=header.get("preprocess"),
-        report=report,
-    )
+    return model.eval(), report, header, config
 
 
 def _header(text: str, path: str | Path) -> dict[str, Any]:
@@ -106,14 +134,14 @@ def _header(text: str, path: str | Path) -> dict[str, Any]:
     return header
 
 
-def _config(header: dict[str, Any], path: str | Path) -> ModelConfig:
+def _config(header: dict[str, Any], path: str | Path) -> NetworkConfig:
     try:
         return config_from_json(json.dumps({"config": header.get("config")}))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _classes(header: dict[str, Any], config: ModelConfig, path: str | Path) -> tuple[str, ...]:
+def _classes(header: dict[str, Any], config: NetworkConfig, path: str | Path) -> tuple[str, ...]:
     classes = header.get("classes") or []
     fitting = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     if not fitting or len(classes) not in (0, config.num_classes):

@@ -15,8 +15,9 @@ from hvit.errors import UserError
 from hvit.recipe import Recipe
 from hvit.recipes.classify import CLASSIFY
 from hvit.recipes.lineage import LINEAGE
+from hvit.recipes.pretrain import PRETRAIN
 
-_RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in (*CLASSIFY, *LINEAGE)}
+_RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in (*CLASSIFY, *LINEAGE, *PRETRAIN)}
 
 
 @dataclass(frozen=True)
