@@ -16,7 +16,7 @@ from hvit.training.schedule import LoopConfig
 def hiera_micro_mae_cifar10() -> Recipe:
     """Masked pretraining of a small Hiera on CIFAR-10, without its labels.
 
-    claim: an encoder learns features that separate classes it was never told
+    claim: an encoder is pretrained without labels, for a classifier to start from; what that gains is not measured yet
     command: hvit train hiera_micro_mae_cifar10 --data.root DIR
     cost: not measured
     expected: no published score at this size
@@ -37,7 +37,7 @@ def hiera_micro_mae_cifar10() -> Recipe:
 def hiera_micro_mae_folder() -> Recipe:
     """Masked pretraining of a small Hiera on your own folder of photos.
 
-    claim: a pile of photos becomes an encoder that a classifier can start from, on any computer
+    claim: as hiera_micro_mae_cifar10, on photos of your own
     command: hvit train hiera_micro_mae_folder --data.root DIR
     cost: not measured
     expected: depends on the photos
