@@ -110,5 +110,7 @@ def processes(wanted_device: str) -> Iterator[Processes]:
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
     try:
         yield Processes(torch.distributed.get_rank(), world_size, device)
+        # All leave together: a process whose partner is gone in the middle of a message may abort.
+        torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()
