@@ -16,7 +16,7 @@ from hvit.models.layers import spread_mask
 from hvit.models.masked import MaskedAutoencoder, MaskedConfig
 from hvit.models.translate import load_weights
 from hvit.models.weights import open_autoencoder, open_weights
-from hvit.tasks.reconstruct import Reconstruct, draw_masks
+from hvit.tasks.reconstruct import Reconstruct
 
 CONFIG = MaskedConfig(
     replace(HIERA_SIZES["hiera_micro_32"], dims=(8, 16, 32)), decoder_dim=16, decoder_depth=1, decoder_heads=2
@@ -65,10 +65,10 @@ def test_evaluations_hide_the_same_and_two_are_equal() -> None:
 def test_training_masks_follow_the_seed_of_the_step() -> None:
     model = make()
     torch.manual_seed(5)
-    one = draw_masks(model, 4)
-    other = draw_masks(model, 4)
+    one = model.draw_masks(4)
+    other = model.draw_masks(4)
     torch.manual_seed(5)
-    assert torch.equal(draw_masks(model, 4), one)
+    assert torch.equal(model.draw_masks(4), one)
     assert not torch.equal(one, other)
 
 
@@ -93,7 +93,7 @@ def test_weights_come_back_whole_and_are_no_classifier(tmp_path: Path) -> None:
 def test_reconstructions_leave_what_was_seen_and_take_contrast_from_the_image() -> None:
     images = some_batches(1)[0]["images"]
     model = make().eval()
-    kept = draw_masks(model, len(images))
+    kept = model.draw_masks(len(images))
     shown = reconstruct(model, images, kept)
     seen = spread_mask(kept, (32, 32))[:, None].expand_as(images)
     assert torch.equal(shown[seen], images[seen])

@@ -13,7 +13,6 @@ from hvit.data.sets import ImageSet
 from hvit.explain.canvas import save_figure
 from hvit.models.layers import hide_masked, spread_mask
 from hvit.models.masked import MaskedAutoencoder
-from hvit.models.masks import sample_kept
 from hvit.models.targets import normalise_patches, patches_to_images, pixel_patches
 from hvit.pictures import draw_image_grid
 
@@ -47,11 +46,7 @@ def draw_reconstructions(
         return
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int).tolist()
     batch = torch.stack([preprocess.tensor(images.read(index, index)[0]) for index in chosen])
-    config = model.config
-    kept = sample_kept(
-        len(batch), config.unit_grid, config.mask_ratio, config.mask_pattern,
-        generator=torch.Generator().manual_seed(_MASK_SEED),
-    )  # fmt: skip
+    kept = model.draw_masks(len(batch), torch.Generator().manual_seed(_MASK_SEED))
     rows = [batch, hide_masked(batch, kept), reconstruct(model.eval(), batch, kept)]
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
     pictures = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ class Format:
     """(state, config of our model) -> tensors under our names; names it does not know are kept."""
     config: Callable[[State], Any]
     """state -> the configuration of the model it belongs to, or None where the names and shapes do not tell."""
-    choices: Callable[[State, Any], dict[str, Any]]
+    choices: Callable[[State, Any], dict[str, Any]] = lambda state, config: {}
     """(state, config of our model that it fits) -> fields of the configuration it was made with that no shape shows."""
     note: Callable[[Any], str] = lambda config: ""
     """config of our model -> a sentence on what names and shapes of this format cannot tell, or nothing."""
@@ -31,4 +32,28 @@ class Format:
 
 def our_format(pattern: str, config: Callable[[State], Any] = lambda state: None) -> Format:
     """The format of our own names, for the families whose names match a pattern."""
-    return Format("hvit", pattern, lambda state, _: dict(state), config, lambda state, _: {})
+    return Format("hvit", pattern, lambda state, _: dict(state), config)
+
+
+def renamed(name: str, names: Sequence[tuple[str, str]]) -> str:
+    """A tensor's name after all replacements (pattern, replacement), one after the other."""
+    for pattern, other in names:
+        name = re.sub(pattern, other, name)
+    return name
+
+
+def in_one_row(state: State, pattern: str) -> dict[str, Tensor]:
+    """A state dict whose blocks, named by stage and place, are counted through: "blocks.<number>." and the rest.
+
+    pattern: matches the start of a block's names, with the stage and the place in it as its two groups.
+    """
+    layer = re.compile(pattern)
+    places = {(int(found[1]), int(found[2])) for name in state if (found := layer.match(name))}
+    row = {place: number for number, place in enumerate(sorted(places))}
+    counted = {}
+    for name, tensor in state.items():
+        found = layer.match(name)
+        if found:
+            name = f"blocks.{row[int(found[1]), int(found[2])]}.{name[found.end() :]}"
+        counted[name] = tensor
+    return counted

@@ -87,9 +87,7 @@ class HieraConfig:
     def strides(self, level: int) -> list[tuple[int, ...]]:
         """The strides with which the mask units of a level are unrolled: poolings to come, and what they leave over."""
         pools = [self.query_stride] * self.query_pools
-        left = (
-            unit // stride**self.query_pools for unit, stride in zip(self.unit_size, self.query_stride, strict=True)
-        )
+        left = (unit // stride for unit, stride in zip(self.unit_size, self.total_stride, strict=True))
         return [*pools[level:], tuple(left)]
 
     def unit_side(self, level: int) -> tuple[int, ...]:
@@ -141,7 +139,7 @@ def _check_numbers(config: HieraConfig) -> None:
 def _check_geometry(config: HieraConfig) -> None:
     if any(kernel % 2 == 0 for kernel in config.patch_kernel):
         raise UserError(f"patch_kernel must be odd along each axis, such as 7; got {config.patch_kernel}")
-    pooled = tuple(stride**config.query_pools for stride in config.query_stride)
+    pooled = config.total_stride
     if any(unit % side for unit, side in zip(config.unit_size, pooled, strict=True)):
         raise UserError(
             f"a mask unit must hold whole windows of all {config.query_pools} poolings by {config.query_stride}, so "

@@ -32,7 +32,7 @@ from hvit.errors import UserError, check_choices
 from hvit.models.grids import PositionResize, resize_plane, units_to_grid
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder, Mlp, spread_mask, truncated_normal_
-from hvit.models.masks import MaskPattern, count_kept
+from hvit.models.masks import MaskPattern, count_kept, sample_kept
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
 from hvit.models.targets import Target, make_targets, target_width
@@ -279,6 +279,11 @@ class MaskedAutoencoder(nn.Module):
         for layer in self.decoder:
             tokens = layer(tokens)
         return self.tell(self.decoder_norm(tokens)).unflatten(1, self.config.patch_grid)
+
+    def draw_masks(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Masks (count, *unit_grid) of the configuration's ratio and pattern; see `masks.sample_kept`."""
+        config = self.config
+        return sample_kept(count, config.unit_grid, config.mask_ratio, config.mask_pattern, generator=generator)
 
     def encode(self, images: Tensor, kept: Tensor) -> Tensor:
         """The fused features: of the kept units (batch, kept units, *side, dim), or with fill (batch, *grid, dim)."""

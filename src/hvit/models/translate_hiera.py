@@ -7,7 +7,6 @@ Sources: facebookresearch/hiera (files `.pth`, state dict under "model_state"), 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.formats import Format, State
+from hvit.models.formats import Format, State, in_one_row, renamed
 from hvit.models.grids import window_plane
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
@@ -68,7 +67,7 @@ def from_official(state: State, config: Any, antialias: bool = False) -> dict[st
     learned positions, but the file a coarse plane and a window, these become learned ones, so that the model computes
     the same (antialias: whether the plane is interpolated with antialiasing).
     """
-    ours = {_renamed(name, _NAMES): tensor for name, tensor in state.items()}
+    ours = {renamed(name, _NAMES): tensor for name, tensor in state.items()}
     positions, window = ours.get("positions"), ours.get("window_positions")
     if positions is not None and positions.ndim == 3:
         plane = _plane(positions.shape[1], config)
@@ -83,16 +82,8 @@ def from_official(state: State, config: Any, antialias: bool = False) -> dict[st
 
 def from_transformers(state: State, config: Any) -> dict[str, Tensor]:
     """transformers' tensors under our names: its stages become one row of blocks."""
-    layer = re.compile(r"(?:hiera\.)?encoder\.stages\.(\d{1,4})\.layers\.(\d{1,4})\.")
-    places = {(int(found[1]), int(found[2])) for name in state if (found := layer.match(name))}
-    row = {place: number for number, place in enumerate(sorted(places))}
-    renamed = {}
-    for name, tensor in state.items():
-        found = layer.match(name)
-        if found:
-            name = f"blocks.{row[int(found[1]), int(found[2])]}.{name[found.end() :]}"
-        renamed[_renamed(name, _TRANSFORMERS_NAMES)] = tensor
-    return from_official(renamed, config)
+    row = in_one_row(state, r"(?:hiera\.)?encoder\.stages\.(\d{1,4})\.layers\.(\d{1,4})\.")
+    return from_official({renamed(name, _TRANSFORMERS_NAMES): tensor for name, tensor in row.items()}, config)
 
 
 def with_fresh_norm(state: State, config: Any, translate: Any = from_official) -> dict[str, Tensor]:
@@ -148,7 +139,7 @@ def hiera_to_timm(model: Encoder) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         if name in ("positions", "window_positions"):
             tensor = tensor.flatten(1, 2) if config.positions == "learned" else tensor.permute(0, 3, 1, 2)
-        name = _renamed(name, _TO_TIMM)
+        name = renamed(name, _TO_TIMM)
         if name == "pos_embed" and len(config.input_size) == 3:
             name = "pos_embed_spatial"
         theirs[name] = tensor.clone(memory_format=torch.contiguous_format)
@@ -200,12 +191,6 @@ def _timm_config(model: Encoder) -> HieraConfig:
         if getattr(config, field) != wanted:
             raise UserError(f"timm's Hiera has {field}={wanted!r} here; this model has {getattr(config, field)!r}")
     return config
-
-
-def _renamed(name: str, names: Sequence[tuple[str, str]]) -> str:
-    for pattern, other in names:
-        name = re.sub(pattern, other, name)
-    return name
 
 
 def _plane(tokens: int, config: Any) -> tuple[int, ...] | None:

@@ -10,11 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from hvit.models.formats import Format, State
+from hvit.models.formats import Format, State, renamed
 from hvit.models.masked import MaskedConfig
 from hvit.models.translate_hiera import HIERA_FORMATS
 
@@ -48,11 +49,10 @@ def from_hiera(layout: Format, names: Sequence[tuple[str, str]], state: State, c
         return layout.translate(state, config)
     ours = {}
     for name, tensor in layout.translate(state, config.encoder).items():
-        for pattern, own in names:
-            name = re.sub(pattern, own, name)
+        name = renamed(name, names)
         if name == "mask_token":
             tensor = tensor.flatten()
-        if name == "decoder_positions" and tensor.shape[1] == _patches(config):
+        if name == "decoder_positions" and tensor.shape[1] == prod(config.patch_grid):
             tensor = tensor.unflatten(1, config.patch_grid)
         ours[name if re.match(_OWN, name) else f"encoder.{name}"] = tensor
     return ours
@@ -72,13 +72,6 @@ def from_ours(state: State, config: Any) -> dict[str, Tensor]:
     return ours
 
 
-def _patches(config: MaskedConfig) -> int:
-    count = 1
-    for side in config.patch_grid:
-        count *= side
-    return count
-
-
 def _note(layout: Format, config: Any) -> str:
     return "" if isinstance(config, MaskedConfig) else layout.note(config)
 
@@ -91,7 +84,6 @@ MASKED_FORMATS = (
         pattern=r"encoder\.(blocks|hierarchies)\.\d+\.\S*(attention|layers)\.",
         translate=from_ours,
         config=lambda state: None,
-        choices=lambda state, config: {},
     ),
     *(
         replace(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.formats import Format, State
+from hvit.models.formats import Format, State, in_one_row, renamed
 from hvit.models.layers import Encoder
 from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig
@@ -69,11 +69,7 @@ def from_official(state: State, config: Any) -> dict[str, Tensor]:
     config: that of our model, which tells the grid of positions where it is not square. Pooling kernels of one frame
     become those of images.
     """
-    ours: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        for pattern, own in _OFFICIAL:
-            name = re.sub(pattern, own, name)
-        ours[name] = tensor
+    ours = {renamed(name, _OFFICIAL): tensor for name, tensor in state.items()}
     images = ours["patch_embed.weight"].ndim == 4 if "patch_embed.weight" in ours else True
     for name, tensor in ours.items():
         if images and tensor.ndim == 5 and tensor.shape[2] == 1:
@@ -89,19 +85,8 @@ def from_official(state: State, config: Any) -> dict[str, Tensor]:
 
 def from_timm(state: State, config: Any) -> dict[str, Tensor]:
     """timm's tensors under our names: its stages become one row of blocks."""
-    stages = [
-        (int(found[1]), int(found[2])) for name in state if (found := re.match(r"stages\.(\d+)\.blocks\.(\d+)", name))
-    ]
-    row = {place: number for number, place in enumerate(sorted(set(stages)))}
-    renamed = {}
-    for name, tensor in state.items():
-        found = re.match(r"stages\.(\d+)\.blocks\.(\d+)\.(.*)", name)
-        if found:
-            name = f"blocks.{row[int(found[1]), int(found[2])]}.{found[3]}"
-        for pattern, own in _TIMM:
-            name = re.sub(pattern, own, name)
-        renamed[name] = tensor
-    return from_official(renamed, config)
+    row = in_one_row(state, r"stages\.(\d{1,4})\.blocks\.(\d{1,4})\.")
+    return from_official({renamed(name, _TIMM): tensor for name, tensor in row.items()}, config)
 
 
 def mvit_to_timm(model: Encoder) -> dict[str, Tensor]:
@@ -118,9 +103,7 @@ def mvit_to_timm(model: Encoder) -> dict[str, Tensor]:
         if found:
             stage, block = place[int(found[1])]
             name = f"stages.{stage}.blocks.{block}.{found[2].replace('widen', shortcut)}"
-        for pattern, own in _TO_TIMM:
-            name = re.sub(pattern, own, name)
-        theirs[name] = tensor.clone(memory_format=torch.contiguous_format)
+        theirs[renamed(name, _TO_TIMM)] = tensor.clone(memory_format=torch.contiguous_format)
     return theirs
 
 
@@ -168,15 +151,12 @@ def _timm_config(model: Encoder) -> MvitConfig:
 
 def from_torchvision(state: State, config: Any) -> dict[str, Tensor]:
     """torchvision's tensors under our names; its embeddings have no batch axis."""
-    renamed = {}
+    theirs = {}
     for name, tensor in state.items():
-        own = name
-        for pattern, theirs in _TORCHVISION:
-            own = re.sub(pattern, theirs, own)
         if name.startswith("pos_encoding."):
             tensor = tensor.reshape(1, -1, tensor.shape[-1])
-        renamed[own] = tensor
-    return from_official(renamed, config)
+        theirs[renamed(name, _TORCHVISION)] = tensor
+    return from_official(theirs, config)
 
 
 def config_of(ours: State) -> MvitConfig | None:
@@ -232,11 +212,6 @@ def _plane(tokens: int, config: Any) -> tuple[int, int] | None:
     return (side, side) if side * side == tokens else None
 
 
-def _no_choices(state: State, config: Any) -> dict[str, Any]:
-    """Heads show in the width of the pooling kernels."""
-    return {}
-
-
 def _note_on_timm(config: Any) -> str:
     if not config.class_token:
         return ""
@@ -246,20 +221,19 @@ def _note_on_timm(config: Any) -> str:
     )
 
 
+# No choices beside shapes: heads show in the width of the pooling kernels.
 MVIT_FORMATS = (
     Format(
         name="torchvision mvit",
         pattern=r"pos_encoding\.class_token",
         translate=from_torchvision,
         config=lambda state: config_of(from_torchvision(state, None)),
-        choices=_no_choices,
     ),
     Format(
         name="timm mvitv2",
         pattern=r"stages\.\d+\.blocks\.\d+\.attn\.pool_k\.",
         translate=from_timm,
         config=lambda state: config_of(from_timm(state, None)),
-        choices=_no_choices,
         note=_note_on_timm,
     ),
     Format(
@@ -267,6 +241,5 @@ MVIT_FORMATS = (
         pattern=r"cls_token$|pos_embed_class$|blocks\.\d+\.attn\.(pool_[qkv]|norm_[qkv]|rel_pos_[hwt])",
         translate=from_official,
         config=lambda state: config_of(from_official(state, None)),
-        choices=_no_choices,
     ),
 )

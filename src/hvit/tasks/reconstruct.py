@@ -11,7 +11,6 @@ from torch import Tensor
 
 from hvit.measures import nearest_neighbour_accuracy
 from hvit.models.masked import MaskedAutoencoder
-from hvit.models.masks import sample_kept
 from hvit.models.weights import save_weights
 from hvit.tasks.task import Batch, Networks, Phase, Task
 
@@ -37,7 +36,7 @@ class Reconstruct(Task):
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """Mean squared difference over the hidden patches of batch["images"] (batch, channels, *input_size)."""
         images = batch["images"]
-        kept = draw_masks(self.model, len(images)).to(images.device)
+        kept = self.model.draw_masks(len(images)).to(images.device)
         return self.model.loss(networks["model"](images, kept), images, kept)
 
     @torch.no_grad()
@@ -49,7 +48,7 @@ class Reconstruct(Task):
         losses, features, labels = [], [], []
         for batch in batches:
             images = batch["images"]
-            kept = draw_masks(model, len(images), generator).to(images.device)
+            kept = model.draw_masks(len(images), generator).to(images.device)
             losses.append(model.loss(model(images, kept), images, kept).float().cpu() * len(images))
             features.append(model.features(images).float().cpu())
             labels.append(batch["targets"].cpu())
@@ -65,9 +64,3 @@ class Reconstruct(Task):
         model = networks["model"]
         assert isinstance(model, MaskedAutoencoder)
         save_weights(model, folder / WEIGHTS, preprocess=self.preprocess)
-
-
-def draw_masks(model: MaskedAutoencoder, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Masks (count, *unit_grid) of the model's ratio and pattern; see `masks.sample_kept`."""
-    config = model.config
-    return sample_kept(count, config.unit_grid, config.mask_ratio, config.mask_pattern, generator=generator)
