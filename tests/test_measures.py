@@ -132,10 +132,18 @@ def test_the_commonest_mistakes_come_first_and_right_answers_are_none():
     assert measures.commonest_mistakes([[4]], 5) == []
 
 
-def test_nearest_neighbours_vote_without_the_point_itself() -> None:
-    angles = np.array([0.0, 0.1, 0.2, 1.5, 1.6, 1.7])
-    points = np.stack([np.cos(angles), np.sin(angles)], 1) * np.arange(1, 7)[:, None]
-    assert measures.nearest_neighbour_accuracy(points, [0, 0, 0, 1, 1, 1], neighbours=2) == 1.0
-    # Each point's only near one is of the other class.
-    assert measures.nearest_neighbour_accuracy(points[[0, 1, 3, 4]], [0, 1, 0, 1], neighbours=1) == 0.0
-    assert measures.nearest_neighbour_accuracy(points[:1], [0]) == 0.0
+def test_nearest_neighbours_vote_by_direction() -> None:
+    known = np.array([[1.0, 0.0], [5.0, 0.1], [0.0, 1.0], [0.1, 3.0]])
+    asked = np.array([[100.0, 1.0], [0.0, 0.01], [1.0, 0.9]])
+    assert measures.nearest_neighbour_accuracy(known, [0, 0, 1, 1], asked, [0, 1, 0], neighbours=2) == 1.0
+    assert measures.nearest_neighbour_accuracy(known, [0, 0, 1, 1], asked, [1, 0, 1], neighbours=2) == 0.0
+    assert measures.nearest_neighbour_accuracy(known[:1], [3], asked, [3, 3, 1]) == pytest.approx(2 / 3)
+
+
+def test_a_linear_probe_tells_what_a_plane_separates_whatever_the_scale() -> None:
+    random = np.random.default_rng(0)
+    points = random.normal(size=(200, 3)) * [1.0, 1000.0, 1e-3] + [0.0, 50.0, 0.0]
+    classes = (points[:, 2] > 0).astype(int)
+    assert measures.linear_probe_accuracy(points[:150], classes[:150], points[150:], classes[150:]) > 0.95
+    assert measures.linear_probe_accuracy(points[:150], classes[:150], points[150:], 1 - classes[150:]) < 0.05
+    assert measures.linear_probe_accuracy(points[:5], [2] * 5, points[:4], [2, 2, 2, 0]) == 0.75

@@ -118,7 +118,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.run.train",
         "hvit.run.plan",
         "hvit.run.resume",
-        "hvit.run.evaluate",
+        "hvit.evaluation.evaluate",
         "hvit.data.images.list_images",
         "hvit.report.write_report",
         "hvit.cli._table",  # after `hvit models` has found names that match

@@ -39,7 +39,7 @@ def test_a_recipe_shrinks_to_two_steps(
 ) -> None:
     recipe, is_published = recipes.get_recipe(name), "micro" not in name
     if is_published:  # pictures and page are as the micro recipes', and take longer than the two steps
-        for draw in ("draw_image_grid", "save_figure", "draw_samples", "write_report"):
+        for draw in ("draw_image_grid", "save_figure", "draw_samples", "draw_feature_map", "write_report"):
             monkeypatch.setattr(run, draw, lambda *_, **__: None)
     whole = recipe.model
     encoder = whole.encoder if isinstance(whole, MaskedConfig) else whole

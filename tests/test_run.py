@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hvit import run
+from hvit import evaluation, run
 from hvit.data.digits import DigitsData
 from hvit.data.folders import FolderData
 from hvit.errors import UserError
@@ -63,7 +63,7 @@ def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> Non
     assert expected | {"plan.json", "report.html", "pictures"} == names
     assert json.loads((tmp_path / "scores.json").read_text())["top1"] == scores["top1"]
     assert [row["epoch"] for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "evaluate"] == [1, 2]
-    assert run.evaluate(tmp_path)["top1"] == scores["top1"]
+    assert evaluation.evaluate(tmp_path)["top1"] == scores["top1"]
     with pytest.raises(UserError, match="already holds a run"):
         run.train(RECIPE, tmp_path)
 
@@ -123,7 +123,7 @@ def test_the_number_of_classes_follows_the_data_or_is_refused(tmp_path: Path) ->
 def test_weights_for_other_classes_are_not_scored(tmp_path: Path, photo_folder: Path) -> None:
     run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
     with pytest.raises(UserError, match="tells 10 classes apart"):
-        run.evaluate(tmp_path / "run", "folder", str(photo_folder))
+        evaluation.evaluate(tmp_path / "run", "folder", str(photo_folder))
 
 
 def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, photo_folder: Path) -> None:

@@ -187,7 +187,7 @@ def resume(rest: list[str]) -> None:
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """Scores a run or a weights file on the held-out part of a data set."""
+    """Scores a run or a weights file on the held-out part of a data set; of a pretraining run, its features."""
 
     target: tyro.conf.Positional[Path]
     """A run folder, or a weights file in any known format."""
@@ -204,10 +204,13 @@ class EvaluateArguments:
 def evaluate(rest: list[str]) -> None:
     """accuracy, per-class table and confusions of a run or of weights"""
     arguments = _parse(EvaluateArguments, "evaluate", rest)
-    from hvit import run
+    from hvit import evaluation
     from hvit.measures import per_class_table
 
-    scores = run.evaluate(arguments.target, arguments.data, arguments.root, arguments.device, _tell)
+    scores = evaluation.evaluate(arguments.target, arguments.data, arguments.root, arguments.device, _tell)
+    if "labels" not in scores:
+        _print_json_lines([scores]) if arguments.json else _print_scores(scores)
+        return
     rows = per_class_table(scores["labels"], scores["predictions"], scores["classes"])
     if arguments.json:
         _print_json_lines([scores | {"per_class": rows}])
@@ -346,13 +349,17 @@ def _tell(lines: dict[str, str]) -> None:
 
 
 def _print_scores(scores: dict[str, Any]) -> None:
-    if "nearest_neighbours" in scores:
-        share = _percent(scores["nearest_neighbours"])
-        out.print(
-            f"\n{scores['count']:,} held-out images: loss {scores['loss']:.4f}; {share} have nearest neighbours of "
-            f"their own class in the encoder's features, which it learned without labels",
-            soft_wrap=True,
-        )
+    if "explained" in scores:
+        told = f"loss {scores['loss']:.4f}, {_percent(scores['explained'])} of the variance of hidden patches told"
+        out.print(f"\n{scores['count']:,} held-out images: {told}", soft_wrap=True)
+        if "nearest_neighbours" in scores:
+            known = scores.get("learned_from")
+            source = f"{known:,} training images" if known else "the other half of them"
+            out.print(
+                f"Classes told by the encoder's features, from {source}: nearest neighbours "
+                f"{_percent(scores['nearest_neighbours'])}, linear probe {_percent(scores['linear_probe'])}",
+                soft_wrap=True,
+            )
         return
     shown = f"top-1 {_percent(scores['top1'])}, top-5 {_percent(scores['top5'])}, loss {scores['loss']:.4f}"
     calibration = f"calibration error {_percent(scores['calibration_error'])}"

@@ -7,6 +7,7 @@ so that a result can be written to JSON as it is. A measure with nothing to divi
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -109,25 +110,45 @@ def expected_calibration_error(logits: Numbers, labels: Numbers, bins: int = 15)
     return float(np.abs(gaps).sum() / len(truth))
 
 
-def nearest_neighbour_accuracy(features: Numbers, labels: Numbers, neighbours: int = 10) -> float:
-    """Share of points whose nearest other points vote for their class: how well features separate classes untrained.
+def nearest_neighbour_accuracy(
+    train_features: Numbers, train_labels: Numbers, test_features: Numbers, test_labels: Numbers, neighbours: int = 10
+) -> float:
+    """Share of test points whose nearest training points vote for their class: what features tell without a head.
 
     features: (points, dim), compared by the angle between them. labels: (points,). neighbours: how many vote, fewer
-    where there are not so many others. Each point is judged by all others (leave-one-out).
+    where there are not so many. Of classes with as many votes the lowest is chosen.
     """
     from sklearn.neighbors import KNeighborsClassifier  # takes a second to import
 
-    points, classes = _array(features), _array(labels)
-    points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-    count = min(neighbours, len(points) - 1)
-    if count < 1:
-        return 0.0
-    # The nearest of all is the point itself.
-    nearest = KNeighborsClassifier(count + 1).fit(points, classes).kneighbors(points, return_distance=False)[:, 1:]
-    votes = classes[nearest]
-    kinds = np.unique(classes)
-    chosen = kinds[np.stack([(votes == kind).sum(1) for kind in kinds], 1).argmax(1)]
-    return float((chosen == classes).mean())
+    def directions(features: Numbers) -> np.ndarray:
+        points = _array(features).astype(np.float32)
+        return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+
+    classes = _array(train_labels)
+    voters = KNeighborsClassifier(min(neighbours, len(classes))).fit(directions(train_features), classes)
+    return float((voters.predict(directions(test_features)) == _array(test_labels)).mean())
+
+
+def linear_probe_accuracy(
+    train_features: Numbers, train_labels: Numbers, test_features: Numbers, test_labels: Numbers
+) -> float:
+    """Share of test points whose class a linear classifier of features tells (logistic regression).
+
+    features: (points, dim), scaled to the mean and deviation of the training points. labels: (points,). Where the
+    training points are of one class only, that class is the answer.
+    """
+    from sklearn.linear_model import LogisticRegression  # takes a second to import
+
+    points, classes = _array(train_features).astype(np.float64), _array(train_labels)
+    if len(np.unique(classes)) == 1:
+        return float((_array(test_labels) == classes[0]).mean())
+    mean, deviation = points.mean(axis=0), np.maximum(points.std(axis=0), 1e-6)
+    with warnings.catch_warnings():
+        # Stopping a little early changes the share of right answers by nothing that matters.
+        warnings.filterwarnings("ignore", message=".*failed to converge")
+        probe = LogisticRegression(C=0.1, max_iter=300).fit((points - mean) / deviation, classes)
+    answers = probe.predict((_array(test_features).astype(np.float64) - mean) / deviation)
+    return float((answers == _array(test_labels)).mean())
 
 
 def path_hit_rate(paths: Numbers, places: Numbers) -> list[float]:

@@ -50,15 +50,22 @@ class Theme:
 LIGHT = Theme("#ffffff", "#1b2330", "#5a6675", "#e3e7ec", (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY_BLUE))
 DARK = Theme("#171d26", "#e6eaf0", "#9aa7b6", "#2c3643", (SKY_BLUE, ORANGE, GREEN, PURPLE, VERMILLION, YELLOW))
 
+_POINT_COLOURS = (*OKABE_ITO[:6], "#8C510A", "#7F7F7F", YELLOW, BLACK)  # two more, for the ten classes of many sets
+
 QUANTITIES = {
     "loss": "Loss",
     "top1": "Accuracy",
+    "explained": "Hidden part told",
+    "nearest_neighbours": "Classes told by features",
     "learning_rate": "Learning rate",
 }
 """What a chart can show over the epochs, by its key in the journal, with the chart's title."""
+_SHARES = ("top1", "top5", "explained", "nearest_neighbours", "linear_probe")
 
 
-def draw_curves(rows: Rows, quantities: Sequence[str] = tuple(QUANTITIES), theme: Theme = LIGHT) -> Figure:
+def draw_curves(
+    rows: Rows, quantities: Sequence[str] = ("loss", "top1", "learning_rate"), theme: Theme = LIGHT
+) -> Figure:
     """The course of a run: loss, accuracy and learning rate against epochs, one chart beside the other.
 
     rows: lines of a run's journal; missing and non-finite values leave a gap. quantities: keys of `QUANTITIES`.
@@ -72,6 +79,11 @@ def draw_curves(rows: Rows, quantities: Sequence[str] = tuple(QUANTITIES), theme
         elif quantity == "top1":
             _draw_line(axes, rows, "evaluate", "top1", theme.curves[1], "top-1")
             _draw_line(axes, rows, "evaluate", "top5", theme.curves[2], "top-5", "--")
+        elif quantity == "nearest_neighbours":
+            _draw_line(axes, rows, "evaluate", quantity, theme.curves[1], "nearest neighbours")
+            _draw_line(axes, rows, "evaluate", "linear_probe", theme.curves[2], "linear probe", "--")
+        elif quantity == "explained":
+            _draw_line(axes, rows, "evaluate", quantity, theme.curves[1], "held out")
         else:
             _draw_line(axes, rows, "train", quantity, theme.curves[0])
         _finish_chart(axes, quantity, theme)
@@ -130,6 +142,35 @@ def draw_confusion(matrix: ArrayLike, classes: Sequence[str], theme: Theme = LIG
     axes.tick_params(labelsize=size, labelfontfamily=FONT)
     axes.tick_params(axis="x", labelrotation=90 if widest > 0.9 * cell * every else 0)
     _write_counts(axes, counts, cells.to_rgba(shares), cell)
+    return figure
+
+
+def draw_points(
+    places: np.ndarray, labels: np.ndarray, classes: Sequence[str], title: str, theme: Theme = LIGHT
+) -> Figure:
+    """Points of a plane without scales, coloured by class.
+
+    places: (points, 2). labels: (points,), indices into `classes`. The ten commonest classes have colours and stand
+    in the legend; those of the rest are grey.
+    """
+    figure = _new_figure(6.4, 4.6, theme)
+    axes = figure.subplots()
+    _style_axes(axes, theme, title)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set(xticks=[], yticks=[])
+    counts = np.bincount(labels, minlength=len(classes))
+    named = [int(label) for label in np.argsort(-counts, kind="stable")[: len(_POINT_COLOURS)] if counts[label]]
+    rest, area = ~np.isin(labels, named), min(max(9.0, 2000 / len(places)), 60.0)
+    if rest.any():
+        axes.scatter(*places[rest].T, s=area, color=theme.soft_ink, alpha=0.5, linewidths=0, label="other classes")
+    for number, label in enumerate(named):
+        colour = theme.ink if _POINT_COLOURS[number] == BLACK else _POINT_COLOURS[number]
+        name = plain_text(classes[label], 24)
+        axes.scatter(*places[labels == label].T, s=area, color=colour, alpha=0.85, linewidths=0, label=name)
+    if len(classes) > 1:
+        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "markerscale": 2.0}
+        axes.legend(labelcolor=theme.ink, prop={"family": FONT, "size": TEXT_SIZE}, **place)
     return figure
 
 
@@ -254,7 +295,7 @@ def _draw_training_loss(axes: Axes, rows: Rows, theme: Theme) -> None:
 
 
 def _written(key: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if key.startswith("top") else f"{value:.3g}"
+    return f"{100 * value:.1f} %" if key in _SHARES else f"{value:.3g}"
 
 
 def _finish_chart(axes: Axes, quantity: str, theme: Theme) -> None:
@@ -266,14 +307,14 @@ def _finish_chart(axes: Axes, quantity: str, theme: Theme) -> None:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", color=theme.soft_ink)
         return
-    if quantity == "top1":
+    if quantity in _SHARES:
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=None, symbol=" %"))
         low, high = axes.get_ylim()
-        axes.set_ylim(max(low, 0), min(high, 1.005))
+        axes.set_ylim(max(low, 0) if quantity != "explained" else low, min(high, 1.005))
     if quantity == "learning_rate":
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.4g}"))
     if any(not str(line.get_label()).startswith("_") for line in axes.lines):
-        place = "lower right" if quantity == "top1" else "upper right"
+        place = "lower right" if quantity in _SHARES else "upper right"
         frame = {"facecolor": theme.paper, "edgecolor": theme.paper, "framealpha": 0.85}
         axes.legend(loc=place, labelcolor=theme.ink, prop={"family": FONT, "size": TEXT_SIZE}, **frame)
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +21,13 @@ from hvit import recipes
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches, small_set_notes, steps_per_epoch, train_batches
 from hvit.data.digits import SMALLEST_CANVAS
-from hvit.data.images import CifarData, DataConfig, DigitsData, FolderData, Splits, open_data
+from hvit.data.images import DigitsData, Splits, moved, open_data
 from hvit.errors import UserError
 from hvit.explain.canvas import save_figure
-from hvit.explain.reconstructions import draw_reconstructions
+from hvit.explain.features import MOST_MAPPED, draw_feature_map, encoder_features
+from hvit.explain.reconstructions import watch
 from hvit.explain.samples import digit_explanations, draw_samples, has_tree
 from hvit.files import write_text
-from hvit.measures import confusion_matrix
 from hvit.models import catalogue, translate
 from hvit.models.counts import in_billions
 from hvit.models.layers import Encoder
@@ -42,11 +42,10 @@ from hvit.report import write_report
 from hvit.tasks.classify import Classify
 from hvit.tasks.reconstruct import Reconstruct
 from hvit.training.checkpoint import has_checkpoint
-from hvit.training.distribute import Processes, choose_device, processes
+from hvit.training.distribute import Processes, processes
 from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule
 
-DataKind = Literal["digits", "cifar10", "cifar100", "folder"]
 Tell = Callable[[dict[str, str]], object]
 SCORES = "scores.json"
 PLAN = "plan.json"
@@ -89,7 +88,8 @@ class Prepared:
             "model": f"{name}, {parameters:,} parameters, {cost} on {model.in_channels}x{size}",
             "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
             "data": f"{recipe.data.kind}: {len(self.splits.train):,} images to learn from, "
-            f"{len(self.splits.held_out):,} held out, {len(self.splits.classes)} classes",
+            f"{len(self.splits.held_out):,} held out, "
+            f"{f'{count} classes' if (count := len(self.splits.classes)) > 1 else 'no labels'}",
             "steps": f"{schedule.total_steps:,} of {batch} images ({batch // schedule.images_per_device} x "
             f"{schedule.images_per_device}), {schedule.steps_per_epoch:,} an epoch",
             "learning rate": schedule.describe_learning_rate(),
@@ -168,7 +168,7 @@ def resume(folder: Path, root: str | None = None, tell: Tell = ignore) -> dict[s
     root: where the data is now, if it has moved. Raises UserError when the data is not what the run began with.
     """
     recipe = read_recipe(folder)
-    recipe = replace(recipe, data=_moved(recipe.data, root))
+    recipe = replace(recipe, data=moved(recipe.data, root))
     with processes(recipe.loop.device) as ranks:
         prepared = prepare(recipe, ranks)
         _refuse_other_data(prepared, folder)
@@ -191,71 +191,6 @@ def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencode
     return model
 
 
-def evaluate(
-    target: Path, kind: DataKind | None = None, root: str | None = None, device: str = "auto", tell: Tell = ignore
-) -> dict[str, Any]:
-    """Scores a run, or a weights file, in float32 on the held-out part of a data set.
-
-    target: a run folder or a weights file. kind: what to test on; left out, the data of the run, or for weights with a
-    root a folder of pictures. root: where that data is. tell: called with notes on the data.
-    Raises UserError when the classes differ.
-    """
-    opened = open_weights(target)
-    data = _data_to_test_on(target, kind, root)
-    config = opened.model.config
-    splits = open_data(data, 0, config.in_channels)
-    if splits.notes:
-        tell({"notes": "\n".join(splits.notes)})
-    if opened.classes and tuple(opened.classes) != splits.classes:
-        raise UserError(
-            f"{target} tells {len(opened.classes)} classes apart ({_some(opened.classes)}), but the data has "
-            f"{len(splits.classes)} ({_some(splits.classes)})"
-        )
-    if len(splits.classes) != config.num_classes:
-        raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
-    preprocess = (
-        Preprocess(**opened.preprocess)
-        if opened.preprocess
-        else Preprocess(config.input_size, splits.mean, splits.std, 0.875, "bilinear")
-    )
-    chosen = choose_device(device)
-    model = opened.model.to(chosen)
-    task = Classify(model, splits.classes, asdict(preprocess))
-    batches = (
-        {name: value.to(chosen) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
-        for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_TEST_BATCH)
-    )
-    scores = task.evaluate(task.networks, batches) | {"classes": list(splits.classes)}
-    scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
-    if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
-        scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
-    return scores
-
-
-def _data_to_test_on(target: Path, kind: DataKind | None, root: str | None) -> DataConfig:
-    """The run's own data, with its own split, where the kind is the same; else the kind's usual settings."""
-    if (target / RECIPE).is_file():
-        own = read_recipe(target).data
-        if kind in (None, own.kind):
-            return _moved(own, root)
-    if kind == "digits":
-        return _moved(DigitsData(), root)
-    if kind in ("cifar10", "cifar100"):
-        return CifarData(kind=kind, root=root or "")
-    if kind is None and root is None:
-        raise UserError(f"{target} is no run folder, so say what to test on, with --data or --root")
-    return FolderData(root=root or "")
-
-
-def _moved(data: DataConfig, root: str | None) -> DataConfig:
-    """The same data in another place."""
-    if root is None:
-        return data
-    if isinstance(data, DigitsData):
-        raise UserError(f"the digits are embedded, so --root {root} has no meaning for them; leave it out")
-    return replace(data, root=root)
-
-
 def _carry_out(prepared: Prepared, model: Encoder | MaskedAutoencoder, folder: Path, tell: Tell) -> dict[str, Any]:
     recipe, splits, schedule, ranks = prepared.recipe, prepared.splits, prepared.schedule, prepared.ranks
     tell(prepared.plan() | {"run folder": str(folder)})
@@ -275,7 +210,8 @@ def _carry_out(prepared: Prepared, model: Encoder | MaskedAutoencoder, folder: P
         )
 
     if isinstance(model, MaskedAutoencoder):
-        task = Reconstruct(model, asdict(prepared.preprocess))
+        watched = watch(splits.held_out, prepared.preprocess)
+        task = Reconstruct(model, prepared.preprocess, len(splits.classes) > 1, watched)
     else:
         task = Classify(model, splits.classes, asdict(prepared.preprocess))
     trainer = Trainer(task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed)
@@ -313,13 +249,13 @@ def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
 
 
 def _finish_pretraining(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
-    """Scores, reconstructions and the report of a pretraining run whose weights are written."""
-    model, _ = open_autoencoder(folder)
+    """Scores, a map of features and the report of a pretraining run whose weights are written."""
+    model = open_autoencoder(folder).model
     scores["model"] = {"name": catalogue.name_of(model.config), "parameters": catalogue.count_parameters(model)}
     write_text(folder / SCORES, json.dumps(scores) + "\n")
-    draw_reconstructions(
-        model, prepared.preprocess, prepared.splits.held_out, folder / PICTURES / "reconstructions.png"
-    )
+    features, labels = encoder_features(model, prepared.splits.held_out, prepared.preprocess, MOST_MAPPED)
+    figure = draw_feature_map(features, labels, prepared.splits.classes)
+    save_figure(figure, folder / PICTURES / "feature_map.png")
     write_report(folder)
 
 
@@ -345,7 +281,7 @@ def _refuse_other_data(prepared: Prepared, folder: Path) -> None:
 def _with_full_paths(recipe: Recipe) -> Recipe:
     """The same recipe with paths that hold wherever it is resumed from."""
     if not isinstance(recipe.data, DigitsData) and recipe.data.root:
-        recipe = replace(recipe, data=_moved(recipe.data, str(Path(recipe.data.root).expanduser().resolve())))
+        recipe = replace(recipe, data=moved(recipe.data, str(Path(recipe.data.root).expanduser().resolve())))
     if recipe.weights is not None and recipe.weights != "timm":
         recipe = replace(recipe, weights=str(Path(recipe.weights).expanduser().resolve()))
     return recipe
@@ -372,11 +308,11 @@ def _draw_training_images(prepared: Prepared, path: Path) -> None:
     )  # fmt: skip
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
     pixels = (batch["images"].permute(0, 2, 3, 1) * std + mean).clamp(0, 1).numpy()
-    captions = []
-    for shares in batch["targets"]:
+    captions = [""] * _IMAGES_DRAWN
+    for number, shares in enumerate(batch["targets"] if len(splits.classes) > 1 else ()):
         likely = shares.topk(min(2, len(shares)))
         pairs = zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
-        captions.append(", ".join(f"{splits.classes[index]} {share:.2f}" for share, index in pairs if share > 0.05))
+        captions[number] = ", ".join(f"{splits.classes[index]} {share:.2f}" for share, index in pairs if share > 0.05)
     images = [image[..., 0] if image.shape[-1] == 1 else image for image in pixels]
     save_figure(draw_image_grid(images, captions, columns=6), path)
 
@@ -397,8 +333,3 @@ def _environment(ranks: Processes) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "system": platform.system(),
     }
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")

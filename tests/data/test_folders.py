@@ -292,6 +292,7 @@ def test_a_subset_of_more_than_there_is_is_refused_with_the_numbers(two_classes:
         {"val_fraction": 1.0},
         {"check": "x"},
         {"unreadable": "raise"},
+        {"labels": "some"},
         {"kind": "cifar10"},
     ],
 )
@@ -306,6 +307,43 @@ def test_grey_models_get_grey_pictures_and_grey_statistics(two_classes: Path) ->
     assert splits.mean == (pytest.approx(0.459, abs=1e-3),)
     with pytest.raises(UserError, match="in_channels cannot be 2"):
         open_data(FolderData(root=str(two_classes)), 0, in_channels=2)
+
+
+def test_a_pile_without_sub_folders_is_read_whole(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 6)
+    make_pictures(tmp_path / "holidays" / "sea", 4, first=20)
+    (tmp_path / "holidays" / "notes.txt").write_text("no picture")
+    for labels in ("none", "auto"):
+        splits = open_folder(tmp_path, labels=labels)
+        assert splits.classes == ("unlabelled",)
+        assert (len(splits.train), len(splits.held_out)) == (8, 2)
+        assert len({*files(splits.train), *files(splits.held_out)}) == 10
+        assert "no labels" in " ".join(splits.notes)
+        assert ".txt" in " ".join(splits.notes)
+    assert "10 pictures but" not in refusal(tmp_path)
+
+
+def test_labels_are_taken_from_class_folders_where_there_are_such(two_classes: Path) -> None:
+    assert open_folder(two_classes, labels="auto").classes == open_folder(two_classes).classes
+    assert open_folder(two_classes, labels="none").classes == ("unlabelled",)
+    assert len(open_folder(two_classes, labels="none").train) == len(open_folder(two_classes).train)
+    make_pictures(two_classes, 1, first=50)
+    assert open_folder(two_classes, labels="auto").classes == ("unlabelled",)
+
+
+def test_a_pile_that_is_held_out_apart_stays_apart(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "train" / "a", 3)
+    make_pictures(tmp_path / "train" / "b", 3)
+    make_pictures(tmp_path / "val" / "c", 2)
+    splits = open_folder(tmp_path, labels="auto")
+    assert (len(splits.train), len(splits.held_out), splits.classes) == (6, 2, ("unlabelled",))
+
+
+def test_piles_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no picture" in refusal(tmp_path / "empty", labels="none")
+    make_pictures(tmp_path / "one", 1)
+    assert f"{tmp_path / 'one'} has only one readable picture" in refusal(tmp_path / "one", labels="auto")
 
 
 def test_checking_shows_no_progress_bar_where_nobody_watches(

@@ -27,6 +27,7 @@ SAMPLE = (
     "hiera_base_16x224",
     "hiera_small_abswin_256",
     "hiera_tiny_sam2_224",
+    "mae_hiera_tiny_224",
 )
 
 

@@ -50,7 +50,7 @@ def test_scores_do_not_depend_on_how_the_images_are_cut_into_batches(task: Class
 
 
 def test_what_is_saved_names_its_classes_and_preprocessing(task: Classify, tmp_path: Path) -> None:
-    task.save(tmp_path, task.networks)
+    task.save(tmp_path, task.networks, 0)
     opened = open_weights(tmp_path)
     assert tuple(opened.classes) == CLASSES
     assert opened.preprocess == PREPROCESS

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from hvit.data.augment import Preprocess
 from hvit.errors import UserError
 from hvit.explain.reconstructions import reconstruct
 from hvit.models.catalogue import build, build_network, name_of
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.layers import spread_mask
 from hvit.models.masked import MaskedAutoencoder, MaskedConfig
+from hvit.models.targets import make_targets
 from hvit.models.translate import load_weights
 from hvit.models.weights import open_autoencoder, open_weights
 from hvit.tasks.reconstruct import Reconstruct
@@ -21,6 +24,8 @@ from hvit.tasks.reconstruct import Reconstruct
 CONFIG = MaskedConfig(
     replace(HIERA_SIZES["hiera_micro_32"], dims=(8, 16, 32)), decoder_dim=16, decoder_depth=1, decoder_heads=2
 )  # fmt: skip
+
+PREPROCESS = Preprocess((32, 32), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), 1.0)
 
 
 def make(config: MaskedConfig = CONFIG) -> MaskedAutoencoder:
@@ -39,7 +44,7 @@ def some_batches(count: int = 2, size: int = 6) -> list[dict[str, torch.Tensor]]
 
 
 def test_the_loss_falls_on_one_batch() -> None:
-    task = Reconstruct(make(), {})
+    task = Reconstruct(make(), PREPROCESS, labelled=True)
     (batch,) = some_batches(1)
     optimizer = torch.optim.AdamW(task.networks["model"].parameters(), lr=3e-3)
     losses = []
@@ -54,12 +59,58 @@ def test_the_loss_falls_on_one_batch() -> None:
 
 
 def test_evaluations_hide_the_same_and_two_are_equal() -> None:
-    task = Reconstruct(make().eval(), {})
+    task = Reconstruct(make().eval(), PREPROCESS, labelled=True)
     first = task.evaluate(task.networks, some_batches())
     torch.rand(3)
     assert task.evaluate(task.networks, some_batches()) == first
     assert first["count"] == 12
     assert 0 <= first["nearest_neighbours"] <= 1
+    assert 0 <= first["linear_probe"] <= 1
+
+
+def test_the_loss_and_the_share_explained_are_those_over_all_hidden_patches() -> None:
+    task = Reconstruct(make().eval(), PREPROCESS, labelled=False)
+    batches = some_batches(2, 5)
+    scores = task.evaluate(task.networks, batches)
+    model = task.model
+    generator = torch.Generator().manual_seed(20306)
+    kept = [model.draw_masks(5, generator) for _ in batches]
+    images = torch.cat([batch["images"] for batch in batches])
+    with torch.no_grad():
+        told = model(images, torch.cat(kept))
+        loss = model.loss(told, images, torch.cat(kept)).item()
+    wanted = make_targets(images, CONFIG.patch, CONFIG.target)[model.hidden_patches(torch.cat(kept))]
+    assert scores["loss"] == pytest.approx(loss, rel=1e-5)
+    assert scores["explained"] == pytest.approx(1 - loss / wanted.var(correction=0).item(), rel=1e-4, abs=1e-5)
+    assert "nearest_neighbours" not in scores
+    assert task.score in scores
+
+
+def test_the_watched_images_are_kept_at_every_evaluation_and_drawn_together(tmp_path: Path) -> None:
+    watched = some_batches(1)[0]["images"]
+    task = Reconstruct(make(), PREPROCESS, labelled=True, watched=watched)
+    sizes = []
+    for step in (0, 10, 20, 30, 40, 50, 60):
+        task.save(tmp_path, task.networks, step)
+        with Image.open(tmp_path / "pictures/reconstructions.png") as picture:
+            sizes.append(picture.height)
+    strips = sorted(path.name for path in (tmp_path / "reconstructions").iterdir())
+    assert strips == [f"step_{step:09d}.png" for step in (0, 10, 20, 30, 40, 50, 60)]
+    with Image.open(tmp_path / "reconstructions" / strips[0]) as strip:
+        assert strip.size == (6 * 32, 32)
+    assert sizes[0] < sizes[2] < sizes[4] == sizes[6]  # five steps at most
+
+
+def test_grey_images_are_drawn_and_histograms_are_not(tmp_path: Path) -> None:
+    grey = replace(CONFIG, encoder=replace(CONFIG.encoder, in_channels=1))
+    preprocess = Preprocess((32, 32), (0.5,), (0.2,), 1.0)
+    images = some_batches(1)[0]["images"][:, :1]
+    task = Reconstruct(make(grey), preprocess, labelled=True, watched=images)
+    task.save(tmp_path / "grey", task.networks, 1)
+    assert (tmp_path / "grey/pictures/reconstructions.png").exists()
+    task = Reconstruct(make(replace(grey, target="hog")), preprocess, labelled=True, watched=images)
+    task.save(tmp_path / "hog", task.networks, 1)
+    assert [path.name for path in (tmp_path / "hog").iterdir()] == ["weights.safetensors"]
 
 
 def test_training_masks_follow_the_seed_of_the_step() -> None:
@@ -73,10 +124,11 @@ def test_training_masks_follow_the_seed_of_the_step() -> None:
 
 
 def test_weights_come_back_whole_and_are_no_classifier(tmp_path: Path) -> None:
-    task = Reconstruct(make(), {"mean": [0.5]})
-    task.save(tmp_path, task.networks)
-    model, preprocess = open_autoencoder(tmp_path / "weights.safetensors")
-    assert preprocess == {"mean": [0.5]}
+    task = Reconstruct(make(), PREPROCESS, labelled=True)
+    task.save(tmp_path, task.networks, 3)
+    opened = open_autoencoder(tmp_path / "weights.safetensors")
+    model = opened.model
+    assert Preprocess(**(opened.preprocess or {})) == PREPROCESS
     assert model.config == CONFIG
     assert name_of(model.config).startswith("mae_")
     for name, tensor in task.networks["model"].state_dict().items():

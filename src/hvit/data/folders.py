@@ -35,6 +35,8 @@ MOST_DECODED = 20_000
 MANY_FILES = 2_000
 """From so many pictures on, checking them shows a progress bar."""
 HELD_OUT_NAMES = ("val", "validation", "valid", "test")
+UNLABELLED = "unlabelled"
+"""The class of all pictures of a pile."""
 LAYOUTS = "DIR/train/CLASS/… with DIR/val/CLASS/…, or DIR/CLASS/…"
 
 
@@ -55,6 +57,9 @@ class FolderData:
     20,000 and looks at headers beyond."""
     unreadable: Literal["skip", "stop"] = "skip"
     """What to do about pictures that the check finds unreadable: name and skip them, or name them and stop."""
+    labels: Literal["folders", "none", "auto"] = "folders"
+    """What tells a picture's class: the sub-folder it is in; nothing (then all pictures anywhere in the folder are one
+    pile, enough for masked pretraining); or auto: the sub-folders where there are such, else nothing."""
     num_per_class: int | None = None
     """Learn from this many pictures of each class only; none for all."""
     fraction: float | None = None
@@ -111,8 +116,13 @@ def open_folder(config: FolderData, seed: int, in_channels: int) -> Splits:
     leaves a class without pictures.
     """
     train_folder, held_out_folder, layout_notes = _find_layout(config.root)
-    train_files, ignored = _list_classes(train_folder)
-    held_out_files, ignored_too = _list_classes(held_out_folder) if held_out_folder else ({}, Counter())
+    if _is_pile(config.labels, train_folder, held_out_folder):
+        list_files = _list_pile
+        layout_notes += (f"The pictures in {show(train_folder)} have no labels: they are one pile.",)
+    else:
+        list_files = _list_classes
+    train_files, ignored = list_files(train_folder)
+    held_out_files, ignored_too = list_files(held_out_folder) if held_out_folder else ({}, Counter())
     if held_out_folder:
         _require_same_classes(train_files, held_out_files, train_folder, held_out_folder)
     unreadable, check_notes = _check_files(
@@ -123,7 +133,8 @@ def open_folder(config: FolderData, seed: int, in_channels: int) -> Splits:
     if not held_out_folder:
         train_files, held_out_files = _split(train_files, train_folder, config)
         layout_notes += (
-            f"{show(train_folder)} has no val folder: {config.val_fraction:.0%} of each class is held out.",
+            f"{show(train_folder)} has no val folder: {config.val_fraction:.0%} of "
+            f"{'the pictures' if list_files is _list_pile else 'each class'} is held out.",
         )
     classes = tuple(train_files)
     files, labels = _flatten(train_files)
@@ -203,6 +214,32 @@ def _list_classes(folder: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
     return classes, ignored
 
 
+def _is_pile(labels: str, train_folder: Path, held_out_folder: Path | None) -> bool:
+    """Whether pictures have no labels: because that was said, or with "auto" where no sub-folders tell them apart."""
+    if labels != "auto":
+        return labels == "none"
+    classes = [_classes_or_none(folder) for folder in (train_folder, held_out_folder) if folder]
+    return None in classes or len(set(map(frozenset, filter(None, classes)))) != 1
+
+
+def _classes_or_none(folder: Path) -> list[str] | None:
+    """The names of two or more class folders with nothing but pictures in them, or None."""
+    children = _sub_folders(folder)
+    stray = any(is_image_name(file) and file.is_file() for file in folder.glob("[!.]*"))
+    filled = all(any(is_image_name(file) for file in walk(child)) for child in children)
+    return [child.name for child in children] if len(children) > 1 and filled and not stray else None
+
+
+def _list_pile(folder: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
+    """Every picture anywhere in a folder, as one class, and how many other files there are of each kind."""
+    files = list(walk(folder))
+    pictures = [file for file in files if is_image_name(file)]
+    if not pictures:
+        raise UserError(f"{show(folder)} holds no picture (a file ending in {', '.join(SUFFIXES)}).")
+    ignored = Counter(file.suffix.lower() or "without suffix" for file in files if not is_image_name(file))
+    return {UNLABELLED: pictures}, ignored
+
+
 def _require_same_classes(
     train: dict[str, list[Path]], held_out: dict[str, list[Path]], train_folder: Path, held_out_folder: Path
 ) -> None:
@@ -270,7 +307,7 @@ def _leave_out(classes: dict[str, list[Path]], unreadable: set[Path], folder: Pa
     for name, files in kept.items():
         if not files:
             raise UserError(
-                f"none of the {len(classes[name])} pictures in class folder {show(folder / name)} can be read: "
+                f"none of the {len(classes[name])} pictures in {_where(folder, name)} can be read: "
                 "add readable ones, or remove the folder."
             )
     return kept
@@ -288,7 +325,7 @@ def _split(
     for name, files in classes.items():
         if len(files) < 2:
             raise UserError(
-                f"class folder {show(folder / name)} has only one readable picture, too few to hold one out: "
+                f"{_where(folder, name)} has only one readable picture, too few to hold one out: "
                 "add some, or make a val folder."
             )
         count = min(max(1, round(len(files) * config.val_fraction)), len(files) - 1)
@@ -299,6 +336,12 @@ def _split(
         train[name] = [file for file in files if file not in chosen]
         held_out[name] = [file for file in files if file in chosen]
     return train, held_out
+
+
+def _where(folder: Path, name: str) -> str:
+    """What to call the place of a class: its folder, or of a pile the whole folder."""
+    place = folder / name
+    return f"class folder {show(place)}" if place.is_dir() else show(folder)
 
 
 def _flatten(classes: dict[str, list[Path]]) -> tuple[list[Path], np.ndarray]:

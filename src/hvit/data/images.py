@@ -1,40 +1,68 @@
-"""The front door of the data room: reading pictures, and opening any of the data sets."""
+"""The front door of the data room: reading pictures, and opening any of the data sets, of pictures or of clips."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hvit.data.cifar import CifarData, open_cifar
+from hvit.data.clips import ClipData, open_clips
 from hvit.data.digits import DigitsData, open_digits
 from hvit.data.folders import FolderData, open_folder
+from hvit.data.moving_digits import MovingDigitsData, open_moving_digits
 from hvit.data.reading import list_images, read_image
 from hvit.data.sets import ImageSet, Splits, Target
 from hvit.errors import UserError
 
 __all__ = [
     "CifarData",
+    "ClipData",
     "DataConfig",
     "DigitsData",
     "FolderData",
     "ImageSet",
+    "MovingDigitsData",
     "Splits",
     "Target",
     "list_images",
+    "moved",
     "open_data",
     "read_image",
 ]
 
-DataConfig = DigitsData | CifarData | FolderData
+DataConfig = DigitsData | CifarData | FolderData | ClipData | MovingDigitsData
 """Which data a run learns from; `kind` tells them apart."""
 
 
-def open_data(config: DataConfig, seed: int, in_channels: int = 3) -> Splits:
+def moved(data: DataConfig, root: str | None) -> DataConfig:
+    """The same data in another place, or where it was for None. Raises UserError for embedded data."""
+    if root is None:
+        return data
+    if isinstance(data, (DigitsData, MovingDigitsData)):
+        raise UserError(f"the digits are embedded, so --root {root} has no meaning for them; leave it out")
+    return replace(data, root=root)
+
+
+def open_data(config: DataConfig, seed: int, in_channels: int = 3, num_frames: int | None = None) -> Splits:
     """Opens a data set: what to learn from, what is held out, the names of the classes, and what to know about it.
 
     seed: the run's seed; it decides which training subset is used and what made-up training images show.
-    in_channels: 3 for colour, 1 for grey.
-    Raises UserError if the data is missing, damaged or laid out in an unknown way.
+    in_channels: 3 for colour, 1 for grey. num_frames: how many frames of a clip the model sees, None for a model of
+    pictures.
+    Raises UserError if the data is missing, damaged or laid out in an unknown way, or not what the model takes.
     """
     if in_channels not in (1, 3):
         raise UserError(f"pictures have 3 channels (colour) or 1 (grey), so in_channels cannot be {in_channels}.")
+    if isinstance(config, (ClipData, MovingDigitsData)):
+        if num_frames is None:
+            raise UserError(
+                f"the data ({config.kind}) are clips, and the model takes pictures: choose a model whose input_size is "
+                "frames, height and width."
+            )
+        if isinstance(config, ClipData):
+            return open_clips(config, seed, in_channels, num_frames)
+        return open_moving_digits(config, seed, in_channels, num_frames)
+    if num_frames is not None:
+        raise UserError(f"the model takes clips of {num_frames} frames, and the data ({config.kind}) are images.")
     if isinstance(config, DigitsData):
         return open_digits(config, seed, in_channels)
     if isinstance(config, CifarData):

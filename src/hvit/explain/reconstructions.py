@@ -1,22 +1,34 @@
-"""What a masked autoencoder tells of what it did not see, as pictures."""
+"""What a masked autoencoder tells of what it did not see, as pictures that grow while it learns.
+
+At every evaluation the same few images are reconstructed and kept as a strip in `reconstructions/` of the run folder;
+`pictures/reconstructions.png` shows them beside the images and what the model sees of them.
+"""
 
 from __future__ import annotations
 
+import re
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hvit.data.augment import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.explain.canvas import save_figure
+from hvit.files import replacing
 from hvit.models.layers import hide_masked, spread_mask
 from hvit.models.masked import MaskedAutoencoder
 from hvit.models.targets import normalise_patches, patches_to_images, pixel_patches
 from hvit.pictures import draw_image_grid
 
+PICTURE = Path("pictures") / "reconstructions.png"
+STRIPS = "reconstructions"
 _MASK_SEED = 20306
+_STRIP_NAME = re.compile(r"step_(\d+)\.png")
+_MOST_STRIPS_SHOWN = 5
 
 
 @torch.no_grad()
@@ -38,21 +50,48 @@ def reconstruct(model: MaskedAutoencoder, images: Tensor, kept: Tensor) -> Tenso
     return torch.where(seen, images, pixels)
 
 
-def draw_reconstructions(
-    model: MaskedAutoencoder, preprocess: Preprocess, images: ImageSet, path: Path, count: int = 6
-) -> None:
-    """Draws some held-out images, what the model sees of them, and what it tells; nothing for histograms."""
+def watch(images: ImageSet, preprocess: Preprocess, count: int = 6) -> Tensor:
+    """A few images from all over a set, as the model's input (count, channels, height, width)."""
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int).tolist()
+    return torch.stack([preprocess.tensor(images.read(index, index)[0]) for index in chosen])
+
+
+def keep_strip(model: MaskedAutoencoder, preprocess: Preprocess, images: Tensor, folder: Path, step: int) -> None:
+    """Keeps the reconstructions of a step in the run folder and draws all so far; nothing where they are no pixels."""
     if model.config.target == "hog":
         return
-    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int).tolist()
-    batch = torch.stack([preprocess.tensor(images.read(index, index)[0]) for index in chosen])
-    kept = model.draw_masks(len(batch), torch.Generator().manual_seed(_MASK_SEED))
-    rows = [batch, hide_masked(batch, kept), reconstruct(model.eval(), batch, kept)]
+    device = next(model.parameters()).device
+    images = images.to(device)
+    kept = model.draw_masks(len(images), torch.Generator().manual_seed(_MASK_SEED)).to(device)
+    told = _pixels(reconstruct(model.eval(), images, kept), preprocess)
+    strip = np.concatenate(list(told), axis=1)
+    content = BytesIO()
+    Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(content, "PNG")
+    with replacing(folder / STRIPS / f"step_{step:09d}.png") as file:
+        file.write(content.getbuffer())
+    rows = {"image": _pixels(images, preprocess), "seen": _pixels(hide_masked(images, kept), preprocess)}
+    width = told.shape[2]
+    for number, path in _shown_strips(folder):
+        with Image.open(path) as opened:
+            pixels = np.asarray(opened).reshape(told.shape[1], -1, told.shape[-1])
+        if pixels.shape[1] == width * len(images):
+            rows[f"step {number:,}"] = np.stack(np.split(pixels, len(images), axis=1))
+    pictures = [picture[..., 0] if picture.shape[-1] == 1 else picture for row in rows.values() for picture in row]
+    captions = [name for name, row in rows.items() for _ in row]
+    save_figure(draw_image_grid(pictures, captions, columns=len(images)), folder / PICTURE)
+
+
+def _pixels(images: Tensor, preprocess: Preprocess) -> np.ndarray:
+    """Normalised images (batch, channels, height, width) as 8-bit ones (batch, height, width, channels)."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-    pictures = []
-    for row in rows:
-        pixels = (row * std + mean).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-        pictures += [image[..., 0] if image.shape[-1] == 1 else image for image in pixels]
-    captions = [name for name in ("image", "seen", "told") for _ in chosen]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(draw_image_grid(pictures, captions, columns=len(chosen)), path)
+    pixels = (images.float().cpu() * std + mean).clamp(0, 1).permute(0, 2, 3, 1)
+    return (pixels * 255).round().to(torch.uint8).numpy()
+
+
+def _shown_strips(folder: Path) -> list[tuple[int, Path]]:
+    """The first, the last and some strips between them, with their steps, in the order of learning."""
+    found = sorted(
+        (int(match[1]), path) for path in (folder / STRIPS).glob("*.png") if (match := _STRIP_NAME.fullmatch(path.name))
+    )
+    places = np.linspace(0, len(found) - 1, min(_MOST_STRIPS_SHOWN, len(found))).round().astype(int)
+    return [found[place] for place in places]

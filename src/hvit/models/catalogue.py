@@ -17,7 +17,7 @@ from hvit.models.baselines import VIT_SIZES, Vit, VitConfig
 from hvit.models.hiera import HIERA_SIZES, Hiera
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder
-from hvit.models.masked import MaskedAutoencoder, MaskedConfig
+from hvit.models.masked import MASKED_SIZES, MaskedAutoencoder, MaskedConfig
 from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NEST_SIZES, Nest, NestConfig
@@ -120,7 +120,17 @@ _PUBLISHED |= {
     }.items()
     for name in names
 }
-_CONFIGS: dict[str, ModelConfig] = {**NEST_SIZES, **MVIT_SIZES, **HIERA_SIZES, **SIMPLIFIED, **VIT_SIZES}
+_PUBLISHED |= {
+    name: Published("-", "arXiv 2306.00989, masked pretraining") for name in MASKED_SIZES if "micro" not in name
+}
+_CONFIGS: dict[str, NetworkConfig] = {
+    **NEST_SIZES,
+    **MVIT_SIZES,
+    **HIERA_SIZES,
+    **SIMPLIFIED,
+    **VIT_SIZES,
+    **MASKED_SIZES,
+}
 
 # Fields a user, or another library's copy of the weights, changes without leaving the named architecture.
 _FREE_FIELDS = (
@@ -142,7 +152,7 @@ class Entry:
     """One row of the catalogue."""
 
     name: str
-    config: ModelConfig
+    config: NetworkConfig
     published: Published | None
 
     @property
@@ -176,7 +186,7 @@ def name_of(config: NetworkConfig) -> str:
     if isinstance(config, MaskedConfig):
         return f"mae_{name_of(config.encoder)}"
 
-    def architecture(one: ModelConfig) -> dict[str, Any]:
+    def architecture(one: NetworkConfig) -> dict[str, Any]:
         return {field.name: getattr(one, field.name) for field in fields(one) if field.name not in _FREE_FIELDS}
 
     alike = [
@@ -188,13 +198,19 @@ def name_of(config: NetworkConfig) -> str:
     return (exact or [name for name, _ in alike] or [f"custom {config.family}"])[0]
 
 
-def change(config: ModelConfig, **changes: Any) -> ModelConfig:
+def change(config: NetworkConfig, **changes: Any) -> NetworkConfig:
     """A configuration with some fields changed; a single number as input or patch size stands for a square.
 
-    Of a clip's sizes such a number changes height and width, and leaves the time.
+    Of a clip's sizes such a number changes height and width, and leaves the time. Of a masked autoencoder the fields
+    of its encoder can be changed like its own.
 
     Raises UserError for a field the family does not have, and for values that cannot be built.
     """
+    if isinstance(config, MaskedConfig):
+        own = {field.name for field in fields(config)}
+        encoders = {name: changes.pop(name) for name in list(changes) if name not in own}
+        if encoders:
+            changes["encoder"] = change(config.encoder, **encoders)
     known = [field.name for field in fields(config) if field.name != "family"]
     for field, value in changes.items():
         if field not in known:
@@ -218,8 +234,8 @@ def build_network(config: NetworkConfig) -> Encoder | MaskedAutoencoder:
 
 def create_model(
     name: str, weights: Any = None, *, position_resize: translate.PositionResize = "auto", **changes: Any
-) -> Encoder:
-    """A model of the catalogue, with new weights or with somebody's.
+) -> Encoder | MaskedAutoencoder:
+    """A model of the catalogue, with new weights or with somebody's; a name that starts with mae_ is an autoencoder.
 
     name: as `list_models` gives it. weights: None for new ones; a file or state dict in any known format; or "timm"
     for the published weights as timm's authors converted them. position_resize: how position embeddings are
@@ -230,16 +246,16 @@ def create_model(
     config = change(entry(name).config, **changes)
     if isinstance(weights, str) and weights == "timm":
         weights = translate.download_timm(name)
-    model = build(config)
+    model = build_network(config)
     if weights is not None:
         translate.load_weights(model, weights, position_resize=position_resize)
     return model
 
 
-def build_empty(config: ModelConfig) -> Encoder:
+def build_empty(config: NetworkConfig) -> Encoder | MaskedAutoencoder:
     """A model whose weights take no memory (on torch's meta device), for counting."""
     with torch.device("meta"):
-        return build(config)
+        return build_network(config)
 
 
 @validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -265,12 +281,20 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def multiply_adds(config: ModelConfig) -> int:
-    """Multiply-adds of one forward pass on one image: convolutions, linear layers and both attention products."""
-    model = build_empty(config).eval()
+def multiply_adds(config: NetworkConfig) -> int:
+    """Multiply-adds of one forward pass on one image: convolutions, linear layers and both attention products.
+
+    A masked autoencoder is counted under a mask, and with weights in memory: which tokens it computes is in the mask.
+    """
+    model: Any = build_empty(config).eval()
     images = torch.empty(1, config.in_channels, *config.input_size, device="meta")
+    if isinstance(config, MaskedConfig):
+        model.to_empty(device="cpu")
+        for tensor in model.state_dict().values():
+            tensor.zero_()
+        images = torch.zeros_like(images, device="cpu")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(images)
+        model(images, model.draw_masks(1)) if isinstance(config, MaskedConfig) else model(images)
     return counter.get_total_flops() // 2
 
 

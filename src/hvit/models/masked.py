@@ -19,7 +19,7 @@ tokens that are no neighbours, or, on the dense grid, carry what is hidden into 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Annotated, Any, Literal
 
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError, check_choices
 from hvit.models.grids import PositionResize, resize_plane, units_to_grid
+from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder, Mlp, spread_mask, truncated_normal_
 from hvit.models.masks import MaskPattern, count_kept, sample_kept
@@ -339,3 +340,29 @@ class MaskedAutoencoder(nn.Module):
         units = self.mask_token.to(tokens.dtype).expand(batch, prod(self.config.unit_grid), *side, dim).clone()
         units[kept.flatten(1)] = tokens.flatten(0, 1)
         return units_to_grid(units, self.config.unit_grid)
+
+
+def _published(name: str) -> MaskedConfig:
+    encoder = HIERA_SIZES[name]
+    # One pooling less than the classifier's, so that the decoder's tokens are those of arXiv 2111.06377 (appendix A).
+    encoder = replace(encoder, query_pools=encoder.query_pools - 1)
+    return MaskedConfig(encoder, mask_ratio=0.9 if len(encoder.input_size) == 3 else 0.6)
+
+
+MASKED_SIZES: dict[str, MaskedConfig] = {
+    **{
+        f"mae_hiera_{size}": _published(f"hiera_{size}")
+        for size in (
+            *(f"{letters}_224" for letters in ("tiny", "small", "base", "base_plus", "large", "huge")),
+            *(f"{letters}_16x224" for letters in ("base", "base_plus", "large", "huge")),
+        )
+    },
+    **{
+        # All poolings: patches are whole mask units, which a short trial on CIFAR-10 found to teach more per minute.
+        f"mae_hiera_micro_{size}": MaskedConfig(
+            HIERA_SIZES[f"hiera_micro_{size}"], decoder_dim=96, decoder_depth=2, decoder_heads=3
+        )
+        for size in ("32", "64", "16x64")
+    },
+}
+"""The autoencoders whose weights the authors gave out, with the masks they learned from; and ours for a CPU."""

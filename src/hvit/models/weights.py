@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors.torch import save
@@ -16,17 +16,20 @@ from hvit.files import replacing
 from hvit.models.catalogue import NetworkConfig, build_network, config_from_json, name_of
 from hvit.models.checkpoints import read_checkpoint
 from hvit.models.layers import Encoder
-from hvit.models.masked import MaskedAutoencoder, MaskedConfig
+from hvit.models.masked import MaskedAutoencoder
 from hvit.models.translate import WeightsReport, copy_weights, fit, recognise
 
 _FORMAT = 1
 
 
+Model = TypeVar("Model", bound=Encoder | MaskedAutoencoder, covariant=True)
+
+
 @dataclass(frozen=True)
-class OpenedWeights:
+class OpenedWeights(Generic[Model]):
     """A model made from a weights file, and what the file says about it."""
 
-    model: Encoder
+    model: Model
     """The model with the file's weights, float32, on the CPU, in evaluation mode."""
     name: str
     """Its catalogue name, or "custom <family>"."""
@@ -66,19 +69,36 @@ def save_weights(
         file.write(save(tensors, {"hvit": json.dumps(header)}))
 
 
-def open_weights(path: str | Path) -> OpenedWeights:
+def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
     """The model that a weights file holds, ready to use.
 
     path: a file of ours, a run folder, or a file of others whose shapes tell the model (see `translate.recognise`).
     Raises UserError where the file cannot be read, or does not say which model it holds, or contradicts itself, and
     for a masked autoencoder, which does not classify.
     """
-    model, report, header, config = _open(path)
-    if not isinstance(model, Encoder) or isinstance(config, MaskedConfig):
+    opened = open_any(path)
+    if isinstance(opened.model, MaskedAutoencoder):
         raise UserError(
             f"{path} holds a masked autoencoder, which tells no classes; train a classifier from it: "
             f"`hvit train RECIPE --weights {path}`"
         )
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_autoencoder(path: str | Path) -> OpenedWeights[MaskedAutoencoder]:
+    """The masked autoencoder that a weights file holds, ready to use.
+
+    path: as for `open_weights`. Raises UserError as there, and for a classifier.
+    """
+    opened = open_any(path)
+    if not isinstance(opened.model, MaskedAutoencoder):
+        raise UserError(f"{path} holds no masked autoencoder")
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_any(path: str | Path) -> OpenedWeights[Encoder | MaskedAutoencoder]:
+    """As `open_weights`, for classifiers and masked autoencoders."""
+    model, report, header, config = _open(path)
     return OpenedWeights(
         model=model,
         name=name_of(config),
@@ -86,17 +106,6 @@ def open_weights(path: str | Path) -> OpenedWeights:
         preprocess=header.get("preprocess"),
         report=report,
     )
-
-
-def open_autoencoder(path: str | Path) -> tuple[MaskedAutoencoder, dict[str, Any] | None]:
-    """The masked autoencoder of a pretraining run, ready to use, and how images are prepared for it.
-
-    path: a file of ours or a run folder. Raises UserError as `open_weights`, and for a file of a classifier.
-    """
-    model, _, header, _ = _open(path)
-    if not isinstance(model, MaskedAutoencoder):
-        raise UserError(f"{path} holds no masked autoencoder")
-    return model, header.get("preprocess")
 
 
 def _open(path: str | Path) -> tuple[Encoder | MaskedAutoencoder, WeightsReport, dict[str, Any], NetworkConfig]:

@@ -18,7 +18,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from hvit import measures, pictures
-from hvit.report.markup import (
+from hvit.markup import (
+    MARK,
     NOTHING,
     SPACE,
     Html,
@@ -36,12 +37,6 @@ from hvit.report.reading import ModelFacts, Run
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SHOWN_CLASSES = 30  # with more, the table of all classes is folded up behind the hardest ones
 EXPLANATION = "explain_"  # what the names of pictures of explanations start with
-
-# The nested quadrants that NesT is named after.
-MARK = Html(
-    '<svg class="mark" viewBox="0 0 16 16" aria-hidden="true"><path d="M1 1h14v14H1zM8 1v14M1 8h14M11.5 1v7M8 4.5h7" '
-    'fill="none" stroke="currentColor" stroke-width="1.3"/></svg>'
-)
 
 
 def render_page(run: Run) -> str:
@@ -61,8 +56,7 @@ def render_page(run: Run) -> str:
     sections = (
         headline(run, name),
         curves_section(run),
-        classes_section(run),
-        explanations_section(run),
+        *((pretraining_section(run),) if _is_pretraining(run) else (classes_section(run), explanations_section(run))),
         pictures_section(run),
         plan_section(run),
         reproduce_section(run, name),
@@ -97,7 +91,9 @@ def tiles(run: Run) -> list[Html]:
     scores = run.scores
     evaluated = [row for row in run.of_kind("evaluate") if _number(row, "top1") is not None]
     made = []
-    if scores and scores.top1 is not None:
+    if _is_pretraining(run):
+        made += _pretraining_tiles(run)
+    elif scores and scores.top1 is not None:
         detail = f"of {scores.count:,} images · {_interval(scores.top1, scores.count)}"
         made.append(_tile("Held-out accuracy", percent(scores.top1), detail))
     elif evaluated:
@@ -118,9 +114,54 @@ def tiles(run: Run) -> list[Html]:
     made.append(_tile("Model", facts.name, " · ".join(details)))
     details = [Path(str(data["root"])).name] if data.get("root") else []
     if scores and scores.classes:
-        details.append(f"{len(scores.classes):,} classes")
+        details.append(f"{len(scores.classes):,} classes" if len(scores.classes) > 1 else "no labels")
     made.append(_tile("Data", str(data.get("kind", NOTHING)), " · ".join(details)))
     return made
+
+
+def _is_pretraining(run: Run) -> bool:
+    return _object(run.recipe, "model").get("family") == "masked"
+
+
+def _pretraining_tiles(run: Run) -> list[Html]:
+    """How much of what was hidden is told, and which classes the features tell."""
+    last = run.of_kind("evaluate")[-1:]
+    if run.scores and run.scores.explained is not None:
+        found = run.scores.model_dump()
+    else:
+        found = dict(last[0]) if last else {}
+    made = []
+    for key, name, detail in (
+        ("explained", "Hidden part told", "of the variance of hidden patches, held out"),
+        ("linear_probe", "Linear probe", "of held-out images, by features learned without labels"),
+        ("nearest_neighbours", "Nearest neighbours", "of held-out images, by the vote of ten"),
+    ):
+        value = _number(found, key)
+        if value is not None:
+            made.append(_tile(name, percent(value), detail))
+    return made or [_tile("Hidden part told", NOTHING, "not measured yet")]
+
+
+def pretraining_section(run: Run) -> Html:
+    """What the model tells of what it does not see, and where its features put the images."""
+    labelled = run.scores is not None and len(run.scores.classes) > 1
+    captions = {
+        "reconstructions": "Held-out images, what the model sees of them, and what it tells of the rest as it learns. "
+        "A model of normalised patches tells neither their brightness nor their contrast; here the image's are used.",
+        "feature_map": "Held-out images, placed so that those with similar features are near."
+        + " The encoder was never told the classes: where they gather, few labels will do." * labelled,
+    }
+    pieces = [
+        element(
+            "figure",
+            element("img", src=inline(run.pictures[name], "image/png"), alt=name.replace("_", " ")),
+            element("figcaption", caption),
+        )
+        for name, caption in captions.items()
+        if name in run.pictures
+    ]
+    shown = pieces or [_quiet("There are no pictures yet: the first come with the first evaluation.")]
+    return _section("What it tells of what is hidden", element("div", *shown, class_="gallery"))
 
 
 def _tile(name: str, value: str, detail: str) -> Html:
@@ -228,7 +269,12 @@ def explanations_section(run: Run) -> Html:
 
 def pictures_section(run: Run) -> Html:
     """The other pictures of the run folder, by name."""
-    others = {name: content for name, content in run.pictures.items() if not name.startswith(EXPLANATION)}
+    shown = ("reconstructions", "feature_map") if _is_pretraining(run) else ()
+    others = {
+        name: content
+        for name, content in run.pictures.items()
+        if not name.startswith(EXPLANATION) and name not in shown
+    }
     return _section("More pictures", _gallery(others)) if others else Html()
 
 

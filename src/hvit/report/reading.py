@@ -43,6 +43,9 @@ class Scores(BaseModel):
     loss: float | None = None
     top1: Share | None = None
     top5: Share | None = None
+    explained: float | None = None
+    nearest_neighbours: Share | None = None
+    linear_probe: Share | None = None
     classes: list[str] = []
     labels: list[int] = []
     predictions: list[int] = []

@@ -55,7 +55,7 @@ class Classify(Task):
             "predictions": logits.argmax(dim=1).tolist(),
         }
 
-    def save(self, folder: Path, networks: Networks) -> None:
+    def save(self, folder: Path, networks: Networks, step: int) -> None:
         """Writes `weights.safetensors` with the model's name, configuration, classes and preprocessing."""
         model = networks["model"]
         assert isinstance(model, Encoder)

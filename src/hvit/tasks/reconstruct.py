@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hvit.measures import nearest_neighbour_accuracy
+from hvit.data.augment import Preprocess
+from hvit.explain.reconstructions import keep_strip
+from hvit.measures import linear_probe_accuracy, nearest_neighbour_accuracy
 from hvit.models.masked import MaskedAutoencoder
+from hvit.models.targets import make_targets
 from hvit.models.weights import save_weights
 from hvit.tasks.task import Batch, Networks, Phase, Task
 
 WEIGHTS = "weights.safetensors"
 _MASK_SEED = 20306
+_MOST_PROBED = 10_000
 
 
 class Reconstruct(Task):
     """Learns an encoder from images without labels (arXiv 2111.06377, 2306.00989).
 
-    model: the masked autoencoder. preprocess: how an image becomes the model's input, stored beside the weights. Masks
-    are drawn anew at every step, from torch's generator, which the loop seeds. The score is how well the encoder's
-    features of whole held-out images separate their classes, which it was never told: by nearest neighbours.
+    model: the masked autoencoder. preprocess: how an image becomes the model's input, stored beside the weights.
+    labelled: whether the held-out images have classes, for which the encoder's features are then probed. watched:
+    images (batch, channels, *input_size) whose reconstructions are kept at every evaluation. Masks are drawn anew at
+    every step, from torch's generator, which the loop seeds.
     """
 
     phases = (Phase("reconstruct", network="model"),)
-    score = "nearest_neighbours"
 
-    def __init__(self, model: MaskedAutoencoder, preprocess: dict[str, Any]) -> None:
+    def __init__(
+        self, model: MaskedAutoencoder, preprocess: Preprocess, labelled: bool, watched: Tensor | None = None
+    ) -> None:
         self.networks = {"model": model}
-        self.model, self.preprocess = model, preprocess
+        self.model, self.preprocess, self.labelled, self.watched = model, preprocess, labelled, watched
+        self.score = "nearest_neighbours" if labelled else "explained"
 
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """Mean squared difference over the hidden patches of batch["images"] (batch, channels, *input_size)."""
@@ -41,26 +49,63 @@ class Reconstruct(Task):
 
     @torch.no_grad()
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
-        """The loss under masks that are the same every time, and the score (a fraction)."""
+        """Loss and scores on the held-out images, under masks that are the same every time.
+
+        "explained" is the share of the variance of hidden patches that is told. "nearest_neighbours" and
+        "linear_probe", of labelled images only, are the shares whose classes the encoder's features of whole images
+        tell: every second image is judged by the others. All are fractions.
+        """
         model = networks["model"]
         assert isinstance(model, MaskedAutoencoder)
         generator = torch.Generator().manual_seed(_MASK_SEED)
-        losses, features, labels = [], [], []
+        told, features, labels = _Told(), [], []
         for batch in batches:
             images = batch["images"]
             kept = model.draw_masks(len(images), generator).to(images.device)
-            losses.append(model.loss(model(images, kept), images, kept).float().cpu() * len(images))
+            told.add(model, images, kept)
             features.append(model.features(images).float().cpu())
             labels.append(batch["targets"].cpu())
         points, classes = torch.cat(features), torch.cat(labels)
-        return {
-            "loss": (torch.stack(losses).sum() / len(points)).item(),
-            "nearest_neighbours": nearest_neighbour_accuracy(points, classes),
-            "count": len(points),
-        }
+        scores = {"loss": told.loss, "explained": told.explained, "count": len(points)}
+        if self.labelled and len(points) > 1:
+            step = -(-len(points) // _MOST_PROBED)
+            points, classes = points[::step], classes[::step]
+            halves = points[::2], classes[::2], points[1::2], classes[1::2]
+            scores["nearest_neighbours"] = nearest_neighbour_accuracy(*halves)
+            scores["linear_probe"] = linear_probe_accuracy(*halves)
+        return scores
 
-    def save(self, folder: Path, networks: Networks) -> None:
-        """Writes `weights.safetensors`: encoder and decoder with their configuration and the preprocessing."""
+    def save(self, folder: Path, networks: Networks, step: int) -> None:
+        """Writes `weights.safetensors` (encoder and decoder) and the watched images as the model now tells them."""
         model = networks["model"]
         assert isinstance(model, MaskedAutoencoder)
-        save_weights(model, folder / WEIGHTS, preprocess=self.preprocess)
+        save_weights(model, folder / WEIGHTS, preprocess=asdict(self.preprocess))
+        if self.watched is not None:
+            keep_strip(model, self.preprocess, self.watched, folder, step)
+
+
+class _Told:
+    """Sums over hidden patches, from which the loss and the share of variance that is told follow."""
+
+    def __init__(self) -> None:
+        self.error = self.total = self.square = 0.0
+        self.count = 0
+
+    def add(self, model: MaskedAutoencoder, images: Tensor, kept: Tensor) -> None:
+        hidden = model.hidden_patches(kept)
+        wanted = make_targets(images, model.config.patch, model.config.target)[hidden].double()
+        self.error += (model(images, kept).double()[hidden] - wanted).square().sum().item()
+        self.total += wanted.sum().item()
+        self.square += wanted.square().sum().item()
+        self.count += wanted.numel()
+
+    @property
+    def loss(self) -> float:
+        """Mean squared difference."""
+        return self.error / self.count
+
+    @property
+    def explained(self) -> float:
+        """Share of the variance that is told: 1 for all, 0 for no more than the mean; below 0 it is worse than that."""
+        variance = self.square / self.count - (self.total / self.count) ** 2
+        return 1.0 - self.loss / max(variance, 1e-12)

@@ -46,5 +46,5 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def save(self, folder: Path, networks: Networks) -> None:
-        """Writes what a user ships, such as `weights.safetensors`, into the run folder."""
+    def save(self, folder: Path, networks: Networks, step: int) -> None:
+        """Writes what a user ships, such as `weights.safetensors`, into the run folder, after so many steps."""

@@ -182,7 +182,7 @@ class Trainer:
             with self.autocast():
                 batches = (_to_device(batch, self.ranks.device) for batch in self.evaluation_batches())
                 scores.update(self.task.evaluate(networks, batches))
-            self.task.save(self.folder, networks)
+            self.task.save(self.folder, networks, self.step)
 
         self.ranks.first_only(work)
         return self.ranks.share(scores)

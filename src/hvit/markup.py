@@ -16,14 +16,22 @@ class Html(str):
     """Finished HTML. Any other string is text, and is escaped where `element` takes it in."""
 
 
+# The nested quadrants that NesT is named after.
+MARK = Html(
+    '<svg class="mark" viewBox="0 0 16 16" aria-hidden="true"><path d="M1 1h14v14H1zM8 1v14M1 8h14M11.5 1v7M8 4.5h7" '
+    'fill="none" stroke="currentColor" stroke-width="1.3"/></svg>'
+)
+
+
 def element(tag: str, *children: object, **attributes: object) -> Html:
-    """An HTML element. `class_` stands for the attribute `class`.
+    """An HTML or SVG element. `class_` stands for the attribute `class`, `aria_label` for `aria-label`.
 
     Children that are not `Html`, and the values of all attributes, are escaped.
     """
-    written = (f' {name.rstrip("_")}="{html.escape(str(value))}"' for name, value in attributes.items())
+    names = (name.rstrip("_").replace("_", "-") for name in attributes)
+    written = (f' {name}="{html.escape(str(value))}"' for name, value in zip(names, attributes.values(), strict=True))
     opening = f"<{tag}{''.join(written)}>"
-    if tag in ("img", "meta", "source"):
+    if tag in ("img", "input", "meta", "source"):
         return Html(opening)
     return Html(f"{opening}{join(children)}</{tag}>")
 

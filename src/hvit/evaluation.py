@@ -1,0 +1,121 @@
+"""Scores of a run or of somebody's weights: a classifier's answers, or what a pretrained encoder tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hvit.data.augment import Preprocess
+from hvit.data.batches import evaluation_batches
+from hvit.data.digits import SMALLEST_CANVAS
+from hvit.data.folders import FolderData
+from hvit.data.images import CifarData, DataConfig, DigitsData, Splits, moved, open_data
+from hvit.errors import UserError
+from hvit.explain.features import encoder_features
+from hvit.explain.samples import digit_explanations, has_tree
+from hvit.measures import confusion_matrix, linear_probe_accuracy, nearest_neighbour_accuracy
+from hvit.models.masked import MaskedAutoencoder
+from hvit.models.weights import open_any
+from hvit.recipe import RECIPE, read_recipe
+from hvit.tasks.classify import Classify
+from hvit.tasks.reconstruct import Reconstruct
+from hvit.training.distribute import choose_device
+
+DataKind = Literal["digits", "cifar10", "cifar100", "folder"]
+Tell = Callable[[dict[str, str]], object]
+_TEST_BATCH = 64
+_MOST_LEARNED_FROM = 50_000
+
+
+def ignore(lines: dict[str, str]) -> None:
+    """Tells nobody."""
+
+
+def evaluate(
+    target: Path, kind: DataKind | None = None, root: str | None = None, device: str = "auto", tell: Tell = ignore
+) -> dict[str, Any]:
+    """Scores a run, or a weights file, in float32 on the held-out part of a data set.
+
+    Of a classifier: accuracy. Of a masked autoencoder: its loss, and the shares of held-out images whose classes are
+    told by the features of its encoder, by the vote of the ten nearest training images and by a linear classifier
+    that is fitted to the training images.
+
+    target: a run folder or a weights file. kind: what to test on; left out, the data of the run, or for weights with a
+    root a folder of pictures. root: where that data is. tell: called with notes on the data.
+    Raises UserError when the classes differ.
+    """
+    opened = open_any(target)
+    model, config = opened.model, opened.model.config
+    pretrained = isinstance(model, MaskedAutoencoder)
+    data = _data_to_test_on(target, kind, root, pretrained)
+    splits = open_data(data, 0, config.in_channels)
+    if splits.notes:
+        tell({"notes": "\n".join(splits.notes)})
+    preprocess = (
+        Preprocess(**opened.preprocess)
+        if opened.preprocess
+        else Preprocess((config.input_size[-2], config.input_size[-1]), splits.mean, splits.std, 0.875, "bilinear")
+    )
+    model.to(choose_device(device))
+    if pretrained:
+        return _evaluate_encoder(model, splits, preprocess, tell)
+    if opened.classes and tuple(opened.classes) != splits.classes:
+        raise UserError(
+            f"{target} tells {len(opened.classes)} classes apart ({_some(opened.classes)}), but the data has "
+            f"{len(splits.classes)} ({_some(splits.classes)})"
+        )
+    if len(splits.classes) != config.num_classes:
+        raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
+    task = Classify(model, splits.classes, asdict(preprocess))
+    scores = task.evaluate(task.networks, _held_out(splits, preprocess, model)) | {"classes": list(splits.classes)}
+    scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
+    if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
+        scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
+    return scores
+
+
+def _evaluate_encoder(model: MaskedAutoencoder, splits: Splits, preprocess: Preprocess, tell: Tell) -> dict[str, Any]:
+    task = Reconstruct(model.eval(), preprocess, labelled=False)
+    scores = task.evaluate(task.networks, _held_out(splits, preprocess, model))
+    if len(splits.classes) < 2:
+        tell({"notes": "The images have no labels, so features are not probed for classes."})
+        return scores
+    known = encoder_features(model, splits.train, preprocess, _MOST_LEARNED_FROM)
+    asked = encoder_features(model, splits.held_out, preprocess, len(splits.held_out))
+    return scores | {
+        "nearest_neighbours": nearest_neighbour_accuracy(*known, *asked),
+        "linear_probe": linear_probe_accuracy(*known, *asked),
+        "learned_from": len(known[1]),
+    }
+
+
+def _held_out(splits: Splits, preprocess: Preprocess, model: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Every held-out image once, on the model's device."""
+    device = next(model.parameters()).device
+    for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_TEST_BATCH):
+        yield {name: value.to(device) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _data_to_test_on(target: Path, kind: DataKind | None, root: str | None, pretrained: bool) -> DataConfig:
+    """The run's own data, with its own split, where the kind is the same; else the kind's usual settings."""
+    if (target / RECIPE).is_file():
+        own = read_recipe(target).data
+        if kind in (None, own.kind):
+            return moved(own, root)
+    if kind == "digits":
+        return moved(DigitsData(), root)
+    if kind in ("cifar10", "cifar100"):
+        return CifarData(kind=kind, root=root or "")
+    if kind is None and root is None:
+        raise UserError(f"{target} is no run folder, so say what to test on, with --data or --root")
+    return FolderData(root=root or "", labels="auto" if pretrained else "folders")
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")

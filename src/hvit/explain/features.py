@@ -1,0 +1,77 @@
+"""What an encoder without a head has learned to tell apart: features of whole images, and a map of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from hvit.data.augment import Preprocess
+from hvit.data.batches import evaluation_batches
+from hvit.data.sets import ImageSet
+from hvit.models.masked import MaskedAutoencoder
+from hvit.pictures import draw_points
+
+MOST_MAPPED = 2_000
+"""Images on a map: t-SNE takes time that grows faster than their number."""
+_FEWEST_FOR_TSNE = 50
+
+
+class SomeImages(ImageSet):
+    """Images of another set, at most so many, evenly from all over it."""
+
+    def __init__(self, images: ImageSet, most: int) -> None:
+        count = min(most, len(images))
+        self.images, self.chosen = images, np.linspace(0, len(images) - 1, count).round().astype(int)
+        self.labels = images.labels[self.chosen]
+
+    def read(self, index: int, draw: int):
+        return self.images.read(int(self.chosen[index]), int(self.chosen[index]))
+
+
+@torch.no_grad()
+def encoder_features(
+    model: MaskedAutoencoder,
+    images: ImageSet,
+    preprocess: Preprocess,
+    most: int,
+    workers: int = 0,
+    told: Callable[[int], object] = lambda count: None,
+) -> tuple[Tensor, Tensor]:
+    """Features (count, dim) of at most so many images, evenly from all over a set, and their classes (count,).
+
+    told: called with the number of images done after every batch.
+    """
+    device = next(model.parameters()).device
+    features, labels, done = [], [], 0
+    model.eval()
+    for batch in evaluation_batches(SomeImages(images, most), preprocess=preprocess, batch_size=64, workers=workers):
+        features.append(model.features(batch["images"].to(device)).float().cpu())
+        labels.append(batch["targets"])
+        told(done := done + len(batch["targets"]))
+    return torch.cat(features), torch.cat(labels)
+
+
+def draw_feature_map(features: Tensor, labels: Tensor, classes: Sequence[str]) -> Figure:
+    """Images as points of a plane in which images of similar features are near, coloured by class.
+
+    features: (images, dim). labels: (images,), indices into `classes`. By t-SNE (van der Maaten & Hinton, 2008), which
+    keeps neighbours and not distances; few images by their two principal components.
+    """
+    # scikit-learn takes a second to import.
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    points = features.numpy().astype(np.float64)
+    points = (points - points.mean(0)) / np.maximum(points.std(0), 1e-6)
+    if len(points) >= _FEWEST_FOR_TSNE:
+        name, plane = "t-SNE", TSNE(random_state=0, perplexity=min(30, len(points) // 5)).fit_transform(points)
+    else:
+        count = min(2, *points.shape)
+        plane = np.zeros((len(points), 2))
+        plane[:, :count] = PCA(count).fit_transform(points) if len(points) > 1 else 0
+        name = "principal components"
+    return draw_points(plane, labels.numpy(), classes, f"Features of {len(points):,} images ({name})")
