@@ -1,0 +1,79 @@
+"""A pretrained encoder is judged by its features where the data has labels, and by what it tells where it has none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hvit import cli, evaluation, run
+from hvit.data.folders import FolderData
+from hvit.models.hiera import HIERA_SIZES
+from hvit.models.masked import MaskedConfig
+from hvit.recipe import Recipe
+from hvit.recipes import get_recipe
+
+
+def small(root: Path, in_channels: int = 3) -> Recipe:
+    encoder = replace(
+        HIERA_SIZES["hiera_micro_32"], dims=(8, 16, 32), depths=(1, 1, 1), heads=(1, 1, 1), in_channels=in_channels
+    )
+    recipe = get_recipe("hiera_micro_mae_folder")
+    return replace(
+        recipe,
+        model=MaskedConfig(encoder, decoder_dim=8, decoder_depth=1, decoder_heads=1),
+        data=FolderData(root=str(root), labels="auto"),
+        loop=replace(recipe.loop, batch_size=4, epochs=2, evaluate_every=1, workers=0, device="cpu"),
+    )
+
+
+@pytest.fixture(scope="module")
+def pile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A flat folder of pictures of odd sizes and kinds: colour, grey, a strip, a single pixel, a broken one."""
+    root = tmp_path_factory.mktemp("pile")
+    random = np.random.default_rng(1)
+    for number, size in enumerate([(40, 30), (9, 70), (1, 1), (64, 64), (33, 31), (500, 8), (20, 20), (12, 90)]):
+        shape = size if number % 2 else (*size, 3)
+        Image.fromarray(random.integers(0, 255, shape, dtype=np.uint8)).save(root / f"{number}.png")
+    (root / "broken.png").write_bytes(b"no picture")
+    return root
+
+
+def test_a_labelled_run_is_probed_and_its_features_are_mapped(photo_folder: Path, tmp_path: Path) -> None:
+    scores = run.train(small(photo_folder), tmp_path / "run")
+    assert (tmp_path / "run/pictures/feature_map.png").stat().st_size > 2_000
+    assert len(list((tmp_path / "run/reconstructions").iterdir())) == 2
+    page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert "Linear probe" in page
+    assert "What it tells of what is hidden" in page
+    assert "What it gets right" not in page
+    probed = evaluation.evaluate(tmp_path / "run")
+    assert probed["loss"] == pytest.approx(scores["loss"])
+    assert probed["learned_from"] == 10
+    assert 0 <= probed["nearest_neighbours"] <= 1
+    # Red and blue pictures differ in their mean: any features tell them apart.
+    assert probed["linear_probe"] == 1.0
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_a_pile_of_odd_pictures_is_learned_from(pile: Path, tmp_path: Path, in_channels: int) -> None:
+    told: dict[str, str] = {}
+    scores = run.train(small(pile, in_channels), tmp_path / "run", told.update)
+    assert "no labels" in told["data"]
+    assert "broken.png" in told["notes"]
+    assert scores["count"] == 2
+    assert "nearest_neighbours" not in scores
+    assert evaluation.evaluate(tmp_path / "run")["explained"] == pytest.approx(scores["explained"])
+    assert "no labels" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+
+
+def test_the_verb_prints_the_probes(photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run.train(small(photo_folder), tmp_path / "run")
+    cli.main(["evaluate", str(tmp_path / "run")])
+    assert "from 10 training images: nearest neighbours" in capsys.readouterr().out
+    cli.main(["evaluate", str(tmp_path / "run"), "--json"])
+    assert json.loads(capsys.readouterr().out)["learned_from"] == 10
