@@ -18,7 +18,7 @@ from PIL import Image
 import hvit
 from hvit import cli
 from hvit.data.augment import AugmentConfig, Preprocess
-from hvit.data.images import CifarData, DigitsData, FolderData
+from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.models import catalogue
 from hvit.models.baselines import VitConfig
 from hvit.models.counts import in_billions
@@ -45,7 +45,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.~-])/(home|root|tmp|work|mnt|Users)/")
 
 SECTIONS = {
     "model": (NestConfig, MvitConfig, HieraConfig, VitConfig, MaskedConfig),
-    "data": (DigitsData, CifarData, FolderData),
+    "data": (DigitsData, CifarData, FolderData, ClipData, MovingDigitsData),
     "augment": (AugmentConfig,),
     "optimize": (OptimizeConfig,),
     "loop": (LoopConfig,),

@@ -191,7 +191,7 @@ class EvaluateArguments:
 
     target: tyro.conf.Positional[Path]
     """A run folder, or a weights file in any known format."""
-    data: Literal["digits", "cifar10", "cifar100", "folder"] | None = None
+    data: Literal["digits", "cifar10", "cifar100", "folder", "clips", "moving_digits"] | None = None
     """What to test on; left out, the data of the run."""
     root: str | None = None
     """Where the data is; alone, the run's data in another place, or for a weights file a folder of pictures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +15,14 @@ from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches
 from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.folders import FolderData
-from hvit.data.images import CifarData, DataConfig, DigitsData, Splits, moved, open_data
+from hvit.data.images import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
 from hvit.errors import UserError
 from hvit.explain.features import encoder_features
-from hvit.explain.samples import digit_explanations, has_tree
+from hvit.explain.gradcat import has_tree
+from hvit.explain.samples import digit_explanations
+from hvit.files import write_text
 from hvit.measures import confusion_matrix, linear_probe_accuracy, nearest_neighbour_accuracy
+from hvit.models.layers import Encoder
 from hvit.models.masked import MaskedAutoencoder
 from hvit.models.weights import open_any
 from hvit.recipe import RECIPE, read_recipe
@@ -26,9 +30,10 @@ from hvit.tasks.classify import Classify
 from hvit.tasks.reconstruct import Reconstruct
 from hvit.training.distribute import choose_device
 
-DataKind = Literal["digits", "cifar10", "cifar100", "folder"]
+DataKind = Literal["digits", "cifar10", "cifar100", "folder", "clips", "moving_digits"]
 Tell = Callable[[dict[str, str]], object]
-_TEST_BATCH = 64
+CLIP_RESULTS = "clips.jsonl"
+_TEST_BATCH = 64  # images, or frames of clips
 _MOST_LEARNED_FROM = 50_000
 
 
@@ -53,13 +58,13 @@ def evaluate(
     model, config = opened.model, opened.model.config
     pretrained = isinstance(model, MaskedAutoencoder)
     data = _data_to_test_on(target, kind, root, pretrained)
-    splits = open_data(data, 0, config.in_channels)
+    splits = open_data(data, 0, config.in_channels, config.input_size[0] if len(config.input_size) == 3 else None)
     if splits.notes:
         tell({"notes": "\n".join(splits.notes)})
     preprocess = (
         Preprocess(**opened.preprocess)
         if opened.preprocess
-        else Preprocess((config.input_size[-2], config.input_size[-1]), splits.mean, splits.std, 0.875, "bilinear")
+        else Preprocess(config.input_size, splits.mean, splits.std, 0.875, "bilinear")
     )
     model.to(choose_device(device))
     if pretrained:
@@ -71,11 +76,40 @@ def evaluate(
         )
     if len(splits.classes) != config.num_classes:
         raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
-    task = Classify(model, splits.classes, asdict(preprocess))
-    scores = task.evaluate(task.networks, _held_out(splits, preprocess, model)) | {"classes": list(splits.classes)}
+    if preprocess.takes_clips:
+        scores = score_clips(model, splits, preprocess)
+    else:
+        task = Classify(model, splits.classes, asdict(preprocess))
+        scores = task.evaluate(task.networks, _held_out(splits, preprocess, model))
+    scores["classes"] = list(splits.classes)
     scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
     if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
         scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
+    return scores
+
+
+def score_clips(model: Encoder, splits: Splits, preprocess: Preprocess, results: Path | None = None) -> dict[str, Any]:
+    """Scores of a classifier of clips over all their views (see `Classify.evaluate`).
+
+    results: a file of JSON lines to write, one a held-out clip: its name, its class, and the class it was taken for.
+    """
+    task = Classify(model.eval(), splits.classes, asdict(preprocess))
+    scores = task.evaluate(task.networks, _held_out(splits, preprocess, model))
+    scores["views"] = list(splits.held_out.views)
+    if results is not None:
+        pairs = zip(scores["labels"], scores["predictions"], strict=True)
+        lines = [
+            json.dumps(
+                {
+                    "clip": splits.held_out.name(number),
+                    "class": splits.classes[label],
+                    "predicted": splits.classes[guess],
+                    "right": label == guess,
+                }
+            )
+            for number, (label, guess) in enumerate(pairs)
+        ]
+        write_text(results, "\n".join(lines) + "\n")
     return scores
 
 
@@ -97,7 +131,8 @@ def _evaluate_encoder(model: MaskedAutoencoder, splits: Splits, preprocess: Prep
 def _held_out(splits: Splits, preprocess: Preprocess, model: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
     """Every held-out image once, on the model's device."""
     device = next(model.parameters()).device
-    for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_TEST_BATCH):
+    size = max(1, _TEST_BATCH // preprocess.input_size[0]) if preprocess.takes_clips else _TEST_BATCH
+    for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=size):
         yield {name: value.to(device) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -107,8 +142,10 @@ def _data_to_test_on(target: Path, kind: DataKind | None, root: str | None, pret
         own = read_recipe(target).data
         if kind in (None, own.kind):
             return moved(own, root)
-    if kind == "digits":
-        return moved(DigitsData(), root)
+    if kind in ("digits", "moving_digits"):
+        return moved(DigitsData() if kind == "digits" else MovingDigitsData(), root)
+    if kind == "clips":
+        return ClipData(root=root or "", labels="auto" if pretrained else "folders")
     if kind in ("cifar10", "cifar100"):
         return CifarData(kind=kind, root=root or "")
     if kind is None and root is None:

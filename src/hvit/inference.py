@@ -16,7 +16,7 @@ from hvit.data.reading import show
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import class_activation_map, draw_cam, draw_trees, gradcat_batch, save_figure
-from hvit.explain.samples import has_tree
+from hvit.explain.gradcat import has_tree
 from hvit.models.layers import Encoder
 from hvit.models.weights import open_weights
 from hvit.training.distribute import choose_device

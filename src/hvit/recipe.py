@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hvit.data.augment import AugmentConfig
-from hvit.data.images import CifarData, DigitsData, FolderData
+from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.errors import UserError
 from hvit.files import write_text
 from hvit.models.baselines import VitConfig
@@ -33,7 +33,7 @@ class Recipe:
     """What the run does, in one sentence."""
     model: Annotated[NestConfig | MvitConfig | HieraConfig | VitConfig | MaskedConfig, Field(discriminator="family")]
     """The model's sizes; the number of classes follows from the data."""
-    data: Annotated[DigitsData | CifarData | FolderData, Field(discriminator="kind")]
+    data: Annotated[DigitsData | CifarData | FolderData | ClipData | MovingDigitsData, Field(discriminator="kind")]
     """What is learned from."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How training images are varied."""

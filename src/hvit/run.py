@@ -21,12 +21,14 @@ from hvit import recipes
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches, small_set_notes, steps_per_epoch, train_batches
 from hvit.data.digits import SMALLEST_CANVAS
-from hvit.data.images import DigitsData, Splits, moved, open_data
+from hvit.data.images import DigitsData, Splits, moved, open_data, with_full_paths
 from hvit.errors import UserError
+from hvit.evaluation import CLIP_RESULTS, score_clips
 from hvit.explain.canvas import save_figure
 from hvit.explain.features import MOST_MAPPED, draw_feature_map, encoder_features
+from hvit.explain.gradcat import has_tree
 from hvit.explain.reconstructions import watch
-from hvit.explain.samples import digit_explanations, draw_samples, has_tree
+from hvit.explain.samples import digit_explanations, draw_samples
 from hvit.files import write_text
 from hvit.models import catalogue, translate
 from hvit.models.counts import in_billions
@@ -50,7 +52,6 @@ Tell = Callable[[dict[str, str]], object]
 SCORES = "scores.json"
 PLAN = "plan.json"
 PICTURES = "pictures"
-_TEST_BATCH = 64
 _IMAGES_DRAWN = 12
 
 
@@ -81,17 +82,19 @@ class Prepared:
         else:
             parameters = catalogue.count_parameters(catalogue.build_empty(model))
             cost = f"{in_billions(catalogue.multiply_adds(model))} multiply-adds"
-        batch = recipe.loop.batch_size
+        batch, repeats = recipe.loop.batch_size, recipe.loop.repeats
+        what = "clips" if self.preprocess.takes_clips else "images"
         notes = self.splits.notes + small_set_notes(len(self.splits.train), batch)
         return {
             "recipe": f"{recipe.name}: {recipe.summary}",
             "model": f"{name}, {parameters:,} parameters, {cost} on {model.in_channels}x{size}",
             "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
-            "data": f"{recipe.data.kind}: {len(self.splits.train):,} images to learn from, "
+            "data": f"{recipe.data.kind}: {len(self.splits.train):,} {what} to learn from, "
             f"{len(self.splits.held_out):,} held out, "
             f"{f'{count} classes' if (count := len(self.splits.classes)) > 1 else 'no labels'}",
-            "steps": f"{schedule.total_steps:,} of {batch} images ({batch // schedule.images_per_device} x "
-            f"{schedule.images_per_device}), {schedule.steps_per_epoch:,} an epoch",
+            "steps": f"{schedule.total_steps:,} of {batch} {what} ({batch // schedule.images_per_device} x "
+            f"{schedule.images_per_device}){f', each {repeats} times,' if repeats > 1 else ','} "
+            f"{schedule.steps_per_epoch:,} an epoch",
             "learning rate": schedule.describe_learning_rate(),
             "device": f"{self.ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
             **({"notes": "\n".join(notes)} if notes else {}),
@@ -112,16 +115,20 @@ class Prepared:
 def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
     """Opens the recipe's data and derives the rest. Raises UserError for what cannot be run."""
     opened: dict[str, Any] = {}
-    # One process looks at the files, so that all agree on which of them can be read.
-    ranks.first_only(lambda: opened.update(splits=open_data(recipe.data, recipe.seed, recipe.model.in_channels)))
-    splits: Splits = ranks.share(opened)["splits"]
     model = recipe.model
+
+    def look() -> None:
+        frames = model.input_size[0] if len(model.input_size) == 3 else None
+        opened.update(splits=open_data(recipe.data, recipe.seed, model.in_channels, frames))
+
+    # One process looks at the files, so that all agree on which of them can be read.
+    ranks.first_only(look)
+    splits: Splits = ranks.share(opened)["splits"]
     if not isinstance(model, MaskedConfig):
+        if len(splits.classes) < 2:
+            raise UserError("the data has no labels, or one class only; only masked pretraining learns without them")
         recipe = replace(recipe, model=_with_classes(recipe, splits))
-    if len(model.input_size) != 2:
-        raise UserError(f"this model takes clips of {model.input_size} frames, rows and columns; the data are images")
-    size = model.input_size[0], model.input_size[1]
-    preprocess = Preprocess(size, splits.mean, splits.std, recipe.crop, recipe.interpolation)
+    preprocess = Preprocess(model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation)
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
     return Prepared(recipe, splits, preprocess, schedule, ranks)
@@ -191,6 +198,11 @@ def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencode
     return model
 
 
+def _test_batch(preprocess: Preprocess) -> int:
+    """Images, or clips, that are tested together: as many frames as 64 images have."""
+    return max(1, 64 // preprocess.input_size[0]) if preprocess.takes_clips else 64
+
+
 def _carry_out(prepared: Prepared, model: Encoder | MaskedAutoencoder, folder: Path, tell: Tell) -> dict[str, Any]:
     recipe, splits, schedule, ranks = prepared.recipe, prepared.splits, prepared.schedule, prepared.ranks
     tell(prepared.plan() | {"run folder": str(folder)})
@@ -201,13 +213,16 @@ def _carry_out(prepared: Prepared, model: Encoder | MaskedAutoencoder, folder: P
         return train_batches(
             splits.train, num_classes=len(splits.classes), preprocess=prepared.preprocess, augment=recipe.augment,
             seed=recipe.seed, batch_size=recipe.loop.batch_size, total_steps=schedule.total_steps,
-            start_step=start_step, rank=ranks.rank, world_size=ranks.world_size, workers=workers, pin_memory=pinned,
+            start_step=start_step, repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size,
+            workers=workers, pin_memory=pinned,
         )  # fmt: skip
 
     def test_on() -> Iterable[Any]:
+        # While a run goes on a clip is looked at once; all its views are, when it has finished.
         return evaluation_batches(
-            splits.held_out, preprocess=prepared.preprocess, batch_size=_TEST_BATCH, workers=workers, pin_memory=pinned
-        )
+            splits.held_out, preprocess=prepared.preprocess, batch_size=_test_batch(prepared.preprocess), views=(1, 1),
+            workers=workers, pin_memory=pinned,
+        )  # fmt: skip
 
     if isinstance(model, MaskedAutoencoder):
         watched = watch(splits.held_out, prepared.preprocess)
@@ -233,13 +248,16 @@ def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
         _finish_pretraining(prepared, scores, folder)
         return
     model = open_weights(folder).model
+    if preprocess.takes_clips:
+        scores |= score_clips(model.to(prepared.ranks.device), prepared.splits, preprocess, folder / CLIP_RESULTS)
+        model.cpu()
     scores["model"] = {
         "name": catalogue.name_of(config),
         "parameters": catalogue.count_parameters(model),
         "multiply_adds": catalogue.multiply_adds(config),
     }
     write_text(folder / SCORES, json.dumps(scores) + "\n")
-    if has_tree(model):
+    if has_tree(model) and not preprocess.takes_clips:
         if isinstance(recipe.data, DigitsData) and recipe.data.canvas >= SMALLEST_CANVAS:
             scores["explanations"] = digit_explanations(model, preprocess, recipe.data, folder / PICTURES)
             write_text(folder / SCORES, json.dumps(scores) + "\n")
@@ -280,8 +298,7 @@ def _refuse_other_data(prepared: Prepared, folder: Path) -> None:
 
 def _with_full_paths(recipe: Recipe) -> Recipe:
     """The same recipe with paths that hold wherever it is resumed from."""
-    if not isinstance(recipe.data, DigitsData) and recipe.data.root:
-        recipe = replace(recipe, data=moved(recipe.data, str(Path(recipe.data.root).expanduser().resolve())))
+    recipe = replace(recipe, data=with_full_paths(recipe.data))
     if recipe.weights is not None and recipe.weights != "timm":
         recipe = replace(recipe, weights=str(Path(recipe.weights).expanduser().resolve()))
     return recipe
@@ -307,6 +324,10 @@ def _draw_training_images(prepared: Prepared, path: Path) -> None:
         )
     )  # fmt: skip
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
+    if preprocess.takes_clips:  # two clips, six frames of each
+        chosen = np.linspace(0, preprocess.input_size[0] - 1, _IMAGES_DRAWN // 2).round().astype(int)
+        images = batch["images"][:2, :, chosen].transpose(1, 2).flatten(0, 1)
+        batch = {"images": images, "targets": batch["targets"][:2].repeat_interleave(len(chosen), 0)}
     pixels = (batch["images"].permute(0, 2, 3, 1) * std + mean).clamp(0, 1).numpy()
     captions = [""] * _IMAGES_DRAWN
     for number, shares in enumerate(batch["targets"] if len(splits.classes) > 1 else ()):

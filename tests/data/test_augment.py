@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -315,3 +316,150 @@ def test_rand_augment_is_understood_as_timm_does(words: str) -> None:
 def test_impossible_augmentation_is_refused_at_once(fields: dict[str, object]) -> None:
     with pytest.raises(UserError, match=next(iter(fields))):
         AugmentConfig(**fields)
+
+
+def clip_preprocess(frames: int = 4, side: int = 32, channels: int = 3, **fields: Any) -> Preprocess:
+    return Preprocess((frames, side, side), (0.4,) * channels, (0.3,) * channels, **({"crop": 1.0} | fields))
+
+
+def moving_picture(frames: int = 4, height: int = 40, width: int = 50, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (frames, height, width, channels), dtype=np.uint8)
+
+
+def still(image: Image.Image, frames: int = 4) -> np.ndarray:
+    """A clip that shows the same picture all the time."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    return np.stack([pixels] * frames)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_testing_sees_the_frames_of_a_clip_as_it_sees_pictures(interpolation: str, channels: int) -> None:
+    fields = {"crop": 0.8, "interpolation": interpolation}
+    whole = clip_preprocess(4, 24, channels, **fields)
+    one = Preprocess((24, 24), whole.mean, whole.std, **fields)
+    grey_level = 1.01 / 255 / 0.3
+    # The room around these crops is even, so that both divide it alike.
+    for height, width in [(30, 30), (64, 40), (20, 60), (20, 200)]:
+        clip = moving_picture(4, height, width)
+        seen = whole.tensor(clip)
+        assert (seen.shape, seen.dtype) == ((channels, 4, 24, 24), torch.float32)
+        pictures = torch.stack([one.tensor(Image.fromarray(frame)) for frame in clip], dim=1)
+        torch.testing.assert_close(seen, pictures, rtol=0, atol=grey_level)
+
+
+def test_a_clip_of_the_right_size_is_normalised_exactly_as_pictures_are() -> None:
+    clip = moving_picture(4, 32, 32)
+    one = Preprocess((32, 32), (0.4,) * 3, (0.3,) * 3, crop=1.0)
+    pictures = torch.stack([one.tensor(Image.fromarray(frame)) for frame in clip], dim=1)
+    assert torch.equal(clip_preprocess().tensor(clip), pictures)
+
+
+def test_grey_and_colour_clips_suit_models_of_either() -> None:
+    clip = moving_picture(4, 32, 32)
+    grey = clip_preprocess(channels=1).shown_clips(clip)[0]
+    assert np.array_equal(grey[..., 0], np.stack([np.asarray(Image.fromarray(frame).convert("L")) for frame in clip]))
+    coloured = clip_preprocess().shown_clips(grey)[0]
+    assert np.array_equal(coloured, grey.repeat(3, axis=3))
+
+
+def test_three_views_in_space_show_both_ends_and_the_middle_of_the_longer_side() -> None:
+    """The values are coordinates, so the crops tell where they came from."""
+    rows, columns = np.mgrid[:30, :90]
+    clip = np.stack([np.stack([columns, rows, rows * 0], axis=2)] * 2).astype(np.uint8)
+    preprocess = clip_preprocess(2, 30, crop=0.5)
+    for view, left in enumerate((0, 30, 60)):
+        for pixels, first in ((clip, (0, left)), (clip.transpose(0, 2, 1, 3)[..., [1, 0, 2]], (left, 0))):
+            shown = preprocess.shown_clips(pixels, 3)[view]
+            assert shown.shape == (2, 30, 30, 3)
+            assert (shown[1, 0, 0, 1], shown[1, 0, 0, 0]) == first
+    assert len(preprocess.tensors(clip, 3)) == 3
+    # One view shows the middle half.
+    assert preprocess.shown_clips(clip)[0][0, 15, 15].tolist() == pytest.approx([45, 15, 0], abs=1)
+
+
+def test_clips_are_for_models_of_clips_of_as_many_frames_and_pictures_for_models_of_pictures() -> None:
+    config = AugmentConfig(crop="resized")
+    for varied in (Augment(config, clip_preprocess()), Augment(no_augment(), clip_preprocess())):
+        with pytest.raises(
+            UserError, match=r"takes clips of \(4, 32, 32\) frames, rows and columns; these are pictures"
+        ):
+            varied([picture()], 0, [0])
+        with pytest.raises(UserError, match="takes clips of 4 frames, and this is a clip of 5"):
+            varied([moving_picture(5)], 0, [0])
+    with pytest.raises(UserError, match="takes pictures, and this is a clip of 4 frames"):
+        plain().tensor(moving_picture())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", EVERY_SWITCH)
+def test_all_frames_of_a_clip_are_varied_alike(name: str, channels: int) -> None:
+    """A clip that stands still stands still afterwards, too, but for the noise that is new in every frame."""
+    augment = Augment(AugmentConfig(**EVERY_SWITCH[name]), clip_preprocess(channels=channels))
+    clip = still(picture(50, 40))
+    once, again = (augment([clip] * 12, 5, range(12)) for _ in range(2))
+    assert torch.equal(once, again)
+    assert once.shape == (12, channels, 4, 32, 32)
+    assert any(not torch.equal(one, augment.preprocess.tensor(clip)) for one in once)
+    if name == "erasing":
+        return
+    assert torch.equal(once, once[:, :, :1].expand(-1, -1, 4, -1, -1))
+    if name != "flip":
+        assert any(not torch.equal(once[0], other) for other in once[1:])
+
+
+@pytest.mark.parametrize("name", ["crop pad", "crop resized", "flip", "color_jitter"])
+def test_a_clip_is_varied_as_a_picture_of_the_same_draw(name: str) -> None:
+    config = AugmentConfig(**EVERY_SWITCH[name])
+    image = picture(50, 40)
+    one = Augment(config, Preprocess((32, 32), (0.4,) * 3, (0.3,) * 3, crop=1.0))([image] * 8, 1, range(8))
+    several = Augment(config, clip_preprocess())([still(image)] * 8, 1, range(8))
+    assert torch.equal(several[:, :, 2], one)
+
+
+def test_erasing_takes_the_same_place_of_every_frame_and_fills_it_with_new_noise() -> None:
+    augment = Augment(AugmentConfig(erasing=1.0), clip_preprocess(channels=1))
+    clip = np.full((4, 32, 32, 1), 128, np.uint8)
+    for seen in augment([clip] * 20, 0, range(20)):
+        erased = (seen[0] - augment.preprocess.tensor(clip)[0]).abs() > 1e-6
+        assert torch.equal(erased, erased[:1].expand(4, -1, -1))
+        assert 0.01 < erased[0].float().mean() < 0.4
+        assert not torch.equal(seen[0, 0], seen[0, 1])
+
+
+def test_rand_augment_comes_first_for_clips_on_the_whole_frames() -> None:
+    augment = Augment(AugmentConfig(crop="resized", rand_augment="rand-m9"), clip_preprocess())
+    seen: list[tuple[int, int]] = []
+
+    def watched(image: Image.Image) -> Image.Image:
+        seen.append(image.size)
+        return image
+
+    augment.rand_augment = watched
+    augment([moving_picture(4, 40, 50)], 0, [0])
+    assert seen == [(50, 40)] * 4
+
+
+def test_augmenting_clips_leaves_the_random_numbers_of_the_program_alone() -> None:
+    torch.manual_seed(0)
+    random.seed(0)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    Augment(replace(nest_imagenet_augment(), rand_augment="rand-m9-n3"), clip_preprocess())([moving_picture()], 0, [0])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.random.get_state()[1].tolist() == before[2]
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_clips_are_mixed_as_pictures_are_with_the_same_rectangle_of_all_frames(kind: str) -> None:
+    config = AugmentConfig(**{kind: 1.0})
+    images = torch.rand(5, 3, 24, 20)
+    clips = images[:, :, None].expand(-1, -1, 4, -1, -1).clone()
+    changed = 0
+    for step in range(10):
+        mixed, targets = mix(config, images.clone(), torch.eye(5), 0, step, 0)
+        mixed_clips, clip_targets = mix(config, clips.clone(), torch.eye(5), 0, step, 0)
+        assert torch.equal(targets, clip_targets)
+        assert torch.equal(mixed_clips, mixed[:, :, None].expand(-1, -1, 4, -1, -1))
+        changed += not torch.equal(mixed_clips, clips)
+    assert changed > 5

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader
 from hvit.data import batches
 from hvit.data.augment import AugmentConfig, Preprocess, nest_cifar_augment, no_augment
 from hvit.data.batches import Batch, batch_indices, small_set_notes, steps_per_epoch, train_batches
+from hvit.data.clips import ClipData
 from hvit.data.digits import DigitsData
 from hvit.data.images import open_data
 from hvit.data.sets import ImageSet
@@ -283,3 +285,176 @@ def test_impossible_numbers_are_refused() -> None:
         seen_in_testing(Numbered(24), batch_size=0)
     with pytest.raises(UserError, match="workers"):
         train(Numbered(24), workers=-1)
+
+
+@pytest.mark.parametrize("repeats", [2, 3, 4])
+def test_repeated_images_are_read_once_and_stand_side_by_side(repeats: int) -> None:
+    class Counted(Numbered):
+        def __init__(self) -> None:
+            super().__init__(60)
+            self.asked: list[int] = []
+
+        def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
+            self.asked.append(draw)
+            return super().read(index, draw)
+
+    images = Counted()
+    shown = list(train(images, repeats=repeats, total_steps=5 * repeats))
+    assert images.asked == list(range(0, 60 * repeats, repeats))
+    for batch in shown:
+        together = np.array(numbers(batch)).reshape(-1, repeats)
+        assert (together == together[:, :1]).all()
+        assert len(set(together[:, 0].tolist())) == 12 // repeats
+        assert batch["targets"].argmax(1).tolist() == [number % 10 for number in numbers(batch)]
+    # All images have been shown once after as many steps as `repeats` passes without repeats take.
+    assert sorted(numbers(*shown)) == sorted(list(range(60)) * repeats)
+
+
+def test_repeated_images_are_varied_each_time_and_the_same_for_any_worker_and_process(digits: ImageSet) -> None:
+    varied = AugmentConfig(crop="resized", flip=0.5)
+    whole = list(train(digits, varied, repeats=3))
+    assert not torch.equal(whole[0]["images"][0], whole[0]["images"][1])
+    assert are_equal(whole, train(digits, varied, repeats=3, workers=2))
+    assert are_equal(whole[4:], train(digits, varied, repeats=3, start_step=4))
+    shares = [train(digits, varied, repeats=3, rank=rank, world_size=2) for rank in range(2)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert torch.equal(batch["images"], torch.cat([part["images"] for part in parts]))
+        assert torch.equal(batch["targets"], torch.cat([part["targets"] for part in parts]))
+
+
+def test_one_repeat_is_none(digits: ImageSet) -> None:
+    assert are_equal(train(digits, nest_cifar_augment()), train(digits, nest_cifar_augment(), repeats=1))
+
+
+@pytest.mark.parametrize(("repeats", "world_size"), [(5, 1), (4, 2), (0, 1)])
+def test_repeats_that_do_not_divide_the_batch_of_a_process_are_refused(repeats: int, world_size: int) -> None:
+    with pytest.raises(UserError, match=f"cannot each be there {repeats} times"):
+        train(Numbered(24), repeats=repeats, world_size=world_size)
+
+
+class NumberedClips(ImageSet):
+    """Clip n is 3 frames high and wide and shows grey level 10 n + the view, lighter by 100 on the right."""
+
+    def __init__(self, count: int, views: tuple[int, int] = (1, 1)) -> None:
+        self.labels, self.views = np.arange(count) % 10, views
+        self.looked: list[tuple[int, int, int]] = []
+
+    def read(self, index: int, draw: int) -> tuple[np.ndarray, int]:
+        return self.read_view(index, 0, 1)
+
+    def read_view(self, index: int, view: int, views: int) -> tuple[np.ndarray, int]:
+        self.looked.append((index, view, views))
+        clip = np.full((2, 8, 24, 1), 10 * index + view, np.uint8)
+        clip[:, :, 8:16] += 50
+        clip[:, :, 16:] += 100
+        return clip, int(self.labels[index])
+
+
+CLIPS = replace(PLAIN, input_size=(2, 8, 8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_view_of_a_clip_is_a_row_of_testing(workers: int) -> None:
+    images = NumberedClips(5, views=(4, 3))
+    made = list(batches.evaluation_batches(images, preprocess=CLIPS, batch_size=7, workers=workers))
+    assert [len(batch["targets"]) for batch in made] == [7] * 8 + [4]
+    assert made[0]["images"].shape == (7, 1, 2, 8, 8)
+    expected = [(clip, 10 * clip + time + place) for clip in range(5) for time in range(4) for place in (0, 50, 100)]
+    assert torch.cat([batch["clips"] for batch in made]).tolist() == [clip for clip, _ in expected]
+    assert torch.cat([batch["targets"] for batch in made]).tolist() == [clip for clip, _ in expected]
+    levels = [round(value) for batch in made for value in (batch["images"][:, 0, 1, 4, 4] * 255).tolist()]
+    assert levels == [level for _, level in expected]
+    assert made[0]["clips"].dtype == made[0]["targets"].dtype == torch.int64
+
+
+def test_a_clip_is_read_once_for_all_places_of_a_time_in_a_batch() -> None:
+    images = NumberedClips(2, views=(2, 3))
+    list(batches.evaluation_batches(images, preprocess=CLIPS, batch_size=6))
+    assert images.looked == [(0, 0, 2), (0, 1, 2), (1, 0, 2), (1, 1, 2)]
+
+
+def test_other_views_than_the_set_has_may_be_asked_for() -> None:
+    images = NumberedClips(3, views=(5, 3))
+    (batch,) = batches.evaluation_batches(images, preprocess=CLIPS, batch_size=9, views=(1, 1))
+    assert batch["clips"].tolist() == [0, 1, 2]
+    # The middle of a single view.
+    assert (batch["images"][:, 0, 0, 0, 0] * 255).round().tolist() == [50, 60, 70]
+    for views in ((0, 1), (1, 2)):
+        with pytest.raises(UserError, match="views must be"):
+            batches.evaluation_batches(images, preprocess=CLIPS, batch_size=9, views=views)
+    with pytest.raises(UserError, match="pictures have one view"):
+        batches.evaluation_batches(Numbered(3), preprocess=PLAIN, batch_size=9, views=(5, 1))
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_share_clips_out_with_all_their_views(world_size: int) -> None:
+    shares = [
+        [
+            clip
+            for batch in batches.evaluation_batches(
+                NumberedClips(7, views=(2, 3)), preprocess=CLIPS, batch_size=4, rank=rank, world_size=world_size
+            )
+            for clip in batch["clips"].tolist()
+        ]
+        for rank in range(world_size)
+    ]
+    assert list(itertools.chain(*shares)) == [clip for clip in range(7) for _ in range(6)]
+    assert len(set.union(*map(set, shares))) == sum(len(set(share)) for share in shares) == 7
+
+
+def test_batches_of_pictures_say_nothing_about_clips() -> None:
+    assert set(seen_in_testing(Numbered(2), batch_size=2)[0]) == {"images", "targets"}
+
+
+def test_batches_of_videos_are_the_same_for_any_number_of_workers(
+    tmp_path: Path, make_video: Callable[..., Path], numbered: Callable[..., np.ndarray]
+) -> None:
+    for number in range(4):
+        for name in ("jump", "wave"):
+            make_video(tmp_path / name / f"{number}.mp4", numbered(20, 24, 32))
+    splits = open_data(ClipData(root=str(tmp_path), stride=2), 0, 3, 4)
+    preprocess = Preprocess((4, 16, 16), splits.mean, splits.std)
+    varied = replace(nest_cifar_augment(), crop="resized", color_jitter=0.3)
+
+    def made(workers: int) -> DataLoader[Batch]:
+        return train_batches(
+            splits.train, num_classes=2, preprocess=preprocess, augment=varied, seed=0, batch_size=4, total_steps=3,
+            repeats=2, workers=workers,
+        )  # fmt: skip
+
+    alone = list(made(0))
+    assert alone[0]["images"].shape == (4, 3, 4, 16, 16)
+    assert are_equal(alone, made(2))
+    sent = pickle.loads(pickle.dumps(made(0).dataset))
+    assert are_equal([alone[1]], [sent[1]])
+
+
+@pytest.mark.parametrize("phase", ["training", "testing"])
+def test_a_worker_that_is_killed_ends_the_run_with_a_sentence(phase: str) -> None:
+    def kill_this_process() -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    images = Asked(24, kill_this_process)
+    if phase == "training":
+        made = train(images, workers=1)
+    else:
+        made = batches.evaluation_batches(images, preprocess=PLAIN, batch_size=4, workers=1)
+    assert "the data workers hang, or one was killed" in complaint_about(made)
+
+
+def test_a_worker_that_hangs_does_not_hang_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "LONGEST_WAIT", 1)
+    images = Asked(4, threading.Event().wait)
+    made = batches.evaluation_batches(images, preprocess=PLAIN, batch_size=4, workers=1)
+    assert "timed out after 1 seconds" in complaint_about(made)
+
+
+def complaint_about(made: Iterable[Batch]) -> str:
+    # Not by pytest.raises: what it keeps of the error keeps the workers alive.
+    try:
+        for _ in made:
+            pass
+    except UserError as error:
+        return str(error)
+    return ""

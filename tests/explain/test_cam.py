@@ -38,6 +38,48 @@ def test_the_mean_of_a_map_plus_the_bias_is_the_logit(nest: Any, images: Tensor)
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["hiera_micro_32", "hiera_micro_64", "mvitv2_micro_32", "mvitv2_micro_64_step_f", "vit_micro_32"]
+)
+def test_maps_of_every_family_are_exact_also_where_the_norm_follows_the_mean(name: str) -> None:
+    torch.manual_seed(0)
+    model: Any = create_model(name, num_classes=10).eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.LayerNorm):
+            nn.init.normal_(layer.weight, mean=1.0, std=0.3)
+            nn.init.normal_(layer.bias, std=0.3)
+    nn.init.normal_(model.head.weight, std=0.3)
+    nn.init.normal_(model.head.bias)
+    images = torch.randn(2, 3, *model.config.input_size, generator=torch.Generator().manual_seed(1))
+    maps = class_activation_map_batch(model, images, range(10))
+    assert maps.std((2, 3)).min() > 0.01, "the maps say where nothing is"
+    assert maps.mean((2, 3)) + model.head.bias.numpy(force=True) == pytest.approx(
+        model(images).numpy(force=True), abs=1e-5
+    )
+
+
+def test_the_map_of_a_resnet_of_timm_is_exact() -> None:
+    model: Any = resnet()
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    maps = class_activation_map_batch(model, images, [3, 1])
+    assert maps.shape == (2, 2, 2, 3)
+    total = maps.mean((2, 3)) + model.fc.bias[[3, 1]].numpy(force=True)
+    assert total == pytest.approx(model(images)[:, [3, 1]].numpy(force=True), abs=1e-5)
+
+
+def resnet() -> nn.Module:
+    """The smallest of timm's residual networks, with random weights."""
+    import timm
+
+    torch.manual_seed(0)
+    return timm.create_model("resnet10t", num_classes=5).eval()
+
+
+def test_a_model_that_classifies_a_token_has_no_map(images: Tensor) -> None:
+    with pytest.raises(UserError, match="classifies a class token"):
+        class_activation_map_batch(create_model("mvit_micro_32", in_channels=1), images)
+
+
 def test_the_map_and_the_first_step_of_gradcat_agree(nest: Any, images: Tensor) -> None:
     one = class_activation_map(nest, images[0], 6)
     quadrants = one.reshape(2, len(one) // 2, 2, len(one) // 2).sum((1, 3)) / one.size
@@ -88,6 +130,8 @@ def test_enlarging_keeps_the_place_and_the_range_of_a_map() -> None:
     row, column = np.unravel_index(large.argmax(), large.shape)
     assert (row // 10, column // 15) == (1, 2)
     assert upsample(np.full((2, 2), 5.0), (7, 9)) == pytest.approx(5.0)
+    many = np.random.default_rng(0).random((2, 3, 4, 4))
+    assert np.array_equal(upsample(many, (8, 9))[1, 2], upsample(many[1, 2], (8, 9)))
 
 
 def test_normalising_stretches_to_the_range_0_to_1_and_a_constant_map_to_0() -> None:

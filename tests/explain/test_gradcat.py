@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.explain import Tree, gradcat, gradcat_batch
-from hvit.explain.gradcat import greedy_path
+from hvit.explain.gradcat import greedy_path, has_tree, tree_levels
 from hvit.models.catalogue import create_model
+from hvit.models.grids import blocks_to_grid
 from hvit.models.layers import Encoder
+from hvit.models.weights import open_weights
 
 
 def half(grid: Tensor) -> Tensor:
@@ -76,6 +79,17 @@ def images() -> Tensor:
     return torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
+def random_model(name: str, **fields: Any) -> Encoder:
+    """A small model with weights large enough for logits of several units."""
+    torch.manual_seed(0)
+    model: Any = create_model(name, num_classes=10, in_channels=1, **fields).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, mean=0.5, std=0.5)
+    nn.init.normal_(model.head.weight, std=0.3)
+    return model
+
+
 def everything(tree: Tree) -> np.ndarray:
     """All numbers of a tree in one row."""
     numbers = [tree.class_index, tree.logit, *tree.path, *tree.path_values, *np.ravel(tree.regions)]
@@ -87,6 +101,47 @@ def test_the_four_quadrants_add_up_to_the_logit_without_its_bias(nest: Any, imag
         for tree in trees:
             total = float(tree.values[0].astype(np.float64).sum())
             assert total == pytest.approx(tree.logit - nest.head.bias[tree.class_index].item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("hiera_micro_32", {}),
+        ("hiera_micro_32", {"input_size": 56}),
+        ("hiera_micro_32", {"input_size": (24, 56)}),
+        ("mvitv2_micro_32", {}),
+        ("mvitv2_micro_32", {"input_size": 56}),
+        ("mvitv2_micro_64_step_f", {}),
+        ("nest_micro_32", {"input_size": 56}),
+    ],
+)
+def test_the_quadrants_add_up_in_every_family_also_where_they_cut_tokens(name: str, fields: dict[str, Any]) -> None:
+    model: Any = random_model(name, **fields)
+    images = torch.randn(2, 1, *model.config.input_size, generator=torch.Generator().manual_seed(3))
+    logits = model(images)
+    for item, trees in enumerate(gradcat_batch(model, images, [7, 2])):
+        for tree in trees:
+            assert tree.depth == len(model.config.depths) - 1
+            assert tree.logit == pytest.approx(logits[item, tree.class_index].item(), abs=1e-4)
+            total = float(tree.values[0].astype(np.float64).sum())
+            assert total == pytest.approx(tree.logit - model.head.bias[tree.class_index].item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["imagenet_like", "cifar_like"])
+def test_values_are_the_official_codes_features_times_its_gradients(fixtures: Path, name: str) -> None:
+    folder = fixtures / "nest_flax_fixture" / name
+    official = np.load(folder / "reference.npz")
+    images = torch.from_numpy(official["images"]).permute(0, 3, 1, 2)
+    trees = gradcat_batch(open_weights(folder / "ckpt-1.flax").model, images, official["grad_class"][:, None])
+    for depth in range(2, trees[0][0].depth + 1):
+        level = trees[0][0].depth + 1 - depth
+        blocks = torch.from_numpy(official[f"level{level}"] * official[f"grad_level{level}"])
+        evidence = blocks_to_grid(blocks).sum(-1)
+        # Every token becomes many small ones, so that squares cut none: sums of those are shares of tokens.
+        fine = evidence.repeat_interleave(2**depth, 1).repeat_interleave(2**depth, 2) / 4**depth
+        expected = F.avg_pool2d(fine[:, None], evidence.shape[1]).squeeze(1) * evidence.shape[1] ** 2
+        for item, (tree,) in enumerate(trees):
+            assert tree.values[depth - 1] == pytest.approx(expected[item].numpy(), abs=1e-5)
 
 
 def test_the_logit_of_a_tree_is_the_models(nest: Encoder, images: Tensor) -> None:
@@ -143,6 +198,103 @@ def test_the_path_ends_in_the_block_that_decides() -> None:
         row, column = divmod(item, 8)
         assert tree.path == tuple(2 * (row >> bit & 1) + (column >> bit & 1) for bit in (2, 1, 0))
         assert tree.regions[-1] == (4 * column, 4 * row, 4 * column + 4, 4 * row + 4)
+
+
+def test_the_path_ends_in_the_block_that_decides_also_where_the_planes_have_no_middle() -> None:
+    """A lamp in one of 16 blocks of 14 x 14 pixels; the coarsest plane has 7 x 7 positions."""
+    images = torch.rand(16, 4, 56, 56, generator=torch.Generator().manual_seed(0)) * 0.05
+    for item in range(16):
+        row, column = divmod(item, 4)
+        images[item, 1, 14 * row + 3 : 14 * row + 11, 14 * column + 3 : 14 * column + 11] = 1.0
+    for item, (tree,) in enumerate(gradcat_batch(Lamps(num_levels=3), images, 1)):
+        row, column = divmod(item, 4)
+        assert tree.regions[-1] == (14 * column, 14 * row, 14 * column + 14, 14 * row + 14)
+
+
+def test_a_token_that_a_square_cuts_counts_with_the_share_inside() -> None:
+    bright = torch.zeros(4, 7, 7)
+    bright[0, 3, 3], bright[0, 0, 3], bright[0, 6, 6] = 1.0, 1.0, 1.0
+    tree = gradcat(Planes(14, 7), bright, 0)
+    assert 49 * tree.values[0] == pytest.approx(np.array([[0.75, 0.75], [0.25, 1.25]]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sides", "first", "read"),
+    [
+        ((56, 28, 14), 2, [2, 1]),
+        ((32, 16, 8, 4), 3, [3, 2, 1]),
+        ((56, 28, 14, 7), 3, [3, 2, 1]),
+        ((56, 28, 14, 7), 2, [2, 1, 0]),
+        ((56, 28, 14, 7), 0, [0]),
+        ((56, 28, 14, 14), 3, [3, 2, 1]),
+        ((78, 39, 20, 10), 3, [3, 2, 1]),
+        ((16, 8, 4), 1, [1, 0]),
+        ((8, 4, 2, 1), 3, [2, 1, 0]),
+        ((4, 2, 1, 1), 3, [1, 0]),
+    ],
+)
+def test_every_depth_reads_the_coarsest_plane_left_that_tells_its_nodes_apart(
+    sides: tuple[int, ...], first: int, read: list[int]
+) -> None:
+    assert tree_levels([(side, side) for side in sides], first) == read
+
+
+def test_a_tree_that_starts_lower_has_the_same_values_one_step_earlier(nest: Encoder, images: Tensor) -> None:
+    for (tree,), (lower,) in zip(gradcat_batch(nest, images, 4), gradcat_batch(nest, images, 4, level=-2), strict=True):
+        assert lower.depth == tree.depth == 2
+        assert lower.values[0] == pytest.approx(tree.values[1].reshape(2, 2, 2, 2).sum((1, 3)), abs=1e-5)
+        assert lower.logit == tree.logit
+
+
+def test_which_models_have_a_tree_is_known_without_running_them() -> None:
+    names = ("nest_micro_32", "hiera_micro_64", "mvit_micro_32", "mvitv2_micro_64", "mvitv2_micro_64_step_f")
+    for model in (create_model(name) for name in names):
+        assert has_tree(model)
+        assert gradcat(model, torch.zeros(3, *model.config.input_size), 0).depth == len(model.config.depths) - 1
+    assert not has_tree(create_model("vit_micro_32"))
+    assert not has_tree(create_model("hiera_micro_16x64"))
+    assert not has_tree(nn.Linear(1, 1))
+
+
+def test_a_model_that_classifies_a_token_is_explained_from_the_level_below_the_top() -> None:
+    model: Any = random_model("mvit_micro_32")
+    image = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    tree = gradcat(model, image, 4)
+    planes, token = model.encode(image)
+    logit = model.classify(planes[-1], token)[0, 4]
+    for grid, plane, slope in zip(tree.values, planes[1::-1], torch.autograd.grad(logit, planes[1::-1]), strict=True):
+        evidence = (plane * slope).sum(-1)[0].detach().numpy()
+        side, cells = len(grid), len(evidence) // len(grid)
+        assert grid == pytest.approx(evidence.reshape(side, cells, side, cells).sum((1, 3)), abs=1e-5)
+
+
+def test_before_the_final_norm_the_top_plane_says_nothing(nest: Encoder, images: Tensor) -> None:
+    for (after,), (before,) in zip(
+        gradcat_batch(nest, images, 4), gradcat_batch(nest, images, 4, norm="before"), strict=True
+    ):
+        assert np.abs(before.values[0]).max() < 1e-4 * np.abs(after.values[0]).max()
+        assert before.values[1] == pytest.approx(after.values[1], abs=1e-5)
+
+
+def test_before_a_norm_that_follows_the_mean_the_quadrants_add_up_to_nothing() -> None:
+    model = random_model("hiera_micro_32")
+    images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    for (tree,) in gradcat_batch(model, images, 4, norm="before"):
+        assert abs(tree.values[0].sum()) < 1e-3 * np.abs(tree.values[0]).sum()
+        assert np.abs(tree.values[0]).max() > 1e-3
+
+
+def test_a_beam_keeps_the_best_nodes_of_every_depth() -> None:
+    leaves = np.zeros((4, 4))
+    leaves[0, 0], leaves[2, 0], leaves[3, 2], leaves[3, 3] = 9.0, 4.0, 1.0, 3.0
+    values = (np.array([[0.0, 1.0], [2.0, 3.0]]), leaves)
+    tree = Tree(0, 1.0, greedy_path(values), values, (32, 32))
+    assert tree.paths(1) == (tree.path,) == ((3, 3),)
+    assert tree.paths(2) == ((2, 0), (3, 3))
+    assert tree.paths(4)[:3] == ((0, 0), (2, 0), (3, 3))
+    assert len(tree.paths(100)) == 16
+    with pytest.raises(UserError, match="one path or more, got 0"):
+        tree.paths(0)
 
 
 def test_a_path_follows_the_children_of_the_chosen_node_even_where_another_leaf_is_larger() -> None:
@@ -255,6 +407,9 @@ def test_each_class_costs_one_backward_pass_for_the_whole_batch(
         ({"top_k": 0}, "top_k must be from 1 to the model's 10 classes"),
         ({"top_k": 11}, "top_k must be from 1"),
         ({"sign": 0}, "sign must be 1 or -1"),
+        ({"norm": "beside"}, "norm must be 'after' or 'before'"),
+        ({"norm": "before", "level": 1}, "reads no top plane with one"),
+        ({"level": 3}, "level must be from 0 to 2"),
     ],
 )
 def test_an_impossible_request_is_refused_with_a_sentence(
@@ -265,11 +420,17 @@ def test_an_impossible_request_is_refused_with_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("sides", "says"), [((4,), "this one has 1"), ((16, 8, 6), "16 x 16, 8 x 8, 6 x 6"), ((14, 7), "14 x 14, 7 x 7")]
+    ("sides", "says"), [((4,), "this one has 1"), ((16, 8, 6), "16 x 16, 8 x 8, 6 x 6"), ((1, 1), "1 x 1, 1 x 1")]
 )
 def test_a_model_whose_planes_are_no_tree_of_quadrants_is_refused(sides: tuple[int, ...], says: str) -> None:
     with pytest.raises(UserError, match=says):
         gradcat(Planes(*sides), torch.rand(4, 16, 16))
+
+
+@pytest.mark.parametrize("model", [Lamps(), create_model("mvit_micro_32", in_channels=4)])
+def test_a_norm_placement_that_would_change_nothing_is_refused(model: Encoder) -> None:
+    with pytest.raises(UserError, match="reads no top plane with one"):
+        gradcat(model, torch.rand(4, 32, 32), norm="before")
 
 
 def test_images_that_cannot_be_explained_are_refused(nest: Encoder, images: Tensor) -> None:

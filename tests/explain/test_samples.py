@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from hvit.data.augment import Preprocess
 from hvit.data.digits import DigitsData
 from hvit.data.images import open_data
-from hvit.explain.samples import digit_explanations, draw_samples, has_tree
+from hvit.explain.gradcat import has_tree
+from hvit.explain.samples import digit_explanations, draw_samples
 from hvit.models import catalogue
 from hvit.models.layers import Encoder
 

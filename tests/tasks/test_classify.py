@@ -49,6 +49,19 @@ def test_scores_do_not_depend_on_how_the_images_are_cut_into_batches(task: Class
     assert whole["top5"] == 1.0, "five guesses among three classes always hit"
 
 
+def test_views_of_a_clip_are_averaged_as_probabilities_however_they_are_cut_into_batches(task: Classify) -> None:
+    views, clips, labels = torch.randn(6, 1, 32, 32), torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([2, 2, 2, 0, 0, 0])
+    with torch.no_grad():
+        expected = task.networks["model"](views).softmax(dim=1).view(2, 3, 3).mean(dim=1)
+    for size in (6, 4, 1):
+        pieces = zip(views.split(size), labels.split(size), clips.split(size), strict=True)
+        batches = [{"images": one, "targets": two, "clips": three} for one, two, three in pieces]
+        scores = task.evaluate(task.networks, batches)
+        assert (scores["count"], scores["labels"]) == (2, [2, 0])
+        assert scores["predictions"] == expected.argmax(dim=1).tolist()
+        assert scores["loss"] == pytest.approx(-expected[[0, 1], [2, 0]].log().mean().item(), abs=1e-5)
+
+
 def test_what_is_saved_names_its_classes_and_preprocessing(task: Classify, tmp_path: Path) -> None:
     task.save(tmp_path, task.networks, 0)
     opened = open_weights(tmp_path)

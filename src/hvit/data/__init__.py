@@ -1,5 +1,6 @@
-"""The data room: from files on disk to batches of images, and which image comes next, from any step.
+"""The data room: from files on disk to batches of images or clips, and which one comes next, from any step.
 
-`images` is its front door (reading pictures, opening data sets); `augment` turns a picture into what the model sees;
-`batches` lines them up.
+`images` is its front door (reading pictures, opening data sets, those of clips, too); `augment` varies what the model
+sees and `preprocess` says what that is; `views` chooses frames and crops of clips, and `decoding` gets them out of
+files; `batches` lines all up.
 """

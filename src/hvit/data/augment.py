@@ -1,13 +1,12 @@
-"""From a picture to what the model sees: plainly for testing, and varied at random for learning."""
+"""Pictures and clips varied at random for learning, and mixed in pairs."""
 
 from __future__ import annotations
 
 import math
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -15,103 +14,21 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from hvit.data.sets import Target
+from hvit.data.preprocess import Preprocess, resize_clip
+from hvit.data.sets import Sample, Target
 from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed, seeded
 
-INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-LONGEST_STRIP = 4
-"""Pictures longer than so many times their width are cropped to it, around their centre, before they are enlarged."""
 RAND_AUGMENT = re.compile(
     r"rand(-(m\d+|n[1-9]\d*|p(0?\.\d+|0|1(\.0+)?)|mstd\d+(\.\d+)?|mmax\d+|inc[01]|t(weights|3aw?)))*"
 )
 
 
 @dataclass(frozen=True)
-class Preprocess:
-    """How a picture of any size becomes the model's input, the same way every time.
-
-    Travels with the weights. Lists, as JSON has them, are taken for tuples.
-    """
-
-    input_size: tuple[int, int]
-    """Height and width of the model's input in pixels."""
-    mean: tuple[float, ...]
-    """What is subtracted from each channel, on the 0 to 1 scale."""
-    std: tuple[float, ...]
-    """What each channel is divided by afterwards."""
-    crop: float = 0.875
-    """Share of the resized picture's shorter side that the centre crop keeps; 1 keeps all of it."""
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
-    """How pixels are interpolated when the picture is resized."""
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        for name in ("input_size", "mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.input_size) == 3:
-            raise UserError(f"the model takes clips of {self.input_size} frames, rows and columns; these are pictures")
-        if len(self.input_size) != 2 or min(self.input_size) < 1:
-            raise UserError(f"input_size must be a height and a width in pixels, not {self.input_size}.")
-        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
-            raise UserError(
-                f"mean and std need one number for each of 1 or 3 channels, not {self.mean} and {self.std}."
-            )
-        if min(self.std) <= 0:
-            raise UserError(f"std must be above 0, not {self.std}.")
-        if not 0 < self.crop <= 1:
-            raise UserError(f"crop must be above 0 and at most 1, not {self.crop}.")
-
-    @property
-    def mode(self) -> Literal["RGB", "L"]:
-        """The kind of picture the model sees: colour or grey."""
-        return "RGB" if len(self.mean) == 3 else "L"
-
-    def shown(self, image: Image.Image) -> Image.Image:
-        """The picture as the model sees it: resized so that it covers the input, and its centre cut out.
-
-        The shorter side becomes round(input / crop), as torchvision's Resize and CenterCrop do.
-        """
-        image = image if image.mode == self.mode else image.convert(self.mode)
-        image = _without_the_ends(image)
-        height, width = (round(side / self.crop) for side in self.input_size)
-        if image.width / width < image.height / height:
-            height = max(height, int(width * image.height / image.width))
-        else:
-            width = max(width, int(height * image.width / image.height))
-        if image.size != (width, height):
-            image = image.resize((width, height), INTERPOLATIONS[self.interpolation])
-        if (height, width) == self.input_size:
-            return image
-        left, top = round((width - self.input_size[1]) / 2), round((height - self.input_size[0]) / 2)
-        return image.crop((left, top, left + self.input_size[1], top + self.input_size[0]))
-
-    def tensor(self, image: Image.Image) -> Tensor:
-        """The model's input: (channels, height, width) float32, normalised."""
-        return self.normalised(self.shown(image))
-
-    def normalised(self, image: Image.Image) -> Tensor:
-        """A picture that already has the input's size: (channels, height, width) float32, normalised."""
-        scale, shift = self._scale_and_shift
-        pixels = np.asarray(image).reshape(*self.input_size, len(self.mean)) * scale + shift
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-    @cached_property
-    def _scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        """What takes grey levels from 0 to 255 to normalised values, one number a channel."""
-        mean, std = np.array(self.mean), np.array(self.std)
-        return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
-
-
-@dataclass(frozen=True)
 class AugmentConfig:
     """How training pictures are varied, in this order; every part is off until its field switches it on.
 
+    All frames of a clip are varied alike, and of a clip RandAugment comes first, on the whole frames, as in SlowFast.
     Source: the published recipes, which `nest_imagenet_augment`, `nest_cifar_augment`, `mvit_imagenet_augment` and
     `hiera_imagenet_augment` set.
     """
@@ -244,7 +161,7 @@ class Augment:
             from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
             interpolation = InterpolationMode(preprocess.interpolation)
-            self.cut_part = RandomResizedCrop(preprocess.input_size, config.area, config.ratio, interpolation)
+            self.cut_part = RandomResizedCrop(preprocess.frame_size, config.area, config.ratio, interpolation)
         if config.rand_augment:
             from timm.data.auto_augment import rand_augment_transform
 
@@ -260,29 +177,32 @@ class Augment:
 
             self.erase = RandomErasing(config.erasing, mode="pixel", device="cpu")
 
-    def __call__(self, images: Sequence[Image.Image], seed: int, draws: Sequence[int]) -> Tensor:
-        """The model's input (batch, channels, height, width) for some pictures.
+    def __call__(self, samples: Iterable[Sample], seed: int, draws: Iterable[int]) -> Tensor:
+        """The model's input (batch, channels, height, width), or (batch, channels, frames, height, width) of clips.
 
         draws: the number of each sample in the run; the same number always gives the same variation.
         """
         if not self.is_random:
-            return torch.stack([self.preprocess.tensor(image) for image in images])
+            return torch.stack([self.preprocess.tensor(sample) for sample in samples])
         # Once for all: restoring the program's random states takes longer than varying a small picture.
         with seeded(seed, "augment"):
-            return torch.stack([self._vary(image, seed, draw) for image, draw in zip(images, draws, strict=True)])
+            return torch.stack([self._vary(sample, seed, draw) for sample, draw in zip(samples, draws, strict=True)])
 
-    def _vary(self, image: Image.Image, seed: int, draw: int) -> Tensor:
+    def _vary(self, sample: Sample, seed: int, draw: int) -> Tensor:
         derived = derive_seed(seed, "augment", draw)
         random.seed(derived)
         np.random.seed(derived % 2**32)
         torch.default_generator.manual_seed(derived)
-        tensor = self.preprocess.normalised(self._recoloured(self._cut(image.convert(self.preprocess.mode))))
+        if isinstance(sample, np.ndarray):
+            return self._vary_clip(sample)
+        image = self.preprocess.picture_in_mode(sample)
+        tensor = self.preprocess.normalised(self._recoloured(self._cut(image)))
         return tensor if self.erase is None else self.erase(tensor)
 
     def _cut(self, image: Image.Image) -> Image.Image:
         image = self.preprocess.shown(image) if self.cut_part is None else self.cut_part(image)
         if self.config.crop == "pad":
-            height, width = self.preprocess.input_size
+            height, width = self.preprocess.frame_size
             left, top = torch.randint(2 * self.config.pad + 1, (2,)).tolist()
             image = ImageOps.expand(image, self.config.pad).crop((left, top, left + width, top + height))
         if torch.rand(()) < self.config.flip:
@@ -296,12 +216,65 @@ class Augment:
         coloured = image.convert("RGB")
         if self.rand_augment is not None:
             coloured = self.rand_augment(coloured)
+        return self._jittered(coloured).convert(image.mode)
+
+    def _jittered(self, coloured: Image.Image) -> Image.Image:
         if self.jitter is not None:
             if torch.rand(()) < 0.8:
                 coloured = self.jitter(coloured)
             if torch.rand(()) < 0.2:
                 coloured = coloured.convert("L")
-        return coloured.convert(image.mode)
+        return coloured
+
+    def _vary_clip(self, clip: np.ndarray) -> Tensor:
+        """The same as for pictures, with one choice for all frames: (channels, frames, height, width)."""
+        clip = self.preprocess.clip_in_mode(clip)
+        if self.rand_augment is not None:
+            clip = self._rand_augmented(clip)
+        clip = self._cut_clip(clip)
+        if self.jitter is not None:
+            # One tall picture of all frames, so that each is changed by as much, and around the clip's mean grey.
+            frames, height, width, channels = clip.shape
+            tall = self._jittered(_picture(clip.reshape(frames * height, width, channels)).convert("RGB"))
+            clip = np.asarray(tall.convert(self.preprocess.mode)).reshape(clip.shape)
+        tensor = self.preprocess.normalised_clip(clip)
+        if self.erase is not None:
+            # All frames in the place of channels: the same rectangle of each, with noise of its own.
+            self.erase(tensor.view(-1, *self.preprocess.frame_size))
+        return tensor
+
+    def _rand_augmented(self, clip: np.ndarray) -> np.ndarray:
+        """Every frame changed by the same operations: timm draws them from these two generators."""
+        assert self.rand_augment is not None
+        states = random.getstate(), np.random.get_state()
+        changed = np.empty_like(clip)
+        for frame, result in zip(clip, changed, strict=True):
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            image = self.rand_augment(_picture(frame).convert("RGB"))
+            result[:] = np.asarray(image.convert(self.preprocess.mode)).reshape(result.shape)
+        return changed
+
+    def _cut_clip(self, clip: np.ndarray) -> np.ndarray:
+        if self.cut_part is None:
+            clip = self.preprocess.shown_clips(clip)[0]
+        else:
+            of_its_size = torch.empty(1, *clip.shape[1:3], device="meta")
+            area, ratio = list(self.config.area), list(self.config.ratio)
+            top, left, height, width = self.cut_part.get_params(of_its_size, area, ratio)
+            part = clip[:, top : top + height, left : left + width]
+            clip = resize_clip(part, *self.preprocess.frame_size, self.preprocess.interpolation)
+        if self.config.crop == "pad":
+            (height, width), pad = self.preprocess.frame_size, self.config.pad
+            left, top = torch.randint(2 * pad + 1, (2,)).tolist()
+            padded = np.pad(clip, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+            clip = padded[:, top : top + height, left : left + width]
+        return clip[:, :, ::-1] if torch.rand(()) < self.config.flip else clip
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    """(height, width, 3 or 1) uint8 as a picture."""
+    return Image.fromarray(np.ascontiguousarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]))
 
 
 def soft_targets(targets: list[Target], num_classes: int, label_smoothing: float = 0.0) -> Tensor:
@@ -323,8 +296,9 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """Mixes the pictures of a batch in pairs, first with last, by mixup or cutmix; the targets are mixed alike.
 
-    images: (batch, channels, height, width), changed in place. targets: (batch, num_classes). Of an odd batch the last
-    picture stays as it is. Pure in (seed, step, rank).
+    images: (batch, channels, height, width) or (batch, channels, frames, height, width), changed in place; cutmix
+    exchanges the same rectangle of all frames. targets: (batch, num_classes). Of an odd batch the last picture stays as
+    it is. Pure in (seed, step, rank).
     Source: mixup (arXiv 1710.09412), cutmix (arXiv 1905.04899).
     """
     even = len(images) // 2 * 2
@@ -343,15 +317,6 @@ def mix(
         num_classes=even,
     )
     with seeded(seed, "mix", step, rank):
-        _, weights = mixer(images[:even], torch.arange(even))
+        # timm cuts along the third and fourth axes, so the frames of clips join the channels.
+        _, weights = mixer(images[:even].view(even, -1, *images.shape[-2:]), torch.arange(even))
     return images, torch.cat([weights @ targets[:even], targets[even:]])
-
-
-def _without_the_ends(image: Image.Image) -> Image.Image:
-    """Cuts the ends off very long pictures, which the centre crop would drop after enlarging them to gigantic size."""
-    longest = LONGEST_STRIP * min(image.size)
-    width, height = (min(side, longest) for side in image.size)
-    if (width, height) == image.size:
-        return image
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))

@@ -7,7 +7,9 @@ import signal
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, TypedDict
+from itertools import groupby
+from math import prod
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -15,20 +17,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hvit.data.augment import Augment, AugmentConfig, Preprocess, mix, soft_targets
-from hvit.data.sets import ImageSet
+from hvit.data.sets import ImageSet, Sample, Target
 from hvit.errors import UserError
 from hvit.randomness import generator
 
+LONGEST_WAIT = 600
+"""Seconds without a batch after which data workers are taken to hang."""
+
 
 class Batch(TypedDict):
-    """Some images and what they show.
+    """Some images, or clips, and what they show.
 
-    images: (batch, channels, height, width) float32, normalised. targets: (batch, num_classes) float32 shares of every
-    class in training, (batch,) int64 class numbers in testing.
+    images: (batch, channels, height, width) or (batch, channels, frames, height, width) float32, normalised. targets:
+    (batch, num_classes) float32 shares of every class in training, (batch,) int64 class numbers in testing. clips: in
+    testing on clips, which clip of the set each row is a view of, (batch,) int64.
     """
 
     images: Tensor
     targets: Tensor
+    clips: NotRequired[Tensor]
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -74,6 +81,7 @@ def train_batches(
     batch_size: int,
     total_steps: int,
     start_step: int = 0,
+    repeats: int = 1,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
@@ -82,6 +90,9 @@ def train_batches(
     """The training batches number start_step to total_steps - 1, shuffled, augmented and mixed.
 
     batch_size: images of all processes together; process `rank` of `world_size` gets its share of each batch.
+    repeats: how often each image is in its batch, read once and varied anew each time (repeated augmentation, Hoffer et
+    al., arXiv 1901.09335): for clips, whose reading takes longer than varying them. A batch then holds batch_size /
+    repeats different images, and a pass over all of them takes `repeats` times as many steps.
     workers: processes that prepare batches ahead, 0 for none; batches are the same for any number.
     pin_memory: whether batches come in memory that copies fast to a GPU.
     Raises UserError if the batch cannot be shared out equally.
@@ -90,7 +101,14 @@ def train_batches(
         raise UserError(
             f"batch_size must be a multiple of the {world_size} processes and at least 1, not {batch_size}."
         )
-    source = _TrainSource(images, num_classes, Augment(augment, preprocess), seed, batch_size, rank, world_size)
+    if repeats < 1 or batch_size // world_size % repeats:
+        raise UserError(
+            f"the {batch_size // world_size} images of a process's batch cannot each be there {repeats} times: choose "
+            "repeats that divide it."
+        )
+    source = _TrainSource(
+        images, num_classes, Augment(augment, preprocess), seed, batch_size, repeats, rank, world_size
+    )
     return _loader(source, range(start_step, total_steps), workers, pin_memory)
 
 
@@ -99,6 +117,7 @@ def evaluation_batches(
     *,
     preprocess: Preprocess,
     batch_size: int,
+    views: tuple[int, int] | None = None,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
@@ -106,12 +125,16 @@ def evaluation_batches(
 ) -> DataLoader[Batch]:
     """All images once, in order and without augmentation; the last batch may be smaller.
 
-    batch_size: images of this process. Process `rank` of `world_size` gets one stretch of the images; all stretches in
-    the order of the ranks are the whole.
+    Of clips every view is a row: all views of the first clip, those of its first time before those of the second, then
+    of the next clip. A batch may end between two views of a clip, so its scores are to be put together by "clips".
+
+    batch_size: images, or views, of this process. views: how many views in time and how many in space (1 or 3), None
+    for as many as the set has. Process `rank` of `world_size` gets one stretch of the images; all stretches in the
+    order of the ranks are the whole.
     """
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, not {batch_size}.")
-    source = _TestSource(images, preprocess, batch_size, rank, world_size)
+    source = _TestSource(images, preprocess, batch_size, views or images.views, rank, world_size)
     return _loader(source, range(len(source)), workers, pin_memory)
 
 
@@ -125,22 +148,33 @@ class _TrainSource(Dataset[Batch]):
         augment: Augment,
         seed: int,
         batch_size: int,
+        repeats: int,
         rank: int,
         world_size: int,
     ) -> None:
         self.images, self.num_classes, self.augment = images, num_classes, augment
-        self.seed, self.batch_size, self.rank, self.world_size = seed, batch_size, rank, world_size
+        self.seed, self.batch_size, self.repeats = seed, batch_size, repeats
+        self.rank, self.world_size = rank, world_size
 
     def __getitem__(self, index: int) -> Batch:
         step = index
         share = self.batch_size // self.world_size
-        mine = slice(self.rank * share, (self.rank + 1) * share)
-        chosen = batch_indices(len(self.images), self.batch_size, self.seed, step)[mine]
+        different = share // self.repeats
+        mine = slice(self.rank * different, (self.rank + 1) * different)
+        chosen = batch_indices(len(self.images), self.batch_size // self.repeats, self.seed, step)[mine]
         first_draw = step * self.batch_size + self.rank * share
         draws = range(first_draw, first_draw + share)
-        pairs = [self.images.read(number, draw) for number, draw in zip(chosen.tolist(), draws, strict=True)]
-        inputs = self.augment([image for image, _ in pairs], self.seed, draws)
-        shares = soft_targets([target for _, target in pairs], self.num_classes, self.augment.config.label_smoothing)
+        targets: list[Target] = []
+
+        def samples() -> Iterator[Sample]:
+            # One at a time: whole clips take hundreds of times the memory of what is made of them.
+            for number, draw in zip(chosen.tolist(), draws[:: self.repeats], strict=True):
+                sample, target = self.images.read(number, draw)
+                targets.extend([target] * self.repeats)
+                yield from [sample] * self.repeats
+
+        inputs = self.augment(samples(), self.seed, draws)
+        shares = soft_targets(targets, self.num_classes, self.augment.config.label_smoothing)
         mixed, shares = mix(self.augment.config, inputs, shares, self.seed, step, self.rank)
         return {"images": mixed, "targets": shares}
 
@@ -148,21 +182,46 @@ class _TrainSource(Dataset[Batch]):
 class _TestSource(Dataset[Batch]):
     """Makes the batches of one process's stretch of the images."""
 
-    def __init__(self, images: ImageSet, preprocess: Preprocess, batch_size: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        preprocess: Preprocess,
+        batch_size: int,
+        views: tuple[int, int],
+        rank: int,
+        world_size: int,
+    ) -> None:
+        if views[0] < 1 or views[1] not in (1, 3):
+            raise UserError(f"views must be 1 or more in time and 1 or 3 in space, not {views[0]} and {views[1]}.")
+        if views != (1, 1) and not preprocess.takes_clips:
+            raise UserError(f"pictures have one view, not {views[0]} in time and {views[1]} in space.")
         self.images, self.preprocess, self.batch_size = images, preprocess, batch_size
-        self.start = len(images) * rank // world_size
-        self.stop = len(images) * (rank + 1) // world_size
+        self.times, self.places = views
+        self.start = len(images) * rank // world_size * prod(views)
+        self.stop = len(images) * (rank + 1) // world_size * prod(views)
 
     def __len__(self) -> int:
         return math.ceil((self.stop - self.start) / self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         first = self.start + index * self.batch_size
-        pairs = [self.images.read(number, number) for number in range(first, min(first + self.batch_size, self.stop))]
-        return {
-            "images": torch.stack([self.preprocess.tensor(image) for image, _ in pairs]),
-            "targets": torch.tensor([target for _, target in pairs]),
-        }
+        rows, targets, clips = [], [], []
+        for looked, numbers in groupby(range(first, min(first + self.batch_size, self.stop)), self._look):
+            clip, time = divmod(looked, self.times)
+            sample, target = self.images.read_view(clip, time, self.times)
+            inputs = self.preprocess.tensors(sample, self.places)
+            for number in numbers:
+                rows.append(inputs[number % self.places])
+                targets.append(target)
+                clips.append(clip)
+        batch: Batch = {"images": torch.stack(rows), "targets": torch.tensor(targets)}
+        if self.preprocess.takes_clips:
+            batch["clips"] = torch.tensor(clips)
+        return batch
+
+    def _look(self, row: int) -> int:
+        """Rows of the same clip at the same time are read once."""
+        return row // self.places
 
 
 class _Handover(Dataset[Batch | UserError]):
@@ -189,10 +248,18 @@ class _QuietLoader(DataLoader[Any]):
 
 
 def _batches_or_error(made: Iterable[Batch | UserError]) -> Iterator[Batch]:
-    for batch in made:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    try:
+        for batch in made:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader"):
+            raise
+        raise UserError(
+            "the data workers hang, or one was killed, for want of memory or by a file that breaks the decoder: try "
+            f"fewer --loop.workers, or 0 to see more ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _leave_interrupts_to_the_main_process(worker: int) -> None:
@@ -211,6 +278,7 @@ def _loader(source: Dataset[Batch], numbers: range, workers: int, pin_memory: bo
             batch_size=None,
             sampler=numbers,
             num_workers=workers,
+            timeout=LONGEST_WAIT if workers else 0,
             pin_memory=pin_memory,
             worker_init_fn=_leave_interrupts_to_the_main_process,
             generator=torch.Generator(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from hvit.data.cifar import CifarData, open_cifar
 from hvit.data.clips import ClipData, open_clips
@@ -27,6 +28,7 @@ __all__ = [
     "moved",
     "open_data",
     "read_image",
+    "with_full_paths",
 ]
 
 DataConfig = DigitsData | CifarData | FolderData | ClipData | MovingDigitsData
@@ -40,6 +42,15 @@ def moved(data: DataConfig, root: str | None) -> DataConfig:
     if isinstance(data, (DigitsData, MovingDigitsData)):
         raise UserError(f"the digits are embedded, so --root {root} has no meaning for them; leave it out")
     return replace(data, root=root)
+
+
+def with_full_paths(data: DataConfig) -> DataConfig:
+    """The same data with paths that hold wherever a run is resumed from."""
+    names = ("root", "train_list", "held_out_list", "class_names", "train_frames", "held_out_frames")
+    given = {name: value for name in names if (value := getattr(data, name, ""))}
+    if getattr(data, "cache", "none") not in ("", "none"):
+        given["cache"] = data.cache  # pyright: ignore[reportAttributeAccessIssue]
+    return replace(data, **{name: str(Path(value).expanduser().resolve()) for name, value in given.items()})
 
 
 def open_data(config: DataConfig, seed: int, in_channels: int = 3, num_frames: int | None = None) -> Splits:

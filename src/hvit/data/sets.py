@@ -1,10 +1,11 @@
-"""What a set of labelled images is, whatever it is made of."""
+"""What a set of labelled images or clips is, whatever it is made of."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from PIL import Image
 from hvit.errors import UserError
 from hvit.randomness import generator
 
+Sample = Image.Image | np.ndarray
+"""A picture (mode "RGB" or "L", 8 bits), or a clip: (frames, height, width, channels) uint8, in colour (3) or grey (1).
+All frames of a clip have one size; different clips may have different sizes."""
 Target = int | np.ndarray
 """The class of an image, or its share of every class: (num_classes,) float32 that sums to 1."""
 
@@ -21,23 +25,33 @@ GREY_WEIGHTS = (0.299, 0.587, 0.114)
 
 
 class ImageSet(ABC):
-    """Labelled images that are read one at a time.
+    """Labelled images, or clips, that are read one at a time.
 
-    labels: (number of images,) int64, the class of each image, known without reading it.
+    labels: (number of images,) int64, the class of each image, known without reading it. views: how many views in time
+    and how many in space are looked at in testing; an image has one.
     """
 
     labels: np.ndarray
+    views: tuple[int, int] = (1, 1)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @abstractmethod
-    def read(self, index: int, draw: int) -> tuple[Image.Image, Target]:
-        """One image (mode "RGB" or "L", 8 bits) and its target.
+    def read(self, index: int, draw: int) -> tuple[Any, Target]:
+        """One image or clip (a `Sample`) and its target.
 
         draw: the number of this sample in the run. Only sets that make their images look at it, to make another one
-        each time.
+        each time, and sets of clips to learn from, to choose other frames.
         """
+
+    def name(self, index: int) -> str:
+        """What to call a sample in a list of results."""
+        return str(index)
+
+    def read_view(self, index: int, view: int, views: int) -> tuple[Any, Target]:
+        """What testing sees of an image or clip in one of several views in time, and its target."""
+        return self.read(index, index)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ Where the logits are a linear head on the mean over the positions of the top pla
 number per position: map[i] = weight of the class . feature[i], and the mean of the map plus the class's bias is the
 logit. Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016 (arXiv 1512.04150);
 NesT uses it for localisation (arXiv 2105.12723).
+
+Where the final norm follows the mean (Hiera) the split is exact, too, on the plane that `request.normalised_plane`
+gives: the norm's scale is one number per image.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -16,13 +19,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.explain.gradcat import Classes, as_batch, choose_classes, evaluating
+from hvit.explain.request import (
+    Classes,
+    as_batch,
+    as_grid,
+    choose_classes,
+    classifies_a_token,
+    evaluating,
+    features_and_logits,
+    normalised_plane,
+)
+from hvit.models.layers import Encoder
 
-if TYPE_CHECKING:
-    from hvit.models.layers import Encoder
 
-
-def class_activation_map(model: Encoder, image: Tensor, class_index: SupportsIndex | None = None) -> np.ndarray:
+def class_activation_map(model: nn.Module, image: Tensor, class_index: SupportsIndex | None = None) -> np.ndarray:
     """Shows how much each place of one image adds to the logit of one class.
 
     image: (channels, height, width) or a batch of one, as the model takes it (normalised). class_index: the class to
@@ -41,24 +51,30 @@ def class_activation_map(model: Encoder, image: Tensor, class_index: SupportsInd
 
 @torch.no_grad()
 def class_activation_map_batch(
-    model: Encoder, images: Tensor, classes: Classes | None = None, *, top_k: int = 1
+    model: nn.Module, images: Tensor, classes: Classes | None = None, *, top_k: int = 1
 ) -> np.ndarray:
     """Maps of one or more classes for each of many images, in one forward pass.
 
-    images: (batch, channels, height, width). classes, top_k: as in `gradcat_batch`.
+    model: an encoder, or a model of timm, such as a ResNet. images: (batch, channels, height, width). classes, top_k:
+    as in `gradcat_batch`.
     Returns (batch, k, rows, columns) float32 on the model's top plane.
-    Raises UserError for a class the model does not have, and for a model whose logits are not a linear layer `head` on
-    the mean over the top plane: for those no such map exists.
+    Raises UserError for a class the model does not have, and for a model whose logits are not a linear layer on the
+    mean over the top plane: for those no such map exists.
     """
-    head = getattr(model, "head", None)
+    head = head_of(model)
     if not isinstance(head, nn.Linear):
         raise UserError(
             f"a class activation map needs a model with a linear layer `head`; {type(model).__name__} has "
             f"{'none' if head is None else type(head).__name__}, use gradcat instead"
         )
+    if classifies_a_token(model):
+        raise UserError(
+            f"this {type(model).__name__} classifies a class token, not the mean over its top plane, so it has no "
+            "class activation map; use gradcat or Grad-CAM instead"
+        )
     with evaluating(model):
-        top = model.levels(as_batch(images))[-1]
-        logits = model.classify(top)
+        features, logits = features_and_logits(model, as_batch(images))
+        top = normalised_plane(model, features) if isinstance(model, Encoder) else as_grid(model, features)
     chosen = choose_classes(logits, classes, top_k)
     maps = torch.einsum("b h w c, b k c -> b k h w", top, head.weight[chosen].to(top.dtype)).float()
     total = maps.mean((2, 3)) + (0.0 if head.bias is None else head.bias[chosen].float())
@@ -66,15 +82,22 @@ def class_activation_map_batch(
     if error > torch.finfo(logits.dtype).eps ** 0.5 * maps.abs().mean():
         raise UserError(
             f"the logits of {type(model).__name__} are not its head on the mean over the top plane, so a class "
-            "activation map would not be exact; NesT, and MViTv2 without a class token, have exact ones"
+            "activation map would not be exact; use gradcat or Grad-CAM instead"
         )
     return maps.cpu().numpy()
 
 
+def head_of(model: nn.Module) -> nn.Module | None:
+    """The last layer of an encoder (`head`) or of a model of timm (`get_classifier`); None where there is none."""
+    of_timm: Any = getattr(model, "get_classifier", None)
+    return getattr(model, "head", None) if of_timm is None else of_timm()
+
+
 def upsample(activation_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarges a map (rows, columns) to size (height, width), bilinearly, for laying it over the image."""
-    grid = torch.as_tensor(activation_map, dtype=torch.float32)[None, None]
-    return F.interpolate(grid, size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
+    """Enlarges a map (rows, columns), or maps (..., rows, columns), to size (height, width), bilinearly."""
+    maps = torch.as_tensor(activation_map, dtype=torch.float32)
+    grid = maps.reshape(1, -1, *maps.shape[-2:])
+    return F.interpolate(grid, size=size, mode="bilinear", align_corners=False).view(*maps.shape[:-2], *size).numpy()
 
 
 def normalise(activation_map: np.ndarray) -> np.ndarray:

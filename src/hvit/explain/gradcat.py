@@ -15,19 +15,30 @@ Where this differs from the printed algorithm, and why:
 - Sign. The algorithm prints -dY/dA. For a linear head on the mean of the top plane the values of depth 1 add up to
   Y - bias with a plus sign, so a minus sign would follow the blocks that speak most against the class. sign=-1 is
   kept as a control.
-- Top plane. It is taken after the final normalisation (the last of `Encoder.levels`). Before it, feature times gradient
-  sums to zero at every position, because a normalised vector does not change when its input is scaled.
+- Top plane. It is taken after the final norm (`request.normalised_plane`). Before it, feature times gradient sums to
+  zero, because what is normalised does not change when its input is scaled: at every position where the norm precedes
+  the mean (NesT, MViT), over the whole plane where it follows the mean (Hiera). norm="before" is kept as a control.
 - Sum instead of average over a square. They differ by one positive factor per depth, which changes no path.
+
+Our own generalisation to every encoder whose planes shrink by two:
+
+- Squares that cut tokens. Planes of odd sides, such as the 7 x 7 mask units of Hiera and MViT at 224 pixels, have no
+  middle. The evidence of a token is spread evenly over its square of the image, and a node sums what lies inside it:
+  the middle row counts half above and half below. Nodes stay equal squares, every depth reads a plane of its own, and
+  nothing is lost: the values of a depth add up to the plane's.
+- Planes of fewer than 2^k rows cannot tell the nodes of depth k apart; depth k takes the next finer plane then.
+- Models that classify a class token say nothing through their top plane; their tree starts one level lower.
+- `level` starts the tree lower by choice. With level=-2 the 7 x 7 plane is left out, and the planes of 14, 28 and 56
+  are read, which squares do not cut. The top plane is the one the logit is linear in. In micro models of digits, it
+  finds the right quadrant more often than any plane below where its side is even; otherwise it depends on the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from operator import index
-from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
@@ -35,12 +46,21 @@ from einops import reduce
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.explain.request import (
+    Classes,
+    as_batch,
+    choose_classes,
+    evaluating,
+    find_level,
+    levels_and_logits,
+    normalised_plane,
+)
 
 if TYPE_CHECKING:
     from hvit.models.layers import Encoder
 
-Classes = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor
 Region = tuple[int, int, int, int]
+NormPlacement = Literal["after", "before"]
 
 
 class Node(NamedTuple):
@@ -78,7 +98,7 @@ class Tree:
 
     @property
     def depth(self) -> int:
-        """Number of steps from the whole image to a leaf: one less than the model has levels."""
+        """Number of steps from the whole image to a leaf."""
         return len(self.values)
 
     @property
@@ -94,6 +114,20 @@ class Tree:
     def value(self, path: Sequence[int]) -> float:
         """Value of the node at the end of a path of one or more quadrants."""
         return float(self.values[len(path) - 1][place_of(path)])
+
+    def paths(self, beam: int) -> tuple[tuple[int, ...], ...]:
+        """The best paths to leaves, best leaf first, where a class is in more than one place; `beam` many at most.
+
+        At every depth the `beam` nodes of largest value among the children of those kept before are kept. A beam of 1
+        gives `path` alone. Raises UserError for a beam below 1.
+        """
+        if beam < 1:
+            raise UserError(f"a beam keeps one path or more, got {beam}")
+        kept: list[tuple[int, ...]] = [()]
+        for _ in self.values:
+            children = [(*path, quadrant) for path in kept for quadrant in range(4)]
+            kept = sorted(children, key=self.value, reverse=True)[:beam]
+        return tuple(kept)
 
     def nodes(self) -> Iterator[Node]:
         """All nodes below the whole image: depth by depth, and row by row within a depth."""
@@ -123,43 +157,64 @@ def region_of(image_size: tuple[int, int], path: Sequence[int]) -> Region:
     return left, height * row // parts, right, height * (row + 1) // parts
 
 
-def gradcat(model: Encoder, image: Tensor, class_index: SupportsIndex | None = None, *, sign: int = 1) -> Tree:
+def gradcat(
+    model: Encoder,
+    image: Tensor,
+    class_index: SupportsIndex | None = None,
+    *,
+    sign: int = 1,
+    norm: NormPlacement = "after",
+    level: int | None = None,
+) -> Tree:
     """Finds the block of one image that decided for one class, and what every other block contributed.
 
     image: (channels, height, width) or a batch of one, as the model takes it (normalised). class_index: the class to
     explain; the one of largest logit if left out. sign: 1 follows what speaks for the class, -1 what speaks against it.
+    norm: whether the top plane is taken after the final norm, or before it (a control). level: the level that the first
+    step reads, 0 the finest, -1 the top; left out, the coarsest that the logits depend on.
     The model may be in training mode: it is explained as it would predict, and is left as it was.
     Raises UserError as `gradcat_batch` does.
     """
     if image.ndim == 4 and image.shape[0] != 1:
         raise UserError(f"gradcat explains one image, got a batch of {image.shape[0]}; use gradcat_batch for several")
     classes = None if class_index is None else [class_index]
-    return gradcat_batch(model, image, classes, sign=sign)[0][0]
+    return gradcat_batch(model, image, classes, sign=sign, norm=norm, level=level)[0][0]
 
 
 def gradcat_batch(
-    model: Encoder, images: Tensor, classes: Classes | None = None, *, top_k: int = 1, sign: int = 1
+    model: Encoder,
+    images: Tensor,
+    classes: Classes | None = None,
+    *,
+    top_k: int = 1,
+    sign: int = 1,
+    norm: NormPlacement = "after",
+    level: int | None = None,
 ) -> list[list[Tree]]:
     """Explains one or more classes for each of many images: one forward pass, and one backward pass per class.
 
     images: (batch, channels, height, width); one image without a batch axis is a batch of one. classes: one class or
     several (k,) for all images alike, or an array (batch, k) of each image's own; without it the `top_k` classes of
-    largest logit, largest first. Returns, for each image, its k trees in that order; paths stack into an integer array
-    (batch, k, steps): `np.array([[tree.path for tree in trees] for trees in gradcat_batch(...)])`.
+    largest logit, largest first. sign, norm, level: as for `gradcat`. Returns, for each image, its k trees in that
+    order; paths stack into an integer array (batch, k, steps):
+    `np.array([[tree.path for tree in trees] for trees in gradcat_batch(...)])`.
 
-    Raises UserError for a class the model does not have, a `sign` other than 1 and -1, or a model whose levels do not
-    form a tree of quadrants.
+    Raises UserError for a class or a level the model does not have, a `sign` other than 1 and -1, a model whose levels
+    do not form a tree of quadrants, and norm="before" where it would change nothing.
     """
     if sign not in (1, -1):
         raise UserError(f"sign must be 1 or -1, got {sign}")
+    if norm not in ("after", "before"):
+        raise UserError(f"norm must be 'after' or 'before', got {norm!r}")
     images = as_batch(images)
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-        planes = model.levels(images.detach().clone().requires_grad_())
-        check_planes(planes)
-        logits = model.classify(planes[-1])
+        planes, logits = levels_and_logits(model, images.detach().clone().requires_grad_())
+        sizes = [tuple(plane.shape[1:-1]) for plane in planes]
+        read = tree_levels(sizes, find_level(model, len(planes), level))
+        planes, logits = place_norm(model, planes, logits, norm, read)
         chosen = choose_classes(logits, classes, top_k)
         picked = logits.gather(1, chosen)
-        upper = planes[:0:-1]
+        upper = [planes[level] for level in read]
         ranks: list[list[np.ndarray]] = []
         for rank in range(chosen.shape[1]):
             more = rank + 1 < chosen.shape[1]
@@ -176,14 +231,93 @@ def gradcat_batch(
     return [[tree(item, rank) for rank in range(len(ranks))] for item in range(len(images))]
 
 
+def has_tree(model: nn.Module) -> bool:
+    """Whether GradCAT can walk a model: an encoder of images whose planes form a tree of quadrants."""
+    config: Any = getattr(model, "config", None)
+    if config is None or len(config.input_size) != 2 or not hasattr(config, "unit_side"):
+        return False
+    sides = zip(config.input_size, config.patch_size, config.unit_side(0), strict=True)
+    units = [-(-pixels // patch) // unit for pixels, patch, unit in sides]
+    sizes = [
+        tuple(count * side for count, side in zip(units, config.unit_side(level), strict=True))
+        for level in range(len(config.depths))
+    ]
+    try:
+        return bool(tree_levels(sizes, find_level(model, len(sizes), None)))
+    except UserError:
+        return False
+
+
+def tree_levels(sizes: Sequence[tuple[int, ...]], first: int) -> list[int]:
+    """The level that each depth of the tree reads, depth 1 first.
+
+    sizes: rows and columns of every level's plane, fine to coarse. first: the coarsest level to read.
+    Raises UserError unless there are two planes or more, each of the size of the one before it or half as wide and
+    high, rounded up.
+    """
+    listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
+    if len(sizes) < 2:
+        raise UserError(f"GradCAT needs a model of two or more levels; this one has {len(sizes)} ({listed})")
+    halves = all(coarse in (fine, tuple(-(-side // 2) for side in fine)) for fine, coarse in pairwise(sizes))
+    read: list[int] = []
+    for level in range(first, -1, -1):
+        if len(read) < len(sizes) - 1 and min(sizes[level]) >= 2 ** (len(read) + 1):
+            read.append(level)
+    if len(sizes[-1]) != 2 or not halves or not read:
+        raise UserError(
+            "GradCAT needs image planes that halve from level to level, and quadrants to tell apart, "
+            f"but this model's planes are {listed}"
+        )
+    return read
+
+
+def place_norm(
+    model: Encoder, planes: list[Tensor], logits: Tensor, norm: NormPlacement, read: Sequence[int]
+) -> tuple[list[Tensor], Tensor]:
+    """The planes with the top one after or before the final norm, and the same logits, computed from that one.
+
+    planes, logits: as the model gives them. read: the levels that the tree reads.
+    """
+    if model.norm_follows_mean:
+        if norm == "before":
+            return planes, logits
+        top = normalised_plane(model, planes[-1])
+        network: Any = model
+        return [*planes[:-1], top], network.head(top.mean((1, 2)))
+    if norm == "after":
+        return planes, logits
+    layer = getattr(model, "norm", None)
+    if not isinstance(layer, nn.LayerNorm) or read[0] != len(planes) - 1:
+        raise UserError(
+            f"norm='before' takes the top plane before the final norm, but the tree of this {type(model).__name__} "
+            "reads no top plane with one; leave norm out"
+        )
+    # Feature times gradient before a norm is the same for any scale and shift of a position: this one is at hand.
+    standard = (planes[-1] - layer.bias) / layer.weight.where(layer.weight != 0, 1.0)
+    return [*planes[:-1], standard], model.classify(layer(standard))
+
+
 def node_values(plane: Tensor, gradient: Tensor, sign: int, depth: int) -> np.ndarray:
     """Feature times gradient, summed over the channels and over each of the 2^depth x 2^depth squares of a plane.
 
     plane, gradient: (batch, rows, columns, dim). Returns (batch, 2^depth, 2^depth), float32.
     """
     evidence = sign * (plane.detach().float() * gradient.float()).sum(-1)
-    squares = reduce(evidence, "b (y h) (x w) -> b y x", "sum", y=2**depth, x=2**depth)
+    parts = 2**depth
+    if all(side % parts == 0 for side in evidence.shape[1:]):
+        squares = reduce(evidence, "b (y h) (x w) -> b y x", "sum", y=parts, x=parts)
+    else:
+        rows, columns = (shares_of_cells(side, parts).to(evidence) for side in evidence.shape[1:])
+        squares = torch.einsum("y h, b h w, x w -> b y x", rows, evidence, columns)
     return squares.cpu().numpy()
+
+
+def shares_of_cells(cells: int, parts: int) -> Tensor:
+    """How much of every cell of a line lies in each of its equal parts: (parts, cells); every column adds up to 1."""
+    edges = torch.arange(parts + 1) * (cells / parts)
+    start = torch.arange(cells)
+    ends = torch.minimum(edges[1:, None], start + 1)
+    return (ends - torch.maximum(edges[:-1, None], start)).clamp_min(0)
 
 
 def greedy_path(values: Sequence[np.ndarray]) -> tuple[int, ...]:
@@ -192,69 +326,3 @@ def greedy_path(values: Sequence[np.ndarray]) -> tuple[int, ...]:
     for grid in values:
         path += (max(range(4), key=lambda quadrant: grid[place_of((*path, quadrant))]),)
     return path
-
-
-def as_batch(images: Tensor) -> Tensor:
-    """Images (batch, channels, height, width), from those or one image (channels, height, width); else UserError."""
-    if images.ndim not in (3, 4) or not images.is_floating_point():
-        raise UserError(
-            f"images to explain must be floating-point (batch, channels, height, width) or (channels, height, width), "
-            f"got {images.dtype} of shape {tuple(images.shape)}"
-        )
-    return images if images.ndim == 4 else images[None]
-
-
-def choose_classes(logits: Tensor, classes: Classes | None, top_k: int = 1) -> Tensor:
-    """Classes to explain for each image, as (batch, k), from what the user asked for (see `gradcat_batch`).
-
-    logits: (batch, num_classes). Raises UserError for logits that are not finite and for classes that do not exist.
-    """
-    batch, count = logits.shape
-    if not torch.isfinite(logits).all():
-        raise UserError("the model's logits are not finite numbers for these images: there is nothing to explain")
-    if classes is None:
-        if not 1 <= top_k <= count:
-            raise UserError(f"top_k must be from 1 to the model's {count} classes, got {top_k}")
-        return logits.detach().topk(top_k, dim=1).indices
-    if top_k != 1:
-        raise UserError("give either classes or top_k, not both")
-    if not isinstance(classes, Tensor | np.ndarray):
-        classes = [index(one) for one in (classes if isinstance(classes, Sequence) else [classes])]
-    chosen = torch.as_tensor(classes)
-    if chosen.ndim < 2:
-        chosen = chosen.reshape(1, -1).expand(batch, -1)
-    if chosen.ndim != 2 or len(chosen) != batch or chosen.shape[1] == 0 or chosen.dtype.is_floating_point:
-        raise UserError(
-            f"classes must be one class, several, or integers of shape (images, classes per image) for {batch} images, "
-            f"got {chosen.dtype} of shape {tuple(chosen.shape)}"
-        )
-    wrong = chosen[(chosen < 0) | (chosen >= count)]
-    if len(wrong):
-        raise UserError(f"class index {int(wrong[0])} is out of range: the model has classes 0 to {count - 1}")
-    return chosen.to(logits.device, torch.int64)
-
-
-def check_planes(planes: Sequence[Tensor]) -> None:
-    """Raises UserError unless the planes form a tree: two or more, each half as wide and high as the one before it."""
-    sizes = [tuple(plane.shape[1:-1]) for plane in planes]
-    listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
-    if len(sizes) < 2:
-        raise UserError(f"GradCAT needs a model of two or more levels; this one has {len(sizes)} ({listed})")
-    halves = all(fine == tuple(2 * side for side in coarse) for fine, coarse in pairwise(sizes))
-    if len(sizes[-1]) != 2 or not halves or any(side % 2 for side in sizes[-1]):
-        raise UserError(
-            "GradCAT needs image planes that halve from level to level down to one of even sides, "
-            f"but this model's planes are {listed}"
-        )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts a model in evaluation mode, and every module of it back into its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

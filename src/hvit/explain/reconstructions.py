@@ -35,7 +35,8 @@ _MOST_STRIPS_SHOWN = 5
 def reconstruct(model: MaskedAutoencoder, images: Tensor, kept: Tensor) -> Tensor:
     """Images whose hidden patches are what the model tells of them; the rest is as it was.
 
-    images: (batch, channels, height, width), normalised. kept: bool (batch, *unit_grid). A model that tells normalised
+    images: (batch, channels, height, width), normalised, or clips (batch, channels, time, height, width), of which the
+    told frames are returned, the first of every patch. kept: bool (batch, *unit_grid). A model that tells normalised
     patches knows neither their mean nor their contrast; these are taken from the image, as is usual in such pictures.
     Gradients (hog) are no pixels: such a model cannot be shown so (AssertionError).
     """
@@ -46,12 +47,14 @@ def reconstruct(model: MaskedAutoencoder, images: Tensor, kept: Tensor) -> Tenso
         _, mean, deviation = normalise_patches(pixel_patches(images.float(), config.patch))
         told = told * deviation + mean
     pixels = patches_to_images(told, config.patch, config.in_channels)
+    if images.ndim == 5:
+        images = images[:, :, :: config.patch[0]]
     seen = spread_mask(kept, tuple(images.shape[2:]))[:, None]
     return torch.where(seen, images, pixels)
 
 
 def watch(images: ImageSet, preprocess: Preprocess, count: int = 6) -> Tensor:
-    """A few images from all over a set, as the model's input (count, channels, height, width)."""
+    """A few images or clips from all over a set, as the model's input (count, channels, *input_size)."""
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int).tolist()
     return torch.stack([preprocess.tensor(images.read(index, index)[0]) for index in chosen])
 
@@ -63,13 +66,17 @@ def keep_strip(model: MaskedAutoencoder, preprocess: Preprocess, images: Tensor,
     device = next(model.parameters()).device
     images = images.to(device)
     kept = model.draw_masks(len(images), torch.Generator().manual_seed(_MASK_SEED)).to(device)
-    told = _pixels(reconstruct(model.eval(), images, kept), preprocess)
+    told, seen = reconstruct(model.eval(), images, kept), hide_masked(images, kept)
+    if images.ndim == 5:  # of a clip the told frame in its middle
+        middle, step = told.shape[2] // 2, model.config.patch[0]
+        told, seen, images = told[:, :, middle], seen[:, :, middle * step], images[:, :, middle * step]
+    told = _pixels(told, preprocess)
     strip = np.concatenate(list(told), axis=1)
     content = BytesIO()
     Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(content, "PNG")
     with replacing(folder / STRIPS / f"step_{step:09d}.png") as file:
         file.write(content.getbuffer())
-    rows = {"image": _pixels(images, preprocess), "seen": _pixels(hide_masked(images, kept), preprocess)}
+    rows = {"image": _pixels(images, preprocess), "seen": _pixels(seen, preprocess)}
     width = told.shape[2]
     for number, path in _shown_strips(folder):
         with Image.open(path) as opened:

@@ -24,12 +24,6 @@ _CLASSES_SHOWN = 4
 _IMAGES_AT_ONCE = 100
 
 
-def has_tree(model: Encoder) -> bool:
-    """Whether GradCAT can walk a model: two levels or more, and a top block that halves into quadrants."""
-    side = getattr(model.config, "block_side", 0)
-    return len(model.config.depths) > 1 and side > 0 and side % 2 == 0
-
-
 def draw_samples(model: Encoder, preprocess: Preprocess, splits: Splits, folder: Path, count: int = 6) -> None:
     """Writes `explain_<number>.png` for held-out images of different classes: the trees of their likeliest classes."""
     folder.mkdir(parents=True, exist_ok=True)

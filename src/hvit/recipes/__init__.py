@@ -16,8 +16,9 @@ from hvit.recipe import Recipe
 from hvit.recipes.classify import CLASSIFY
 from hvit.recipes.lineage import LINEAGE
 from hvit.recipes.pretrain import PRETRAIN
+from hvit.recipes.video import VIDEO
 
-_RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in (*CLASSIFY, *LINEAGE, *PRETRAIN)}
+_RECIPES: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in (*CLASSIFY, *LINEAGE, *PRETRAIN, *VIDEO)}
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,22 @@ class Classify(Task):
 
     @torch.no_grad()
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Loss, top-1 and top-5 accuracy and calibration error (fractions), every label and prediction in order."""
-        outputs = [(networks["model"](batch["images"]).float().cpu(), batch["targets"].cpu()) for batch in batches]
-        logits, labels = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        """Loss, top-1 and top-5 accuracy and calibration error (fractions), every label and prediction in order.
+
+        Where batches have "clips", rows are views of clips: a clip's probabilities are the mean over its views, as in
+        SlowFast, and their logarithms stand for its logits.
+        """
+        outputs = [
+            (
+                networks["model"](batch["images"]).float().cpu(),
+                batch["targets"].cpu(),
+                batch["clips"].cpu() if "clips" in batch else torch.empty(0, dtype=torch.long),
+            )
+            for batch in batches
+        ]
+        logits, labels, clips = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        if len(clips):
+            logits, labels = _mean_over_views(logits, labels, clips)
         return {
             "loss": F.cross_entropy(logits, labels).item(),
             "top1": top_k_accuracy(logits, labels, 1),
@@ -60,3 +73,13 @@ class Classify(Task):
         model = networks["model"]
         assert isinstance(model, Encoder)
         save_weights(model, folder / WEIGHTS, classes=self.classes, preprocess=self.preprocess)
+
+
+def _mean_over_views(logits: Tensor, labels: Tensor, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Views (views, classes) and the clips they are of (views,) as log-probabilities (clips, classes) and labels."""
+    numbers, place, counts = clips.unique(return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(numbers), logits.shape[1], dtype=torch.float64)
+    sums.index_add_(0, place, logits.double().softmax(dim=1))
+    own = torch.zeros(len(numbers), dtype=labels.dtype)
+    own[place] = labels
+    return (sums / counts[:, None]).log().float(), own

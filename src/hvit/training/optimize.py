@@ -15,18 +15,21 @@ from hvit.errors import UserError, check_choices
 
 @dataclass(frozen=True)
 class OptimizeConfig:
-    """How the weights are changed: AdamW with warm-up and a cosine schedule."""
+    """How the weights are changed: AdamW, or SGD, with warm-up and a cosine schedule."""
+
+    method: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with momentum, which the published runs on Something-Something use."""
 
     learning_rate_per_256: float = 2.5e-4
     """Peak learning rate for 256 images a step; it scales linearly with the images a step really has."""
     final_learning_rate_per_256: float = 0.0
     """Learning rate at the end of the cosine; it scales as the peak does."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's decay rates of the gradient's mean and square."""
+    """AdamW's decay rates of the gradient's mean and square; the first is SGD's momentum."""
     epsilon: float = 1e-8
     """AdamW's epsilon."""
     weight_decay: float = 0.05
-    """Decoupled weight decay."""
+    """Weight decay: decoupled in AdamW, part of the gradient in SGD."""
     no_decay: Literal["positions", "vectors", "positions_and_vectors"] = "positions"
     """What is not decayed: position embeddings (official NesT), biases and norms (MViT), or both (MAE, Hiera)."""
     warmup_epochs: float = 20.0
@@ -69,8 +72,8 @@ def learning_rate_at(step: int, peak: float, warmup_steps: float, total_steps: i
     return peak * warm * 0.5 * (1.0 + cosine) + final * warm * 0.5 * (1.0 - cosine)
 
 
-def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.AdamW:
-    """AdamW over a network's parameters, grouped by weight decay and by learning-rate factor ("scale" of a group).
+def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.Optimizer:
+    """AdamW, or SGD, over a network's parameters, grouped by weight decay and by learning-rate factor ("scale" of a group).
 
     With layer decay d the head's factor is 1 and each layer nearer the image has d times the next one's, counted by
     the network's `level_of` (BEiT, arXiv 2106.08254). Counted from the last layer instead, that layer's factor is 1,
@@ -80,6 +83,8 @@ def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.Ad
     for decayed, scale, parameter in _sorted_parameters(network, config):
         new = {"params": [], "scale": scale, "weight_decay": config.weight_decay if decayed else 0.0}
         groups.setdefault((decayed, scale), new)["params"].append(parameter)
+    if config.method == "sgd":
+        return torch.optim.SGD(list(groups.values()), lr=0.0, momentum=config.betas[0], fused=True)
     return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas, eps=config.epsilon, fused=True)
 
 

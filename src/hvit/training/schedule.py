@@ -22,6 +22,9 @@ class LoopConfig:
     """Images per step, over all devices and accumulated parts."""
     accumulate: int = 1
     """Parts a device's share of the batch is cut into, one after the other, to save memory."""
+    repeats: int = 1
+    """How often each image or clip is in its batch, varied anew each time (repeated sampling); epochs count the
+    copies, as published ones do."""
     max_steps: int = 0
     """Stop after this many steps, whatever epochs says; 0: no limit."""
     evaluate_every: int = 1
@@ -39,7 +42,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("epochs", "batch_size", "accumulate", "evaluate_every"):
+        for name in ("epochs", "batch_size", "accumulate", "repeats", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"loop.{name} must be 1 or more; got {getattr(self, name)}")
         for name in ("max_steps", "checkpoint_steps", "workers"):

@@ -1,0 +1,242 @@
+"""How well every method finds what it is asked for: methods x models x measures, on pictures with known places.
+
+    python benchmarks/explanations.py NAME=RUN ... --set four_digits [--set clutter] [--set images] [--json FILE]
+    python benchmarks/explanations.py --cost nest_tiny_224 hiera_tiny_224 ...
+
+The first form measures trained models (run folders or weights). Sets: four_digits and clutter for models of digits;
+images makes mosaics of four held-out images of a run's own data set. Each class of each picture is asked for. The rows:
+gradcat (its map is that of its leaves), gradcat down (started one level below the top), gradcat -1 (the sign flipped, a
+control), the methods of `hvit.explain`, and chance (random maps). The columns are means over all that is asked for:
+
+    found      share of what is asked for that is among as many of the model's likeliest classes
+    block k    the path's block at step k is on the object (`pointing.block_hits`)
+    point      the highest place, for gradcat the middle of the path's last block, is inside the object's box
+    energy     share of the map's positive part inside the box
+    box        MaxBoxAcc at an overlap of one half, and the mean overlap at that threshold
+    deletion, insertion   areas under the curves of the class's probability, on the first --curves pictures
+
+The second form times, in turns, one forward pass of one image, and the explanation of its top four classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line does
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hvit.data.digits import CLASSES, DigitsData
+from hvit.data.images import open_data
+from hvit.data.preprocess import Preprocess
+from hvit.explain import MAP_METHODS, gradcat_batch, methods_for
+from hvit.explain.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
+from hvit.explain.pointing import (
+    area_under,
+    block_hits,
+    energy_inside,
+    highest_points,
+    max_box_accuracy,
+    perturbation_curves,
+    pointing_hits,
+    region_centres,
+)
+from hvit.models.catalogue import create_model
+from hvit.models.layers import Encoder
+from hvit.models.weights import open_weights
+from hvit.recipe import read_recipe
+
+SETS = ("four_digits", "clutter", "images")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="NAME=RUN, a name for the table and a run folder; for --cost models")
+    parser.add_argument("--set", dest="sets", action="append", choices=SETS, help="what to measure on")
+    parser.add_argument("--count", type=int, default=500, help="pictures in a set")
+    parser.add_argument("--curves", type=int, default=50, help="pictures for deletion and insertion; 0 for none")
+    parser.add_argument("--seed", type=int, default=0, help="what the pictures follow from")
+    parser.add_argument("--batch", type=int, default=50, help="pictures at once")
+    parser.add_argument("--cost", action="store_true", help="time models of the catalogue instead")
+    parser.add_argument("--rounds", type=int, default=9, help="turns each contestant of --cost takes")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads torch may use")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows = cost(arguments.runs, arguments.rounds) if arguments.cost else measure(arguments)
+    if arguments.json:
+        about = {"torch": torch.__version__, "machine": platform.machine(), "threads": arguments.threads}
+        given = {key: value for key, value in vars(arguments).items() if key not in ("json", "runs")}
+        arguments.json.write_text(json.dumps({"about": about, "arguments": given, "rows": rows}, indent=1) + "\n")
+
+
+class Model(NamedTuple):
+    """A trained model with what its pictures need."""
+
+    name: str
+    run: Path
+    network: Encoder
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The table of methods x models x measures, printed row by row."""
+    rows: list[dict[str, Any]] = []
+    for given in arguments.runs:
+        name, _, run = given.partition("=")
+        opened = open_weights(run)
+        assert opened.preprocess, f"{run} does not say how its pictures are prepared"
+        model = Model(name, Path(run), opened.model, Preprocess(**opened.preprocess), opened.classes)
+        for kind in arguments.sets or ["four_digits"]:
+            scenes = make_scenes(model, kind, arguments.seed, arguments.count)
+            for row in rows_of(model, kind, scenes, arguments):
+                if not rows or list(rows[-1]) != list(row):
+                    print("\n" + "  ".join(f"{key:>{width(key)}}" for key in row))
+                print("  ".join(f"{shown(value):>{width(key)}}" for key, value in row.items()), flush=True)
+                rows.append(row)
+    return rows
+
+
+def width(column: str) -> int:
+    return 14 if column in ("model", "set", "method") else max(len(column), 7)
+
+
+def shown(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def make_scenes(model: Model, kind: str, seed: int, count: int) -> Scenes:
+    """Pictures of the size of the model's input."""
+    side = model.preprocess.input_size[0]
+    if kind == "images":
+        splits = open_data(read_recipe(model.run).data, 0, len(model.preprocess.mean))
+        assert splits.classes == model.classes, f"{model.run} and its data have different classes"
+        return image_mosaics(splits.held_out, seed, count, side)
+    assert model.classes == CLASSES, f"{model.run} does not tell digits apart"
+    make = four_digits if kind == "four_digits" else digits_on_clutter
+    return make("held_out", seed, count, DigitsData(canvas=side))
+
+
+def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for each method that a model allows."""
+    mode = model.preprocess.mode
+    pictures = [model.preprocess.normalised(Image.fromarray(image).convert(mode)) for image in scenes.images]
+    images, size = torch.stack(pictures), model.preprocess.input_size
+    asked = scenes.classes.shape[1]
+    boxes = scenes.boxes.reshape(-1, 4)
+    parts = [slice(start, start + arguments.batch) for start in range(0, len(images), arguments.batch)]
+    with torch.inference_mode():
+        logits = torch.cat([model.network(images[part]) for part in parts])
+    likeliest = logits.topk(asked, dim=1).indices
+    found = (likeliest[:, :, None] == torch.from_numpy(scenes.classes)[:, None]).any(1).float().mean().item()
+
+    def explained(method: str) -> dict[str, Any]:
+        paths, points = None, None
+        if method == "chance":
+            maps = np.random.default_rng(0).random((len(images), asked, 4, 4), dtype=np.float32)
+        elif method.startswith("gradcat"):
+            options: dict[str, int] = {"gradcat down": {"level": -2}, "gradcat -1": {"sign": -1}}.get(method, {})
+            trees = [
+                tree
+                for part in parts
+                for of_image in gradcat_batch(model.network, images[part], scenes.classes[part], **options)
+                for tree in of_image
+            ]
+            maps = np.stack([tree.values[-1] for tree in trees])
+            paths, points = (
+                np.array([tree.path for tree in trees]),
+                region_centres([tree.regions[-1] for tree in trees]),
+            )
+        else:
+            maps = np.concatenate(
+                [MAP_METHODS[method](model.network, images[part], scenes.classes[part]) for part in parts]
+            )
+        maps = maps.reshape(-1, *maps.shape[-2:])
+        best = max_box_accuracy(maps, boxes, size)
+        row: dict[str, Any] = {"model": model.name, "set": kind, "method": method, "found": found}
+        hits = None if paths is None else block_hits(paths, boxes, size).mean(0).tolist()
+        row |= {f"block {step}": hits[step - 1] if hits and step <= len(hits) else None for step in (1, 2, 3)}
+        row["point"] = float(pointing_hits(highest_points(maps, size) if points is None else points, boxes).mean())
+        row["energy"] = float(energy_inside(maps, boxes, size).mean())
+        row |= {"box": best.accuracy, "overlap": best.overlap, "at": best.threshold}
+        if arguments.curves:
+            row |= curves(model, images, maps, scenes, min(arguments.curves, len(images)), kind)
+        return row
+
+    trees = ["gradcat", "gradcat down", "gradcat -1"] if "gradcat" in methods_for(model.network) else []
+    maps = [name for name in methods_for(model.network) if name in MAP_METHODS]
+    return [explained(method) for method in [*trees, *maps, "chance"]]
+
+
+def curves(
+    model: Model, images: torch.Tensor, maps: np.ndarray, scenes: Scenes, count: int, kind: str
+) -> dict[str, float]:
+    """Mean areas under the deletion and the insertion curves of the first pictures.
+
+    What is deleted becomes black on canvases of digits, and the mean colour on photographs.
+    """
+    asked = scenes.classes.shape[1]
+    repeated = images[:count].repeat_interleave(asked, 0)
+    classes = torch.from_numpy(scenes.classes[:count].reshape(-1, 1))
+    black = -np.array(model.preprocess.mean) / np.array(model.preprocess.std)
+    baseline = 0.0 if kind == "images" else black.reshape(1, -1, 1, 1)
+
+    @torch.inference_mode()
+    def probabilities(batch: np.ndarray) -> np.ndarray:
+        parts = [model.network(part) for part in torch.from_numpy(batch).split(100)]
+        return torch.cat(parts).softmax(1).gather(1, classes)[:, 0].numpy()
+
+    return {
+        way: float(
+            area_under(
+                perturbation_curves(repeated.numpy(), maps[: len(repeated)], probabilities, way, baseline)
+            ).mean()
+        )
+        for way in ("deletion", "insertion")
+    }
+
+
+def cost(names: list[str], rounds: int) -> list[dict[str, Any]]:
+    """How many forward passes it takes to explain the top four classes of one image, by method."""
+    rows = []
+    for name in names:
+        torch.manual_seed(0)
+        model: Any = create_model(name).eval()
+        image = torch.randn(1, model.config.in_channels, *model.config.input_size)
+
+        @torch.inference_mode()
+        def forward(model: Encoder = model, image: torch.Tensor = image) -> None:
+            model(image)
+
+        contestants: dict[str, Callable[[], object]] = {"forward": forward}
+        for method in methods_for(model):
+            explain = gradcat_batch if method == "gradcat" else MAP_METHODS[method]
+            contestants[method] = lambda explain=explain, model=model, image=image: explain(model, image, top_k=4)
+        times: dict[str, list[float]] = {method: [] for method in contestants}
+        for turn in range(rounds + 1):
+            for method, run in contestants.items():
+                start = time.perf_counter()
+                run()
+                if turn:  # the first turn warms up
+                    times[method].append(time.perf_counter() - start)
+        medians = {method: median(values) for method, values in times.items()}
+        row: dict[str, Any] = {"model": name, "forward_ms": 1000 * medians.pop("forward")}
+        row |= {f"{method} top 4": value * 1000 / row["forward_ms"] for method, value in medians.items()}
+        print("  ".join(f"{key} {shown(value)}" for key, value in row.items()), flush=True)
+        rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

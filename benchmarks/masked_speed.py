@@ -1,0 +1,321 @@
+"""How fast masked pretraining is: beside computing every token, beside what masking could save, and beside others.
+
+    python benchmarks/masked_speed.py                          Hiera-T and -B: own steps, then races with the peers
+    python benchmarks/masked_speed.py --clips --ratios 0.9     Hiera-B on clips as well
+    python benchmarks/masked_speed.py --peers                  own steps only
+    python benchmarks/masked_speed.py --profile                where the time of our step goes
+
+A step is forward, loss, backward and a step of fused AdamW, on random inputs with masks drawn beforehand. The dense
+step is the same encoder and decoder with masking "fill": the encoder computes all tokens, hidden ones as a learned
+token. The supervised step is the encoder as a classifier on whole inputs, as published: one more pooling, no decoder,
+cross-entropy. An encoder's step is that of the encoder with its fusion alone, under a loss of its features.
+
+Beside the measured shares of the dense time stand two ideals: the share of tokens kept, and the share of multiply-adds,
+forward and backward, counted as they run. The decoder sees all tokens at every ratio, so that a whole step cannot reach
+the share of tokens kept. Peers have our weights and masks, and must give the same loss before they race; transformers
+has no clips.
+
+Contestants live in one process and take turns, the order turned round every round; a ratio is the median over rounds.
+Each table has its own fresh process. float32 on the CPU, no stochastic depth. Nothing else should run on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from functools import partial
+from math import prod
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line does
+
+import torch
+import torch.nn.functional as F
+from parity import shaken
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+import hvit
+from hvit.models import catalogue
+from hvit.models.masked import MASKED_SIZES, MaskedConfig
+from hvit.models.masks import sample_kept
+
+Loss = Callable[[], Tensor]
+Contestant = tuple[Any, Loss]
+Rows = list[dict[str, Any]]
+Options = argparse.Namespace
+PEERS = ("hiera-transformer", "transformers")
+CLIPS = "mae_hiera_base_16x224"
+CLOSE = 1e-4
+PROFILED_STEPS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    models = ["mae_hiera_tiny_224", "mae_hiera_base_224"]
+    published = [name for name in MASKED_SIZES if "micro" not in name]
+    parser.add_argument("--models", nargs="+", default=models, choices=published, metavar="MODEL", help="our names")
+    parser.add_argument("--clips", action="store_true", help=f"{CLIPS} as well")
+    parser.add_argument("--ratios", nargs="+", type=float, default=[0.6, 0.75, 0.9], help="shares of units hidden")
+    parser.add_argument("--batch", type=int, default=8, help="images in a batch; clips go one by one")
+    parser.add_argument("--rounds", type=int, default=9, help="turns each contestant takes")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS, help="which; none: no races")
+    parser.add_argument("--threads", type=int, default=2, help="threads torch may use")
+    parser.add_argument("--profile", action="store_true", help="only where the time of a step goes, at the first ratio")
+    parser.add_argument("--top", type=int, default=15, help="operators that --profile prints")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    options = parser.parse_args()
+    names = [*options.models, *([CLIPS] if options.clips and CLIPS not in options.models else [])]
+    print(
+        f"float32, {options.threads} threads, {platform.machine()}, torch {torch.__version__}, {options.rounds} rounds"
+    )
+    results: Rows = []
+    for name in names:
+        results += apart(profile_step if options.profile else race_own, name, options)
+    for name in names:
+        for peer in () if options.profile else options.peers:
+            if peer != "transformers" or len(MASKED_SIZES[name].input_size) == 2:
+                results += apart(race_peer, name, options, peer)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2), encoding="utf-8")
+
+
+def apart(function: Callable[..., Rows], name: str, options: Options, *more: str) -> Rows:
+    """What a function returns, run in a fresh process; nothing where that dies, as for want of memory."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, name, options, *more).result()
+        except BrokenProcessPool:
+            print(f"\n{' beside '.join((name, *more))}: not run, its process died", flush=True)
+            return []
+
+
+def race_own(name: str, options: Options) -> Rows:
+    """Masked steps beside the dense and the supervised one: prints the table, returns its rows."""
+    prepare(options)
+    config = without_drop_path(MASKED_SIZES[name])
+    images, units = inputs(config, options), prod(config.unit_grid)
+    keep: Any = catalogue.build_network(config)
+    fill: Any = catalogue.build_network(replace(config, masking="fill", mask_unit=config.unit_size))
+    plain = hvit.create_model(name.removeprefix("mae_"), drop_path=0.0)
+    labels = torch.arange(len(images)) % config.num_classes
+    masks = {ratio: draw(config, len(images), ratio) for ratio in options.ratios}
+    some = masks[options.ratios[0]]
+    contestants: dict[str, Contestant] = {
+        "dense": (fill, lambda: masked_loss(fill, images, some)),
+        "dense encoder": (fill, lambda: fill.encode(images, some).square().mean()),
+        "supervised": (plain, lambda: F.cross_entropy(plain(images), labels)),
+    }
+    for ratio, kept in masks.items():
+        contestants[f"{ratio}"] = (keep, partial(masked_loss, keep, images, kept))
+        contestants[f"{ratio} encoder"] = (keep, lambda kept=kept: keep.encode(images, kept).square().mean())
+    work = {key: multiply_adds(loss, len(images)) for key, (_, loss) in contestants.items()}
+    times = race(contestants, options.rounds)
+    print(f"\n### `{name}`, batch {len(images)}: shares of the dense step's time\n")
+    for key in ("dense", "dense encoder", "supervised"):
+        print(f"{key}: {median(times[key]):.3f} s a step, {work[key]:.2f} G multiply-adds a sample and step  ")
+    print(
+        "\n| hidden | tokens kept | encoder: time | multiply-adds | step: time | lowest to highest | multiply-adds | ",
+        end="",
+    )
+    print("step, s | G a sample | beside supervised |")
+    print("| ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |")
+    rows: Rows = []
+    for ratio, kept in masks.items():
+        step, encoder, tokens = f"{ratio}", f"{ratio} encoder", int(kept[0].sum()) / units
+        encoders = ratios_of(times[encoder], times["dense encoder"])
+        steps, beside = ratios_of(times[step], times["dense"]), ratios_of(times[step], times["supervised"])
+        ideals = work[encoder] / work["dense encoder"], work[step] / work["dense"]
+        print(
+            f"| {ratio} | {tokens:.2f} | **{median(encoders):.2f}** | {ideals[0]:.2f} | **{median(steps):.2f}** "
+            f"| {steps[0]:.2f} to {steps[-1]:.2f} | {ideals[1]:.2f} | {median(times[step]):.3f} | {work[step]:.2f} "
+            f"| {median(beside):.2f} |",
+            flush=True,
+        )
+        row = {"kind": "own", "model": name, "batch": len(images), "ratio": ratio, "tokens": tokens}
+        row |= {"encoder": encoders, "encoder_ideal": ideals[0], "step": steps, "step_ideal": ideals[1]}
+        seconds = {key: times[key] for key in ("dense", "dense encoder", "supervised", step, encoder)}
+        rows.append({**row, "beside_supervised": beside, "seconds": seconds, "multiply_adds": work})
+    return rows
+
+
+def race_peer(name: str, options: Options, peer: str) -> Rows:
+    """Our step beside a peer's at every ratio: prints the table, returns its rows."""
+    prepare(options)
+    print(f"\n### `{name}` beside {peer}, batch {len(inputs(MASKED_SIZES[name], options))}\n")
+    print("| hidden | hvit, s | peer, s | peer / hvit (median) | lowest to highest | losses differ by |")
+    print("| ---: | ---: | ---: | ---: | --- | ---: |")
+    return [race_peer_at(name, options, peer, ratio) for ratio in options.ratios]
+
+
+def race_peer_at(name: str, options: Options, peer: str, ratio: float) -> dict[str, Any]:
+    """One row of it, with the same weights and masks for both."""
+    config = replace(without_drop_path(MASKED_SIZES[name]), mask_ratio=ratio)
+    images = inputs(config, options)
+    kept = draw(config, len(images), ratio)
+    torch.manual_seed(0)
+    theirs, their_loss = official(name) if peer == "hiera-transformer" else transformers_model(config)
+    shaken(theirs, seed=0, scale=0.01).train()
+    ours: Any = catalogue.build_network(config)
+    hvit.load_weights(ours, theirs.state_dict())
+    contestants = {
+        "hvit": (ours, partial(masked_loss, ours, images, kept)),
+        peer: (theirs, partial(their_loss, images, kept)),
+    }
+    own, other = (loss().item() for _, loss in contestants.values())
+    error = abs(own - other) / abs(other)
+    if not error < CLOSE:
+        sys.exit(f"{name} beside {peer}: the losses {own} and {other} are not the same, so that no race is held")
+    times = race(contestants, options.rounds)
+    ratios = ratios_of(times[peer], times["hvit"])
+    print(
+        f"| {ratio} | {median(times['hvit']):.3f} | {median(times[peer]):.3f} | **{median(ratios):.2f}** "
+        f"| {ratios[0]:.2f} to {ratios[-1]:.2f} | {error:.1e} |",
+        flush=True,
+    )
+    row = {"kind": "peer", "model": name, "peer": peer, "batch": len(images), "ratio": ratio}
+    return {**row, "times": ratios, "seconds": times, "difference": error}
+
+
+def profile_step(name: str, options: Options) -> Rows:
+    """Where the time of our step goes: prints the operators that take most of it, returns them."""
+    prepare(options)
+    ratio = options.ratios[0]
+    config = without_drop_path(MASKED_SIZES[name])
+    images = inputs(config, options)
+    kept = draw(config, len(images), ratio)
+    model = catalogue.build_network(config)
+    contestant: Contestant = (model, lambda: masked_loss(model, images, kept))
+    optimizer = make_optimizer(model)
+    training_step(contestant, optimizer)
+    with profile(activities=[ProfilerActivity.CPU]) as watch:
+        for _ in range(PROFILED_STEPS):
+            training_step(contestant, optimizer)
+    events = sorted(watch.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    whole = sum(event.self_cpu_time_total for event in events)
+    print(f"\n### `{name}`, batch {len(images)}, {ratio} hidden: {whole / PROFILED_STEPS / 1e6:.3f} s a step\n")
+    print("| operator | calls a step | own time, ms a step | share |")
+    print("| --- | ---: | ---: | ---: |")
+    rows = []
+    for event in events[: options.top]:
+        own, calls = event.self_cpu_time_total / PROFILED_STEPS / 1e3, event.count / PROFILED_STEPS
+        share = event.self_cpu_time_total / whole
+        print(f"| `{event.key}` | {calls:.0f} | {own:.1f} | {100 * share:.1f} % |", flush=True)
+        row = {"kind": "profile", "model": name, "batch": len(images), "ratio": ratio}
+        rows.append({**row, "operator": event.key, "calls": calls, "milliseconds": own, "share": share})
+    return rows
+
+
+def prepare(options: Options) -> None:
+    """What every process does first."""
+    torch.set_num_threads(options.threads)
+    warnings.simplefilter("ignore")  # deprecations inside the peers
+    torch.manual_seed(0)
+
+
+def without_drop_path(config: MaskedConfig) -> MaskedConfig:
+    """The configuration without stochastic depth, which peers draw in another order."""
+    return replace(config, encoder=replace(config.encoder, drop_path=0.0))
+
+
+def inputs(config: MaskedConfig, options: Options) -> Tensor:
+    """Random inputs (batch, channels, *input_size), the same in every process."""
+    batch = 1 if len(config.input_size) == 3 else options.batch
+    return torch.randn(batch, config.in_channels, *config.input_size, generator=torch.Generator().manual_seed(1))
+
+
+def draw(config: MaskedConfig, count: int, ratio: float) -> Tensor:
+    """Random masks (count, *unit_grid) of a ratio, the same in every process."""
+    return sample_kept(count, config.unit_grid, ratio, generator=torch.Generator().manual_seed(2))
+
+
+def masked_loss(model: Any, images: Tensor, kept: Tensor) -> Tensor:
+    """Our loss, as the task of pretraining computes it."""
+    return model.loss(model(images, kept), images, kept)
+
+
+def official(name: str) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
+    """The authors' autoencoder of a name of ours, and its loss of inputs and masks."""
+    from hiera import hiera_mae
+
+    model = getattr(hiera_mae, name)()
+    return model, lambda images, kept: model(images, mask=kept.flatten(1))[0]
+
+
+def transformers_model(config: MaskedConfig) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
+    """The autoencoder of transformers with a configuration of ours, and its loss of inputs and masks."""
+    import transformers
+
+    encoder: Any = config.encoder
+    model = transformers.HieraForPreTraining(
+        transformers.HieraConfig(
+            embed_dim=encoder.dims[0], image_size=list(encoder.input_size), patch_size=list(encoder.patch_kernel),
+            patch_stride=list(encoder.patch_size), patch_padding=[side // 2 for side in encoder.patch_kernel],
+            depths=list(encoder.depths), num_heads=list(encoder.heads), num_query_pool=encoder.query_pools,
+            query_stride=list(encoder.query_stride), masked_unit_size=list(encoder.unit_size),
+            decoder_hidden_size=config.decoder_dim, decoder_depth=config.decoder_depth,
+            decoder_num_heads=config.decoder_heads, mask_ratio=config.mask_ratio, drop_path_rate=0.0,
+            layer_norm_eps=1e-6, normalize_pixel_loss=True,
+        )
+    )  # fmt: skip
+
+    def loss(images: Tensor, kept: Tensor) -> Tensor:
+        # Their noise is sorted, and the units of the lowest are kept.
+        return model(images, noise=(~kept).float().flatten(1)).loss
+
+    return model, loss
+
+
+def training_step(contestant: Contestant, optimizer: torch.optim.Optimizer) -> None:
+    """Forward, backward and a step of the optimizer."""
+    model, loss = contestant
+    model.train()
+    loss().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def make_optimizer(model: Any) -> torch.optim.Optimizer:
+    """The optimizer, made the same way for all."""
+    return torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+
+
+def race(contestants: dict[str, Contestant], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every contestant's steps, round by round, after one round that does not count."""
+    optimizers = {model: make_optimizer(model) for model in dict.fromkeys(model for model, _ in contestants.values())}
+    times: dict[str, list[float]] = {key: [] for key in contestants}
+    for number in range(rounds + 1):
+        for key in contestants if number % 2 else reversed(contestants):
+            start = time.perf_counter()
+            training_step(contestants[key], optimizers[contestants[key][0]])
+            times[key].append(time.perf_counter() - start)
+    return {key: seconds[1:] for key, seconds in times.items()}
+
+
+def ratios_of(seconds: list[float], others: list[float]) -> list[float]:
+    """Ratios of two contestants' times, round by round, sorted."""
+    return sorted(own / other for own, other in zip(seconds, others, strict=True))
+
+
+def multiply_adds(loss: Loss, samples: int) -> float:
+    """Billions of multiply-adds of a forward and backward pass, a sample."""
+    with FlopCounterMode(display=False) as counter:
+        loss().backward()
+    return counter.get_total_flops() / 2e9 / samples
+
+
+if __name__ == "__main__":
+    main()

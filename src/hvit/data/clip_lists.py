@@ -1,0 +1,263 @@
+"""Which clips there are, in class folders or in the lists of Kinetics and Something-Something, and their classes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvit.data.decoding import is_clip_name
+from hvit.data.folders import HELD_OUT_NAMES, UNLABELLED
+from hvit.data.reading import is_image_name, show, walk
+from hvit.data.videos import VIDEO_SUFFIXES
+from hvit.errors import UserError
+
+LAYOUTS = "DIR/train/CLASS/… with DIR/val/CLASS/…, or DIR/CLASS/…"
+SSV2_LABELS = "something-something-v2-labels.json"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Clips and their classes: sources (count,), labels (count,) int64. other: how many other files, of each kind."""
+
+    sources: list[Path]
+    labels: np.ndarray
+    other: Counter[str]
+
+    def only(self, kept: np.ndarray) -> Listing:
+        """Some of them. kept: indices in the order that is wanted."""
+        return Listing([self.sources[index] for index in kept], self.labels[kept], self.other)
+
+
+def find_layout(folder: Path) -> tuple[Path, Path | None]:
+    """The folder to learn from, and the one that is held out if there is one.
+
+    Raises UserError if the folder is missing.
+    """
+    if not folder.is_dir():
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{show(folder)} {state}: the data's root must be a folder of clips laid out as {LAYOUTS}.")
+    children = {child.name.lower(): child for child in _sub_folders(folder)}
+    train = children.get("train")
+    held_out = next((children[name] for name in HELD_OUT_NAMES if name in children), None)
+    if train and (held_out or _sub_folders(train)):
+        return train, held_out
+    return folder, None
+
+
+def list_folders(folder: Path) -> tuple[Listing, tuple[str, ...]]:
+    """The clips in class folders, and the classes in alphabetical order.
+
+    A clip is a video, a .npy file, or a folder that holds pictures and no other clip: its frames.
+    Raises UserError if there are not two or more class folders, each with clips.
+    """
+    sources, labels, names, other = [], [], [], Counter()
+    for child in _sub_folders(folder):
+        clips, rest = _clips_in(child)
+        other.update(rest)
+        if clips == [child]:
+            raise UserError(
+                f"class folder {show(child)} holds pictures and no clips: the frames of a clip lie in a folder of "
+                "their own in the folder of its class (clips without classes: labels none; pictures: kind folder)."
+            )
+        if not clips:
+            raise UserError(
+                f"class folder {show(child)} holds no clip (a file ending in {', '.join(VIDEO_SUFFIXES)} or .npy, or a "
+                "folder of frames): add some, or remove the folder."
+            )
+        sources += clips
+        labels += [len(names)] * len(clips)
+        names.append(show(child.name))
+    stray = sum(is_clip_name(file) and file.is_file() for file in folder.glob("[!.]*"))
+    if len(names) < 2:
+        raise UserError(
+            f"{show(folder)} has {_count(len(names), 'class folder')} and {_count(stray, 'clip')} beside: put the "
+            "clips of each of two or more classes into a folder of its own; clips without classes need labels none."
+        )
+    if stray:
+        other[f"clip{'s' if stray > 1 else ''} outside any class folder"] = stray
+    return Listing(sources, np.array(labels), other), tuple(names)
+
+
+def list_pile(folder: Path) -> tuple[Listing, tuple[str, ...]]:
+    """Every clip anywhere in a folder, without classes. Raises UserError if there is none."""
+    clips, other = _clips_in(folder)
+    if not clips:
+        raise UserError(
+            f"{show(folder)} holds no clip: expected files ending in {', '.join(VIDEO_SUFFIXES)} or .npy, or folders "
+            "of frames."
+        )
+    return Listing(clips, np.zeros(len(clips), np.int64), other), (UNLABELLED,)
+
+
+def has_class_folders(folders: Iterable[Path]) -> bool:
+    """Whether each folder has the same two or more sub-folders, each with clips in it, and no clip beside them."""
+    found = set()
+    for folder in folders:
+        children = _sub_folders(folder)
+        listed = [_clips_in(child)[0] for child in children]
+        stray = any(is_clip_name(file) and file.is_file() for file in folder.glob("[!.]*"))
+        filled = all(clips and clips != [child] for clips, child in zip(listed, children, strict=True))
+        if len(children) < 2 or stray or not filled:
+            return False
+        found.add(tuple(child.name for child in children))
+    return len(found) == 1
+
+
+def read_list(path: Path, root: Path, separator: str, frame_list: Path | None, names: dict[str, int]) -> Listing:
+    """The clips of a list file: Kinetics' lines as SlowFast reads them, or Something-Something's JSON.
+
+    A line is `path label`, `path frames label` or `path`, parted by `separator`; the path may hold the separator, too.
+    The JSON is a list of {"id", "template"}; a template without its brackets is a class, and the clip is the video or
+    the folder of frames in `root` of that id, or where `frame_list` (SlowFast's, one line a frame) says.
+    root: what paths start from. names: the classes of templates. A clip without a label has label -1.
+    Raises UserError, with the line, if the list is missing or not understood.
+    """
+    text = _read_text(path)
+    if path.suffix.lower() == ".json":
+        return _read_templates(path, text, root, frame_list, names)
+    sources, labels = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            name, label = _parse_line(line.strip(), separator, root)
+            if label is not None and label < 0:
+                raise UserError(f"{show(path)}, line {number}: a label is a class number from 0, not {label}.")
+            sources.append(root / name)
+            labels.append(-1 if label is None else label)
+    if not sources:
+        raise UserError(f"{show(path)} lists no clip: expected lines such as `some/clip.mp4{separator}3`.")
+    return Listing(sources, np.array(labels), Counter())
+
+
+def read_class_names(path: Path) -> dict[str, int]:
+    """Names of classes and their numbers: JSON, a list or {name: number}, or text with one name a line.
+
+    Raises UserError if the file is missing, or the numbers are not 0, 1, 2 and so on.
+    """
+    text = _read_text(path)
+    if path.suffix.lower() != ".json":
+        listed: Any = text.strip().splitlines()
+    else:
+        listed = _parse_json(path, text)
+    if isinstance(listed, list):
+        listed = {str(name): number for number, name in enumerate(listed)}
+    try:
+        names = {name: int(number) for name, number in listed.items()}
+    except (AttributeError, TypeError, ValueError):
+        names = {}
+    if not names or sorted(names.values()) != list(range(len(names))):
+        raise UserError(
+            f"{show(path)} does not name classes 0, 1, 2 and so on: expected one different name a line, or JSON such "
+            'as {"name": 0}.'
+        )
+    return names
+
+
+def _parse_line(line: str, separator: str, root: Path) -> tuple[str, int | None]:
+    """The path and the label, if there is one, of a line of Kinetics' lists."""
+    name, _, last = line.rpartition(separator)
+    if not name or not _is_number(last):
+        return line, None
+    shorter, _, frames = name.rpartition(separator)
+    # `path frames label`, unless the path itself ends in a number.
+    has_frames = bool(shorter) and _is_number(frames) and not is_clip_name(Path(name))
+    if has_frames and (is_clip_name(Path(shorter)) or not (root / name).exists()):
+        name = shorter
+    return name, int(last)
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().removeprefix("-").isdecimal()
+
+
+def _read_templates(path: Path, text: str, root: Path, frame_list: Path | None, names: dict[str, int]) -> Listing:
+    entries = _parse_json(path, text)
+    try:
+        pairs = [(str(entry["id"]), entry["template"].replace("[", "").replace("]", "")) for entry in entries]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f'{show(path)} is no list of Something-Something: expected [{{"id": ..., "template": ...}}, ...].'
+        ) from error
+    unknown = sorted({template for _, template in pairs} - set(names))
+    if not pairs:
+        raise UserError(f"{show(path)} lists no clip.")
+    if unknown:
+        raise UserError(
+            f"{show(path)} has {_count(len(unknown), 'template')} that class_names does not name: "
+            f"{'; '.join(unknown[:3])}."
+        )
+    places = _read_frame_list(frame_list, root) if frame_list else _places(root)
+    sources = [places.get(clip, root / clip) for clip, _ in pairs]
+    return Listing(sources, np.array([names[template] for _, template in pairs]), Counter())
+
+
+def _places(root: Path) -> dict[str, Path]:
+    """Videos and folders of frames by their names without suffix."""
+    try:
+        with os.scandir(root) as entries:
+            found = [Path(entry.path) for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"cannot list {show(root)}, the data's root: {error.strerror}.") from error
+    return {path.name if not is_clip_name(path) else path.stem: path for path in found}
+
+
+def _read_frame_list(path: Path, root: Path) -> dict[str, Path]:
+    """The folder in which the frames of each clip lie, from a list with one line a frame."""
+    folders: dict[str, Path] = {}
+    lines = _read_text(path).splitlines()
+    if not lines or not lines[0].startswith("original_vido_id"):
+        raise UserError(f"{show(path)} is no list of frames: its first line must start with original_vido_id.")
+    for number, line in enumerate(lines[1:], 2):
+        fields = line.split(" ")
+        if len(fields) < 4:
+            raise UserError(f"{show(path)}, line {number}: expected a clip, two numbers and the path of a frame.")
+        folder = root / Path(fields[3]).parent
+        if folders.setdefault(fields[0], folder) != folder:
+            raise UserError(f"{show(path)}, line {number}: the frames of clip {fields[0]} lie in several folders.")
+    return folders
+
+
+def _clips_in(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The clips in a folder and its sub-folders in alphabetical order, and how many other files of each kind."""
+    files = list(walk(folder))
+    clips = [file for file in files if is_clip_name(file)]
+    pictured = {file.parent for file in files if is_image_name(file)}
+    holders = {above for clip in (*clips, *pictured) for above in clip.parents}
+    frames = pictured - holders
+    other = Counter(
+        file.suffix.lower() or "without suffix"
+        for file in files
+        if not is_clip_name(file) and not (file.parent in frames and is_image_name(file))
+    )
+    return sorted((*clips, *frames)), other
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"cannot list {show(folder)}: {error.strerror}.") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise UserError(f"cannot read the list {show(path)}: {error.strerror}.") from error
+
+
+def _parse_json(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{show(path)} is no JSON: {error}.") from error
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

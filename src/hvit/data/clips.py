@@ -1,0 +1,287 @@
+"""Your own clips: listed, checked before training, and split."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from hvit.data import clip_lists
+from hvit.data.clip_index import index_clips
+from hvit.data.clip_lists import Listing
+from hvit.data.clip_sets import ClipSet
+from hvit.data.folders import UNLABELLED
+from hvit.data.reading import show
+from hvit.data.sets import Splits, check_subset, choose_subset, statistics_for, subset_notes
+from hvit.data.videos import VIDEO_SUFFIXES, ClipFacts, load_av
+from hvit.data.views import Sampling
+from hvit.errors import UserError, check_choices
+from hvit.randomness import derive_seed
+
+MOST_DECODED = 500
+"""With check "auto": up to so many clips are decoded in full before training, beyond it only their first frames are."""
+CACHE = ".hvit_clips.json"
+VIDEO_MEAN, VIDEO_STD = (0.45,) * 3, (0.225,) * 3
+"""What all models of Kinetics and Something-Something in SlowFast were trained with."""
+
+
+@dataclass(frozen=True)
+class ClipData:
+    """Your own clips, in class folders or in the lists of Kinetics or Something-Something: videos, folders of frames,
+    or .npy arrays."""
+
+    kind: Literal["clips"] = "clips"
+    """Which data set: clips."""
+    root: str = ""
+    """The folder: DIR/train/CLASS/… with DIR/val/CLASS/… (or validation, valid, test), or DIR/CLASS/… to be split; with
+    lists, where their paths start from."""
+    train_list: str = ""
+    """A list of the clips to learn from in place of class folders: lines of path and label, as in Kinetics, or the JSON
+    of Something-Something."""
+    held_out_list: str = ""
+    """The list of the held-out clips; without one, a share of the others is held out."""
+    separator: str = " "
+    """What parts path and label in a line of a list; the last one counts, so that paths may hold it, too."""
+    class_names: str = ""
+    """A file with the names of the classes: one a line, or JSON with their numbers, as Something-Something's labels."""
+    train_frames: str = ""
+    """With Something-Something's JSON: SlowFast's list of frames of the clips to learn from, where their folders have
+    other names than the clips."""
+    held_out_frames: str = ""
+    """The same for the held-out clips."""
+    labels: Literal["folders", "none", "auto"] = "folders"
+    """What tells a clip's class: the sub-folder it is in; nothing (then all clips anywhere in the folder are one pile,
+    enough for masked pretraining); or auto: the sub-folders where there are such, else nothing."""
+    val_fraction: float = 0.2
+    """Share of each class that is held out when there is no val folder and no held-out list."""
+    split_seed: int = 0
+    """Another number holds out other clips. Apart from the run's seed, so that runs stay comparable."""
+    sampling: Literal["span", "segments"] = "span"
+    """Which frames are seen: neighbouring ones of a short span, or one of each equal segment of the whole clip."""
+    stride: int = 4
+    """With sampling span: frames from one to the next, counted at the target frame rate."""
+    target_fps: float = 30.0
+    """With sampling span: frames per second that clips of other rates are taken to be converted to."""
+    frame_rate: float = 30.0
+    """Frames per second of folders of frames and of arrays, which do not say theirs."""
+    temporal_views: int = 1
+    """Views in time that are looked at in testing; their probabilities are averaged."""
+    spatial_views: Literal[1, 3] = 1
+    """Views in space that are looked at in testing: the centre, or both ends and the middle of the longer side."""
+    view_starts: Literal["offset", "share"] = "offset"
+    """Where temporal views start: offset for the first at the beginning and the last at the end, a single one in the
+    middle; share for equal steps from the beginning."""
+    short_side: int = 512
+    """Frames whose shorter side is longer are scaled down to it as they are read, which saves memory; 0 for never."""
+    check: Literal["auto", "decode", "header", "none"] = "auto"
+    """How clips are checked before training: decoded in full, by their headers and first frames, or not at all; auto
+    decodes up to 500 and looks at headers beyond."""
+    unreadable: Literal["skip", "stop"] = "skip"
+    """What to do about clips that the check finds unreadable: name and skip them, or name them and stop."""
+    cache: str = ""
+    """The file that remembers what the check found; empty for .hvit_clips.json in the data's root, none for no file."""
+    num_per_class: int | None = None
+    """Learn from this many clips of each class only; none for all."""
+    fraction: float | None = None
+    """Learn from this share of the clips of each class only (0 to 1); none for all."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if not 0 < self.val_fraction < 1:
+            raise UserError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
+        for name in ("stride", "temporal_views"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("target_fps", "frame_rate"):
+            if not 0 < getattr(self, name) <= 1000:
+                raise UserError(f"{name} must be above 0 and at most 1000, not {getattr(self, name)}.")
+        if self.short_side < 0:
+            raise UserError(f"short_side must be 0 or more, not {self.short_side}.")
+        if not self.separator:
+            raise UserError("separator must not be empty: choose what parts path and label, such as a space.")
+        if self.sampling == "segments" and self.temporal_views > 1:
+            raise UserError(
+                f"temporal_views must be 1, not {self.temporal_views}, with sampling segments: all views in time would "
+                "be the same."
+            )
+        if not self.train_list and (self.held_out_list or self.train_frames or self.held_out_frames):
+            raise UserError("held_out_list, train_frames and held_out_frames need train_list beside them.")
+        if (self.train_frames or self.held_out_frames) and not self.train_list.lower().endswith(".json"):
+            raise UserError("train_frames and held_out_frames are for lists in Something-Something's JSON only.")
+        check_subset(self.num_per_class, self.fraction)
+
+
+def open_clips(config: ClipData, seed: int, in_channels: int, num_frames: int) -> Splits:
+    """Lists clips, checks that they can be read, and splits them.
+
+    num_frames: how many frames of a clip the model sees.
+    Raises UserError, in a sentence that says what to change, if the folder or the lists are not laid out as expected,
+    if a class is left without clips, or if PyAV is needed and missing.
+    """
+    train, held_out, classes, notes = _list(config)
+    listings = [train] if held_out is None else [train, held_out]
+    facts, more_notes = _check([source for listing in listings for source in listing.sources], config)
+    notes += _other_notes(listings) + more_notes
+    train = _leave_out(train, facts, classes)
+    if held_out is None:
+        train, held_out = _hold_out(train, classes, config)
+        notes += (f"{config.val_fraction:.0%} of {'each class' if len(classes) > 1 else 'the clips'} is held out.",)
+    else:
+        held_out = _leave_out(held_out, facts, classes)
+    chosen = choose_subset(train.labels, classes, seed, config.num_per_class, config.fraction)
+    sampling = Sampling(num_frames, config.stride, config.sampling, config.target_fps, config.view_starts)
+
+    def make_set(listing: Listing, learns: bool) -> ClipSet:
+        return ClipSet(
+            listing.sources,
+            listing.labels,
+            sampling,
+            facts=[fact if isinstance(fact, ClipFacts) else None for fact in map(facts.get, listing.sources)],
+            learns=learns,
+            seed=seed,
+            views=(config.temporal_views, config.spatial_views),
+            frame_rate=config.frame_rate,
+            short_side=config.short_side,
+        )
+
+    mean, std = statistics_for(VIDEO_MEAN, VIDEO_STD, in_channels)
+    return Splits(
+        train=make_set(train.only(chosen), learns=True),
+        held_out=make_set(held_out, learns=False),
+        classes=classes,
+        mean=mean,
+        std=std,
+        notes=(*notes, *subset_notes(len(chosen), len(train.labels))),
+    )
+
+
+def _list(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], tuple[str, ...]]:
+    """The clips to learn from, the held-out ones if they are told apart, the classes, and notes."""
+    if config.train_list:
+        return _list_lists(config)
+    if not config.root:
+        raise UserError(
+            "the folder of clips is missing: give it as the data's root (--data.root DIR in train), laid out as "
+            f"{clip_lists.LAYOUTS}."
+        )
+    folder, held_out_folder = clip_lists.find_layout(Path(config.root).expanduser())
+    folders = [folder] if held_out_folder is None else [folder, held_out_folder]
+    has_labels = config.labels == "folders" or (config.labels == "auto" and clip_lists.has_class_folders(folders))
+    listed = [clip_lists.list_folders(each) if has_labels else clip_lists.list_pile(each) for each in folders]
+    classes = listed[0][1]
+    for each, (_, others) in zip(folders, listed, strict=True):
+        lacking = sorted(set(classes) ^ set(others))
+        if lacking:
+            raise UserError(
+                f"{show(folder)} and {show(each)} need the same class folders, but only one of them has: "
+                f"{_some(lacking)}."
+            )
+    notes = () if has_labels else (f"The clips in {show(folder)} have no labels: they are one pile.",)
+    return listed[0][0], listed[1][0] if held_out_folder else None, classes, notes
+
+
+def _list_lists(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], tuple[str, ...]]:
+    paths = [Path(name).expanduser() for name in (config.train_list, config.held_out_list) if name]
+    frames = [Path(name).expanduser() if name else None for name in (config.train_frames, config.held_out_frames)]
+    root = Path(config.root).expanduser() if config.root else paths[0].parent
+    names_file = Path(config.class_names).expanduser() if config.class_names else None
+    if names_file is None and paths[0].suffix.lower() == ".json":
+        names_file = paths[0].with_name(clip_lists.SSV2_LABELS)
+    names = clip_lists.read_class_names(names_file) if names_file else {}
+    listings = [
+        clip_lists.read_list(path, root, config.separator, frame_list, names)
+        for path, frame_list in zip(paths, frames, strict=False)
+    ]
+    held_out = listings[1] if len(listings) > 1 else None
+    labels = np.concatenate([listing.labels for listing in listings])
+    if config.labels == "none" or (labels < 0).all():
+        for listing in listings:
+            listing.labels[:] = 0
+        return (
+            listings[0],
+            held_out,
+            (UNLABELLED,),
+            (f"The clips in {show(paths[0])} have no labels: they are one pile.",),
+        )
+    if (labels < 0).any():
+        raise UserError(
+            f"{int((labels < 0).sum()):,} of the {len(labels):,} clips in {' and '.join(map(show, paths))} have no "
+            "label: give all of them one, or say labels none."
+        )
+    classes = tuple(sorted(names, key=names.__getitem__)) or tuple(map(str, range(int(labels.max()) + 1)))
+    if labels.max() >= len(classes):
+        raise UserError(f"label {labels.max()} is not among the {len(classes)} names in {show(names_file or '')}.")
+    return listings[0], held_out, classes, ()
+
+
+def _check(sources: list[Path], config: ClipData) -> tuple[dict[Path, ClipFacts | str | None], tuple[str, ...]]:
+    """What is known of each clip, or what is wrong with it, or None if nobody looked; and notes."""
+    if any(source.suffix.lower() in VIDEO_SUFFIXES for source in sources):
+        load_av()
+    if config.check == "none":
+        return dict.fromkeys(sources), (f"The {len(sources):,} clips were not checked.",)
+    whole = config.check == "decode" or (config.check == "auto" and len(sources) <= MOST_DECODED)
+    cache = Path(config.cache or Path(config.root or Path(config.train_list).parent, CACHE)).expanduser()
+    found = index_clips(sources, whole, config.frame_rate, None if config.cache == "none" else cache)
+    complaints = [f"{show(source)}{fact}" for source, fact in zip(sources, found, strict=True) if isinstance(fact, str)]
+    notes = () if whole else (f"Only the headers of the {len(sources):,} clips were checked, not whether all decode.",)
+    if complaints:
+        sentence = (
+            f"{len(complaints):,} of {len(sources):,} clips cannot be read"
+            f"{'' if config.unreadable == 'stop' else ' and will be left out'}: {_some(complaints)}."
+        )
+        if config.unreadable == "stop":
+            raise UserError(f"{sentence} Repair or remove them, or train with --data.unreadable skip.")
+        notes += (sentence,)
+    return dict(zip(sources, found, strict=True)), notes
+
+
+def _leave_out(listing: Listing, facts: dict[Path, ClipFacts | str | None], classes: tuple[str, ...]) -> Listing:
+    kept = np.array([not isinstance(facts[source], str) for source in listing.sources])
+    lost = sorted(set(listing.labels.tolist()) - set(listing.labels[kept].tolist()))
+    if lost:
+        members = np.flatnonzero(listing.labels == lost[0])
+        raise UserError(
+            f"none of the {len(members)} clips of class {classes[lost[0]]} ({show(listing.sources[members[0]])}, …) "
+            "can be read: add readable ones, or leave the class out."
+        )
+    return listing.only(np.flatnonzero(kept))
+
+
+def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> tuple[Listing, Listing]:
+    """Holds out a share of every class.
+
+    The order hangs on each clip's name alone, so that it stays on its side when others come or go or the folder moves.
+    """
+    root = Path(config.root or Path(config.train_list).parent).expanduser()
+    names = [os.path.relpath(source, root) for source in listing.sources]
+    order = np.array([derive_seed(config.split_seed, f"split/{show(name)}") for name in names])
+    held_out = np.zeros(len(order), dtype=bool)
+    for label in np.unique(listing.labels):
+        members = np.flatnonzero(listing.labels == label)
+        if len(members) < 2:
+            raise UserError(
+                f"class {classes[label]} has only one readable clip ({show(listing.sources[members[0]])}), too few to "
+                "hold one out: add some, or a val folder or held_out_list."
+            )
+        count = min(max(1, round(len(members) * config.val_fraction)), len(members) - 1)
+        held_out[members[np.argsort(order[members], kind="stable")[:count]]] = True
+    return listing.only(np.flatnonzero(~held_out)), listing.only(np.flatnonzero(held_out))
+
+
+def _other_notes(listings: list[Listing]) -> tuple[str, ...]:
+    other: Counter[str] = sum((listing.other for listing in listings), Counter())
+    if not other:
+        return ()
+    kinds = [f"{count} {kind}" for kind, count in other.most_common()]
+    return (f"Left out, as no clips or in no class's folder: {_some(kinds)}.",)
+
+
+def _some(names: list[str], most: int = 10) -> str:
+    """The first few of many names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return "; ".join(show(name) for name in names[:most]) + more

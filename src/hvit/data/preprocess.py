@@ -1,0 +1,197 @@
+"""From a picture or a clip of any size to what the model sees, the same way every time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from hvit.data.sets import Sample
+from hvit.data.views import crop_corner
+from hvit.errors import UserError, check_choices
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+LONGEST_STRIP = 4
+"""Pictures longer than so many times their width are cropped to it, around their centre, before they are enlarged."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture or a clip of any size becomes the model's input, the same way every time.
+
+    Travels with the weights. Lists, as JSON has them, are taken for tuples.
+    """
+
+    input_size: tuple[int, ...]
+    """Height and width of the model's input in pixels; for clips the number of frames comes first."""
+    mean: tuple[float, ...]
+    """What is subtracted from each channel, on the 0 to 1 scale."""
+    std: tuple[float, ...]
+    """What each channel is divided by afterwards."""
+    crop: float = 0.875
+    """Share of the resized picture's shorter side that the centre crop keeps; 1 keeps all of it."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    """How pixels are interpolated when the picture is resized."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in ("input_size", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.input_size) not in (2, 3) or min(self.input_size) < 1:
+            raise UserError(
+                f"input_size must be a height and a width in pixels, with the number of frames before them for clips, "
+                f"not {self.input_size}."
+            )
+        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
+            raise UserError(
+                f"mean and std need one number for each of 1 or 3 channels, not {self.mean} and {self.std}."
+            )
+        if min(self.std) <= 0:
+            raise UserError(f"std must be above 0, not {self.std}.")
+        if not 0 < self.crop <= 1:
+            raise UserError(f"crop must be above 0 and at most 1, not {self.crop}.")
+
+    @property
+    def mode(self) -> Literal["RGB", "L"]:
+        """The kind of picture the model sees: colour or grey."""
+        return "RGB" if len(self.mean) == 3 else "L"
+
+    @property
+    def takes_clips(self) -> bool:
+        """Whether the model sees clips, not pictures."""
+        return len(self.input_size) == 3
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of what the model sees, in pixels."""
+        return self.input_size[-2], self.input_size[-1]
+
+    def shown(self, image: Image.Image) -> Image.Image:
+        """The picture as the model sees it: resized so that it covers the input, and its centre cut out.
+
+        The shorter side becomes round(input / crop), as torchvision's Resize and CenterCrop do.
+        """
+        image = _without_the_ends(self.picture_in_mode(image))
+        height, width = self._covering_size(image.height, image.width, self.crop)
+        if image.size != (width, height):
+            image = image.resize((width, height), INTERPOLATIONS[self.interpolation])
+        if (height, width) == self.input_size:
+            return image
+        left, top = round((width - self.input_size[1]) / 2), round((height - self.input_size[0]) / 2)
+        return image.crop((left, top, left + self.input_size[1], top + self.input_size[0]))
+
+    def shown_clips(self, clip: np.ndarray, spatial_views: int = 1) -> list[np.ndarray]:
+        """The clip as the model sees it, in each of its spatial views: (frames, height, width, channels) uint8.
+
+        clip: (frames, any height, any width, 1 or 3) uint8. spatial_views: 1 for the centre, the shorter side being
+        round(input / crop) before it is cut out; 3 for both ends and the middle of the longer side, the shorter one
+        being just covered (SlowFast's test crops).
+        """
+        clip = self.clip_in_mode(clip)
+        clip = clip[_middle(clip.shape[1], clip.shape[2])]
+        height, width = self._covering_size(clip.shape[1], clip.shape[2], self.crop if spatial_views == 1 else 1.0)
+        clip = resize_clip(clip, height, width, self.interpolation)
+        corners = [crop_corner(height, width, *self.frame_size, view, spatial_views) for view in range(spatial_views)]
+        return [clip[:, top : top + self.frame_size[0], left : left + self.frame_size[1]] for top, left in corners]
+
+    def tensor(self, sample: Sample) -> Tensor:
+        """The model's input: (channels, height, width) or (channels, frames, height, width) float32, normalised."""
+        return self.tensors(sample, 1)[0]
+
+    def tensors(self, sample: Sample, spatial_views: int) -> list[Tensor]:
+        """The model's input for each spatial view of a picture, which has one, or of a clip."""
+        if isinstance(sample, np.ndarray):
+            return [self.normalised_clip(clip) for clip in self.shown_clips(sample, spatial_views)]
+        return [self.normalised(self.shown(sample))]
+
+    def normalised(self, image: Image.Image) -> Tensor:
+        """A picture that already has the input's size: (channels, height, width) float32, normalised."""
+        scale, shift = self._scale_and_shift
+        pixels = np.asarray(image).reshape(*self.input_size, len(self.mean)) * scale + shift
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def normalised_clip(self, clip: np.ndarray) -> Tensor:
+        """A clip that already has the input's size: (channels, frames, height, width) float32, normalised."""
+        scale, shift = (torch.from_numpy(numbers).view(-1, 1, 1, 1) for numbers in self._scale_and_shift)
+        pixels = _as_tensor(clip).permute(3, 0, 1, 2)
+        return pixels.contiguous().float().mul_(scale).add_(shift)
+
+    def picture_in_mode(self, image: Image.Image) -> Image.Image:
+        """The picture in colour or grey, as the model sees it. Raises UserError if the model takes clips."""
+        if self.takes_clips:
+            raise UserError(f"the model takes clips of {self.input_size} frames, rows and columns; these are pictures")
+        return image if image.mode == self.mode else image.convert(self.mode)
+
+    def clip_in_mode(self, clip: np.ndarray) -> np.ndarray:
+        """The clip in colour or grey, as the model sees it. Raises UserError if the model takes others, or pictures."""
+        if not self.takes_clips or len(clip) != self.input_size[0]:
+            kind = f"clips of {self.input_size[0]} frames" if self.takes_clips else "pictures"
+            raise UserError(f"the model takes {kind}, and this is a clip of {len(clip)} frames.")
+        if clip.shape[3] == len(self.mean):
+            return clip
+        if clip.shape[3] == 1:
+            return clip.repeat(3, axis=3)
+        # As Pillow makes colour grey, in parts of 2^16.
+        grey = clip.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 0x8000
+        return (grey >> 16).astype(np.uint8)[..., None]
+
+    def _covering_size(self, height: int, width: int, crop: float) -> tuple[int, int]:
+        """Height and width of a picture that is resized to cover the input and what is cut off around it."""
+        covered_height, covered_width = (round(side / crop) for side in self.frame_size)
+        if width / covered_width < height / covered_height:
+            return max(covered_height, int(covered_width * height / width)), covered_width
+        return covered_height, max(covered_width, int(covered_height * width / height))
+
+    @cached_property
+    def _scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """What takes grey levels from 0 to 255 to normalised values, one number a channel."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+
+
+def resize_clip(clip: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+    """All frames in another size, antialiased when they shrink: (frames, height, width, channels) uint8.
+
+    The pixels are Pillow's, which bilinear ones keep to within a grey level: torch makes them in a third of the time.
+    """
+    if clip.shape[1:3] == (height, width):
+        return clip
+    if interpolation == "bilinear":
+        frames = _as_tensor(clip).permute(0, 3, 1, 2)
+        resized = F.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
+        return resized.permute(0, 2, 3, 1).numpy()
+    pictures = (Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame) for frame in clip)
+    resized = [np.asarray(picture.resize((width, height), INTERPOLATIONS[interpolation])) for picture in pictures]
+    return np.stack(resized).reshape(len(clip), height, width, -1)
+
+
+def _as_tensor(clip: np.ndarray) -> Tensor:
+    # torch warns of arrays that may not be written, as parts of files and pictures are.
+    return torch.from_numpy(np.require(clip, requirements=["C", "W"]))
+
+
+def _without_the_ends(image: Image.Image) -> Image.Image:
+    """Cuts the ends off very long pictures, which the centre crop would drop after enlarging them to gigantic size."""
+    _, rows, columns = _middle(image.height, image.width)
+    if (rows.stop - rows.start, columns.stop - columns.start) == (image.height, image.width):
+        return image
+    return image.crop((columns.start, rows.start, columns.stop, rows.stop))
+
+
+def _middle(height: int, width: int) -> tuple[slice, slice, slice]:
+    """All frames, and the rows and columns in the middle that make up no strip longer than the longest."""
+    longest = LONGEST_STRIP * min(height, width)
+    sides = [(max(0, (side - longest) // 2), min(side, longest)) for side in (height, width)]
+    (top, rows), (left, columns) = sides
+    return slice(None), slice(top, top + rows), slice(left, left + columns)

@@ -1,0 +1,235 @@
+"""Video files by PyAV (the libraries of FFmpeg): what a file holds, and what is on its screen at some times.
+
+Only what is needed is decoded: from the key frame before the first wanted time to the last wanted one, in one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvit.errors import UserError
+
+MAXIMUM_FRAME_PIXELS = 40_000_000
+"""The largest video frame that is decoded, width times height: a little more than 8K video."""
+LONGEST_READ = 60.0
+"""Seconds after which a file that is still being read is given up."""
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm"),
+    *(".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".flv", ".ogv"),
+)
+# Playlists and captures are not among them: a file of these kinds makes the library open other files and addresses.
+_CONTAINERS = "mov,mp4,avi,matroska,webm,mpeg,mpegts,asf,flv,ogg"
+_FRAMES_BEFORE_A_SEEK = 4
+TOO_SLOW = "reading it takes longer than {:g} seconds (long videos need more key frames, or to be cut)"
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """What is known of a clip before its frames are read.
+
+    frames: how many, at a constant rate. rate: frames per second. start: seconds on the clip's own clock at which its
+    first frame is shown. height, width: of a frame in pixels, upright.
+    """
+
+    frames: int
+    rate: float
+    start: float
+    height: int
+    width: int
+
+
+class Refusal(Exception):
+    """A reason, found by ourselves, not to read a clip."""
+
+
+def load_av() -> Any:
+    """PyAV. Raises UserError if it is not installed."""
+    try:
+        import av
+    except ImportError as error:
+        raise UserError(
+            "video files are read by PyAV, which is not installed: pip install 'hvit[video]' (folders of frames and "
+            ".npy arrays need nothing)."
+        ) from error
+    return av
+
+
+def probe_video(path: Path, whole: bool) -> ClipFacts:
+    """What a file says of its first moving picture. Its first frame is decoded, or all for as long as a read may take.
+
+    Raises Refusal or an error of PyAV if it cannot be read.
+    """
+    deadline = time.monotonic() + LONGEST_READ
+    decoded, start, end, first, in_time = 0, 0.0, 0.0, None, True
+    with _opened(path) as (container, stream):
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        try:
+            for moment, frame in _shown_frames(container, stream):
+                if first is None:
+                    start, first = moment, frame
+                decoded, end = decoded + 1, _end(moment, frame, stream)
+                in_time = time.monotonic() < deadline
+                if not whole or not in_time:
+                    break
+        except load_av().FFmpegError as error:
+            if first is None:
+                raise
+            raise Refusal(_cut_off(decoded, end - start, seconds)) from error
+    if first is None:
+        raise Refusal("not one frame of it can be decoded")
+    if rate <= 0 or seconds <= 0:
+        rate, seconds = _measure(path)
+    if whole and in_time and end - start < seconds - _slack(seconds):
+        raise Refusal(_cut_off(decoded, end - start, seconds))
+    height, width = (first.width, first.height) if first.rotation % 180 else (first.height, first.width)
+    return ClipFacts(max(1, round(seconds * rate)), rate, start, height, width)
+
+
+def read_video(path: Path, times: list[float], facts: ClipFacts, height: int, width: int) -> np.ndarray:
+    """What is on the screen at some times, upright and in colour: (number of times, height, width, 3) uint8.
+
+    times: in seconds on the file's own clock, ascending. facts: what `probe_video` says. Raises Refusal or an error of
+    PyAV if it cannot be read.
+    """
+    seek = times[0] - _FRAMES_BEFORE_A_SEEK / facts.rate
+    clip = _decode(path, times, facts, height, width, seek) if seek > facts.start else None
+    if clip is None:
+        clip = _decode(path, times, facts, height, width, None)
+    assert clip is not None
+    return clip
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The opened file and its first video stream that moves."""
+    av = load_av()
+    options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+    # An absolute name, because one such as "data:x.mp4" would be taken for an address.
+    name = os.fspath(path.absolute())
+    with av.open(name, container_options=options, timeout=LONGEST_READ, metadata_errors="replace") as container:
+        cover = av.stream.Disposition.attached_pic
+        stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
+        if stream is None:
+            raise Refusal("it has no video stream")
+        if stream.codec_context is None:
+            raise Refusal("its codec is unknown")
+        if stream.codec_context.width * stream.codec_context.height > MAXIMUM_FRAME_PIXELS:
+            raise Refusal(
+                f"its frames claim to have more than {MAXIMUM_FRAME_PIXELS:,} pixels, the most that is decoded"
+            )
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _shown_frames(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
+    """The frames from here on in the order they are shown, each with the second at which it appears."""
+    # AVI stores no times. Those that are made up for its frames are out of order, those of its packets are not.
+    stamps: deque[int] | None = deque() if container.format.name == "avi" else None
+    step = float(1 / (stream.average_rate or 25))
+    moment: float | None = None
+    for packet in container.demux(stream):
+        if stamps is not None and packet.dts is not None:
+            stamps.append(packet.dts)
+        for frame in packet.decode():
+            stamp = frame.pts if stamps is None else stamps.popleft() if stamps else None
+            if stamp is None:
+                moment = 0.0 if moment is None else moment + step
+            else:
+                said = float(stamp * stream.time_base)
+                moment = said if moment is None else max(moment, said)
+            yield moment, frame
+
+
+def _end(moment: float, frame: Any, stream: Any) -> float:
+    """When a frame leaves the screen, in seconds."""
+    return moment + (float(frame.duration * stream.time_base) if frame.duration else 0.0)
+
+
+def _slack(seconds: float) -> float:
+    """How much earlier than a file says it may end: headers are rounded, or include sound that goes on."""
+    return max(0.5, 0.1 * seconds)
+
+
+def _cut_off(decoded: int, seconds: float, promised: float) -> str:
+    return f"it is damaged or cut off after {decoded} frames ({seconds:.2f} of {promised:.2f} seconds)"
+
+
+def _measure(path: Path) -> tuple[float, float]:
+    """Frames per second and seconds of a file whose header does not tell, from the times of all its frames."""
+    with _opened(path) as (container, stream):
+        usual = float(1 / (stream.average_rate or 25))
+        stamps, end = set(), 0.0
+        for packet in container.demux(stream):
+            if packet.pts is not None:
+                stamps.add(packet.pts)
+                shown_for = float(packet.duration * stream.time_base) if packet.duration else usual
+                end = max(end, float(packet.pts * stream.time_base) + shown_for)
+        if not stamps:
+            return 1 / usual, usual
+        seconds = end - float(min(stamps) * stream.time_base)
+        return len(stamps) / seconds, seconds
+
+
+def _decode(
+    path: Path, times: list[float], facts: ClipFacts, height: int, width: int, seek: float | None
+) -> np.ndarray | None:
+    """Decodes from the key frame before `seek` on, or from the start; None if the seek did not lead there."""
+    deadline = time.monotonic() + LONGEST_READ
+    reformatter = load_av().video.reformatter.VideoReformatter()
+    clip = np.empty((len(times), height, width, 3), np.uint8)
+    done, shown, end = 0, None, facts.start
+    with _opened(path) as (container, stream):
+        try:
+            if seek is not None:
+                container.seek(int(seek / stream.time_base), stream=stream)
+            for moment, frame in _shown_frames(container, stream):
+                if shown is not None:
+                    # What was on the screen until now is what every wanted time before now shows.
+                    stop = bisect_left(times, moment, done)
+                    if stop > done:
+                        clip[done:stop] = _upright(shown, reformatter, height, width)
+                    if stop == len(times):
+                        return clip
+                    done = stop
+                elif seek is not None and moment > times[0]:
+                    return None
+                shown, end = frame, _end(moment, frame, stream)
+                if time.monotonic() > deadline:
+                    raise Refusal(TOO_SLOW.format(LONGEST_READ))
+        except load_av().FFmpegError as error:
+            if seek is not None:
+                return None
+            if shown is None:
+                raise
+            raise Refusal(
+                f"it is damaged or cut off {end - facts.start:.2f} seconds after its start, before the frames that are "
+                "needed"
+            ) from error
+        if shown is None and seek is not None:
+            return None
+        if shown is None or times[-1] > end + _slack(facts.frames / facts.rate):
+            raise Refusal(f"it ends {end - facts.start:.2f} seconds after its start, before it says it would")
+        clip[done:] = _upright(shown, reformatter, height, width)
+    return clip
+
+
+def _upright(frame: Any, reformatter: Any, height: int, width: int) -> np.ndarray:
+    """The frame in colour, turned as its file says, in the given size: (height, width, 3) uint8."""
+    turns = round(frame.rotation / 90) % 4
+    if turns % 2:
+        height, width = width, height
+    # Only for scaling: the choice also changes how colours are converted.
+    scaling = {} if (frame.height, frame.width) == (height, width) else {"interpolation": "BICUBIC"}
+    rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24", **scaling)
+    return np.rot90(rgb.to_ndarray(), turns)

@@ -1,0 +1,38 @@
+"""The methods that give maps, by name, all with one call, and which of them a model allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor, nn
+
+from hvit.explain.cam import class_activation_map_batch, head_of
+from hvit.explain.gradcam import grad_cam, grad_cam_plus_plus
+from hvit.explain.gradcat import has_tree
+from hvit.explain.request import Classes, classifies_a_token
+from hvit.explain.rollout import attention_rollout, vision_transformer
+from hvit.models.layers import Encoder
+
+MapMethod = Callable[[nn.Module, Tensor, Classes | None], np.ndarray]
+
+MAP_METHODS: dict[str, MapMethod] = {
+    "cam": class_activation_map_batch,
+    "gradcam": grad_cam,
+    "gradcam++": grad_cam_plus_plus,
+    "rollout": attention_rollout,
+}
+"""Each is called as method(model, images, classes) with images (batch, channels, height, width) and classes as in
+`gradcat_batch`, and returns maps (batch, k, rows, columns) float32, larger where more speaks for the class."""
+
+
+def methods_for(model: Encoder) -> tuple[str, ...]:
+    """The names of the methods that an encoder allows, "gradcat" among them, the most telling first."""
+    allowed = {
+        "gradcat": has_tree(model),
+        "cam": isinstance(head_of(model), nn.Linear) and not classifies_a_token(model),
+        "gradcam": True,
+        "gradcam++": True,
+        "rollout": vision_transformer(model) is not None,
+    }
+    return tuple(name for name, possible in allowed.items() if possible)
