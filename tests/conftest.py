@@ -31,6 +31,18 @@ def fixtures() -> Path:
 
 
 @pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes of four clips each, as arrays of twelve frames: brighter and darker ones."""
+    root = tmp_path_factory.mktemp("clips")
+    random = np.random.default_rng(0)
+    for light, name in ((30, "dark"), (150, "light")):
+        (root / name).mkdir()
+        for number in range(4):
+            np.save(root / name / f"{number}.npy", random.integers(light, light + 80, (12, 40, 52, 3), dtype=np.uint8))
+    return root
+
+
+@pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two classes of six pictures each, red ones and blue ones."""
     root = tmp_path_factory.mktemp("photos")

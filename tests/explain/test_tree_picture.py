@@ -9,14 +9,18 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
 from matplotlib.text import Text
 from PIL import Image
 
 from hvit.errors import UserError
 from hvit.explain import Tree, draw_cam, draw_trees, save_figure
-from hvit.explain.canvas import number_writer
+from hvit.explain.canvas import PALETTE, TIMES, number_writer, overlay
+from hvit.explain.comparison import draw_comparison
 from hvit.explain.gradcat import greedy_path
+from hvit.explain.layout import curve, place_blocks
 
 HOSTILE = [
     "a very, very long class name that no legend of any picture on earth would have room for " * 20,
@@ -89,6 +93,48 @@ def test_deeper_than_sixteenths_the_children_of_the_path_are_shown() -> None:
     assert pictures == [image_and_root + 4, image_and_root + 20, image_and_root + 24, image_and_root + 28]
 
 
+def test_lines_of_a_path_are_as_thick_as_the_values_are_large() -> None:
+    def thickness(value: float) -> float:
+        values = np.array([[value, 4.0], [0.0, 0.0]]), np.zeros((4, 4))
+        axes = draw_trees(DIGIT, [Tree(0, 1.0, (0, 0), values, (32, 32))]).axes[0]
+        lines = [one for one in axes.patches if isinstance(one, PathPatch) and one.get_zorder() == 3]
+        assert [to_hex(one.get_edgecolor()).upper() for one in lines] == [PALETTE[0].upper()] * 2
+        return lines[0].get_linewidth()
+
+    thin, middle, thick = (thickness(value) for value in (-1.0, 2.0, 4.0))
+    assert thin > 0.8, "a line can always be seen"
+    assert thick - middle == pytest.approx(middle - thin)
+    assert thick > 4 * thin
+
+
+def test_lines_of_classes_that_share_a_path_run_side_by_side() -> None:
+    place = np.linspace(0, 1, 200)[:, None]
+
+    def points(aside: float, end: tuple[float, float]) -> np.ndarray:
+        a, b, c, d = map(np.array, curve((0.0, 0.0), end, aside))
+        return (1 - place) ** 3 * a + 3 * place * (1 - place) ** 2 * b + 3 * place**2 * (1 - place) * c + place**3 * d
+
+    for end in ((-260.0, 58.0), (-64.0, 58.0), (0.0, 58.0), (30.0, 58.0), (260.0, 58.0)):
+        left, right = points(-3, end), points(3, end)
+        distances = np.linalg.norm(left[:, None] - right[None], axis=-1).min(axis=1)[20:-20]
+        assert distances.min() > 4
+        assert distances.max() < 8.5
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_blocks_stand_below_their_parents_and_beside_each_other(depth: int) -> None:
+    for seed in range(20):
+        trees = [grow(depth, 4 * seed + number) for number in range(4)]
+        places = place_blocks(trees, 1.0, 0.5)
+        for step in range(1, depth + 1):
+            row = sorted(x for block, x in places.items() if len(block) == step)
+            assert min(np.diff(row)) >= 1 - 1e-9
+            assert max(np.abs(row)) <= 1.5 * 4.5 + 1.5 + 1e-9
+        if depth > 1:
+            middles = [np.mean([places[first, second] for second in range(4)]) for first in range(4)]
+            assert middles == pytest.approx([places[first,] for first in range(4)])
+
+
 def test_small_images_stay_crisp_squares_and_photos_are_smooth() -> None:
     for picture, size, expected in ((DIGIT, (32, 32), "nearest"), (PHOTO, (224, 224), "catrom")):
         assert draw_trees(picture, [grow(2, size=size)]).axes[0].images[0].get_interpolation() == expected
@@ -157,6 +203,51 @@ def test_a_map_is_drawn_with_its_range(tmp_path: Path) -> None:
         assert (tmp_path / "cam.png").stat().st_size > 20_000
     written = [text.get_text() for text in texts(draw_cam(PHOTO, np.array([[-1.5, 0.0], [0.0, 4.25]])))]
     assert written == ["4.25", "\N{MINUS SIGN}1.50"]
+
+
+def test_a_map_of_one_value_shows_no_differences() -> None:
+    for value in (3.0, 0.1, -7.7):
+        flat = overlay(np.ones((40, 60, 3)), np.full((2, 3), value))
+        assert np.ptp(flat, axis=(0, 1)).max() < 1e-6
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+@pytest.mark.parametrize("methods", [("cam",), ("cam", "gradcam", "gradcam++", "rollout", HOSTILE[0])])
+def test_a_comparison_has_a_row_a_class_and_a_column_a_method(classes: int, methods: tuple[str, ...]) -> None:
+    maps = {method: list(np.random.default_rng(0).normal(size=(classes, 7, 7)) * 1e-4) for method in methods}
+    trees = [grow(3, seed) for seed in range(classes)]
+    shares = [0.99999, 0.5, 0.00001, 0.0][:classes]
+    figure = draw_comparison(PHOTO, maps, HOSTILE[:classes], shares, trees=trees)
+    assert_nothing_overlaps(figure)
+    shown = figure.axes[0].images
+    scale = 1
+    assert len(shown) == classes * (1 + len(methods)) + scale
+    pixels = np.asarray(PHOTO) / 255
+    for row in range(classes):
+        for column, method in enumerate(methods, start=1):
+            drawn = shown[row * (1 + len(methods)) + column].get_array()
+            assert drawn is not None
+            assert np.allclose(drawn, overlay(pixels, maps[method][row]))
+    written = [text.get_text() for text in texts(figure)]
+    assert len([text for text in written if " to " in text and TIMES in text]) == classes * len(methods)
+    assert {"GradCAT", "CAM"} <= set(written)
+    alone = draw_comparison(np.zeros((120, 360)), {"cam": maps["cam"]}, ["a", "b", "c", "d"][:classes])
+    assert_nothing_overlaps(alone)
+    assert "Image" in [text.get_text() for text in texts(alone)]
+
+
+def test_an_impossible_comparison_is_refused_with_a_sentence() -> None:
+    one = [np.zeros((2, 2))]
+    with pytest.raises(UserError, match="1 to 4 classes, got 0"):
+        draw_comparison(PHOTO, {}, [])
+    with pytest.raises(UserError, match="maps cam per class: got 1 for 2 classes"):
+        draw_comparison(PHOTO, {"cam": one}, ["a", "b"])
+    with pytest.raises(UserError, match="probabilities per class: got 2 for 1 classes"):
+        draw_comparison(PHOTO, {"cam": one}, ["a"], [0.5, 0.5])
+    with pytest.raises(UserError, match="one tree per class: got 2 for 1"):
+        draw_comparison(PHOTO, {"cam": one}, ["a"], trees=[grow(2)] * 2)
+    with pytest.raises(UserError, match="the model saw 32 x 32"):
+        draw_comparison(np.zeros((10, 20)), {"cam": one}, ["a"], trees=[grow(2, size=(32, 32))])
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

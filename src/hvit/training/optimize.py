@@ -73,7 +73,7 @@ def learning_rate_at(step: int, peak: float, warmup_steps: float, total_steps: i
 
 
 def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.Optimizer:
-    """AdamW, or SGD, over a network's parameters, grouped by weight decay and by learning-rate factor ("scale" of a group).
+    """AdamW or SGD over a network's parameters, grouped by decay and by learning-rate factor ("scale" of a group).
 
     With layer decay d the head's factor is 1 and each layer nearer the image has d times the next one's, counted by
     the network's `level_of` (BEiT, arXiv 2106.08254). Counted from the last layer instead, that layer's factor is 1,
