@@ -226,32 +226,44 @@ def evaluate(rest: list[str]) -> None:
 
 @dataclass(frozen=True)
 class PredictArguments:
-    """Names the likeliest classes of pictures."""
+    """Names the likeliest classes of pictures, or of clips where the model takes clips."""
 
     weights: tyro.conf.Positional[Path]
     """A run folder, or a weights file in any known format."""
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Pictures, or folders of pictures."""
+    """Pictures or clips, or folders of them."""
     top_k: int = 5
-    """Classes named per picture."""
+    """Classes named per picture or clip."""
     batch_size: int = 16
     """Pictures that go through the model together."""
+    views: int = 5
+    """Of clips: places in time that are looked at and averaged; each is told with --json."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to run."""
     json: bool = False
-    """Print one JSON object a picture."""
+    """Print one JSON object a picture or clip."""
 
 
 def predict(rest: list[str]) -> None:
-    """the likeliest classes of pictures or folders"""
+    """the likeliest classes of pictures, clips or folders of them"""
     arguments = _parse(PredictArguments, "predict", rest)
-    _at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size)
+    _at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size, views=arguments.views)
     from hvit import inference
 
-    files = _pictures(arguments.files)
+    _some_named(arguments.files)
     classifier = inference.open_classifier(arguments.weights, arguments.device)
     refused = _Refusals()
-    for answer in inference.predict(classifier, files, arguments.top_k, arguments.batch_size, refused):
+    if classifier.preprocess.takes_clips:
+        from hvit import clip_inference
+
+        clips = clip_inference.list_clips(arguments.files)
+        answers = clip_inference.predict_clips(classifier, clips, arguments.top_k, arguments.views, refused)
+    else:
+        from hvit.data.images import list_images
+
+        files = list_images(arguments.files)
+        answers = inference.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
+    for answer in answers:
         if arguments.json:
             _print_json_lines([answer])
             continue
@@ -267,13 +279,18 @@ class ExplainArguments:
     weights: tyro.conf.Positional[Path]
     """A run folder, or a weights file in any known format."""
     images: tyro.conf.Positional[tuple[Path, ...]]
-    """Pictures, or folders of pictures."""
+    """Pictures or clips, or folders of them."""
     classes: tuple[str, ...] = ()
     """Classes to explain, by name or number (four at most); left out, the likeliest."""
     top_k: int | None = None
     """How many of the likeliest classes to explain, four at most; left out, three."""
-    methods: tuple[Literal["gradcat", "cam"], ...] = ()
-    """gradcat: the path through the tree of blocks; cam: the class activation map; left out, all the model allows."""
+    methods: tuple[Literal["gradcat", "cam", "gradcam", "gradcam++", "rollout"], ...] = ()
+    """gradcat: the path through the tree of blocks; cam: the class activation map; the others are what these are
+    compared with; left out, gradcat and cam where the model allows them, else what it allows."""
+    level: int | None = None
+    """Of the features that gradcat starts from, 0 for the finest; left out, the last."""
+    beam: int = 1
+    """Paths through every tree that --json tells, best first."""
     out: Path = Path("explanations")
     """Folder for the pictures."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -288,17 +305,29 @@ def explain(rest: list[str]) -> None:
     if arguments.top_k is not None and arguments.classes:
         raise UserError("give --classes or --top-k, not both")
     top_k = 3 if arguments.top_k is None else arguments.top_k
-    _at_least_one(top_k=top_k)
+    _at_least_one(top_k=top_k, beam=arguments.beam)
     if max(top_k, len(arguments.classes)) > 4:
         raise UserError("a picture shows four classes at most; choose fewer with --classes or --top-k")
     from hvit import inference
 
-    files = _pictures(arguments.images)
+    _some_named(arguments.images)
     classifier = inference.open_classifier(arguments.weights, arguments.device)
     classes = [classifier.class_index(name) for name in arguments.classes] or None
-    methods = arguments.methods or classifier.methods
     refused = _Refusals()
-    answers = inference.explain(classifier, files, classes, top_k, methods, arguments.out, refused)
+    if classifier.preprocess.takes_clips:
+        _explain_clips(classifier, arguments, classes, top_k, refused)
+        return
+    allowed = classifier.methods
+    for method in arguments.methods:
+        if method not in allowed:
+            raise UserError(f"{method} does not explain this model; what does: {', '.join(allowed)}")
+    methods = arguments.methods or tuple(one for one in ("gradcat", "cam") if one in allowed) or allowed
+    from hvit.data.images import list_images
+
+    answers = inference.explain(
+        classifier, list_images(arguments.images), classes, top_k, methods, arguments.out, refused,
+        arguments.level, arguments.beam,
+    )  # fmt: skip
     for answer in answers:
         if arguments.json:
             _print_json_lines([answer])
@@ -307,6 +336,26 @@ def explain(rest: list[str]) -> None:
             way = " > ".join(("top-left", "top-right", "bottom-left", "bottom-right")[step] for step in tree["path"])
             text = f"{answer['file']}: {tree['class']} {_percent(tree['probability'])}: {way}"
             out.print(text, markup=False, soft_wrap=True)
+        for picture in answer["pictures"]:
+            out.print(f"  {picture}", markup=False, soft_wrap=True)
+    if not arguments.json and (arguments.out / inference.PAGE).exists():
+        out.print(f"The page: {arguments.out / inference.PAGE}", markup=False, soft_wrap=True)
+    refused.end()
+
+
+def _explain_clips(classifier: Any, arguments: ExplainArguments, classes: Any, top_k: int, refused: _Refusals) -> None:
+    """Explains clips by class activation maps over time, the only method for them."""
+    if set(arguments.methods) - {"cam"} or arguments.level is not None:
+        raise UserError("clips are explained by cam only, so leave out --level and other --methods")
+    from hvit import clip_inference
+
+    files = clip_inference.list_clips(arguments.images)
+    for answer in clip_inference.explain_clips(classifier, files, classes, top_k, arguments.out, refused):
+        if arguments.json:
+            _print_json_lines([answer])
+            continue
+        ranked = "  ".join(f"{one['class']} {_percent(one['probability'])}" for one in answer["classes"])
+        out.print(f"{answer['file']}: {ranked}", markup=False, soft_wrap=True)
         for picture in answer["pictures"]:
             out.print(f"  {picture}", markup=False, soft_wrap=True)
     refused.end()
@@ -326,7 +375,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 
 
 def _print_help() -> None:
-    out.print("hvit: train and explain hierarchical vision transformers\n")
+    out.print("hvit: train, pretrain and explain hierarchical vision transformers\n")
     out.print("usage: hvit VERB ...     `hvit VERB --help` explains a verb\n")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     for name, verb in VERBS.items():
@@ -415,12 +464,13 @@ def _matching(names: list[str], what: str, pattern: str) -> list[str]:
     return names
 
 
-def _pictures(paths: tuple[Path, ...]) -> list[Path]:
-    from hvit.data.images import list_images
-
+def _some_named(paths: tuple[Path, ...]) -> None:
+    """Before weights are opened: refuses no files, and files that are not there."""
     if not paths:
-        raise UserError("name the pictures, or folders of pictures, after the weights")
-    return list_images(paths)
+        raise UserError("name the pictures or clips, or folders of them, after the weights")
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"cannot read {path}: there is no such file.")
 
 
 def _at_least_one(**values: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +15,17 @@ from hvit.data.images import read_image
 from hvit.data.reading import show
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
-from hvit.explain import class_activation_map, draw_cam, draw_trees, gradcat_batch, save_figure
-from hvit.explain.gradcat import has_tree
+from hvit.explain import MAP_METHODS, draw_trees, gradcat_batch, methods_for, save_figure
+from hvit.explain.comparison import draw_comparison
+from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
+from hvit.models import catalogue
 from hvit.models.layers import Encoder
 from hvit.models.weights import open_weights
 from hvit.training.distribute import choose_device
 
-Method = Literal["gradcat", "cam"]
+Method = Literal["gradcat", "cam", "gradcam", "gradcam++", "rollout"]
+PAGE = "index.html"
+_LEAST_SHOWN = 448  # pixels of a side of the pictures
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Classifier:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The explanations that this model allows; GradCAT walks a tree of two or more levels."""
-        return ("gradcat", "cam") if has_tree(self.model) else ("cam",)
+        """The explanations that this model allows, the most telling first."""
+        return methods_for(self.model)  # pyright: ignore[reportReturnType]
 
     def name(self, class_index: int) -> str:
         """The name of a class, or its number where the weights carry no names."""
@@ -107,27 +111,37 @@ def explain(
     methods: tuple[Method, ...],
     folder: Path,
     refused: Callable[[str], None],
+    level: int | None = None,
+    beam: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Writes pictures of why every picture gets its classes, and yields the trees as plain numbers.
+    """Writes pictures of why every picture gets its classes, and one page of all, and yields the trees as numbers.
 
-    classes: what to explain; None for the `top_k` likeliest. folder: where `<file name>_gradcat.png` and
-    `<file name>_cam_<class>.png` go. refused: as in `predict`.
-    Yields {"file", "pictures": [...], "trees": [{"class", "probability", "logit", "path", "regions", "values"}, ...]};
-    regions are (left, top, right, bottom) in pixels of the model's input.
+    classes: what to explain; None for the `top_k` likeliest. folder: where `<file name>_gradcat.png`,
+    `<file name>_maps.png` and, when all are done, `index.html` go. refused: as in `predict`. level: of the features
+    that GradCAT starts from; None for the last. beam: how many paths through a tree are told.
+    Yields {"file", "pictures": [...], "trees": [{"class", "probability", "logit", "path", "paths", "regions",
+    "values"}, ...]}; regions are (left, top, right, bottom) in pixels of the model's input.
     """
     taken: set[str] = set()
+    explained: list[ExplainedImage] = []
+    # The same part of the picture as the model sees, in more pixels than a small model has; digits keep their squares.
+    size, colours = classifier.preprocess.input_size, len(classifier.preprocess.mean)
+    times = max(1, _LEAST_SHOWN // max(size)) if colours == 3 else 1
+    finer = replace(classifier.preprocess, input_size=tuple(times * side for side in size))
     for file, image in _read(files, len(classifier.preprocess.mean), refused):
         shown = classifier.preprocess.shown(image)
         batch = classifier.preprocess.normalised(shown)[None].to(classifier.device)
+        shown = finer.shown(image)
         with torch.inference_mode():
             probabilities = classifier.model(batch)[0].float().softmax(dim=0)
         chosen = classes or probabilities.topk(min(top_k, len(probabilities))).indices.tolist()
         names = [classifier.name(index) for index in chosen]
         shares = [float(probabilities[index]) for index in chosen]
-        stem = _free_name(show(file.stem), taken)
+        stem = free_name(show(file.stem), taken)
         answer: dict[str, Any] = {"file": show(file), "pictures": [], "trees": []}
+        trees = None
         if "gradcat" in methods:
-            trees = gradcat_batch(classifier.model, batch, chosen)[0]
+            trees = gradcat_batch(classifier.model, batch, chosen, level=level)[0]
             path = folder / f"{stem}_gradcat.png"
             save_figure(draw_trees(shown, trees, names, shares), path)
             answer["pictures"].append(str(path))
@@ -138,17 +152,32 @@ def explain(
                     "probability": round(share, 6),
                     "logit": tree.logit,
                     "path": list(tree.path),
+                    "paths": [list(path) for path in tree.paths(beam)],
                     "regions": [list(region) for region in tree.regions],
                     "values": [grid.tolist() for grid in tree.values],
                 }
                 for tree, name, share in zip(trees, names, shares, strict=True)
             ]
-        if "cam" in methods:
-            for index, name, share in zip(chosen, names, shares, strict=True):
-                path = folder / f"{stem}_cam_{index}.png"
-                save_figure(draw_cam(shown, class_activation_map(classifier.model, batch, index), name, share), path)
-                answer["pictures"].append(str(path))
+        maps = {
+            name: list(MAP_METHODS[name](classifier.model, batch, chosen)[0]) for name in methods if name in MAP_METHODS
+        }
+        if maps:
+            path = folder / f"{stem}_maps.png"
+            save_figure(draw_comparison(shown, maps, names, shares, trees=trees), path)
+            answer["pictures"].append(str(path))
+        explained.append(
+            ExplainedImage(
+                show(file.name),
+                shown,
+                [
+                    ExplainedClass(name, share, trees[rank] if trees else None, {key: maps[key][rank] for key in maps})
+                    for rank, (name, share) in enumerate(zip(names, shares, strict=True))
+                ],
+            )
+        )
         yield answer
+    if explained:
+        write_page(explained, folder / PAGE, model=catalogue.name_of(classifier.model.config))
 
 
 def _read(files: list[Path], channels: int, refused: Callable[[str], None]) -> Iterator[tuple[Path, Image.Image]]:
@@ -159,7 +188,7 @@ def _read(files: list[Path], channels: int, refused: Callable[[str], None]) -> I
             refused(str(error))
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
+def free_name(stem: str, taken: set[str]) -> str:
     """A file name no other picture of this call has."""
     name, number = stem, 1
     while name in taken:

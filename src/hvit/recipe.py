@@ -14,7 +14,7 @@ from hvit.data.augment import AugmentConfig
 from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.errors import UserError
 from hvit.files import write_text
-from hvit.models.baselines import VitConfig
+from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.masked import MaskedConfig
 from hvit.models.mvit_config import MvitConfig
@@ -31,7 +31,9 @@ class Recipe:
     """The recipe this run started from."""
     summary: str
     """What the run does, in one sentence."""
-    model: Annotated[NestConfig | MvitConfig | HieraConfig | VitConfig | MaskedConfig, Field(discriminator="family")]
+    model: Annotated[
+        NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | MaskedConfig, Field(discriminator="family")
+    ]
     """The model's sizes; the number of classes follows from the data."""
     data: Annotated[DigitsData | CifarData | FolderData | ClipData | MovingDigitsData, Field(discriminator="kind")]
     """What is learned from."""

@@ -19,6 +19,7 @@ from PIL import Image
 
 from hvit.errors import UserError
 from hvit.explain import Tree
+from hvit.explain.canvas import TIMES
 from hvit.explain.gradcat import greedy_path
 from hvit.explain.page import ExplainedClass, ExplainedImage, render_page, write_page
 
@@ -162,6 +163,19 @@ def test_no_value_of_the_tree_stands_on_another() -> None:
                 assert min(np.diff(sorted(centres)), default=99) >= 43 - 0.1
                 assert 20 <= min(centres) <= max(centres) <= 724 - 20
             assert min(np.diff(lines)) > 20, "the lines of the narrow tree follow each other"
+
+
+def test_values_far_smaller_than_others_are_still_told_apart() -> None:
+    values = np.array([[3.0, 1.0], [1.0, 1.0]]), np.arange(16.0).reshape(4, 4) * 1e-5
+    tree = Tree(0, 6.0, (0, 3), values, (96, 96))
+    read = Read(render_page([ExplainedImage("a", np.zeros((96, 96)), [ExplainedClass("dog", tree=tree)])]))
+    labels = {fields["aria-label"].split(";")[0] for _, fields in read.tags if fields.get("role") == "treeitem"}
+    assert {"whole image: dog 6.00", "top left: dog 3.00"} <= labels
+    assert {
+        f"top left, top right: dog 0.10 ({TIMES} 10⁻⁴)",
+        f"top left, bottom left: dog 0.40 ({TIMES} 10⁻⁴)",
+    } <= labels
+    assert f"Values: sixteenths {TIMES} 10⁻⁴." in "".join(read.words).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def picture_of(address: str) -> Image.Image:

@@ -87,6 +87,15 @@ def test_every_shown_block_carries_its_value() -> None:
     assert {f"{value:z.2f}".replace("-", "\N{MINUS SIGN}") for value in values} <= written
 
 
+def test_every_depth_is_written_with_its_own_factor() -> None:
+    values = np.full((2, 2), 3.0), np.full((4, 4), 4e-5), np.full((8, 8), 5e-7)
+    figure = draw_trees(PHOTO, [Tree(0, 12.0, (0, 0, 0), values, (224, 224))])
+    assert_nothing_overlaps(figure)
+    written = [text.get_text() for text in texts(figure)]
+    assert {f"sixteenths {TIMES} 10⁻⁵", f"64ths {TIMES} 10⁻⁷"} <= set(written)
+    assert [written.count(one) for one in ("12.0", "3.0", "4.00", "5.00")] == [1, 4, 16, 4]
+
+
 def test_deeper_than_sixteenths_the_children_of_the_path_are_shown() -> None:
     pictures = [len(draw_trees(DIGIT, [grow(depth, size=(32, 32))]).axes[0].images) for depth in (1, 2, 3, 4)]
     image_and_root = 2

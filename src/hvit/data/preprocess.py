@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from hvit.data.sets import Sample
-from hvit.data.views import crop_corner
+from hvit.data.views import Sampling, crop_corner
 from hvit.errors import UserError, check_choices
 
 INTERPOLATIONS = {
@@ -43,9 +43,13 @@ class Preprocess:
     """Share of the resized picture's shorter side that the centre crop keeps; 1 keeps all of it."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     """How pixels are interpolated when the picture is resized."""
+    sampling: Sampling | None = None
+    """How frames are chosen from a clip; none for pictures."""
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if isinstance(self.sampling, dict):
+            object.__setattr__(self, "sampling", Sampling(**self.sampling))
         for name in ("input_size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if len(self.input_size) not in (2, 3) or min(self.input_size) < 1:

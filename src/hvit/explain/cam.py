@@ -55,9 +55,9 @@ def class_activation_map_batch(
 ) -> np.ndarray:
     """Maps of one or more classes for each of many images, in one forward pass.
 
-    model: an encoder, or a model of timm, such as a ResNet. images: (batch, channels, height, width). classes, top_k:
-    as in `gradcat_batch`.
-    Returns (batch, k, rows, columns) float32 on the model's top plane.
+    model: an encoder, or a model of timm, such as a ResNet. images: (batch, channels, height, width), or for a model of
+    clips (batch, channels, time, height, width). classes, top_k: as in `gradcat_batch`.
+    Returns (batch, k, rows, columns) float32 on the model's top plane, of clips (batch, k, times, rows, columns).
     Raises UserError for a class the model does not have, and for a model whose logits are not a linear layer on the
     mean over the top plane: for those no such map exists.
     """
@@ -73,11 +73,12 @@ def class_activation_map_batch(
             "class activation map; use gradcat or Grad-CAM instead"
         )
     with evaluating(model):
-        features, logits = features_and_logits(model, as_batch(images))
+        axes = len(model.config.input_size) if isinstance(model, Encoder) else 2
+        features, logits = features_and_logits(model, as_batch(images, axes))
         top = normalised_plane(model, features) if isinstance(model, Encoder) else as_grid(model, features)
     chosen = choose_classes(logits, classes, top_k)
-    maps = torch.einsum("b h w c, b k c -> b k h w", top, head.weight[chosen].to(top.dtype)).float()
-    total = maps.mean((2, 3)) + (0.0 if head.bias is None else head.bias[chosen].float())
+    maps = torch.einsum("b ... c, b k c -> b k ...", top, head.weight[chosen].to(top.dtype)).float()
+    total = maps.flatten(2).mean(2) + (0.0 if head.bias is None else head.bias[chosen].float())
     error = (total - logits.gather(1, chosen)).abs().max()
     if error > torch.finfo(logits.dtype).eps ** 0.5 * maps.abs().mean():
         raise UserError(

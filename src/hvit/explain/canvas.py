@@ -6,12 +6,13 @@ Everything goes through Figure objects alone: no display, and none of matplotlib
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,16 +23,18 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hvit.errors import UserError
+from hvit.explain.cam import normalise, upsample
+from hvit.explain.layout import Box
 from hvit.files import replacing
 from hvit.pictures import BLUE, FONT, GREEN, ORANGE, PURPLE, plain_text
 
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE)
 INK, MUTED, LINE = "#1f1f1f", "#666666", "#c9c9c9"
+GREY, STRENGTH = 0.75, 0.75  # of pictures under maps: how bright, and the most a map covers
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Picture = Image.Image | np.ndarray
-Box = tuple[float, float, float, float]
 
 
 def page(width: float, height: float, dpi: int) -> tuple[Figure, Axes]:
@@ -83,9 +86,9 @@ def write_text(axes: Axes, x: float, y: float, text: str, size: float, **style: 
     return axes.text(x, y, text, fontsize=size, family=FONT, usetex=False, **style)
 
 
-def write_name(axes: Axes, x: float, y: float, name: str, size: float, width: float) -> None:
+def write_name(axes: Axes, x: float, y: float, name: str, size: float, width: float, **style: Any) -> None:
     """Writes a name of the user, such as a class's, on one line and shortened to at most `width` inches."""
-    text = write_text(axes, x, y, "", size)
+    text = write_text(axes, x, y, "", size, **style)
     figure = text.get_figure(root=True)
     assert figure is not None
 
@@ -104,19 +107,16 @@ def disc(axes: Axes, x: float, y: float, colour: str, radius: float, label: str 
         write_text(axes, x, y, label, 82 * radius, ha="center", weight="bold", color=readable_on(colour))
 
 
-def striped(
-    axes: Axes, make: Callable[..., Artist], colours: Sequence[str], width: float, halo: float, zorder: float = 5
+def outlined(
+    axes: Axes, make: Callable[..., Artist], colour: str, width: float, halo: float, zorder: float = 5
 ) -> None:
-    """Draws a line in the colours of all classes that share it, in turns along its length, over a white halo.
+    """Draws a line over a white halo.
 
     make: builds the line from matplotlib's style keywords. width, halo (added on both sides): points.
     """
     style: dict[str, Any] = {"fill": False, "capstyle": "butt", "joinstyle": "miter"}
     axes.add_artist(make(edgecolor="white", linewidth=width + 2 * halo, zorder=zorder, **style))
-    dash, count = 6.0 / width, len(colours)
-    for number, colour in enumerate(colours):
-        turn = "solid" if count == 1 else ((count - number) % count * dash, (dash, dash * (count - 1)))
-        axes.add_artist(make(edgecolor=colour, linewidth=width, linestyle=turn, zorder=zorder + 0.1, **style))
+    axes.add_artist(make(edgecolor=colour, linewidth=width, zorder=zorder + 0.1, **style))
 
 
 def blend(colour: str, strength: float) -> tuple[float, float, float]:
@@ -141,6 +141,34 @@ def number_writer(values: Iterable[float]) -> tuple[Callable[[float], str], str]
         return f"{value / 10.0**exponent:z.{decimals}f}".replace("-", MINUS)
 
     return write, f"{TIMES} 10{str(exponent).translate(SUPERSCRIPT)}" if exponent else ""
+
+
+def percent(probability: float) -> str:
+    """A probability from 0 to 1 as it is written beside a class."""
+    return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
+
+
+def logit_words(logit: float) -> str:
+    """A logit as it is written beside a class."""
+    return f"logit {logit:#.3g}".rstrip(".").replace("-", MINUS)
+
+
+def heat_colours(heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Red, green and blue of heat from 0 to 1 (any shape, then 3), and how much of it to lay over a grey picture."""
+    return colormaps["inferno"](heat)[..., :3], 0.2 + 0.8 * heat
+
+
+def overlay(pixels: np.ndarray, activation_map: np.ndarray) -> np.ndarray:
+    """A map (rows, columns) as heat over a picture (height, width, 3) that became grey and darker."""
+    return overlay_of_heat(pixels, normalise(activation_map))
+
+
+def overlay_of_heat(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """As `overlay`, of heat (rows, columns) that is from 0 to 1 already, such as one frame of a clip's."""
+    grey = GREY * enlarge(pixels @ np.array([[0.299], [0.587], [0.114]]), 256)
+    colours, strength = heat_colours(np.clip(upsample(heat, grey.shape[:2]), 0.0, 1.0))
+    strength = STRENGTH * strength[..., None]
+    return grey * (1 - strength) + colours * strength
 
 
 def enlarge(pixels: np.ndarray, least: int) -> np.ndarray:

@@ -18,14 +18,18 @@ from hvit.models.layers import Encoder
 Classes = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor
 
 
-def as_batch(images: Tensor) -> Tensor:
-    """Images (batch, channels, height, width), from those or one image (channels, height, width); else UserError."""
-    if images.ndim not in (3, 4) or not images.is_floating_point():
+def as_batch(images: Tensor, axes: int = 2) -> Tensor:
+    """Images (batch, channels, height, width), from those or one image (channels, height, width); else UserError.
+
+    axes: 3 for clips, which have the time before the height.
+    """
+    if images.ndim not in (axes + 1, axes + 2) or not images.is_floating_point():
+        one = "channels, height, width" if axes == 2 else "channels, time, height, width"
         raise UserError(
-            f"images to explain must be floating-point (batch, channels, height, width) or (channels, height, width), "
+            f"{'images' if axes == 2 else 'clips'} to explain must be floating-point (batch, {one}) or ({one}), "
             f"got {images.dtype} of shape {tuple(images.shape)}"
         )
-    return images if images.ndim == 4 else images[None]
+    return images if images.ndim == axes + 2 else images[None]
 
 
 def choose_classes(logits: Tensor, classes: Classes | None, top_k: int = 1) -> Tensor:
@@ -105,12 +109,13 @@ def normalised_plane(model: Encoder, last_grid: Tensor) -> Tensor:
     position is centred on its own channels and scaled as the norm scales the mean: that scale is one number per image,
     held constant. The mean of the plane is then exactly the normed mean, so that the logits are a linear head on the
     mean of a plane, as in the other models.
-    last_grid: (batch, rows, columns, dim). Returns the same shape.
+    last_grid: (batch, rows, columns, dim), of clips with the time before the rows. Returns the same shape.
     """
     if not model.norm_follows_mean:
         return last_grid
     norm: Any = model.norm
-    variance = last_grid.mean((1, 2), keepdim=True).var(-1, unbiased=False, keepdim=True)
+    places = tuple(range(1, last_grid.ndim - 1))
+    variance = last_grid.mean(places, keepdim=True).var(-1, unbiased=False, keepdim=True)
     scale = (variance.detach() + norm.eps).rsqrt()
     return (last_grid - last_grid.mean(-1, keepdim=True)) * scale * norm.weight + norm.bias
 

@@ -6,59 +6,72 @@ class, a path of nested squares on the image, and a tree with a value in every n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-from math import copysign
-from statistics import mean
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
 
 from hvit.errors import UserError
-from hvit.explain.cam import normalise, upsample
 from hvit.explain.canvas import (
     INK,
     LINE,
-    MINUS,
     MUTED,
     PALETTE,
     TIMES,
-    Box,
     Picture,
     blend,
     disc,
-    enlarge,
+    heat_colours,
+    logit_words,
     number_writer,
+    outlined,
+    overlay,
     page,
+    percent,
     picture_pixels,
     readable_on,
     show,
-    striped,
     write_name,
     write_text,
 )
-from hvit.explain.gradcat import Tree, region_of
+from hvit.explain.gradcat import Tree
+from hvit.explain.layout import (
+    Block,
+    Box,
+    Point,
+    beside,
+    block_value,
+    boxes_of,
+    centre_of,
+    check_trees,
+    classes_along,
+    curve,
+    inside,
+    leaf_mark,
+    place_blocks,
+    regions_of,
+    share_of_peak,
+)
 
 MARGIN, GUTTER = 0.18, 0.42
 PITCH, FAMILY_GAP = 0.415, 0.14
 QUARTER = 4 * PITCH + FAMILY_GAP
 TREE_WIDTH = 4 * QUARTER - FAMILY_GAP
-THUMBNAILS, CELLS = (0.9, 0.7, 0.37), (0.6, 0.5, 0.375)
+THUMBNAILS, CELLS = (0.95, 0.74, 0.37), (0.6, 0.5, 0.375)
 FONT_SIZES, ROW_HEIGHTS = (8.5, 8.0, 6.6), (0.19, 0.18, 0.15)
-EDGE_HEIGHT, LEGEND_ROW = 0.45, 0.27
+EDGE_HEIGHT, LEGEND_ROW = 0.5, 0.27
+PATH_LINE, HALO = 1.7, 0.9  # points
+THINNEST, THICKEST = 0.5, 4.0  # lines of the tree, by value, in points
 MEANING = (
     f"Evidence for the class in each block: feature {TIMES}",
     "gradient of the logit, summed. The quadrants add up",
-    "to the root: the logit without its bias. Thick lines",
-    "follow the largest child down to the decisive block.",
+    "to the whole image. Thick coloured lines follow the",
+    "largest child from step to step.",
 )
-AGAINST = ("Control with the sign flipped: values and thick", "lines show what speaks against the class.")
-
-Block = tuple[int, ...]
+AGAINST = ("A control: the sign is flipped, so that values and", "lines show what speaks against the class.")
 
 
 def draw_trees(
@@ -93,11 +106,9 @@ def draw_trees(
     height = max(image_height + legend_height, tree_height)
     left = MARGIN + max(width, 2.6) + GUTTER
     figure, axes = page(left + TREE_WIDTH + MARGIN, height + 2 * MARGIN, dpi)
-    top = MARGIN + (height - image_height - legend_height) / 2
-    draw_paths(axes, pixels, trees, (MARGIN, top, width, image_height))
-    draw_legend(axes, trees, names, probabilities, top + image_height + 0.14, max(width, 2.6))
-    top = MARGIN + (height - tree_height) / 2
-    draw_tree(axes, pixels, trees, left, top, cards, shape)
+    draw_paths(axes, pixels, trees, (MARGIN, MARGIN, width, image_height))
+    draw_legend(axes, trees, names, probabilities, MARGIN + image_height + 0.14, max(width, 2.6))
+    draw_tree(axes, pixels, trees, left, MARGIN, cards, shape)
     return figure
 
 
@@ -122,12 +133,9 @@ def draw_cam(
     figure, axes = page(bar + 0.8, bottom + 0.4, dpi)
     show(axes, pixels, (MARGIN, MARGIN, width, height))
 
-    grey = enlarge(pixels @ np.array([[0.299], [0.587], [0.114]]), 256)
-    heat = np.clip(normalise(upsample(activation_map, grey.shape[:2])), 0.0, 1.0)
-    colours, strength = colormaps["inferno"](heat)[..., :3], 0.35 + 0.4 * heat[..., None]
-    show(axes, grey * (1 - strength) + colours * strength, (right, MARGIN, width, height))
+    show(axes, overlay(pixels, activation_map), (right, MARGIN, width, height))
 
-    scale = colormaps["inferno"](np.linspace(1.0, 0.0, 256)[:, None])[..., :3]
+    scale, _ = heat_colours(np.linspace(1.0, 0.0, 256)[:, None])
     show(axes, scale, (bar, MARGIN, 0.11, height))
     low, high = float(np.min(activation_map)), float(np.max(activation_map))
     write, factor = number_writer([low, high])
@@ -155,21 +163,8 @@ def check_request(
     for given, what in ((class_names, "class names"), (probabilities, "probabilities")):
         if given is not None and len(given) != len(trees):
             raise UserError(f"give one of the {what} per tree: got {len(given)} for {len(trees)} trees")
-    kinds = {(tree.depth, tree.image_size, tree.sign) for tree in trees}
-    if len(kinds) > 1:
-        raise UserError("the trees of one picture must explain the same image with the same model and sign")
-    (height, width), (rows, columns) = trees[0].image_size, pixels.shape[:2]
-    if abs(rows * width - columns * height) > 0.02 * columns * height:
-        raise UserError(
-            f"the picture is {columns} x {rows} but the model saw {width} x {height} pixels: give the image as resized "
-            "and cropped for the model"
-        )
+    check_trees(pixels.shape[:2], trees)
     return [f"class {tree.class_index}" for tree in trees] if class_names is None else list(class_names)
-
-
-def percent(probability: float) -> str:
-    """A probability from 0 to 1 as it is written beside a class."""
-    return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
 
 
 def by_depth(values: Sequence[float], depth: int) -> float:
@@ -177,68 +172,45 @@ def by_depth(values: Sequence[float], depth: int) -> float:
     return values[min(depth, len(values) - 1)]
 
 
-def classes_along(trees: Sequence[Tree], depth: int) -> dict[Block, list[int]]:
-    """Blocks on a path at this depth (0: the whole image), each with the numbers of the trees whose path it is on."""
-    groups: dict[Block, list[int]] = {}
-    for number, tree in enumerate(trees):
-        groups.setdefault(tree.path[:depth], []).append(number)
-    return groups
-
-
 def draw_paths(axes: Axes, pixels: np.ndarray, trees: Sequence[Tree], box: Box) -> None:
     """Draws the image at box (left, top, width, height), every class's nested squares, and its line to the leaf."""
-    show(axes, pixels, box)
-    height, width = trees[0].image_size
-
-    def square(path: Block) -> Box:
-        left, top, right, bottom = region_of((height, width), path)
-        across, down = box[2] / width, box[3] / height
-        return box[0] + left * across, box[1] + top * down, (right - left) * across, (bottom - top) * down
-
-    def centre(path: Block) -> tuple[float, float]:
-        left, top, across, down = square(path)
-        return left + across / 2, top + down / 2
-
-    depth, halo = trees[0].depth, 0.8
+    draw_image(axes, pixels, box)
+    boxes, depth = boxes_of(trees[0], box), trees[0].depth
     blocks = {path: group for step in range(depth) for path, group in classes_along(trees, step + 1).items()}
     for path, group in blocks.items():
-        thickness = 0.9 + 0.8 * len(path)
-        draw_frame(axes, square(path), (thickness / 2 + halo) / 72, group, thickness, halo)
+        for rank, number in enumerate(group):
+            draw_frame(axes, boxes[path], PALETTE[number], 0.9 + 0.8 * len(path), rank)
     for path, group in blocks.items():
-        if len(path) == depth:
-            draw_leaf_marks(axes, centre(path[:-1]), centre(path), group, label=len(trees) > 1)
-        else:
-            draw_line(axes, centre(path[:-1]), centre(path), group)
-            disc(axes, *centre(path), PALETTE[group[0]] if len(group) == 1 else INK, 0.055)
-    disc(axes, *centre(()), "white", 0.05, rim=INK)
+        start, end = centre_of(boxes[path[:-1]]), centre_of(boxes[path])
+        for rank, number in reversed(list(enumerate(group))):
+            if len(path) == depth:
+                x, y, radius = leaf_mark(start, end, rank, least=0.06, most=0.1)
+                draw_line(axes, start, (x, y), PALETTE[number])
+                disc(axes, x, y, PALETTE[number], radius, str(number + 1) if len(trees) > 1 else "")
+            else:
+                aside = (PATH_LINE + HALO) / 72 * (rank - (len(group) - 1) / 2)
+                draw_line(axes, *beside(start, end, aside), PALETTE[number])
+        if len(path) < depth:
+            disc(axes, *end, "white", 0.05 - 0.008 * len(path), rim=INK)
+    disc(axes, *centre_of(box), "white", 0.05, rim=INK)
 
 
-def draw_leaf_marks(
-    axes: Axes, corner: tuple[float, float], centre: tuple[float, float], group: Sequence[int], label: bool
-) -> None:
-    """Draws one disc per class into a leaf of the path, close to the corner where the path enters it."""
-    right, down = centre[0] - corner[0], centre[1] - corner[1]
-    radius = min(0.1, 0.42 * abs(right), 0.42 * abs(down))
-    for place, number in reversed(list(enumerate(group))):
-        x = corner[0] + copysign(radius * (1.7 + 2 * (place % 2)), right)
-        y = corner[1] + copysign(radius * (1.7 + 2 * (place // 2)), down)
-        if place == 0:
-            draw_line(axes, corner, (x, y), group)
-        disc(axes, x, y, PALETTE[number], radius, str(number + 1) if label else "")
+def draw_image(axes: Axes, pixels: np.ndarray, box: Box) -> None:
+    """Draws an image that frames will be drawn on; a white edge keeps its outermost pixels from showing beside them."""
+    show(axes, pixels, box)
+    axes.add_artist(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=2 * HALO, zorder=4))
 
 
-def draw_line(axes: Axes, start: tuple[float, float], end: tuple[float, float], group: Sequence[int]) -> None:
-    """Draws a straight line in the colours of a group of classes."""
-    colours = [PALETTE[number] for number in group]
-    striped(axes, lambda **style: PathPatch(Curve([start, end]), **style), colours, 1.7, 0.9)
+def draw_line(axes: Axes, start: Point, end: Point, colour: str) -> None:
+    """Draws a straight line."""
+    outlined(axes, lambda **style: PathPatch(Curve([start, end]), **style), colour, PATH_LINE, HALO)
 
 
-def draw_frame(axes: Axes, box: Box, inset: float, group: Sequence[int], thickness: float, halo: float) -> None:
-    """Draws a frame `inset` inches inside a box, in the colours of a group of classes; thickness, halo: points."""
-    left, top, width, height = box
-    corner, across, down = (left + inset, top + inset), width - 2 * inset, height - 2 * inset
-    colours = [PALETTE[number] for number in group]
-    striped(axes, lambda **style: Rectangle(corner, across, down, **style), colours, thickness, halo)
+def draw_frame(axes: Axes, box: Box, colour: str, thickness: float, rank: int = 0) -> None:
+    """Draws a frame inside a box, and inside the frames of lower rank; thickness: points, less in a tiny box."""
+    thickness = min(thickness, 7.2 * min(box[2:]))
+    left, top, width, height = inside(box, thickness / 72, HALO / 72, rank)
+    outlined(axes, lambda **style: Rectangle((left, top), width, height, **style), colour, thickness, HALO)
 
 
 def draw_legend(
@@ -256,33 +228,9 @@ def draw_legend(
         if probabilities is not None:
             write_text(axes, end, y, percent(probabilities[number]), 10, ha="right")
             end -= 0.7
-        logit = f"logit {tree.logit:#.3g}".rstrip(".").replace("-", MINUS)
-        write_text(axes, end, y, logit, 7.5, ha="right", color=MUTED)
+        write_text(axes, end, y, logit_words(tree.logit), 7.5, ha="right", color=MUTED)
         end -= 0.85
         write_name(axes, MARGIN + 0.28, y, name, 10, end - MARGIN - 0.28)
-
-
-def place_blocks(trees: Sequence[Tree], left: float) -> dict[Block, float]:
-    """Blocks to show, depth by depth, each with the horizontal centre of its card in inches.
-
-    All blocks of depth 1 and 2 are shown; of deeper ones, the four children of every block on a path, as near below
-    their parent as their neighbours allow.
-    """
-    middle = left + TREE_WIDTH / 2
-    places: dict[Block, float] = {(): middle}
-    places |= {(first,): middle + (first - 1.5) * QUARTER for first in range(4)}
-    for depth in range(2, trees[0].depth + 1):
-        parents = sorted(classes_along(trees, depth - 1)) if depth > 2 else [(first,) for first in range(4)]
-        centres = [places[parent] for parent in parents]
-        centres[0] = max(centres[0], middle - 1.5 * QUARTER)
-        for before, after in pairwise(range(len(centres))):
-            centres[after] = max(centres[after], centres[before] + QUARTER)
-        centres[-1] = min(centres[-1], middle + 1.5 * QUARTER)
-        for after, before in pairwise(reversed(range(len(centres)))):
-            centres[before] = min(centres[before], centres[after] - QUARTER)
-        for parent, centre in zip(parents, centres, strict=True):
-            places |= {(*parent, child): centre + (child - 1.5) * PITCH for child in range(4)}
-    return places
 
 
 def draw_tree(
@@ -302,56 +250,86 @@ def draw_tree(
     write_text(axes, left, top, "GradCAT", 11, weight="bold", va="top")
     for number, line in enumerate(MEANING if trees[0].sign == 1 else AGAINST):
         write_text(axes, left, top + 0.27 + 0.15 * number, line, 7.2, color=MUTED, va="top")
-    places = place_blocks(trees, left)
-    values = {path: [block_value(tree, path) for tree in trees] for path in places}
-    write, factor = number_writer(value for row in values.values() for value in row)
-    if factor:
-        write_text(axes, left + TREE_WIDTH, top, f"values {factor}", 7.2, color=MUTED, ha="right", va="top")
+    places = {path: left + TREE_WIDTH / 2 + x for path, x in place_blocks(trees, PITCH, FAMILY_GAP).items()}
+    writers = depth_writers(trees, places)
+    for number, line in enumerate(factor_words(writers)):
+        y = top + 0.05 + 0.15 * number
+        write_text(axes, left + TREE_WIDTH, y, line, 7.2, color=MUTED, ha="right", va="top")
     tops = [top + sum(cards[:depth]) + EDGE_HEIGHT * depth for depth in range(len(cards))]
     groups = [classes_along(trees, depth) for depth in range(len(cards))]
+    regions = regions_of(trees[0])
     for path, x in places.items():
         depth, y = len(path), tops[len(path)]
         group = groups[depth].get(path, [])
         if path:
-            draw_edge(axes, places[path[:-1]], tops[depth - 1] + cards[depth - 1] + 0.03, x, y - 0.03, group)
+            start = places[path[:-1]], tops[depth - 1] + cards[depth - 1] + 0.03
+            draw_edges(axes, start, (x, y - 0.03), [(number, share_of_peak(trees[number], path)) for number in group])
         width, height = by_depth(THUMBNAILS, depth) * shape[0], by_depth(THUMBNAILS, depth) * shape[1]
-        draw_thumbnail(axes, pixels, path, (x - width / 2, y, width, height), group)
+        part = cut(pixels, regions[path], trees[0].image_size)
+        show(axes, part if group else 0.6 + 0.4 * part, (x - width / 2, y, width, height), zorder=4)
+        for rank, number in enumerate(group if path else ()):
+            draw_border(axes, (x - width / 2, y, width, height), PALETTE[number], 2.0 / 72 * rank)
         for number, tree in enumerate(trees):
-            value, row = values[path][number], by_depth(ROW_HEIGHTS, depth)
-            strength = 1.0 if number in group else 0.07 + 0.3 * share_of_peak(tree, depth, value)
-            bold = number in group
-            box = (x, y + height + 0.06 + row * number, by_depth(CELLS, depth), row - 0.02)
-            draw_value(axes, box, write(value), by_depth(FONT_SIZES, depth), blend(PALETTE[number], strength), bold)
+            row = by_depth(ROW_HEIGHTS, depth)
+            strength = 1.0 if number in group else 0.07 + 0.3 * share_of_peak(tree, path)
+            cell = (x, y + height + 0.07 + row * number, by_depth(CELLS, depth), row - 0.02)
+            fill, value = blend(PALETTE[number], strength), writers[depth][0](block_value(tree, path))
+            draw_value(axes, cell, value, by_depth(FONT_SIZES, depth), fill, number in group)
 
 
-def block_value(tree: Tree, path: Block) -> float:
-    """Value of a block; of the whole image, the sum over its quadrants."""
-    return tree.value(path) if path else float(tree.values[0].sum())
+def depth_writers(trees: Sequence[Tree], blocks: Iterable[Block]) -> list[tuple[Callable[[float], str], str]]:
+    """How to write the values of each depth, and the factor of all of them ("" for none); see `number_writer`.
+
+    Depths have factors of their own: features of different levels differ in size. The whole image has its quadrants'.
+    """
+    values: list[list[float]] = [[] for _ in range(trees[0].depth)]
+    for block in blocks:
+        values[max(len(block) - 1, 0)] += [block_value(tree, block) for tree in trees]
+    writers = [number_writer(numbers) for numbers in values]
+    return writers[:1] + writers
 
 
-def share_of_peak(tree: Tree, depth: int, value: float) -> float:
-    """A value as a share, 0 to 1, of the largest of its depth; values that speak against the path's direction are 0."""
-    peak = float(tree.values[max(depth, 1) - 1].max())
-    return min(max(value / peak, 0.0), 1.0) if peak > 0 else 0.0
+def factor_words(writers: Sequence[tuple[Callable[[float], str], str]]) -> list[str]:
+    """What to say about the factors of the depths: nothing if no depth has one."""
+    names = {1: "quadrants", 2: "sixteenths"}
+    factors = [(names.get(depth, f"{4**depth}ths"), factor) for depth, (_, factor) in enumerate(writers) if depth]
+    return [f"{name} {factor}" for name, factor in factors if factor]
 
 
-def draw_edge(axes: Axes, x0: float, y0: float, x1: float, y1: float, group: Sequence[int]) -> None:
-    """Draws a curved line from a block down to its child: thin and grey, or thick in the colours of its classes."""
-    middle = mean((y0, y1))
-    curve = Curve([(x0, y0), (x0, middle), (x1, middle), (x1, y1)], [Curve.MOVETO] + 3 * [Curve.CURVE4])
-    if group:
-        striped(axes, lambda **style: PathPatch(curve, **style), [PALETTE[n] for n in group], 2.6, 0.9, zorder=3)
-    else:
-        axes.add_artist(PathPatch(curve, fill=False, edgecolor=LINE, linewidth=0.8, zorder=2))
+def draw_edges(axes: Axes, start: Point, end: Point, shares: Sequence[tuple[int, float]]) -> None:
+    """Draws the line from a block down to its child: thin and grey, or one for each class whose path it is.
+
+    shares: number of each class, and the child's value for it as a share of the largest of its depth.
+    """
+
+    def line(aside: float, **style: float | str) -> None:
+        path = Curve(curve(start, end, aside), [Curve.MOVETO] + 3 * [Curve.CURVE4])
+        axes.add_artist(PathPatch(path, fill=False, capstyle="butt", **style))
+
+    if not shares:
+        line(0.0, edgecolor=LINE, linewidth=0.8, zorder=2)
+    widths = [2 * THINNEST + (THICKEST - THINNEST) * share for _, share in shares]
+    for rank, ((number, _), width) in enumerate(zip(shares, widths, strict=True)):
+        aside = (sum(widths[:rank]) + width / 2 - sum(widths) / 2) / 72
+        line(aside, edgecolor=PALETTE[number], linewidth=width, zorder=3)
 
 
-def draw_thumbnail(axes: Axes, pixels: np.ndarray, path: Block, box: Box, group: Sequence[int]) -> None:
-    """Draws a block's part of the image: faded, or framed in the colours of the classes whose path it is on."""
-    left, top, right, bottom = region_of((pixels.shape[0], pixels.shape[1]), path)
-    part = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
-    show(axes, part if group else 0.6 + 0.4 * part, box, zorder=4)
-    if group and path:
-        draw_frame(axes, box, 0.0, group, 2.2, 0.0)
+def draw_border(axes: Axes, box: Box, colour: str, outside: float) -> None:
+    """Draws a frame around a small picture, `outside` inches away from it."""
+    left, top, width, height = box
+    corner, across, down = (left - outside, top - outside), width + 2 * outside, height + 2 * outside
+    axes.add_artist(Rectangle(corner, across, down, fill=False, edgecolor=colour, linewidth=2.0, zorder=5))
+
+
+def cut(pixels: np.ndarray, region: tuple[int, int, int, int], image_size: tuple[int, int]) -> np.ndarray:
+    """The part of a picture of any resolution at a region in pixels of the model's input (height, width)."""
+    (left, top, right, bottom), (rows, columns) = region, pixels.shape[:2]
+    height, width = image_size
+    down, across = (
+        slice(top * rows // height, -(-bottom * rows // height)),
+        slice(left * columns // width, -(-right * columns // width)),
+    )
+    return pixels[down, across]
 
 
 def draw_value(axes: Axes, box: Box, text: str, size: float, fill: tuple[float, float, float], bold: bool) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from hvit.errors import UserError, check_choices
+from hvit.models.formats import Format, State
 from hvit.models.layers import Encoder
 
 
@@ -115,3 +118,165 @@ VIT_SIZES: dict[str, VitConfig] = {
         input_size=(64, 64), patch_size=(8, 8), num_classes=10, dims=(96,), heads=(3,), depths=(5,)
     ),
 }
+
+
+@dataclass(frozen=True)
+class ResnetConfig:
+    """Sizes of a residual network (ResNet) of four levels; each halves the rows and columns of the one before it."""
+
+    family: Literal["resnet"] = "resnet"
+    """The model family."""
+    input_size: tuple[int, int] = (224, 224)
+    """Height and width of the input in pixels; any will do."""
+    in_channels: int = 3
+    """Channels of the input image: 3 for colour, 1 for grey."""
+    num_classes: int = 1000
+    """Number of classes the head tells apart."""
+    dims: tuple[int, ...] = (256, 512, 1024, 2048)
+    """Width of the features after each of the four levels, fine to coarse."""
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    """Residual blocks in each of the four levels."""
+    block: Literal["bottleneck", "basic"] = "bottleneck"
+    """Convolutions of a block: bottleneck (1 x 1, 3 x 3 at a quarter of the width, 1 x 1) or basic (two of 3 x 3)."""
+    stem: Literal["conv7_pool", "conv3"] = "conv7_pool"
+    """conv7_pool: 7 x 7 of stride 2, 64 wide, and a max-pool; conv3: 3 x 3, no stride and no pool, for small images."""
+    drop_path: float = 0.0
+    """Stochastic-depth rate of the last block; earlier blocks have linearly less."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if not len(self.dims) == len(self.depths) == 4:
+            raise UserError(
+                f"a ResNet has four levels: dims and depths take four entries each; got {self.dims} and {self.depths}"
+            )
+        if min(self.in_channels, self.num_classes, *self.dims, *self.depths, *self.input_size) < 1:
+            raise UserError("ResNet sizes (input, channels, classes, dims, depths) must be 1 or more")
+        if self.block == "bottleneck" and any(dim % 4 for dim in self.dims):
+            raise UserError(f"dims of bottleneck blocks must be divisible by 4; got {self.dims}")
+        if self.stem == "conv3" and self.widths[0] % 2:
+            raise UserError(
+                f"the stem 'conv3' is as wide as the 3 x 3 convolutions of the first level, and that must be even; "
+                f"dims {self.dims} make it {self.widths[0]}"
+            )
+        if not 0.0 <= self.drop_path < 1.0:
+            raise UserError(f"drop_path must be at least 0 and below 1; got {self.drop_path}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Width of the 3 x 3 convolutions of each level."""
+        return tuple(dim // 4 for dim in self.dims) if self.block == "bottleneck" else self.dims
+
+
+class Resnet(Encoder):
+    """timm's residual network as an encoder of four levels.
+
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385), with the strides in the
+    3 x 3 convolutions of bottlenecks, as torchvision and timm have them. Its batch norms learn statistics: in training
+    the images of a batch change each other's logits, in evaluation they do not.
+    """
+
+    config: ResnetConfig
+
+    def __init__(self, config: ResnetConfig) -> None:
+        from timm.models.resnet import BasicBlock, Bottleneck, ResNet  # as for the ViT
+
+        super().__init__()
+        self.config = config
+        plain = config.stem == "conv3"
+        self.network = ResNet(
+            block=Bottleneck if config.block == "bottleneck" else BasicBlock,  # pyright: ignore[reportArgumentType]
+            layers=config.depths,  # pyright: ignore[reportArgumentType]  (hinted for three levels)
+            channels=config.widths,
+            num_classes=config.num_classes,
+            in_chans=config.in_channels,
+            drop_path_rate=config.drop_path,
+            # Of timm's stems only the deep one, twice as wide as this, has a width to choose; its place is taken below.
+            stem_type="deep" if plain else "",
+            stem_width=config.widths[0] // 2,
+        )
+        if plain:
+            self.network.conv1 = nn.Conv2d(config.in_channels, config.widths[0], 3, padding=1, bias=False)
+            self.network.maxpool = nn.Identity()
+            nn.init.kaiming_normal_(self.network.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    @property
+    def head(self) -> nn.Module:
+        """The linear head on the mean over positions."""
+        return self.network.fc
+
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
+        """Four grids (batch, rows, columns, dim), fine to coarse. Raises UserError for a mask: it takes none."""
+        self.check_images(images)
+        if kept is not None:
+            raise UserError("the ResNet is here to compare classifiers with; it takes no mask")
+        network: Any = self.network
+        features = network.maxpool(network.act1(network.bn1(network.conv1(images))))
+        grids = []
+        for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
+            grids.append(layer(features).movedim(1, -1))
+            features = grids[-1].movedim(-1, 1)  # so that the grid is on the path to the logits
+        return grids
+
+    def classify(self, last_grid: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim)."""
+        return self.head(last_grid.mean((1, 2)))
+
+    def level_of(self, parameter_name: str) -> int:
+        """Depth of a parameter: 0 the stem, i + 1 block i counted from the image, one more the head."""
+        parts = parameter_name.split(".")
+        if parts[1].startswith("layer"):
+            level = int(parts[1].removeprefix("layer")) - 1
+            return sum(self.config.depths[:level]) + int(parts[2]) + 1
+        return sum(self.config.depths) + 1 if parts[1] == "fc" else 0
+
+
+RESNET_SIZES: dict[str, ResnetConfig] = {
+    "resnet50_224": ResnetConfig(),
+    "resnet_micro_32": ResnetConfig(
+        input_size=(32, 32),
+        num_classes=10,
+        dims=(16, 32, 64, 128),
+        depths=(1, 3, 4, 1),
+        block="basic",
+        stem="conv3",
+    ),
+}
+
+
+def resnet_from_timm(state: State, config: Any) -> dict[str, Tensor]:
+    """A ResNet's tensors of timm or torchvision under our names.
+
+    Files older than torch 0.4.1 have no count of the batches that a batch norm has seen; it is 0 then and used nowhere.
+    """
+    norms = [name.removesuffix("running_var") for name in state if name.endswith(".running_var")]
+    counts = {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms}
+    return {f"network.{name}": tensor for name, tensor in (counts | dict(state)).items()}
+
+
+def config_of_timm_resnet(state: State) -> ResnetConfig:
+    """The configuration that shapes tell; the input is taken to be 224 x 224, after a stem of 3 x 3 it is 32 x 32."""
+    bottleneck = "layer1.0.conv3.weight" in state
+    last = "conv3" if bottleneck else "conv2"
+    blocks = [re.match(r"layer([1-4])\.(\d+)\.conv1\.weight", name) for name in state]
+    levels = [int(found[1]) for found in blocks if found]
+    _, channels, side, _ = state["conv1.weight"].shape
+    return ResnetConfig(
+        input_size=(32, 32) if side == 3 else (224, 224),
+        in_channels=channels,
+        num_classes=state["fc.weight"].shape[0],
+        dims=tuple(state[f"layer{level}.0.{last}.weight"].shape[0] for level in (1, 2, 3, 4)),
+        depths=tuple(levels.count(level) for level in (1, 2, 3, 4)),
+        block="bottleneck" if bottleneck else "basic",
+        stem="conv3" if side == 3 else "conv7_pool",
+    )
+
+
+RESNET_FORMATS = (
+    Format(
+        name="timm or torchvision ResNet",
+        pattern=r"layer1\.0\.conv1\.weight",
+        translate=resnet_from_timm,
+        config=config_of_timm_resnet,
+        note=lambda config: "timm's resnetaa models have the same names and shapes, but average before they stride",
+    ),
+)

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hvit.errors import UserError
 from hvit.models import counts, translate
-from hvit.models.baselines import VIT_SIZES, Vit, VitConfig
+from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.hiera import HIERA_SIZES, Hiera
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder
@@ -23,10 +23,16 @@ from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NEST_SIZES, Nest, NestConfig
 from hvit.models.simplification import SIMPLIFIED
 
-ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig
+ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig
 NetworkConfig = ModelConfig | MaskedConfig
 
-_FAMILIES: dict[type, type[Encoder]] = {NestConfig: Nest, MvitConfig: Mvit, HieraConfig: Hiera, VitConfig: Vit}
+_FAMILIES: dict[type, type[Encoder]] = {
+    NestConfig: Nest,
+    MvitConfig: Mvit,
+    HieraConfig: Hiera,
+    VitConfig: Vit,
+    ResnetConfig: Resnet,
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ _PUBLISHED |= {
             "hiera_large_224": 86.1,
             "hiera_huge_224": 86.9,
         },
+        "arXiv 2110.00476": {"resnet50_224": 80.4},
         "arXiv 2306.00989, Table 1": {
             "mvitv2_large_224_step_0": 85.3,
             "mvitv2_large_224_step_a": 85.6,
@@ -129,6 +136,7 @@ _CONFIGS: dict[str, NetworkConfig] = {
     **HIERA_SIZES,
     **SIMPLIFIED,
     **VIT_SIZES,
+    **RESNET_SIZES,
     **MASKED_SIZES,
 }
 

@@ -33,6 +33,7 @@ DOWNLOADS: dict[str, str] = {
     "hiera_small_abswin_256": "hiera_small_abswin_256.sbb2_e200_in12k_ft_in1k",
     **{f"hiera_{size}_sam2_224": f"sam2_hiera_{size}.fb_r896" for size in ("tiny", "small", "base_plus")},
     "hiera_large_sam2_256": "sam2_hiera_large.fb_r1024",
+    "resnet50_224": "resnet50.a1_in1k",
 }
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.models.baselines import RESNET_FORMATS
 from hvit.models.checkpoints import flat_state, read_checkpoint
 from hvit.models.formats import Format, State, our_format
 from hvit.models.grids import PositionResize
@@ -237,7 +238,8 @@ def _head_names(model: nn.Module, names: Iterable[str]) -> set[str]:
 def _adapt(model: Any, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
     """The tensor in another shape, where the difference is another input size or colour for grey; else None."""
     old = tuple(tensor.shape)
-    if "patch_embed" in name and len(old) == len(shape) >= 3 and (old[0], old[2:]) == (shape[0], shape[2:]):
+    is_stem = "patch_embed" in name or name == "network.conv1.weight"
+    if is_stem and len(old) == len(shape) >= 3 and (old[0], old[2:]) == (shape[0], shape[2:]):
         if (old[1], shape[1]) == (3, 1):
             return tensor.float().sum(1, keepdim=True)
         if (old[1], shape[1]) == (1, 3):
@@ -298,4 +300,5 @@ FORMATS: tuple[Format, ...] = (
     *NEST_FORMATS,
     *MVIT_FORMATS,
     *HIERA_FORMATS,
+    *RESNET_FORMATS,
 )
