@@ -147,6 +147,24 @@ def test_every_way_tells_all_patches_and_trains_every_weight(config: MaskedConfi
 
 
 @EVERY_WAY
+def test_telling_the_hidden_patches_only_changes_neither_loss_nor_gradients(config: MaskedConfig) -> None:
+    model = make(config).double()
+    images, kept = inputs(config)
+    images, gradients, losses = images.double(), [], []
+    for hidden_only in (False, True):
+        model.zero_grad()
+        told = model(images, kept, hidden_only)
+        losses.append(model.loss(told, images, kept))
+        losses[-1].backward()
+        gradients.append({name: one.grad for name, one in model.named_parameters() if one.grad is not None})
+    assert told.ndim == 2
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=1e-7)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@EVERY_WAY
 def test_what_is_hidden_reaches_nothing(config: MaskedConfig) -> None:
     model = make(config)
     images, kept = inputs(config)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvit.models.grids import PositionResize, keep_units, reroll, resize_plane, unroll, window_plane
+from hvit.models.grids import PositionResize, reroll, resize_plane, unit_windows, unroll, window_plane
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import (
     DropPath,
@@ -175,9 +175,9 @@ class Hiera(Encoder):
             strides = self.config.strides(level)
             grid = reroll(units, strides, None if sparse else self.config.unit_grid)
             grids.append(grid)
-            # The next level is computed from the grid itself, so that gradients of the logits reach it.
-            tiles = grid.flatten(0, 1) if sparse else grid
-            units = unroll(tiles, strides).view_as(units)
+            if not sparse:
+                # The next level is computed from the grid itself, so that gradients of the logits reach it.
+                units = unroll(grid, strides).view_as(units)
         return grids
 
     def forward(self, images: Tensor) -> Tensor:
@@ -220,11 +220,22 @@ class Hiera(Encoder):
         if kept is not None:
             check_kept(kept, images.shape[0], self.config.unit_grid if mask_token is None else tuple(kept.shape[1:]))
             images = hide_masked(images, kept)
+            if mask_token is None:
+                return self._stem_of_kept(images, kept)
         grid = self.patch_embed(images).movedim(1, -1)
         if kept is not None and mask_token is not None:
             grid = fill_masked(grid, kept, mask_token)
-        units = unroll(grid + self._position_grid(), self.config.strides(0))
-        return keep_units(units, kept) if kept is not None and mask_token is None else units
+        return unroll(grid + self._position_grid(), self.config.strides(0))
+
+    def _stem_of_kept(self, images: Tensor, kept: Tensor) -> Tensor:
+        """The same for kept units only: their windows of pixels are convolved, and no others."""
+        config, strides = self.config, self.config.strides(0)
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(config.input_size) - 1]
+        windows = unit_windows(images, config.unit_grid, config.patch_kernel, config.patch_size)[kept]
+        grid = convolve(windows, self.patch_embed.weight, self.patch_embed.bias, config.patch_size).movedim(1, -1)
+        positions = unroll(self._position_grid().expand(1, *config.token_grid, -1), strides)[0]
+        units = unroll(grid, strides)[:, 0] + positions[kept.flatten(1).nonzero()[:, 1]]
+        return units.unflatten(0, (len(images), -1))
 
     def _position_grid(self) -> Tensor:
         """The position embeddings, (1, *token_grid, dim) or of a shape that broadcasts to it."""

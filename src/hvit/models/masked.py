@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hvit.errors import UserError, check_choices
-from hvit.models.grids import PositionResize, resize_plane, units_to_grid
+from hvit.models.grids import PositionResize, convolve_cells, resize_plane, units_to_grid
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder, Mlp, spread_mask, truncated_normal_
@@ -197,10 +197,21 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, 4 * dim, "gelu")
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (batch, tokens, dim). Returns the same shape."""
-        qkv = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1))
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+    def forward(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """tokens: (batch, tokens, dim). Returns the same shape, or the wanted tokens of it only.
+
+        wanted: bool (batch, tokens), as many in every sample. They look at all.
+        """
+        normed = self.norm1(tokens)
+        if wanted is None:
+            q, k, v = self.qkv(normed).unflatten(2, (3, self.heads, -1)).unbind(2)
+        else:
+            sizes = [tokens.shape[2], 2 * tokens.shape[2]]
+            weights, biases = self.qkv.weight.split(sizes), self.qkv.bias.split(sizes)
+            tokens = tokens[wanted].unflatten(0, (len(tokens), -1))
+            q = F.linear(normed[wanted].view_as(tokens), weights[0], biases[0]).unflatten(2, (self.heads, -1))
+            k, v = F.linear(normed, weights[1], biases[1]).unflatten(2, (2, self.heads, -1)).unbind(2)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v)
         tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens))
@@ -264,22 +275,26 @@ class MaskedAutoencoder(nn.Module):
                 elif not name.endswith("patch_embed") and "scale" not in key:
                     truncated_normal_(parameter)
 
-    def forward(self, images: Tensor, kept: Tensor) -> Tensor:
+    def forward(self, images: Tensor, kept: Tensor, hidden_only: bool = False) -> Tensor:
         """What the model tells of every patch.
 
         images: (batch, channels, *input_size). kept: bool (batch, *unit_grid), True for the mask units to see, as
-        many in every sample. Returns (batch, *patch_grid, numbers of a patch) in the terms of the target.
+        many in every sample. Returns (batch, *patch_grid, numbers of a patch) in the terms of the target; with
+        hidden_only (hidden patches of all samples, numbers of a patch), which is what the loss needs and costs less.
         """
         tokens = self.encode(images, kept)
+        wanted = self.hidden_patches(kept) if hidden_only else None
         if self.config.decoder_depth == 0:
-            return self.tell(tokens)
+            return self.tell(tokens if wanted is None else tokens[wanted])
         tokens = self.embed(tokens)
         if self.config.masking == "keep":
             tokens = self._lay_out(tokens, kept)
         tokens = (tokens + self.decoder_positions).flatten(1, -2)
-        for layer in self.decoder:
+        for layer in self.decoder[:-1]:
             tokens = layer(tokens)
-        return self.tell(self.decoder_norm(tokens)).unflatten(1, self.config.patch_grid)
+        tokens = self.decoder[-1](tokens, None if wanted is None else wanted.flatten(1))
+        told = self.tell(self.decoder_norm(tokens))
+        return told.unflatten(1, self.config.patch_grid) if wanted is None else told.flatten(0, 1)
 
     def draw_masks(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Masks (count, *unit_grid) of the configuration's ratio and pattern; see `masks.sample_kept`."""
@@ -294,8 +309,9 @@ class MaskedAutoencoder(nn.Module):
         fused = grids[-1]
         for level, convolve in self.fusion.items():
             grid = grids[int(level)]
-            planes = convolve(grid.flatten(0, lead - 1).movedim(-1, 1)).movedim(1, -1)
-            fused = fused + planes.unflatten(0, grid.shape[:lead])
+            weight, bias = convolve.get_parameter("weight"), convolve.get_parameter("bias")
+            cells = convolve_cells(grid.flatten(0, lead - 1), weight, bias)
+            fused = fused + cells.unflatten(0, grid.shape[:lead])
         return self.norm(fused)
 
     def features(self, images: Tensor) -> Tensor:
@@ -305,11 +321,11 @@ class MaskedAutoencoder(nn.Module):
     def loss(self, told: Tensor, images: Tensor, kept: Tensor) -> Tensor:
         """The mean squared difference over the hidden patches (arXiv 2111.06377).
 
-        told: as `forward` gives it. images, kept: as for `forward`.
+        told: as `forward` gives it, of every patch or of the hidden ones. images, kept: as for `forward`.
         """
-        wanted = make_targets(images, self.config.patch, self.config.target)
         hidden = self.hidden_patches(kept)
-        return (told.float()[hidden] - wanted[hidden]).square().mean()
+        wanted = make_targets(images, self.config.patch, self.config.target, hidden)
+        return F.mse_loss((told if told.ndim == 2 else told[hidden]).float(), wanted)
 
     def hidden_patches(self, kept: Tensor) -> Tensor:
         """Which patches lie under hidden units: bool (batch, *patch_grid). kept: bool (batch, *unit_grid)."""

@@ -27,32 +27,35 @@ def target_width(target: Target, patch: tuple[int, ...], channels: int) -> int:
     return patch[-2] * patch[-1] * channels
 
 
-def make_targets(images: Tensor, patch: tuple[int, ...], target: Target) -> Tensor:
-    """The targets of all patches.
+def make_targets(images: Tensor, patch: tuple[int, ...], target: Target, wanted: Tensor | None = None) -> Tensor:
+    """The targets of all patches, or of some.
 
     images: (batch, channels, height, width) or (batch, channels, time, height, width). patch: pixels along every axis.
-    Returns (batch, *patch grid, width), float32.
+    wanted: bool (batch, *patch grid). Returns (batch, *patch grid, width), or (wanted patches, width), float32.
     """
     images = images.float()
     if target == "hog":
-        return histograms(images, patch)
-    patches = pixel_patches(images, patch)
+        cells = histograms(images, patch)
+        return cells if wanted is None else cells[wanted]
+    patches = pixel_patches(images, patch, wanted)
     return normalise_patches(patches)[0] if target == "normalised_pixels" else patches
 
 
-def pixel_patches(images: Tensor, patch: tuple[int, ...]) -> Tensor:
+def pixel_patches(images: Tensor, patch: tuple[int, ...], wanted: Tensor | None = None) -> Tensor:
     """The pixels of every patch, in the order in which the official Hiera tells them.
 
     images: (batch, channels, *sizes), the sizes divisible by `patch`. Of an image a patch is told channel by channel
     (channels, rows, columns); of a clip, whose first frame of every `patch[0]` is taken, pixel by pixel (rows,
     columns, channels). The authors note that difference as a slip, and released decoders depend on it.
-    Returns (batch, *patch grid, pixels).
+    wanted: bool (batch, *patch grid). Returns (batch, *patch grid, pixels), or (wanted patches, pixels).
     """
     high, wide = patch[-2:]
     if images.ndim == 4:
-        return images.unfold(2, high, high).unfold(3, wide, wide).permute(0, 2, 3, 1, 4, 5).flatten(3)
-    frames = images[:, :, :: patch[0]]
-    return frames.unfold(3, high, high).unfold(4, wide, wide).permute(0, 2, 3, 4, 5, 6, 1).flatten(4)
+        patches = images.unfold(2, high, high).unfold(3, wide, wide).permute(0, 2, 3, 1, 4, 5)
+    else:
+        frames = images[:, :, :: patch[0]]
+        patches = frames.unfold(3, high, high).unfold(4, wide, wide).permute(0, 2, 3, 4, 5, 6, 1)
+    return patches.flatten(-3) if wanted is None else patches[wanted].flatten(1)
 
 
 def patches_to_images(patches: Tensor, patch: tuple[int, ...], channels: int) -> Tensor:

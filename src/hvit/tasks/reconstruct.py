@@ -45,7 +45,7 @@ class Reconstruct(Task):
         """Mean squared difference over the hidden patches of batch["images"] (batch, channels, *input_size)."""
         images = batch["images"]
         kept = self.model.draw_masks(len(images)).to(images.device)
-        return self.model.loss(networks["model"](images, kept), images, kept)
+        return self.model.loss(networks["model"](images, kept, hidden_only=True), images, kept)
 
     @torch.no_grad()
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
