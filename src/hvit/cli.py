@@ -322,6 +322,8 @@ def explain(rest: list[str]) -> None:
         if method not in allowed:
             raise UserError(f"{method} does not explain this model; what does: {', '.join(allowed)}")
     methods = arguments.methods or tuple(one for one in ("gradcat", "cam") if one in allowed) or allowed
+    if "gradcat" not in methods and (arguments.level is not None or arguments.beam > 1):
+        raise UserError("--level and --beam are for gradcat only; leave them out or add gradcat to --methods")
     from hvit.data.images import list_images
 
     answers = inference.explain(
@@ -345,8 +347,8 @@ def explain(rest: list[str]) -> None:
 
 def _explain_clips(classifier: Any, arguments: ExplainArguments, classes: Any, top_k: int, refused: _Refusals) -> None:
     """Explains clips by class activation maps over time, the only method for them."""
-    if set(arguments.methods) - {"cam"} or arguments.level is not None:
-        raise UserError("clips are explained by cam only, so leave out --level and other --methods")
+    if set(arguments.methods) - {"cam"} or arguments.level is not None or arguments.beam > 1:
+        raise UserError("clips are explained by cam only, so leave out --level, --beam and other --methods")
     from hvit import clip_inference
 
     files = clip_inference.list_clips(arguments.images)

@@ -28,6 +28,7 @@ SAMPLE = (
     "hiera_small_abswin_256",
     "hiera_tiny_sam2_224",
     "mae_hiera_tiny_224",
+    "resnet50_224",
 )
 
 

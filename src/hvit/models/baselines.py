@@ -171,8 +171,9 @@ class Resnet(Encoder):
     """timm's residual network as an encoder of four levels.
 
     He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385), with the strides in the
-    3 x 3 convolutions of bottlenecks, as torchvision and timm have them. Its batch norms learn statistics: in training
-    the images of a batch change each other's logits, in evaluation they do not.
+    3 x 3 convolutions of bottlenecks, as torchvision and timm have them. In training its batch norms make the images of
+    a batch change each other's logits; the parts of an accumulated batch, and processes, are normalised apart. In
+    evaluation every image is alone.
     """
 
     config: ResnetConfig
@@ -274,7 +275,7 @@ def config_of_timm_resnet(state: State) -> ResnetConfig:
 RESNET_FORMATS = (
     Format(
         name="timm or torchvision ResNet",
-        pattern=r"layer1\.0\.conv1\.weight",
+        pattern=r"layer1\.0\.bn1\.running_mean",
         translate=resnet_from_timm,
         config=config_of_timm_resnet,
         note=lambda config: "timm's resnetaa models have the same names and shapes, but average before they stride",
