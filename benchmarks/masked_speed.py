@@ -27,6 +27,7 @@ import multiprocessing
 import os
 import platform
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -220,10 +221,19 @@ def profile_step(name: str, options: Options) -> Rows:
 
 
 def prepare(options: Options) -> None:
-    """What every process does first."""
+    """What every fresh process does first; it ends with the process that started it, however that ends."""
+    threading.Thread(target=leave_with_parent, daemon=True).start()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")  # deprecations inside the peers
     torch.manual_seed(0)
+
+
+def leave_with_parent() -> None:
+    """Waits for the end of the process that started this one, and ends this one."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def without_drop_path(config: MaskedConfig) -> MaskedConfig:

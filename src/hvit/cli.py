@@ -219,7 +219,8 @@ def evaluate(rest: list[str]) -> None:
     table = _table("class", "images", "mistakes", "recall", "precision", "F1")
     for row in rows:
         shares = (_percent(row[key]) for key in ("recall", "precision", "f1"))
-        table.add_row(escape(row["name"]), str(row["count"]), *shares)
+        mistakes = round(row["count"] * (1 - (row["recall"] or 0.0)))
+        table.add_row(escape(row["name"]), str(row["count"]), str(mistakes), *shares)
     out.print(table)
     _print_confusions(scores["confusion"], scores["classes"])
 

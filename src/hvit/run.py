@@ -20,7 +20,6 @@ import torch
 from hvit import recipes
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches, small_set_notes, steps_per_epoch, train_batches
-from hvit.data.clip_sets import ClipSet
 from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.images import DigitsData, Splits, moved, open_data, with_full_paths
 from hvit.errors import UserError
@@ -129,8 +128,9 @@ def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
         if len(splits.classes) < 2:
             raise UserError("the data has no labels, or one class only; only masked pretraining learns without them")
         recipe = replace(recipe, model=_with_classes(recipe, splits))
-    sampling = splits.held_out.sampling if isinstance(splits.held_out, ClipSet) else None
-    preprocess = Preprocess(model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation, sampling)
+    preprocess = Preprocess(
+        model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation, splits.held_out.sampling
+    )
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
     return Prepared(recipe, splits, preprocess, schedule, ranks)

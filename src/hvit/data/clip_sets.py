@@ -30,6 +30,8 @@ class ClipSet(ImageSet):
     whose shorter side is longer are scaled down to it; 0 for never.
     """
 
+    sampling: Sampling
+
     def __init__(
         self,
         sources: Sequence[Source],

@@ -19,6 +19,7 @@ from PIL import Image
 
 from hvit.data.digits import LARGEST_CANVAS, SMALLEST_CANVAS, DigitsData, open_digits
 from hvit.data.sets import ImageSet, Splits
+from hvit.data.views import Sampling
 from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed
 
@@ -80,6 +81,7 @@ class MovingDigits(ImageSet):
     ) -> None:
         self.config, self.num_frames, self.scans, self.fresh, self.seed = config, num_frames, scans, fresh, seed
         self.labels = np.arange(count) % len(config.steps)
+        self.sampling = Sampling(num_frames, stride=1)
 
     def read(self, index: int, draw: int) -> tuple[np.ndarray, int]:
         """A clip (frames, canvas, canvas, 1) uint8 and its class."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hvit.data.views import Sampling
 from hvit.errors import UserError
 from hvit.randomness import generator
 
@@ -28,11 +29,13 @@ class ImageSet(ABC):
     """Labelled images, or clips, that are read one at a time.
 
     labels: (number of images,) int64, the class of each image, known without reading it. views: how many views in time
-    and how many in space are looked at in testing; an image has one.
+    and how many in space are looked at in testing; an image has one. sampling: how frames are chosen from a clip; None
+    for images.
     """
 
     labels: np.ndarray
     views: tuple[int, int] = (1, 1)
+    sampling: Sampling | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
