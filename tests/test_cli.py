@@ -132,7 +132,7 @@ def test_evaluate_prints_a_row_for_every_class(hvit: Run, colour_run: Path, phot
     assert "red" in out
     assert "blue" in out
     for line in out.splitlines():
-        if line.startswith("│ red") or line.startswith("│ blue"):
+        if line.startswith(("│ red", "│ blue")):
             assert all(cell.strip() for cell in line.strip("│").split("│")), "every column of the table is filled"
     status, out, _ = hvit("evaluate", colour_run / "weights.safetensors", "--root", photo_folder, "--json")
     assert status == 0

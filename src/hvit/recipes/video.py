@@ -1,4 +1,4 @@
-"""Classification of clips: the published recipes of MViT, MViTv2 and Hiera, and micro ones for a CPU.
+"""Classification of clips: the published recipes of MViT and MViTv2, and micro ones of Hiera for a CPU.
 
 Kinetics and Something-Something are named by their lists, as SlowFast has them (docs/data.md). Where papers and code
 differ, these are the settings of the code, and the source says so. Epochs count the copies of repeated sampling.
@@ -171,121 +171,13 @@ def mvitv2_base_ssv2() -> Recipe:
     return _mvit_ssv2(mvitv2_base_k400(), "base", "B", "MViTv2_B_32x3_k400_f304025456.pyth")
 
 
-def hiera_base_k400_mae() -> Recipe:
-    """Masked pretraining of Hiera-B on the clips of Kinetics-400 as published.
-
-    claim: an encoder from which hiera_base_k400_finetune reaches 84.0 %, after pretraining without labels
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_base_k400_mae --data.root DIR --out DIR
-    cost: not measured; 3,200 epochs of 71.3 GMAC clips (and their gradients), for many GPUs
-    expected: 84.0 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 11; 8 heads in the decoder there, 16 in the code, and here
-    run here: two steps only
-    """
-    return _hiera_mae("base", "B", learning_rate=0.0008, drop_path=0.1)
-
-
-def hiera_base_k400_finetune() -> Recipe:
-    """Hiera-B, 16 frames by 4, fine-tuned on Kinetics-400 as published, from masked-pretrained weights.
-
-    claim: a plain hierarchy reaches 84.0 % after masked pretraining on the same clips
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_base_k400_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 150 epochs of 102 GMAC clips, for many GPUs
-    expected: top-1 84.0 % with 15 views, from weights of 3,200 epochs
-    source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("base", "B", epochs=150, learning_rate=0.0008, drop_path=0.2, dropout=0.3, layer_decay=0.8)
-
-
-def hiera_base_plus_k400_mae() -> Recipe:
-    """Masked pretraining of Hiera-B+ on the clips of Kinetics-400 as published.
-
-    claim: an encoder from which hiera_base_plus_k400_finetune reaches 85.0 %, after pretraining without labels
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_base_plus_k400_mae --data.root DIR --out DIR
-    cost: not measured; 3,200 epochs of 75 GMAC clips (and their gradients), for many GPUs
-    expected: 85.0 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 11; 8 heads in the decoder there, 16 in the code, and here
-    run here: two steps only
-    """
-    return _hiera_mae("base_plus", "B+", learning_rate=0.0008, drop_path=0.2)
-
-
-def hiera_base_plus_k400_finetune() -> Recipe:
-    """Hiera-B+, 16 frames by 4, fine-tuned on Kinetics-400 as published, from masked-pretrained weights.
-
-    claim: a plain hierarchy reaches 85.0 % after masked pretraining on the same clips
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_base_plus_k400_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 150 epochs of 132 GMAC clips, for many GPUs
-    expected: top-1 85.0 % with 15 views, from weights of 3,200 epochs
-    source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("base_plus", "B+", epochs=150, learning_rate=0.0008, drop_path=0.2, dropout=0.3, layer_decay=0.8)
-
-
-def hiera_large_k400_mae() -> Recipe:
-    """Masked pretraining of Hiera-L on the clips of Kinetics-400 as published.
-
-    claim: an encoder from which hiera_large_k400_finetune reaches 87.3 %, after pretraining without labels
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_large_k400_mae --data.root DIR --out DIR
-    cost: not measured; 3,200 epochs of 101 GMAC clips (and their gradients), for many GPUs
-    expected: 87.3 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 11; 8 heads in the decoder there, 16 in the code, and here
-    run here: two steps only
-    """
-    return _hiera_mae("large", "L", learning_rate=0.0008, drop_path=0.2)
-
-
-def hiera_large_k400_finetune() -> Recipe:
-    """Hiera-L, 16 frames by 4, fine-tuned on Kinetics-400 as published, from masked-pretrained weights.
-
-    claim: a plain hierarchy reaches 87.3 % after masked pretraining on the same clips
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_large_k400_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 100 epochs of 412 GMAC clips, for many GPUs
-    expected: top-1 87.3 % with 15 views, from weights of 3,200 epochs
-    source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("large", "L", epochs=100, learning_rate=0.0008, drop_path=0.2, dropout=0.5, layer_decay=0.875)
-
-
-def hiera_huge_k400_mae() -> Recipe:
-    """Masked pretraining of Hiera-H on the clips of Kinetics-400 as published.
-
-    claim: an encoder from which hiera_huge_k400_finetune reaches 87.8 %, after pretraining without labels
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_huge_k400_mae --data.root DIR --out DIR
-    cost: not measured; 3,200 epochs of 186 GMAC clips (and their gradients), for many GPUs
-    expected: 87.8 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 11; 8 heads in the decoder there, 16 in the code, and here
-    run here: two steps only
-    """
-    return _hiera_mae("huge", "H", learning_rate=0.00032, drop_path=0.4)
-
-
-def hiera_huge_k400_finetune() -> Recipe:
-    """Hiera-H, 16 frames by 4, fine-tuned on Kinetics-400 as published, from masked-pretrained weights.
-
-    claim: a plain hierarchy reaches 87.8 % after masked pretraining on the same clips
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_huge_k400_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 100 epochs of 1.16e+03 GMAC clips, for many GPUs
-    expected: top-1 87.8 % with 15 views, from weights of 3,200 epochs
-    source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("huge", "H", epochs=100, learning_rate=0.0004, drop_path=0.3, dropout=0.5, layer_decay=0.875)
-
-
 def _mvit(model: str, name: str, title: str, stride: int, drop_path: float) -> Recipe:
     return Recipe(
         name=name,
         summary=f"{title} on Kinetics-400, as published",
         model=replace(MVIT_SIZES[model], drop_path=drop_path, head_dropout=0.5),
         data=ClipData(stride=stride, temporal_views=5),
-        augment=_augment(),
+        augment=mvit_clip_augment(),
         optimize=OptimizeConfig(
             learning_rate_per_256=8e-4, final_learning_rate_per_256=8e-6, no_decay="vectors", warmup_epochs=30,
             clip_norm=1.0,
@@ -313,47 +205,7 @@ def _mvit_ssv2(recipe: Recipe, size: str, letter: str, weights: str) -> Recipe:
     )
 
 
-def _hiera_mae(size: str, letter: str, learning_rate: float, drop_path: float) -> Recipe:
-    """learning_rate: that of the published batch of 512 clips."""
-    model = MASKED_SIZES[f"mae_hiera_{size}_16x224"]
-    return Recipe(
-        name=f"hiera_{size}_k400_mae",
-        summary=f"Masked pretraining of Hiera-{letter} on the clips of Kinetics-400, as published",
-        model=replace(model, encoder=replace(model.encoder, drop_path=drop_path)),
-        data=ClipData(labels="auto"),
-        augment=AugmentConfig(crop="resized", area=(0.5, 1.0), flip=0.5),
-        optimize=OptimizeConfig(
-            learning_rate_per_256=learning_rate / 2, betas=(0.9, 0.95), no_decay="positions_and_vectors",
-            warmup_epochs=120,
-        ),
-        loop=LoopConfig(epochs=3200, batch_size=512, repeats=4, evaluate_every=80, workers=8),
-        crop=0.875,
-        interpolation="bilinear",
-    )  # fmt: skip
-
-
-def _hiera(size: str, letter: str, learning_rate: float, layer_decay: float, epochs: int, **model: float) -> Recipe:
-    """learning_rate: that of the published batch of 256 clips."""
-    return Recipe(
-        name=f"hiera_{size}_k400_finetune",
-        summary=f"Hiera-{letter}, fine-tuned on Kinetics-400 from masked-pretrained weights, as published",
-        model=replace(
-            HIERA_SIZES[f"hiera_{size}_16x224"], drop_path=model["drop_path"], head_dropout=model["dropout"]
-        ),
-        data=ClipData(temporal_views=5, spatial_views=3),
-        augment=replace(_augment(), rand_augment="rand-m7-mstd0.5-inc1", erasing=0.0),
-        optimize=OptimizeConfig(
-            learning_rate_per_256=learning_rate, no_decay="positions_and_vectors", warmup_epochs=10, clip_norm=5.0,
-            layer_decay=layer_decay, layer_decay_from="last_layer",
-        ),
-        loop=LoopConfig(epochs=epochs, batch_size=256, repeats=2, evaluate_every=10, workers=8),
-        weights=f"mae_hiera_{size}_16x224.pth",
-        crop=0.875,
-        interpolation="bilinear",
-    )  # fmt: skip
-
-
-def _augment() -> AugmentConfig:
+def mvit_clip_augment() -> AugmentConfig:
     """MViT's augmentation of clips: four operations of RandAugment, and the crops, mixing and erasing of images."""
     return replace(mvit_imagenet_augment(), rand_augment="rand-m7-n4-mstd0.5-inc1")
 
@@ -368,12 +220,4 @@ VIDEO = (
     mvitv2_base_k400,
     mvitv2_small_ssv2,
     mvitv2_base_ssv2,
-    hiera_base_k400_mae,
-    hiera_base_k400_finetune,
-    hiera_base_plus_k400_mae,
-    hiera_base_plus_k400_finetune,
-    hiera_large_k400_mae,
-    hiera_large_k400_finetune,
-    hiera_huge_k400_mae,
-    hiera_huge_k400_finetune,
 )
