@@ -136,17 +136,20 @@ def fit(
     layout = _format_of(state, where)
     ours = layout.translate(state, model.config)
     wanted = model.state_dict()
+    inflated = _inflate(ours, wanted) if position_resize else {}
+    resized = {name: (tuple(ours[name].shape), tuple(wanted[name].shape)) for name in inflated if name in ours}
+    ours |= inflated
     head = _head_names(model, wanted) if position_resize else set()
     # A head for other classes differs in its first axis only; its weight and bias are then left alone together.
     fresh = {name for name in head if name in ours and _other_classes(ours[name], wanted[name])} and head
-    ready, resized = {}, {}
+    ready = {}
     for name, target in wanted.items():
         if name in fresh or (name in head and name not in ours):
             continue
         found = ours.get(name)
         if found is not None and found.shape != target.shape:
             found = _adapt(model, name, found, tuple(target.shape), position_resize) if position_resize else None
-            resized[name] = (tuple(ours[name].shape), tuple(target.shape))
+            resized.setdefault(name, (tuple(ours[name].shape), tuple(target.shape)))
         if found is None or found.is_floating_point() != target.is_floating_point():
             raise _misfit(name, ours.get(name), target, model, where, layout, state)
         ready[name] = found
@@ -156,6 +159,8 @@ def fit(
         if name.split(".")[0] in parts:
             raise _misfit(name, ours[name], None, model, where, layout, state)
     notes = _compare_choices(where, layout, state, metadata, model.config)
+    if inflated:
+        notes = (*notes, "weights of images: kernels are shared out over the frames, and positions in time start at 0")
     if "section" in metadata:
         notes = (*notes, f"read from the part {metadata['section']!r} of the file")
     return ready, WeightsReport(
@@ -178,6 +183,24 @@ def recognise(state: State, where: str = "the state dict") -> Any:
     """
     layout = _format_of(state, where)
     return None if layout.name == "hvit" else _config_of(layout, state)
+
+
+def _inflate(ours: Mapping[str, Tensor], wanted: State) -> dict[str, Tensor]:
+    """What a model of clips takes of a model of images in another shape; nothing where both are of one kind.
+
+    A kernel is repeated along time and divided by the number of repeats (arXiv 1705.07750), so that on a clip that
+    stands still it gives what it gave on the image. What tells times apart starts at 0.
+    """
+    made = {}
+    for name, target in wanted.items():
+        found = ours.get(name)
+        if found is not None and (found.ndim, target.ndim) == (4, 5) and found.shape[2:] == target.shape[3:]:
+            frames = target.shape[2]
+            made[name] = (found.float() / frames)[:, :, None].expand(-1, -1, frames, -1, -1)
+    if made:
+        of_time = (name for name in wanted if re.search(r"(temporal|relative_time)_positions$", name))
+        made |= {name: torch.zeros(wanted[name].shape) for name in of_time if name not in ours}
+    return made
 
 
 def _other_classes(tensor: Tensor, target: Tensor) -> bool:
