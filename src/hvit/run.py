@@ -84,7 +84,7 @@ class Prepared:
             cost = f"{in_billions(catalogue.multiply_adds(model))} multiply-adds"
         batch, repeats = recipe.loop.batch_size, recipe.loop.repeats
         what = "clips" if self.preprocess.takes_clips else "images"
-        notes = self.splits.notes + small_set_notes(len(self.splits.train), batch)
+        notes = self.splits.notes + small_set_notes(len(self.splits.train), batch, what)
         return {
             "recipe": f"{recipe.name}: {recipe.summary}",
             "model": f"{name}, {parameters:,} parameters, {cost} on {model.in_channels}x{size}",

@@ -43,13 +43,13 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return max(1, num_images // batch_size)
 
 
-def small_set_notes(num_images: int, batch_size: int) -> tuple[str, ...]:
+def small_set_notes(num_images: int, batch_size: int, what: str = "images") -> tuple[str, ...]:
     """The sentence that says that a training set is smaller than a batch, if it is."""
     if num_images >= batch_size:
         return ()
     return (
-        f"The {num_images:,} training images are fewer than a batch of {batch_size:,}, so each step sees some of them "
-        f"several times; with --loop.batch-size {num_images} or less, no epoch would see an image twice.",
+        f"The {num_images:,} training {what} are fewer than a batch of {batch_size:,}, so each step sees some of them "
+        f"several times; with --loop.batch-size {num_images} or less, no epoch would see one of them twice.",
     )
 
 
