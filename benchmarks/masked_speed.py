@@ -254,7 +254,7 @@ def draw(config: MaskedConfig, count: int, ratio: float) -> Tensor:
 
 def masked_loss(model: Any, images: Tensor, kept: Tensor) -> Tensor:
     """Our loss, as the task of pretraining computes it."""
-    return model.loss(model(images, kept), images, kept)
+    return model.loss(model(images, kept, hidden_only=True), images, kept)
 
 
 def official(name: str) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:

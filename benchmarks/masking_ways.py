@@ -163,7 +163,7 @@ def training_step(model: Any, images: torch.Tensor, kept: torch.Tensor) -> Calla
 
     def step() -> None:
         model.train()
-        model.loss(model(images, kept), images, kept).backward()
+        model.loss(model(images, kept, hidden_only=True), images, kept).backward()
         optimizer.step()
         optimizer.zero_grad()
 
