@@ -22,7 +22,7 @@ def hiera_base_k400_mae() -> Recipe:
 
     claim: an encoder from which hiera_base_k400_finetune reaches 84.0 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_base_k400_mae --data.root DIR --out DIR
-    cost: not measured; 3,200 epochs of 71.3 GMAC clips (and their gradients), for many GPUs
+    cost: not measured; 3,200 epochs of 70.4 GMAC clips (and their gradients), for many GPUs
     expected: 84.0 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 11; 8 heads in the decoder there, 16 in the code, and here
     run here: two steps only
@@ -49,7 +49,7 @@ def hiera_base_plus_k400_mae() -> Recipe:
 
     claim: an encoder from which hiera_base_plus_k400_finetune reaches 85.0 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_base_plus_k400_mae --data.root DIR --out DIR
-    cost: not measured; 3,200 epochs of 75 GMAC clips (and their gradients), for many GPUs
+    cost: not measured; 3,200 epochs of 73.9 GMAC clips (and their gradients), for many GPUs
     expected: 85.0 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 11; 8 heads in the decoder there, 16 in the code, and here
     run here: two steps only
@@ -76,7 +76,7 @@ def hiera_large_k400_mae() -> Recipe:
 
     claim: an encoder from which hiera_large_k400_finetune reaches 87.3 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_large_k400_mae --data.root DIR --out DIR
-    cost: not measured; 3,200 epochs of 101 GMAC clips (and their gradients), for many GPUs
+    cost: not measured; 3,200 epochs of 100 GMAC clips (and their gradients), for many GPUs
     expected: 87.3 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 11; 8 heads in the decoder there, 16 in the code, and here
     run here: two steps only
@@ -103,7 +103,7 @@ def hiera_huge_k400_mae() -> Recipe:
 
     claim: an encoder from which hiera_huge_k400_finetune reaches 87.8 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_huge_k400_mae --data.root DIR --out DIR
-    cost: not measured; 3,200 epochs of 186 GMAC clips (and their gradients), for many GPUs
+    cost: not measured; 3,200 epochs of 184 GMAC clips (and their gradients), for many GPUs
     expected: 87.8 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 11; 8 heads in the decoder there, 16 in the code, and here
     run here: two steps only
@@ -131,7 +131,7 @@ def hiera_large_ssv2_mae() -> Recipe:
     claim: an encoder from which hiera_large_ssv2_finetune reaches 74.9 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_large_ssv2_mae --data.root DIR --data.train-list FILE
         --out DIR
-    cost: not measured; 1,600 epochs of 101 GMAC clips (and their gradients), for many GPUs
+    cost: not measured; 1,600 epochs of 100 GMAC clips (and their gradients), for many GPUs
     expected: 74.9 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 12; repeated sampling as on Kinetics
     run here: two steps only

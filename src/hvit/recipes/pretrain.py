@@ -85,7 +85,7 @@ def hiera_tiny_imagenet_mae() -> Recipe:
 
     claim: an encoder from which hiera_tiny_imagenet_finetune reaches 82.8 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_tiny_imagenet_mae --data.root DIR --out DIR
-    cost: not measured; 1,600 epochs of 8.09 GMAC images (and their gradients), for several GPUs
+    cost: not measured; 1,600 epochs of 8.06 GMAC images (and their gradients), for several GPUs
     expected: 82.8 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
     run here: two steps only
@@ -98,7 +98,7 @@ def hiera_small_imagenet_mae() -> Recipe:
 
     claim: an encoder from which hiera_small_imagenet_finetune reaches 83.8 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_small_imagenet_mae --data.root DIR --out DIR
-    cost: not measured; 1,600 epochs of 8.65 GMAC images (and their gradients), for several GPUs
+    cost: not measured; 1,600 epochs of 8.62 GMAC images (and their gradients), for several GPUs
     expected: 83.8 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
     run here: two steps only
@@ -111,7 +111,7 @@ def hiera_base_imagenet_mae() -> Recipe:
 
     claim: an encoder from which hiera_base_imagenet_finetune reaches 84.5 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_base_imagenet_mae --data.root DIR --out DIR
-    cost: not measured; 1,600 epochs of 10.2 GMAC images (and their gradients), for several GPUs
+    cost: not measured; 1,600 epochs of 10.1 GMAC images (and their gradients), for several GPUs
     expected: 84.5 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
     run here: two steps only
@@ -150,7 +150,7 @@ def hiera_huge_imagenet_mae() -> Recipe:
 
     claim: an encoder from which hiera_huge_imagenet_finetune reaches 86.9 %, after pretraining without labels
     command: torchrun --nproc-per-node 8 -m hvit train hiera_huge_imagenet_mae --data.root DIR --out DIR
-    cost: not measured; 1,600 epochs of 65 GMAC images (and their gradients), for several GPUs
+    cost: not measured; 1,600 epochs of 64.9 GMAC images (and their gradients), for several GPUs
     expected: 86.9 % after fine-tuning (the authors'); no score of pretraining is published
     source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
     run here: two steps only
