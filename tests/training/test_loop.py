@@ -42,7 +42,7 @@ class Line(Task):
             loss = torch.stack([self.loss(self.phases[0], networks, batch) for batch in batches]).mean().item()
         return {"loss": loss, "closeness": -loss, "labels": [1, 2]}
 
-    def save(self, folder: Path, networks: Networks) -> None:
+    def save(self, folder: Path, networks: Networks, step: int) -> None:
         self.saved += 1
 
 

@@ -117,7 +117,7 @@ def hiera_huge_k400_finetune() -> Recipe:
     claim: a plain hierarchy reaches 87.8 % after masked pretraining on the same clips
     command: torchrun --nproc-per-node 8 -m hvit train hiera_huge_k400_finetune --data.root DIR
         --weights FILE --out DIR
-    cost: not measured; 100 epochs of 1.16e+03 GMAC clips, for many GPUs
+    cost: not measured; 100 epochs of 1,159 GMAC clips, for many GPUs
     expected: top-1 87.8 % with 15 views, from weights of 3,200 epochs
     source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
     run here: two steps only

@@ -78,7 +78,7 @@ class Trainer:
                     self.step += 1
                     if self.look_around(view, interrupts):
                         break
-            except RuntimeError:
+            except (RuntimeError, UserError):
                 # The next batch never comes where a termination of all processes has ended the data workers.
                 if not interrupts:
                     raise
