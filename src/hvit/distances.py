@@ -1,0 +1,221 @@
+"""How far made images are from real ones: pure functions on features, in float64, and what the features come from.
+
+The name rule: the Frechet distance is called FID in the features of Inception alone, as those who publish FIDs use it
+(torch-fidelity, with a local weights file). In any other features it is the "Frechet distance in <name> features",
+which compares runs of ours and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvit.errors import UserError
+from hvit.files import replacing
+
+_AT_ONCE = 1024
+"""Rows of a table of distances that are in memory together."""
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """What features were computed with, so that only features of one source are ever compared."""
+
+    name: str
+    """What computed them, in a few words: they are <name> features."""
+    fingerprint: str = ""
+    """Checksum of the weights that they were computed with; empty where there are none."""
+    resize: str = "none"
+    """How images were brought to the size that it takes."""
+    is_inception: bool = False
+    """Whether it is the Inception of published FIDs."""
+
+    @property
+    def measure(self) -> str:
+        """What the Frechet distance in these features is called."""
+        return "FID" if self.is_inception else f"Frechet distance in {self.name} features"
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Turns images into features."""
+
+    source: FeatureSource
+    """What is recorded of it."""
+    extract: Callable[[Tensor], Tensor]
+    """Features (batch, dim) of images (batch, channels, height, width) from 0 to 1, of any device."""
+
+    def features(self, images: Tensor) -> np.ndarray:
+        """Features (batch, dim) float64 of images (batch, channels, height, width) from 0 to 1.
+
+        Raises UserError for features that are no finite numbers, as images of a diverged run give.
+        """
+        with torch.no_grad():
+            features = self.extract(images.float()).double().cpu().numpy()
+        if not np.isfinite(features).all():
+            raise UserError("images have features that are no finite numbers: what made them has diverged")
+        return features
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and covariance of features, and what they are of: all that the Frechet distance needs."""
+
+    source: FeatureSource
+    """What computed the features."""
+    split: str
+    """Which images they are of, such as "held out"."""
+    count: int
+    """How many images."""
+    mean: np.ndarray
+    """(dim,) float64."""
+    covariance: np.ndarray
+    """(dim, dim) float64, divided by count - 1."""
+
+    @staticmethod
+    def of(features: np.ndarray, source: FeatureSource, split: str) -> FeatureStatistics:
+        """The statistics of features (images, dim). Raises UserError for fewer than two images."""
+        points = np.asarray(features, dtype=np.float64)
+        if len(points) < 2:
+            raise UserError(f"statistics of features need two images or more; {split} has {len(points)}")
+        mean = points.mean(axis=0)
+        centred = points - mean
+        return FeatureStatistics(source, split, len(points), mean, centred.T @ centred / (len(points) - 1))
+
+    def save(self, path: str | Path) -> None:
+        """Writes them as an .npz file, with what they are of; the file appears whole or not at all."""
+        told = json.dumps({"source": asdict(self.source), "split": self.split, "count": self.count})
+        content = io.BytesIO()
+        np.savez(content, mean=self.mean, covariance=self.covariance, told=np.array(told))
+        with replacing(path) as file:
+            file.write(content.getbuffer())
+
+    @staticmethod
+    def load(path: str | Path, source: FeatureSource) -> FeatureStatistics:
+        """Reads statistics of features of a source; nothing in the file is ever executed.
+
+        Raises UserError where the file cannot be read, is damaged, or is of features of another source.
+        """
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                told = json.loads(str(stored["told"][()]))
+                mean, covariance = (np.asarray(stored[name], dtype=np.float64) for name in ("mean", "covariance"))
+            read = FeatureStatistics(
+                FeatureSource(**told["source"]), str(told["split"]), int(told["count"]), mean, covariance
+            )
+        except FileNotFoundError as error:
+            raise UserError(f"there is no file {path} of feature statistics") from error
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is damaged, or no file of feature statistics of ours") from error
+        whole = mean.ndim == 1 and covariance.shape == (len(mean), len(mean)) and read.count > 1
+        if not (whole and np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            raise UserError(f"{path} is damaged: its mean and covariance are not those of features")
+        refuse_other_source(read.source, source, str(path))
+        return read
+
+
+def refuse_other_source(found: FeatureSource, wanted: FeatureSource, where: str) -> None:
+    """Raises UserError where features are not of the source wanted, and says in what they differ."""
+    for field, value in asdict(found).items():
+        other: Any = getattr(wanted, field)
+        if value != other:
+            raise UserError(
+                f"{where} holds statistics of features with {field} {value!r}, and those to compare have {other!r}: "
+                f"distances between them mean nothing; compute the statistics anew"
+            )
+
+
+def frechet_distance(first: FeatureStatistics, second: FeatureStatistics) -> float:
+    """The Frechet distance between normal distributions with these means and covariances (arXiv 1706.08500, eq. 6).
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The trace of the root is that of the symmetric (A C2 A)^(1/2) with
+    A = C1^(1/2), by eigenvalues: real and stable for covariances of few images, which have no full rank. It is too
+    large for few images, the more so the more dimensions there are: compare equal counts only.
+    Raises UserError for features of different sources.
+    """
+    refuse_other_source(second.source, first.source, second.split)
+    assert first.mean.shape == second.mean.shape, f"{first.mean.shape} features and {second.mean.shape}"
+    values, vectors = np.linalg.eigh(first.covariance)
+    root = (vectors * _roots(values)) @ vectors.T
+    middle = root @ second.covariance @ root
+    shared = _roots(np.linalg.eigvalsh((middle + middle.T) / 2)).sum()
+    difference = first.mean - second.mean
+    total = difference @ difference + np.trace(first.covariance) + np.trace(second.covariance) - 2 * shared
+    return max(float(total), 0.0)
+
+
+def _roots(eigenvalues: np.ndarray) -> np.ndarray:
+    """Square roots of eigenvalues, where those that rounding alone has made are 0: their roots would be large."""
+    rounding = len(eigenvalues) * np.finfo(np.float64).eps * np.abs(eigenvalues).max()
+    return np.sqrt(np.where(eigenvalues > rounding, eigenvalues, 0.0))
+
+
+def precision_recall(real: np.ndarray, made: np.ndarray, neighbours: int = 3) -> tuple[float, float]:
+    """Share of made images that lie among the real ones, and of real ones that lie among the made ones.
+
+    real, made: features (images, dim). A point lies among a set if it is as near to one of its points as that one's
+    k-th nearest other point of the set (Kynkaanniemi et al., arXiv 1904.06991, equations 1 to 3). neighbours: that k,
+    less where a set has not so many. Raises UserError for sets of fewer than two.
+    """
+    return _share_among(made, real, neighbours), _share_among(real, made, neighbours)
+
+
+def _share_among(points: np.ndarray, others: np.ndarray, neighbours: int) -> float:
+    if len(others) < 2 or len(points) < 1:
+        raise UserError("precision and recall need two real and two made images or more")
+    centre = np.mean(others, axis=0, dtype=np.float64)
+    points, others = points - centre, others - centre
+    rank = min(neighbours, len(others) - 1)
+    # The nearest point of a set to one of its own is itself.
+    radii = np.concatenate([np.partition(rows, rank, axis=1)[:, rank] for rows in _squared_distances(others, others)])
+    hits = sum(int((rows <= radii).any(axis=1).sum()) for rows in _squared_distances(points, others))
+    return hits / len(points)
+
+
+def nearest(points: np.ndarray, others: np.ndarray, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest of other points to each point: indices and distances, (points, count) each, nearest first."""
+    centre = np.mean(others, axis=0, dtype=np.float64)
+    indices, distances = [], []
+    for rows in _squared_distances(points - centre, others - centre):
+        order = np.argsort(rows, axis=1, kind="stable")[:, :count]
+        indices.append(order)
+        distances.append(np.sqrt(np.take_along_axis(rows, order, axis=1)))
+    return np.concatenate(indices), np.concatenate(distances)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How different the images of a set are from each other."""
+
+    mean_distance: float
+    """The mean distance between two images."""
+    nearest_distance: float
+    """The median distance of an image to the nearest other one."""
+
+
+def spread(features: np.ndarray, most: int = 1000) -> Spread:
+    """How different images are, by their features (images, dim): two or more, of which the first `most` are taken."""
+    points = features[:most] - np.mean(features[:most], axis=0, dtype=np.float64)
+    assert len(points) > 1, "one image has no spread"
+    distances = np.sqrt(np.concatenate(list(_squared_distances(points, points))))
+    np.fill_diagonal(distances, 0)
+    mean = distances.sum() / (len(points) * (len(points) - 1))
+    np.fill_diagonal(distances, np.inf)
+    return Spread(float(mean), float(np.median(distances.min(axis=1))))
+
+
+def _squared_distances(points: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
+    """Tables (some points, others) of squared distances, one after the other."""
+    squares = np.square(others).sum(axis=1)
+    for start in range(0, len(points), _AT_ONCE):
+        rows = points[start : start + _AT_ONCE]
+        yield (np.square(rows).sum(axis=1)[:, None] + squares - 2 * rows @ others.T).clip(0)

@@ -1,0 +1,175 @@
+"""What a generator makes, as pictures that grow while it learns.
+
+At every evaluation the same latents are painted and kept as a grid in `samples/` of the run folder. In `pictures/` are
+the newest grid, the first row of the grids over time, walks between latents, and samples beside the training images
+that are nearest to them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+from hvit.explain.canvas import page, save_figure, show, write_text
+from hvit.files import replacing
+from hvit.models.gan import Generator
+from hvit.models.gan_config import GeneratorConfig
+from hvit.randomness import generator as random_generator
+
+GRIDS = "samples"
+PICTURES = "pictures"
+_GRID_NAME = re.compile(r"step_(\d+)\.png")
+_MOST_GRIDS_SHOWN = 6
+_ROWS = 8
+_COLUMNS = 8
+_MOST_COLUMNS = 16
+_SMALLEST_SHOWN = 64
+_AT_ONCE = 64
+_SEED = 2105
+
+
+def draw_latents(config: GeneratorConfig, count: int, seed: int, purpose: str, *numbers: int) -> Tensor:
+    """Latents (count, latent_dim) on the CPU: a function of the seed, the purpose and the numbers."""
+    return torch.randn(count, config.latent_dim, generator=random_generator(seed, purpose, *numbers))
+
+
+def columns_of(config: GeneratorConfig) -> int:
+    """Samples side by side in a grid: one for each class, where there are from 2 to 16, else 8."""
+    return config.num_classes if 2 <= config.num_classes <= _MOST_COLUMNS else _COLUMNS
+
+
+def labels_in_order(config: GeneratorConfig, count: int) -> Tensor | None:
+    """Labels (count,) that go through all classes again and again; None where there are no classes."""
+    return torch.arange(count) % config.num_classes if config.num_classes else None
+
+
+@torch.no_grad()
+def paint(generator: Generator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Images (count, channels, height, width) from 0 to 1, on the CPU, of latents (count, latent_dim) and labels.
+
+    labels: as for the generator. The generator is put into evaluation mode.
+    """
+    device = next(generator.parameters()).device
+    images = []
+    for start in range(0, len(latents), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        asked = None if labels is None else labels[part].to(device)
+        images.append(generator.eval()(latents[part].to(device), asked).float().cpu())
+    return torch.cat(images).clamp(-1, 1) / 2 + 0.5
+
+
+def to_bytes(images: Tensor) -> np.ndarray:
+    """Images (count, channels, height, width) from 0 to 1 as bytes (count, height, width, channels)."""
+    return (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def lay_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (count, height, width, channels) in rows of so many, black where the last row is not full."""
+    missing = -len(images) % columns
+    images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+    return rearrange(images, "(rows columns) h w c -> (rows h) (columns w) c", columns=columns)
+
+
+def walk(first: Tensor, last: Tensor, steps: int) -> Tensor:
+    """Latents (steps, latent_dim) on the way from one latent to another, along the arc between their directions.
+
+    On a straight line the middle would be shorter than latents are, and unlike any that the generator has seen (White,
+    arXiv 1609.04468).
+    """
+    cosine = torch.dot(first, last) / (first.norm() * last.norm())
+    angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()
+    way = torch.linspace(0, 1, steps)[:, None]
+    return (torch.sin((1 - way) * angle) * first + torch.sin(way * angle) * last) / torch.sin(angle)
+
+
+def keep_samples(generator: Generator, folder: Path, step: int) -> None:
+    """Keeps a grid of the fixed latents in the run folder, and draws the newest, all so far, and walks."""
+    config = generator.config
+    columns = columns_of(config)
+    latents = draw_latents(config, _ROWS * columns, _SEED, "watched latents")
+    images = to_bytes(paint(generator, latents, labels_in_order(config, len(latents))))
+    grid = lay_grid(images, columns)
+    save_pixels(grid, folder / GRIDS / f"step_{step:09d}.png")
+    save_pixels(_enlarged(grid, images.shape[1]), folder / PICTURES / "samples.png")
+    _draw_over_time(folder, images.shape[1:], columns)
+    ends = latents[: 2 * _ROWS].unflatten(0, (_ROWS, 2))
+    walks = torch.cat([walk(first, last, _COLUMNS) for first, last in ends])
+    labels = labels_in_order(config, _ROWS)
+    painted = paint(generator, walks, None if labels is None else labels.repeat_interleave(_COLUMNS))
+    walked = lay_grid(to_bytes(painted), _COLUMNS)
+    save_pixels(_enlarged(walked, images.shape[1]), folder / PICTURES / "interpolation.png")
+
+
+def draw_neighbours(
+    samples: Tensor, neighbours: Tensor, distances: Sequence[float], typical: float, path: Path
+) -> None:
+    """Draws samples above the training images that are nearest to them: copies would be there at once.
+
+    samples, neighbours: (count, channels, height, width) from 0 to 1. distances: between each and its neighbour, in
+    features. typical: that of a held-out image to its nearest training image, for comparison.
+    """
+    size, margin, label = 0.9, 0.08, 1.1
+    width = label + len(samples) * (size + margin) + margin
+    figure, axes = page(width, 2 * (size + margin) + 0.45, 110)
+    for row, images in enumerate((samples, neighbours)):
+        top = 0.1 + row * (size + margin)
+        write_text(axes, 0.1, top + size / 2, ("made", "nearest real")[row], 9)
+        for column, image in enumerate(images):
+            pixels = np.broadcast_to(image.permute(1, 2, 0).numpy(), (*image.shape[1:], 3))
+            show(axes, pixels, (label + column * (size + margin), top, size, size))
+    for column, distance in enumerate(distances):
+        centre = label + column * (size + margin) + size / 2
+        write_text(axes, centre, 2 * (size + margin) + 0.2, f"{distance:.3g}", 8, ha="center")
+    write_text(axes, 0.1, 2 * (size + margin) + 0.2, f"typical {typical:.3g}", 8)
+    save_figure(figure, path)
+
+
+def save_pixels(pixels: np.ndarray, path: Path) -> None:
+    """Writes pixels (height, width, 1 or 3 channels) uint8 as a PNG that appears whole or not at all."""
+    content = BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(content, "PNG")
+    with replacing(path) as file:
+        file.write(content.getbuffer())
+
+
+def _enlarged(grid: np.ndarray, side: int) -> np.ndarray:
+    """A grid of small images with every pixel repeated, so that an image has 64 pixels or more."""
+    times = -(-_SMALLEST_SHOWN // side)
+    return grid.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _draw_over_time(folder: Path, shape: tuple[int, ...], columns: int) -> None:
+    """The first rows of some grids, from the first to the last, each with its step."""
+    rows = []
+    for step, path in _shown_grids(folder):
+        with Image.open(path) as opened:
+            pixels = np.asarray(opened)
+        if pixels.shape[:2] == (_ROWS * shape[0], columns * shape[1]):
+            rows.append((step, np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1)[: shape[0]] / 255, (
+                shape[0], columns * shape[1], 3))))  # fmt: skip
+    size, margin, label = 0.9, 0.06, 1.2
+    figure, axes = page(label + columns * size + 0.1, len(rows) * (size + margin) + 0.1, 110)
+    for number, (step, strip) in enumerate(rows):
+        top = 0.08 + number * (size + margin)
+        write_text(axes, 0.1, top + size / 2, f"step {step:,}", 9)
+        for column in range(columns):
+            image = strip[:, column * shape[1] : (column + 1) * shape[1]]
+            show(axes, image, (label + column * size, top, size - margin, size - margin))
+    save_figure(figure, folder / PICTURES / "samples_over_time.png")
+
+
+def _shown_grids(folder: Path) -> list[tuple[int, Path]]:
+    """The first, the last and some grids between them, with their steps, in the order of learning."""
+    found = sorted(
+        (int(match[1]), path) for path in (folder / GRIDS).glob("*.png") if (match := _GRID_NAME.fullmatch(path.name))
+    )
+    places = np.linspace(0, len(found) - 1, min(_MOST_GRIDS_SHOWN, len(found))).round().astype(int)
+    return [found[place] for place in places]

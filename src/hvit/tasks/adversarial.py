@@ -1,0 +1,83 @@
+"""The losses of the game between a generator and a discriminator, and images varied so that gradients pass through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hvit.models.gan_config import Variation
+
+
+def discriminator_loss(real: Tensor, made: Tensor, kind: str) -> Tensor:
+    """The discriminator's loss from its logits (batch,) of real and of made images.
+
+    kind: "logistic", softplus(-real) + softplus(made) (Goodfellow et al., arXiv 1406.2661); or "hinge",
+    max(0, 1 - real) + max(0, 1 + made) (Lim and Ye, arXiv 1705.02894). Each is a mean over its images.
+    """
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + made).mean()
+    return F.softplus(-real).mean() + F.softplus(made).mean()
+
+
+def generator_loss(made: Tensor, kind: str) -> Tensor:
+    """The generator's loss from the logits (batch,) of what it made: softplus(-made), non-saturating, or -made."""
+    return -made.mean() if kind == "hinge" else F.softplus(-made).mean()
+
+
+def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """The squared length of the gradient of logits (batch,) at their real images, averaged over images.
+
+    images: (batch, channels, height, width) that the logits were computed from and that require a gradient. Mescheder
+    et al., arXiv 1801.04406, equation 9, without its half and weight.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()
+
+
+def vary(images: Tensor, variations: Sequence[Variation]) -> Tensor:
+    """Images (batch, channels, height, width) from -1 to 1, each varied at random, so that gradients pass through.
+
+    Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738, section 3.2. color:
+    brightness, saturation and contrast; translation: by up to an eighth of the side, grey where nothing is left;
+    cutout: a grey square of half the side. Numbers are drawn on the CPU from torch's generator, the same on any device.
+    """
+    functions = {"color": _color, "translation": _translate, "cutout": _cut_out}
+    for variation in variations:
+        images = functions[variation](images)
+    return images
+
+
+def _color(images: Tensor) -> Tensor:
+    draws = torch.rand(3, len(images), 1, 1, 1).to(images)
+    images = images + draws[0] - 0.5
+    grey = images.mean(dim=1, keepdim=True)
+    images = (images - grey) * (2 * draws[1]) + grey
+    middle = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (images - middle) * (draws[2] + 0.5) + middle
+
+
+def _translate(images: Tensor) -> Tensor:
+    batch, _, height, width = images.shape
+    reach = (int(height / 8 + 0.5), int(width / 8 + 0.5))
+    places = []
+    for side, most in zip((height, width), reach, strict=True):
+        shift = torch.randint(0, 2 * most + 1, (batch, 1))
+        places.append((torch.arange(side) + shift).to(images.device))
+    padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0])).permute(0, 2, 3, 1)
+    number = torch.arange(batch, device=images.device)[:, None, None]
+    return padded[number, places[0][:, :, None], places[1][:, None, :]].permute(0, 3, 1, 2)
+
+
+def _cut_out(images: Tensor) -> Tensor:
+    batch, _, height, width = images.shape
+    inside = []
+    for side in (height, width):
+        size = int(side / 2 + 0.5)
+        first = torch.randint(0, side + 1 - size % 2, (batch, 1)) - size // 2
+        place = torch.arange(side) - first
+        inside.append(((place >= 0) & (place < size)).to(images.device))
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return images.masked_fill(hole, 0.0)

@@ -1,0 +1,109 @@
+"""Where the features come from that made images are judged by: pixels, a classifier of ours, or Inception."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit.data.preprocess import Preprocess
+from hvit.distances import Extractor, FeatureSource
+from hvit.errors import UserError
+from hvit.models.layers import Encoder
+from hvit.models.weights import open_weights
+
+_INCEPTION = "inception:"
+_GREY = (0.299, 0.587, 0.114)
+
+
+def open_extractor(what: str) -> Extractor:
+    """The extractor that a recipe names.
+
+    what: "pixels"; "inception:" and the weights file of torch-fidelity, for FID; or the weights file or run folder of
+    a classifier. Raises UserError where there is no such file, or it is of another kind.
+    """
+    if what == "pixels":
+        return pixel_extractor()
+    if what.startswith(_INCEPTION):
+        return inception_extractor(Path(what.removeprefix(_INCEPTION)))
+    opened = open_weights(what)
+    if opened.preprocess is None:
+        raise UserError(f"{what} does not say how images are prepared for it; name weights that hvit wrote")
+    return classifier_extractor(opened.model, Preprocess(**opened.preprocess), opened.name)
+
+
+def pixel_extractor(side: int = 8) -> Extractor:
+    """Means of pixels over a grid of side x side: crude, but always here, and the same everywhere."""
+
+    def extract(images: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(images, side).flatten(1)
+
+    return Extractor(FeatureSource(f"{side}x{side} pixel", resize=f"means over {side}x{side}"), extract)
+
+
+def classifier_extractor(model: Encoder, preprocess: Preprocess, name: str) -> Extractor:
+    """The mean over the last grid of a classifier: what its head sees (for Hiera, before the final norm).
+
+    preprocess: how images are prepared for it; they are resized (bilinear) to its input, grey ones are repeated for a
+    model of colours, and colours are made grey for a model of grey ones.
+    """
+    model = model.eval().requires_grad_(False)
+    height, width = preprocess.frame_size
+
+    def extract(images: Tensor) -> Tensor:
+        model.to(images.device)
+        images = _in_channels(images, len(preprocess.mean))
+        if images.shape[2:] != (height, width):
+            images = F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
+        return model.levels((images - mean) / std)[-1].flatten(1, -2).mean(1)
+
+    source = FeatureSource(name, _fingerprint(model), f"bilinear to {height}x{width}, antialiased")
+    return Extractor(source, extract)
+
+
+def inception_extractor(path: Path) -> Extractor:
+    """The Inception that FIDs are published with, by torch-fidelity, from a local weights file; it resizes by itself.
+
+    Raises UserError where torch-fidelity is not installed or the file cannot be read.
+    """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import (  # pyright: ignore[reportMissingImports]
+            FeatureExtractorInceptionV3,
+        )
+    except ImportError as error:
+        raise UserError("FID needs torch-fidelity: pip install 'hvit[fid]'; or name another extractor") from error
+    try:
+        fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
+    except OSError as error:
+        raise UserError(f"the weights of Inception cannot be read from {path}: {error.strerror}") from error
+    except (RuntimeError, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"{path} holds no weights of torch-fidelity's Inception") from error
+
+    def extract(images: Tensor) -> Tensor:
+        network.to(images.device)
+        return network((_in_channels(images, 3) * 255).round().clamp(0, 255).to(torch.uint8))[0]
+
+    return Extractor(FeatureSource("Inception-v3", fingerprint, "TensorFlow 1 bilinear to 299x299", True), extract)
+
+
+def _in_channels(images: Tensor, channels: int) -> Tensor:
+    """Images (batch, channels, height, width) in grey or colour, as a network takes them."""
+    if images.shape[1] == channels:
+        return images
+    if images.shape[1] == 1:
+        return images.expand(-1, channels, -1, -1)
+    return (images * images.new_tensor(_GREY)[:, None, None]).sum(dim=1, keepdim=True)
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """A checksum of a model's weights, wherever they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,268 @@
+"""Generation: a generator and a discriminator learn against each other, and what is made is compared with real images.
+
+Goodfellow et al., "Generative Adversarial Networks", arXiv 1406.2661. Three phases, as in StyleGAN2's code: the
+discriminator learns to tell, now and then it is penalised for steepness (R1, lazily), and the generator learns to pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hvit.data.preprocess import Preprocess
+from hvit.distances import Extractor, FeatureStatistics, frechet_distance, precision_recall, spread
+from hvit.errors import UserError
+from hvit.explain.generations import draw_latents, keep_samples, labels_in_order
+from hvit.models.discriminators import Discriminator
+from hvit.models.gan import Generator
+from hvit.models.gan_config import GanConfig
+from hvit.models.weights import save_weights
+from hvit.tasks.adversarial import discriminator_loss, generator_loss, r1_penalty, vary
+from hvit.tasks.task import Batch, Networks, Phase, Task
+
+WEIGHTS = "weights.safetensors"
+_LATENT_SEED = 2105
+_LATENTS_TO_SETTLE = 256
+_MOST_COMPARED = 10_000
+_MOST_FOR_PRECISION = 5_000
+_LEAST_DIVERSITY = 0.1
+_LEAST_LOSS = 0.02
+
+
+class Generate(Task):
+    """Learns to make images like those of a set.
+
+    generator, discriminator: of the configuration's sizes. config: the game between them. preprocess: how an image
+    becomes a batch's numbers. extractor: features to judge samples by. classes: names of the classes whose labels are
+    given; left out where the networks have none. reference: statistics of the images to compare with; left out, the
+    held-out ones. Latents and variations are drawn from torch's generator, which the loop seeds at every step.
+    """
+
+    score = "negative_distance"
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        config: GanConfig,
+        preprocess: Preprocess,
+        extractor: Extractor,
+        classes: tuple[str, ...] = (),
+        reference: FeatureStatistics | None = None,
+    ) -> None:
+        self.networks = {"generator": generator, "discriminator": discriminator}
+        self.config, self.preprocess, self.extractor, self.classes = config, preprocess, extractor, classes
+        self.reference, self.real = reference, _Real()
+        phases = [Phase("discriminate", "discriminator"), Phase("generate", "generator")]
+        if config.r1_weight:
+            phases.insert(1, Phase("penalise", "discriminator", every=config.r1_every))
+        self.phases = tuple(phases)
+
+    def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
+        """The loss of a phase on batch["images"] (batch, channels, height, width), normalised.
+
+        With classes the made images have the labels of the real ones, batch["targets"]: class numbers (batch,) or
+        shares (batch, classes), of which the largest counts.
+        """
+        images, labels = self._signed(batch["images"]), self._labels(batch)
+        if phase.name == "discriminate":
+            return self._discriminate(networks, images, labels)
+        if phase.name == "penalise":
+            return self._penalise(networks, images, labels)
+        return self._generate(networks, images, labels)
+
+    def _discriminate(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        config = self.config
+        with torch.no_grad():
+            made = networks["generator"](self._latents(images), labels).float()
+        both = torch.cat([images, made])
+        shown = vary(both, config.diff_augment)
+        if config.consistency:
+            shown = torch.cat([shown, vary(both, config.consistency_variations)])
+        # All in one pass: several processes average gradients once a pass.
+        asked = None if labels is None else labels.repeat(len(shown) // len(images))
+        logits = networks["discriminator"](shown, asked).float().split(len(both))
+        real, fake = logits[0].chunk(2)
+        loss = discriminator_loss(real, fake, config.loss)
+        if config.consistency:
+            # Real and made images weigh alike (bCR: Zhao et al., arXiv 2002.04724, algorithm 1).
+            moved = (logits[0] - logits[1]).square().chunk(2)
+            loss = loss + config.consistency * (moved[0].mean() + moved[1].mean())
+        return loss
+
+    def _penalise(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        images = images.detach().requires_grad_()
+        # Compiled networks cannot be differentiated twice, and low precision is too coarse for it.
+        discriminator = getattr(networks["discriminator"], "_orig_mod", networks["discriminator"])
+        with torch.autocast(images.device.type, enabled=False):
+            logits = discriminator(vary(images, self.config.diff_augment), labels)
+            penalty = r1_penalty(logits, images)
+        # The second term is 0: with it every weight has a gradient, which several processes wait for.
+        return self.config.r1_weight * self.config.r1_every * penalty + 0.0 * logits.sum()
+
+    def _generate(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        made = networks["generator"](self._latents(images), labels)
+        discriminator = _alone(networks["discriminator"])
+        with _frozen(discriminator):
+            logits = discriminator(vary(made.float(), self.config.diff_augment), labels)
+        return generator_loss(logits.float(), self.config.loss)
+
+    @torch.no_grad()
+    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Compares made images with held-out ones, as many of each (10,000 at most), from the same latents every time.
+
+        "loss" and "generator_loss" are those of the game on held-out images. "distance" is the Frechet distance that
+        "measure" names, in the features of "features", from the images of "split"; "distance_of_halves" is that
+        between two halves of the held-out images, for comparison. "precision" and "recall" are shares. "diversity" is
+        the mean distance between two made images, "distinctness" the median distance of one to the nearest other, both
+        as multiples of real ones. "collapsed" says whether either is below a tenth, and "warning" what is wrong, if
+        anything. Raises UserError where there are fewer than two images, and for images that are no numbers.
+        """
+        generator, discriminator = networks["generator"], networks["discriminator"]
+        assert isinstance(generator, Generator)
+        self._settle(generator)
+        real_logits, made_logits, made_points, real_points = [], [], [], []
+        count = 0
+        for number, batch in enumerate(batches):
+            images, labels = self._signed(batch["images"]), self._labels(batch)
+            latents = draw_latents(self.config.generator, len(images), _LATENT_SEED, "evaluation latents", number)
+            with torch.autocast(images.device.type, enabled=False):
+                made = generator(latents.to(images.device), labels).clamp(-1, 1)
+                real_logits.append(discriminator(images, labels).cpu())
+                made_logits.append(discriminator(made, labels).cpu())
+                made_points.append(self.extractor.features(made / 2 + 0.5))
+                if not self.real.known:
+                    real_points.append(self.extractor.features(images / 2 + 0.5))
+            count += len(images)
+            if count >= _MOST_COMPARED:
+                break
+        if count < 2:
+            raise UserError(f"made images are compared with two held-out ones or more; there are {count}")
+        if not self.real.known:
+            self.real.learn(np.concatenate(real_points), self.extractor)
+        real, made = torch.cat(real_logits), torch.cat(made_logits)
+        scores = {
+            "loss": discriminator_loss(real, made, self.config.loss).item(),
+            "generator_loss": generator_loss(made, self.config.loss).item(),
+            "count": count,
+            **self._compare(np.concatenate(made_points)),
+        }
+        warning = _warning(scores)
+        return scores | ({"warning": warning} if warning else {})
+
+    def _settle(self, generator: Generator) -> None:
+        config, device = self.config.generator, next(generator.parameters()).device
+        latents = draw_latents(config, _LATENTS_TO_SETTLE, _LATENT_SEED, "settling latents")
+        labels = labels_in_order(config, len(latents))
+        with torch.autocast(device.type, enabled=False):
+            generator.settle(latents.to(device), None if labels is None else labels.to(device))
+
+    def _compare(self, points: np.ndarray) -> dict[str, Any]:
+        """Distances between the features of made images (images, dim) and those of real ones."""
+        source, real = self.extractor.source, self.real
+        reference = self.reference or real.statistics
+        distance = frechet_distance(reference, FeatureStatistics.of(points, source, "made"))
+        precision, recall = precision_recall(real.points[:_MOST_FOR_PRECISION], points[:_MOST_FOR_PRECISION])
+        mine, usual = spread(points), real.spread
+        diversity = mine.mean_distance / max(usual.mean_distance, 1e-12)
+        distinctness = mine.nearest_distance / max(usual.nearest_distance, 1e-12)
+        return {
+            "distance": distance,
+            "negative_distance": -distance,
+            "distance_of_halves": real.distance_of_halves,
+            "precision": precision,
+            "recall": recall,
+            "diversity": diversity,
+            "distinctness": distinctness,
+            "collapsed": min(diversity, distinctness) < _LEAST_DIVERSITY,
+            "measure": source.measure,
+            "features": asdict(source),
+            "split": reference.split,
+            "reference_count": reference.count,
+        }
+
+    def save(self, folder: Path, networks: Networks, step: int) -> None:
+        """Writes `weights.safetensors` (the generator) and pictures of the same latents as they are painted now."""
+        generator = networks["generator"]
+        assert isinstance(generator, Generator)
+        save_weights(
+            generator,  # pyright: ignore[reportArgumentType]  (any model with a configuration is stored alike)
+            folder / WEIGHTS,
+            classes=self.classes if self.config.num_classes else (),
+            preprocess=asdict(self.preprocess),
+        )
+        keep_samples(generator, folder, step)
+
+    def _signed(self, images: Tensor) -> Tensor:
+        """Normalised images as the networks have them, from -1 to 1."""
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.preprocess.mean, self.preprocess.std))
+        return (images * std + mean) * 2 - 1
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        if not self.config.num_classes:
+            return None
+        targets = batch["targets"]
+        return targets if targets.ndim == 1 else targets.argmax(dim=1)
+
+    def _latents(self, images: Tensor) -> Tensor:
+        """New latents, one for each image; drawn on the CPU, so that they are the same on any device."""
+        return torch.randn(len(images), self.config.generator.latent_dim).to(images.device)
+
+
+class _Real:
+    """What is known of the held-out images: computed at the first evaluation, the same in all later ones."""
+
+    known = False
+
+    def learn(self, points: np.ndarray, extractor: Extractor) -> None:
+        """points: features (images, dim)."""
+        self.points, self.known = points, True
+        self.statistics = FeatureStatistics.of(points, extractor.source, "held out")
+        self.spread = spread(points)
+        halves = [FeatureStatistics.of(half, extractor.source, "half") for half in (points[::2], points[1::2])
+                  if len(half) > 1]  # fmt: skip
+        self.distance_of_halves = frechet_distance(*halves) if len(halves) == 2 else None
+
+
+def _warning(scores: dict[str, Any]) -> str:
+    """What is wrong with a run, in a sentence; empty where nothing is."""
+    if scores["collapsed"]:
+        return (
+            f"the made images are nearly all alike (diversity {scores['diversity']:.2g} and distinctness "
+            f"{scores['distinctness']:.2g} of real ones): the generator has collapsed, or has not learned yet; if it "
+            f"stays so, try --model.r1-weight 10 times higher, a lower --optimize.learning-rate-per-256, or "
+            f"--model.diff-augment color translation cutout"
+        )
+    if scores["loss"] < _LEAST_LOSS:
+        return (
+            f"the discriminator tells all images apart (loss {scores['loss']:.2g}), and the generator learns little "
+            f"from it; if it stays so, try a higher --model.r1-weight or a smaller discriminator"
+        )
+    return ""
+
+
+def _alone(network: nn.Module) -> nn.Module:
+    """The network without the averaging of its gradients over processes."""
+    inner = getattr(network, "_orig_mod", network)
+    return inner.module if isinstance(inner, DistributedDataParallel) else network
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """In this block gradients pass through the network, and none of its own weights are kept."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
