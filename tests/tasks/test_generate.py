@@ -29,7 +29,7 @@ from hvit.models.gan_baselines import ConvolutionGeneratorConfig
 from hvit.models.gan_config import GanConfig, build_discriminator, build_generator
 from hvit.models.weights import save_weights
 from hvit.tasks.adversarial import discriminator_loss, generator_loss, r1_penalty, vary
-from hvit.tasks.extractors import classifier_extractor, open_extractor, pixel_extractor
+from hvit.tasks.extractors import classifier_extractor, full_name, open_extractor, pixel_extractor
 from hvit.tasks.generate import Generate
 from hvit.tasks.memorisation import compare_with_training
 from hvit.tasks.task import Batch
@@ -214,6 +214,31 @@ def test_variations_let_gradients_through_and_follow_the_seed() -> None:
         assert (gradient != 0).float().mean() > 0.5
 
 
+def test_with_diff_augment_the_discriminator_never_sees_an_image_as_it_is() -> None:
+    task, batch = make(replace(GAME, diff_augment=("cutout",))), make_batch()
+    seen: list[Tensor] = []
+    task.networks["discriminator"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for phase in task.phases:
+        task.loss(phase, task.networks, batch)
+    assert [len(images) for images in seen] == [16, 8, 8]
+    for images in seen:
+        assert ((images == 0).sum(dim=(1, 2, 3)) >= 4).all()
+
+
+def test_r1_and_scores_are_in_float32_under_autocast() -> None:
+    task, batch = make(), make_batch()
+    for network in task.networks.values():
+        network.eval()
+    penalty, scores = task.loss(task.phases[1], task.networks, batch), task.evaluate(task.networks, [batch])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(task.loss(task.phases[1], task.networks, batch), penalty)
+        assert task.evaluate(task.networks, [batch]) == scores
+        for phase in task.phases:
+            loss = task.loss(phase, task.networks, batch)
+            assert loss.dtype == torch.float32
+            loss.backward()
+
+
 def test_made_images_have_the_labels_of_the_real_ones() -> None:
     task, batch = make(GAMES["sagan"]), make_batch()
     for network in task.networks.values():
@@ -286,11 +311,21 @@ def test_a_stopped_and_resumed_game_equals_an_unbroken_one_bit_for_bit(tmp_path:
             assert torch.equal(ours, theirs)
 
 
-def test_parts_of_a_batch_give_a_finite_step_too(tmp_path: Path) -> None:
-    one = trainer(tmp_path, "plain", 6, accumulate=2)
-    one.learn(make_batch(0))
-    assert all(loss.isfinite() for loss in one.losses)
-    assert len(one.losses) == 3
+def test_parts_of_a_batch_give_the_gradient_of_their_mean(tmp_path: Path) -> None:
+    one, batch = trainer(tmp_path, "plain", 6, accumulate=2), make_batch(0)
+    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(4), slice(4, 8))]
+    for phase in one.task.phases:
+        torch.manual_seed(4)
+        one.collect_gradients(phase, halves)
+        together = gradients(one.networks[phase.network])
+        torch.manual_seed(4)
+        apart = []
+        for half in halves:
+            one.collect_gradients(phase, [half])
+            apart.append(gradients(one.networks[phase.network]))
+        for whole, *parts in zip(together, *apart, strict=True):
+            assert whole is not None
+            torch.testing.assert_close(whole, torch.stack(parts).mean(0))
 
 
 def test_the_generator_moves_towards_the_real_images() -> None:
@@ -469,6 +504,13 @@ def test_a_classifier_s_features_are_what_its_head_sees(tmp_path: Path) -> None:
     with torch.no_grad():
         next(model.parameters()).add_(1e-3)
     assert classifier_extractor(model, preprocess, "small").source.fingerprint != opened.source.fingerprint
+
+
+def test_paths_of_extractors_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert full_name("pixels") == "pixels"
+    assert full_name("runs/digits") == str(tmp_path / "runs" / "digits")
+    assert full_name("inception:weights.pth") == f"inception:{tmp_path / 'weights.pth'}"
 
 
 def test_inception_needs_its_library_and_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from hvit.errors import UserError
 from hvit.models.layers import Encoder
 from hvit.models.weights import open_weights
 
+_PIXELS = "pixels"
 _INCEPTION = "inception:"
 _GREY = (0.299, 0.587, 0.114)
 
@@ -25,7 +26,7 @@ def open_extractor(what: str) -> Extractor:
     what: "pixels"; "inception:" and the weights file of torch-fidelity, for FID; or the weights file or run folder of
     a classifier. Raises UserError where there is no such file, or it is of another kind.
     """
-    if what == "pixels":
+    if what == _PIXELS:
         return pixel_extractor()
     if what.startswith(_INCEPTION):
         return inception_extractor(Path(what.removeprefix(_INCEPTION)))
@@ -33,6 +34,14 @@ def open_extractor(what: str) -> Extractor:
     if opened.preprocess is None:
         raise UserError(f"{what} does not say how images are prepared for it; name weights that hvit wrote")
     return classifier_extractor(opened.model, Preprocess(**opened.preprocess), opened.name)
+
+
+def full_name(what: str) -> str:
+    """The same extractor, with a path that holds wherever it is opened from."""
+    if what == _PIXELS:
+        return what
+    kind = _INCEPTION if what.startswith(_INCEPTION) else ""
+    return f"{kind}{Path(what.removeprefix(kind)).expanduser().resolve()}"
 
 
 def pixel_extractor(side: int = 8) -> Extractor:
