@@ -198,6 +198,9 @@ def test_variations_do_what_they_are_called() -> None:
     coloured = vary(images, ("color",))
     grey, before = coloured.mean(1), images.mean(1)
     contrast = (grey - grey.mean((1, 2), keepdim=True)).std((1, 2)) / before.std((1, 2))
+    colour = (coloured - grey[:, None]).std((1, 2, 3)) / (images - before[:, None]).std((1, 2, 3)) / contrast
+    assert colour.min() < 0.3
+    assert 1.7 < colour.max() <= 2.0
     assert 0.5 <= contrast.min() < 0.7
     assert 1.3 < contrast.max() <= 1.5
 
@@ -402,6 +405,25 @@ def test_evaluations_are_equal_whatever_was_drawn_before_and_say_what_they_are()
     assert first["loss"] > 0
     with pytest.raises(UserError, match="two held-out"):
         make().evaluate(task.networks, [make_batch(0, 1)])
+
+
+def test_an_evaluation_settles_batch_norm_and_changes_nothing_that_is_learned_from() -> None:
+    batch, losses = make_batch(), []
+    for evaluates in (False, True):
+        task = make(GAMES["sagan"])
+        generator = task.networks["generator"]
+        if evaluates:
+            generator.get_buffer("norm.running_mean").fill_(50.0)
+            for network in task.networks.values():
+                network.eval()
+            task.evaluate(task.networks, [batch])
+            assert generator.get_buffer("norm.running_mean").abs().max() < 5
+        for phase in task.phases:
+            for network in task.networks.values():
+                network.train()
+            torch.manual_seed(2)
+            losses.append(task.loss(phase, task.networks, batch).item())
+    assert losses[:3] == losses[3:]
 
 
 def test_the_distance_is_from_the_reference_where_one_is_given() -> None:
