@@ -53,6 +53,10 @@ class Extractor:
     """What is recorded of it."""
     extract: Callable[[Tensor], Tensor]
     """Features (batch, dim) of images (batch, channels, height, width) from 0 to 1, of any device."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes that what computes them tells apart; empty where it does not classify."""
+    recognise: Callable[[Tensor], Tensor] | None = None
+    """Class numbers (batch,) of such images, of a classifier."""
 
     def features(self, images: Tensor) -> np.ndarray:
         """Features (batch, dim) float64 of images (batch, channels, height, width) from 0 to 1.

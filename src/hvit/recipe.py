@@ -15,6 +15,7 @@ from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, Moving
 from hvit.errors import UserError
 from hvit.files import write_text
 from hvit.models.baselines import ResnetConfig, VitConfig
+from hvit.models.gan_config import GanConfig
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.masked import MaskedConfig
 from hvit.models.mvit_config import MvitConfig
@@ -32,9 +33,10 @@ class Recipe:
     summary: str
     """What the run does, in one sentence."""
     model: Annotated[
-        NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | MaskedConfig, Field(discriminator="family")
+        NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | MaskedConfig | GanConfig,
+        Field(discriminator="family"),
     ]
-    """The model's sizes; the number of classes follows from the data."""
+    """The model's sizes, for generation those of both networks; the number of classes follows from the data."""
     data: Annotated[DigitsData | CifarData | FolderData | ClipData | MovingDigitsData, Field(discriminator="kind")]
     """What is learned from."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -30,8 +30,10 @@ from hvit.explain.gradcat import has_tree
 from hvit.explain.reconstructions import watch
 from hvit.explain.samples import digit_explanations, draw_samples
 from hvit.files import write_text
+from hvit.generation import finish_generation, make_task
 from hvit.models import catalogue, translate
 from hvit.models.counts import in_billions
+from hvit.models.gan_config import GanConfig, Players, build_players
 from hvit.models.layers import Encoder
 from hvit.models.masked import MaskedAutoencoder, MaskedConfig
 from hvit.models.masks import count_kept
@@ -42,9 +44,11 @@ from hvit.randomness import derive_seed
 from hvit.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from hvit.report import write_report
 from hvit.tasks.classify import Classify
+from hvit.tasks.extractors import full_name
 from hvit.tasks.reconstruct import Reconstruct
+from hvit.training.activations import checkpointable_blocks
 from hvit.training.checkpoint import has_checkpoint
-from hvit.training.distribute import Processes, processes
+from hvit.training.distribute import NO_COMPILING, Processes, check_compiler, is_compile_failure, processes
 from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule
 
@@ -71,23 +75,13 @@ class Prepared:
 
     def plan(self) -> dict[str, str]:
         """What will happen, in lines a person reads before it does."""
-        recipe, schedule, model = self.recipe, self.schedule, self.recipe.model
-        name = catalogue.name_of(model)
-        size = "x".join(map(str, model.input_size))
-        if isinstance(model, MaskedConfig):
-            with torch.device("meta"):
-                parameters = catalogue.count_parameters(catalogue.build_network(model))
-            kept = count_kept(model.unit_grid, model.mask_ratio, model.mask_pattern)
-            cost = f"{kept} of {prod(model.unit_grid)} mask units seen"
-        else:
-            parameters = catalogue.count_parameters(catalogue.build_empty(model))
-            cost = f"{in_billions(catalogue.multiply_adds(model))} multiply-adds"
+        recipe, schedule = self.recipe, self.schedule
         batch, repeats = recipe.loop.batch_size, recipe.loop.repeats
         what = "clips" if self.preprocess.takes_clips else "images"
         notes = self.splits.notes + small_set_notes(len(self.splits.train), batch, what)
         return {
             "recipe": f"{recipe.name}: {recipe.summary}",
-            "model": f"{name}, {parameters:,} parameters, {cost} on {model.in_channels}x{size}",
+            **_describe_model(recipe.model),
             "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
             "data": f"{recipe.data.kind}: {len(self.splits.train):,} {what} to learn from, "
             f"{len(self.splits.held_out):,} held out, "
@@ -112,6 +106,28 @@ class Prepared:
         }
 
 
+def _describe_model(model: catalogue.NetworkConfig | GanConfig) -> dict[str, str]:
+    """The lines of a plan that tell the model, or the models that play against each other."""
+    size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
+    if isinstance(model, GanConfig):
+        with torch.device("meta"):
+            generator, discriminator = map(catalogue.count_parameters, build_players(model))
+        cost = in_billions(catalogue.multiply_adds(model.generator))
+        labels = f"with labels of {model.num_classes} classes" if model.num_classes else "without labels"
+        return {
+            "model": f"{catalogue.name_of(model.generator)}, {generator:,} parameters, {cost} multiply-adds for {size}",
+            "against": f"{model.discriminator.family}, {discriminator:,} parameters, {labels}, {model.loss} loss",
+            "judged by": f"{model.extractor}, against {model.reference.replace('_', '-')} images",
+        }
+    parameters = catalogue.count_parameters(catalogue.build_empty(model))
+    if isinstance(model, MaskedConfig):
+        kept = count_kept(model.unit_grid, model.mask_ratio, model.mask_pattern)
+        cost = f"{kept} of {prod(model.unit_grid)} mask units seen"
+    else:
+        cost = f"{in_billions(catalogue.multiply_adds(model))} multiply-adds"
+    return {"model": f"{catalogue.name_of(model)}, {parameters:,} parameters, {cost} on {size}"}
+
+
 def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
     """Opens the recipe's data and derives the rest. Raises UserError for what cannot be run."""
     opened: dict[str, Any] = {}
@@ -124,26 +140,52 @@ def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
     # One process looks at the files, so that all agree on which of them can be read.
     ranks.first_only(look)
     splits: Splits = ranks.share(opened)["splits"]
-    if not isinstance(model, MaskedConfig):
+    if isinstance(model, GanConfig):
+        recipe = replace(recipe, model=_with_labels(model, splits))
+    elif not isinstance(model, MaskedConfig):
         if len(splits.classes) < 2:
-            raise UserError("the data has no labels, or one class only; only masked pretraining learns without them")
+            raise UserError(
+                "the data has no labels, or one class only; only masked pretraining and generation learn without them"
+            )
         recipe = replace(recipe, model=_with_classes(recipe, splits))
     preprocess = Preprocess(
         model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation, splits.held_out.sampling
     )
+    _check_loop(recipe, ranks)
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
     return Prepared(recipe, splits, preprocess, schedule, ranks)
 
 
+def _check_loop(recipe: Recipe, ranks: Processes) -> None:
+    """Refuses, before anything is written, what this machine or model cannot do."""
+    if recipe.loop.compile:
+        check_compiler(ranks.device)
+    if recipe.loop.checkpoint_activations:
+        config = recipe.model
+        with torch.device("meta"):
+            networks = build_players(config) if isinstance(config, GanConfig) else [catalogue.build_network(config)]
+        checkpointable_blocks(networks)
+
+
 def _with_classes(recipe: Recipe, splits: Splits) -> catalogue.ModelConfig:
     """The recipe's model for as many classes as the data has."""
     model = recipe.model
-    assert not isinstance(model, MaskedConfig)
+    assert not isinstance(model, MaskedConfig | GanConfig)
     usual = recipes.get_recipe(recipe.name).model if recipes.list_recipes(recipe.name) else NestConfig()
     if model.num_classes not in (usual.num_classes, len(splits.classes)):
         raise UserError(f"--model.num-classes says {model.num_classes}, but the data has {len(splits.classes)} classes")
     return replace(model, num_classes=len(splits.classes))
+
+
+def _with_labels(model: GanConfig, splits: Splits) -> GanConfig:
+    """The same game, with as many classes as the data has where it is played with labels."""
+    count = len(splits.classes)
+    if model.conditional and count < 2:
+        raise UserError("the data has no labels, or one class only, and --model.conditional needs several")
+    if model.num_classes not in (0, count):
+        raise UserError(f"both networks have {model.num_classes} classes, but the data has {count}; leave them at 0")
+    return model.with_classes(count)
 
 
 def plan(recipe: Recipe) -> dict[str, str]:
@@ -185,17 +227,21 @@ def resume(folder: Path, root: str | None = None, tell: Tell = ignore) -> dict[s
         return _carry_out(prepared, new_model(started), folder, tell)
 
 
-def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencoder:
-    """The recipe's model: new weights from the seed, then the weights it starts from, if any."""
+def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencoder | Players:
+    """The recipe's model: new weights from the seed, then the weights it, or its generator, starts from, if any."""
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
-    model = catalogue.build_network(recipe.model)
+    config = recipe.model
+    model: Any = build_players(config) if isinstance(config, GanConfig) else catalogue.build_network(config)
     if recipe.weights is not None:
         source = recipe.weights
         if source == "timm":
-            source = translate.download_timm(catalogue.name_of(recipe.model))
+            if isinstance(config, GanConfig):
+                raise UserError("timm has no weights of generators; name a file with --weights")
+            source = translate.download_timm(catalogue.name_of(config))
         elif not Path(source).exists():
             raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
-        report = translate.load_weights(model, source, position_resize=recipe.position_resize)
+        learner = model.generator if isinstance(model, Players) else model
+        report = translate.load_weights(learner, source, position_resize=recipe.position_resize)
         tell({"loaded": str(report)})
     return model
 
@@ -205,7 +251,9 @@ def _test_batch(preprocess: Preprocess) -> int:
     return max(1, 64 // preprocess.input_size[0]) if preprocess.takes_clips else 64
 
 
-def _carry_out(prepared: Prepared, model: Encoder | MaskedAutoencoder, folder: Path, tell: Tell) -> dict[str, Any]:
+def _carry_out(
+    prepared: Prepared, model: Encoder | MaskedAutoencoder | Players, folder: Path, tell: Tell
+) -> dict[str, Any]:
     recipe, splits, schedule, ranks = prepared.recipe, prepared.splits, prepared.schedule, prepared.ranks
     tell(prepared.plan() | {"run folder": str(folder)})
     workers = recipe.loop.workers
@@ -229,6 +277,8 @@ def _carry_out(prepared: Prepared, model: Encoder | MaskedAutoencoder, folder: P
     if isinstance(model, MaskedAutoencoder):
         watched = watch(splits.held_out, prepared.preprocess)
         task = Reconstruct(model, prepared.preprocess, len(splits.classes) > 1, watched)
+    elif isinstance(model, Players):
+        task = make_task(recipe, model, splits, prepared.preprocess, folder, ranks)
     else:
         task = Classify(model, splits.classes, asdict(prepared.preprocess))
     trainer = Trainer(task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed)
@@ -237,8 +287,13 @@ def _carry_out(prepared: Prepared, model: Encoder | MaskedAutoencoder, folder: P
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"{ranks.device} has too little memory for {schedule.images_per_device} images at a time: "
-            f"raise --loop.accumulate (now {recipe.loop.accumulate})"
+            f"raise --loop.accumulate (now {recipe.loop.accumulate}), or set --loop.checkpoint-activations"
         ) from error
+    except RuntimeError as error:
+        if not (recipe.loop.compile and is_compile_failure(error)):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"torch.compile failed: {first}; {NO_COMPILING}") from error
     ranks.first_only(lambda: _finish(prepared, scores, folder))
     return scores
 
@@ -248,6 +303,11 @@ def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
     recipe, preprocess, config = prepared.recipe, prepared.preprocess, prepared.recipe.model
     if isinstance(config, MaskedConfig):
         _finish_pretraining(prepared, scores, folder)
+        return
+    if isinstance(config, GanConfig):
+        finish_generation(config, prepared.splits, preprocess, scores, folder)
+        write_text(folder / SCORES, json.dumps(scores) + "\n")
+        write_report(folder)
         return
     model = open_weights(folder).model
     if preprocess.takes_clips:
@@ -303,6 +363,8 @@ def _with_full_paths(recipe: Recipe) -> Recipe:
     recipe = replace(recipe, data=with_full_paths(recipe.data))
     if recipe.weights is not None and recipe.weights != "timm":
         recipe = replace(recipe, weights=str(Path(recipe.weights).expanduser().resolve()))
+    if isinstance(recipe.model, GanConfig):
+        recipe = replace(recipe, model=replace(recipe.model, extractor=full_name(recipe.model.extractor)))
     return recipe
 
 

@@ -150,7 +150,7 @@ def test_clipping_limits_how_far_a_huge_gradient_moves_the_weights(tmp_path: Pat
     one = trainer(tmp_path, loop, OptimizeConfig(clip_norm=1e-3))
     one.learn(make_batch(0))
     one.collect_gradients(one.task.phases[0], [make_batch(1)])
-    one.change_weights("model")
+    one.change_weights(Phase("learn", "model"))
     one.collect_gradients(one.task.phases[0], [make_batch(1)])
     nn.utils.clip_grad_norm_(one.networks["model"].parameters(), one.optimize.clip_norm)
     norm = torch.cat([p.grad.flatten() for p in one.networks["model"].parameters()]).norm().item()

@@ -30,7 +30,7 @@ _GRID_NAME = re.compile(r"step_(\d+)\.png")
 _MOST_GRIDS_SHOWN = 6
 _ROWS = 8
 _COLUMNS = 8
-_MOST_COLUMNS = 16
+MOST_COLUMNS = 16
 _SMALLEST_SHOWN = 64
 _AT_ONCE = 64
 _SEED = 2105
@@ -43,7 +43,7 @@ def draw_latents(config: GeneratorConfig, count: int, seed: int, purpose: str, *
 
 def columns_of(config: GeneratorConfig) -> int:
     """Samples side by side in a grid: one for each class, where there are from 2 to 16, else 8."""
-    return config.num_classes if 2 <= config.num_classes <= _MOST_COLUMNS else _COLUMNS
+    return config.num_classes if 2 <= config.num_classes <= MOST_COLUMNS else _COLUMNS
 
 
 def labels_in_order(config: GeneratorConfig, count: int) -> Tensor | None:
@@ -98,14 +98,14 @@ def keep_samples(generator: Generator, folder: Path, step: int) -> None:
     images = to_bytes(paint(generator, latents, labels_in_order(config, len(latents))))
     grid = lay_grid(images, columns)
     save_pixels(grid, folder / GRIDS / f"step_{step:09d}.png")
-    save_pixels(_enlarged(grid, images.shape[1]), folder / PICTURES / "samples.png")
+    save_pixels(enlarged(grid, images.shape[1]), folder / PICTURES / "samples.png")
     _draw_over_time(folder, images.shape[1:], columns)
     ends = latents[: 2 * _ROWS].unflatten(0, (_ROWS, 2))
     walks = torch.cat([walk(first, last, _COLUMNS) for first, last in ends])
     labels = labels_in_order(config, _ROWS)
     painted = paint(generator, walks, None if labels is None else labels.repeat_interleave(_COLUMNS))
     walked = lay_grid(to_bytes(painted), _COLUMNS)
-    save_pixels(_enlarged(walked, images.shape[1]), folder / PICTURES / "interpolation.png")
+    save_pixels(enlarged(walked, images.shape[1]), folder / PICTURES / "interpolation.png")
 
 
 def draw_neighbours(
@@ -140,10 +140,14 @@ def save_pixels(pixels: np.ndarray, path: Path) -> None:
         file.write(content.getbuffer())
 
 
-def _enlarged(grid: np.ndarray, side: int) -> np.ndarray:
+def enlarged(grid: np.ndarray, side: int) -> np.ndarray:
     """A grid of small images with every pixel repeated, so that an image has 64 pixels or more."""
-    times = -(-_SMALLEST_SHOWN // side)
-    return grid.repeat(times, axis=0).repeat(times, axis=1)
+    return grid.repeat(enlargement(side), axis=0).repeat(enlargement(side), axis=1)
+
+
+def enlargement(side: int) -> int:
+    """How often every pixel of an image of this side is repeated in each direction."""
+    return -(-_SMALLEST_SHOWN // side)
 
 
 def _draw_over_time(folder: Path, shape: tuple[int, ...], columns: int) -> None:

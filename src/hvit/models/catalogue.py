@@ -14,6 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from hvit.errors import UserError
 from hvit.models import counts, translate
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
+from hvit.models.gan import Generator, NestGeneratorConfig
+from hvit.models.gan_baselines import ConvolutionGeneratorConfig
+from hvit.models.gan_config import GENERATOR_SIZES, build_generator
 from hvit.models.hiera import HIERA_SIZES, Hiera
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder
@@ -24,7 +27,8 @@ from hvit.models.nest import NEST_SIZES, Nest, NestConfig
 from hvit.models.simplification import SIMPLIFIED
 
 ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig
-NetworkConfig = ModelConfig | MaskedConfig
+NetworkConfig = ModelConfig | MaskedConfig | NestGeneratorConfig | ConvolutionGeneratorConfig
+Network = Encoder | MaskedAutoencoder | Generator
 
 _FAMILIES: dict[type, type[Encoder]] = {
     NestConfig: Nest,
@@ -130,6 +134,8 @@ _PUBLISHED |= {
 _PUBLISHED |= {
     name: Published("-", "arXiv 2306.00989, masked pretraining") for name in MASKED_SIZES if "micro" not in name
 }
+_PUBLISHED["nest_generator_64"] = Published("-", "after arXiv 2105.12723, Appendix")
+_PUBLISHED["transgan_like_64"] = Published("-", "after arXiv 2102.07074")
 _CONFIGS: dict[str, NetworkConfig] = {
     **NEST_SIZES,
     **MVIT_SIZES,
@@ -138,12 +144,14 @@ _CONFIGS: dict[str, NetworkConfig] = {
     **VIT_SIZES,
     **RESNET_SIZES,
     **MASKED_SIZES,
+    **GENERATOR_SIZES,
 }
 
 # Fields a user, or another library's copy of the weights, changes without leaving the named architecture.
 _FREE_FIELDS = (
     "input_size",
     "in_channels",
+    "out_channels",
     "num_classes",
     "drop_path",
     "head_dropout",
@@ -223,7 +231,7 @@ def change(config: NetworkConfig, **changes: Any) -> NetworkConfig:
     for field, value in changes.items():
         if field not in known:
             raise UserError(f"{config.family} models have no field {field!r}; their fields: {', '.join(known)}")
-        if field in ("input_size", "patch_size") and isinstance(value, int):
+        if field in ("input_size", "patch_size", "output_size") and isinstance(value, int):
             changes[field] = (*getattr(config, field)[:-2], value, value)
         elif isinstance(value, list):
             changes[field] = tuple(value)
@@ -235,15 +243,21 @@ def build(config: ModelConfig) -> Encoder:
     return _FAMILIES[type(config)](config)
 
 
-def build_network(config: NetworkConfig) -> Encoder | MaskedAutoencoder:
-    """A newly initialised model of a configuration, or a masked autoencoder with its encoder."""
-    return MaskedAutoencoder(config, build(config.encoder)) if isinstance(config, MaskedConfig) else build(config)
+def build_network(config: NetworkConfig) -> Network:
+    """A newly initialised model of a configuration, a masked autoencoder with its encoder, or a generator."""
+    if isinstance(config, MaskedConfig):
+        return MaskedAutoencoder(config, build(config.encoder))
+    if isinstance(config, (NestGeneratorConfig, ConvolutionGeneratorConfig)):
+        return build_generator(config)
+    return build(config)
 
 
 def create_model(
     name: str, weights: Any = None, *, position_resize: translate.PositionResize = "auto", **changes: Any
-) -> Encoder | MaskedAutoencoder:
-    """A model of the catalogue, with new weights or with somebody's; a name that starts with mae_ is an autoencoder.
+) -> Network:
+    """A model of the catalogue, with new weights or with somebody's.
+
+    Most names are classifiers; those that start with mae_ are masked autoencoders, and those of generators say so.
 
     name: as `list_models` gives it. weights: None for new ones; a file or state dict in any known format; or "timm"
     for the published weights as timm's authors converted them. position_resize: how position embeddings are
@@ -260,7 +274,7 @@ def create_model(
     return model
 
 
-def build_empty(config: NetworkConfig) -> Encoder | MaskedAutoencoder:
+def build_empty(config: NetworkConfig) -> Network:
     """A model whose weights take no memory (on torch's meta device), for counting."""
     with torch.device("meta"):
         return build_network(config)
@@ -290,19 +304,28 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 
 def multiply_adds(config: NetworkConfig) -> int:
-    """Multiply-adds of one forward pass on one image: convolutions, linear layers and both attention products.
+    """Multiply-adds of one forward pass on, or to, one image: convolutions, linear layers and both attention products.
 
     A masked autoencoder is counted under a mask, and with weights in memory: which tokens it computes is in the mask.
     """
     model: Any = build_empty(config).eval()
     images = torch.empty(1, config.in_channels, *config.input_size, device="meta")
+    labels = None
+    if isinstance(config, (NestGeneratorConfig, ConvolutionGeneratorConfig)):
+        images = torch.empty(1, config.latent_dim, device="meta")
+        labels = torch.zeros(1, dtype=torch.long, device="meta") if config.num_classes else None
     if isinstance(config, MaskedConfig):
         model.to_empty(device="cpu")
         for tensor in model.state_dict().values():
             tensor.zero_()
         images = torch.zeros_like(images, device="cpu")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(images, model.draw_masks(1)) if isinstance(config, MaskedConfig) else model(images)
+        if isinstance(config, MaskedConfig):
+            model(images, model.draw_masks(1))
+        elif labels is not None:
+            model(images, labels)
+        else:
+            model(images)
     return counter.get_total_flops() // 2
 
 

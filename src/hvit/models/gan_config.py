@@ -55,14 +55,20 @@ class GanConfig:
     """How images are varied for it."""
     diff_augment: tuple[Variation, ...] = ()
     """How all images are varied that the discriminator sees, for small data (DiffAugment); empty: they are not."""
+    discriminator_rate: float = 1.0
+    """The discriminator's learning rate as a multiple of the generator's (SAGAN: 4)."""
     extractor: str = "pixels"
     """What samples are judged by: pixels (8 x 8 means), a classifier's weights file or run, or inception:FILE."""
+    reference: Literal["held_out", "training"] = "held_out"
+    """The real images whose statistics made ones are compared with; FIDs are usually from training images."""
 
     def __post_init__(self) -> None:
         check_choices(self)
         for name in ("r1_weight", "consistency"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be 0 or more; got {getattr(self, name)}")
+        if not 0.0 < self.discriminator_rate < math.inf:
+            raise UserError(f"discriminator_rate must be above 0; got {self.discriminator_rate}")
         if self.r1_every < 1:
             raise UserError(f"r1_every must be 1 or more; got {self.r1_every}")
         for name in ("consistency_variations", "diff_augment"):
@@ -150,7 +156,20 @@ GAN_SIZES: dict[str, GanConfig] = {
         for size, judge in _JUDGES.items()
     },
     "sagan_64": GanConfig(
-        GENERATOR_SIZES["conv_generator_64"], SaganDiscriminatorConfig(), loss="hinge", r1_weight=0.0
+        GENERATOR_SIZES["conv_generator_64"], SaganDiscriminatorConfig(), loss="hinge", r1_weight=0.0,
+        discriminator_rate=4.0,
     ),
-}
+}  # fmt: skip
 """Transposed NesTs and their convolutional twins, each pair with the same discriminator; and the twin as in SAGAN."""
+
+
+def game_name(config: GanConfig) -> str:
+    """The name in GAN_SIZES of a game between networks of such sizes; "custom gan" where there is none.
+
+    How many classes there are, and how the game is played, do not count.
+    """
+
+    def sizes(one: GanConfig) -> tuple[GeneratorConfig, DiscriminatorConfig]:
+        return replace(one.generator, num_classes=0), replace(one.discriminator, num_classes=0)
+
+    return next((name for name, row in GAN_SIZES.items() if sizes(row) == sizes(config)), "custom gan")

@@ -320,6 +320,7 @@ _FREE = (
 FORMATS: tuple[Format, ...] = (
     our_format(r"network\.|blocks\.\d+\.attention\."),
     *MASKED_FORMATS,
+    our_format(r"root\."),  # generators
     *NEST_FORMATS,
     *MVIT_FORMATS,
     *HIERA_FORMATS,

@@ -13,8 +13,9 @@ from safetensors.torch import save
 
 from hvit.errors import UserError
 from hvit.files import replacing
-from hvit.models.catalogue import NetworkConfig, build_network, config_from_json, name_of
+from hvit.models.catalogue import Network, NetworkConfig, build_network, config_from_json, name_of
 from hvit.models.checkpoints import read_checkpoint
+from hvit.models.gan import Generator
 from hvit.models.layers import Encoder
 from hvit.models.masked import MaskedAutoencoder
 from hvit.models.translate import WeightsReport, copy_weights, fit, recognise
@@ -22,7 +23,7 @@ from hvit.models.translate import WeightsReport, copy_weights, fit, recognise
 _FORMAT = 1
 
 
-Model = TypeVar("Model", bound=Encoder | MaskedAutoencoder, covariant=True)
+Model = TypeVar("Model", bound=Network, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class OpenedWeights(Generic[Model]):
 
 
 def save_weights(
-    model: Encoder | MaskedAutoencoder,
+    model: Network,
     path: str | Path,
     *,
     classes: Sequence[str] = (),
@@ -74,9 +75,11 @@ def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
 
     path: a file of ours, a run folder, or a file of others whose shapes tell the model (see `translate.recognise`).
     Raises UserError where the file cannot be read, or does not say which model it holds, or contradicts itself, and
-    for a masked autoencoder, which does not classify.
+    for masked autoencoders and generators, which do not classify.
     """
     opened = open_any(path)
+    if isinstance(opened.model, Generator):
+        raise UserError(f"{path} holds a generator, which makes images: `hvit generate {path}`")
     if isinstance(opened.model, MaskedAutoencoder):
         raise UserError(
             f"{path} holds a masked autoencoder, which tells no classes; train a classifier from it: "
@@ -96,8 +99,19 @@ def open_autoencoder(path: str | Path) -> OpenedWeights[MaskedAutoencoder]:
     return opened  # pyright: ignore[reportReturnType]
 
 
-def open_any(path: str | Path) -> OpenedWeights[Encoder | MaskedAutoencoder]:
-    """As `open_weights`, for classifiers and masked autoencoders."""
+def open_generator(path: str | Path) -> OpenedWeights[Generator]:
+    """The generator that a weights file holds, ready to use.
+
+    path: as for `open_weights`. Raises UserError as there, and for a file that holds no generator.
+    """
+    opened = open_any(path)
+    if not isinstance(opened.model, Generator):
+        raise UserError(f"{path} holds {opened.name}, which makes no images; `hvit recipes '*gan*'` lists what does")
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_any(path: str | Path) -> OpenedWeights[Network]:
+    """As `open_weights`, for classifiers, masked autoencoders and generators."""
     model, report, header, config = _open(path)
     return OpenedWeights(
         model=model,
@@ -108,7 +122,7 @@ def open_any(path: str | Path) -> OpenedWeights[Encoder | MaskedAutoencoder]:
     )
 
 
-def _open(path: str | Path) -> tuple[Encoder | MaskedAutoencoder, WeightsReport, dict[str, Any], NetworkConfig]:
+def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, Any], NetworkConfig]:
     """The model in a weights file, in evaluation mode, what became of the tensors, the header, the configuration."""
     state, metadata = read_checkpoint(path)
     header = _header(metadata["hvit"], path) if "hvit" in metadata else {}

@@ -14,13 +14,14 @@ from fnmatch import fnmatchcase
 from hvit.errors import UserError
 from hvit.recipe import Recipe
 from hvit.recipes.classify import CLASSIFY
+from hvit.recipes.generate import GENERATE
 from hvit.recipes.hiera_video import HIERA_VIDEO
 from hvit.recipes.lineage import LINEAGE
 from hvit.recipes.pretrain import PRETRAIN
 from hvit.recipes.video import VIDEO
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {
-    make.__name__: make for make in (*CLASSIFY, *LINEAGE, *PRETRAIN, *VIDEO, *HIERA_VIDEO)
+    make.__name__: make for make in (*CLASSIFY, *LINEAGE, *PRETRAIN, *VIDEO, *HIERA_VIDEO, *GENERATE)
 }
 
 

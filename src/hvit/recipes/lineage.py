@@ -15,9 +15,27 @@ from hvit.data.images import FolderData
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.mvit import MVIT_SIZES
 from hvit.recipe import Recipe
-from hvit.recipes.classify import nest_micro_cifar10, nest_micro_folder
+from hvit.recipes.classify import nest_micro_cifar10, nest_micro_digits, nest_micro_folder
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
+
+
+def hiera_micro_digits() -> Recipe:
+    """A small Hiera on the same digits as nest_micro_digits.
+
+    claim: learns from the same canvases in the same way, to compare the families and their explanations
+    command: hvit train hiera_micro_digits
+    cost: about as long as nest_micro_digits
+    expected: not measured; the learning rate was chosen for NesT
+    source: ours
+    run here: yes, see docs/results.md
+    """
+    return replace(
+        nest_micro_digits(),
+        name="hiera_micro_digits",
+        summary="A small Hiera on real handwritten digits, the twin of nest_micro_digits",
+        model=replace(HIERA_SIZES["hiera_micro_32"], in_channels=1),
+    )
 
 
 def mvitv2_micro_cifar10() -> Recipe:
@@ -362,6 +380,7 @@ def _hiera(size: str, letter: str, epochs: int, learning_rate: float, drop_path:
 
 
 LINEAGE = (
+    hiera_micro_digits,
     mvitv2_micro_cifar10,
     hiera_micro_cifar10,
     mvitv2_micro_folder,

@@ -33,7 +33,7 @@ def open_extractor(what: str) -> Extractor:
     opened = open_weights(what)
     if opened.preprocess is None:
         raise UserError(f"{what} does not say how images are prepared for it; name weights that hvit wrote")
-    return classifier_extractor(opened.model, Preprocess(**opened.preprocess), opened.name)
+    return classifier_extractor(opened.model, Preprocess(**opened.preprocess), opened.name, opened.classes)
 
 
 def full_name(what: str) -> str:
@@ -53,25 +53,31 @@ def pixel_extractor(side: int = 8) -> Extractor:
     return Extractor(FeatureSource(f"{side}x{side} pixel", resize=f"means over {side}x{side}"), extract)
 
 
-def classifier_extractor(model: Encoder, preprocess: Preprocess, name: str) -> Extractor:
+def classifier_extractor(model: Encoder, preprocess: Preprocess, name: str, classes: tuple[str, ...] = ()) -> Extractor:
     """The mean over the last grid of a classifier: what its head sees (for Hiera, before the final norm).
 
     preprocess: how images are prepared for it; they are resized (bilinear) to its input, grey ones are repeated for a
-    model of colours, and colours are made grey for a model of grey ones.
+    model of colours, and colours are made grey for a model of grey ones. classes: names of its classes, if known.
     """
     model = model.eval().requires_grad_(False)
     height, width = preprocess.frame_size
 
-    def extract(images: Tensor) -> Tensor:
+    def prepared(images: Tensor) -> Tensor:
         model.to(images.device)
         images = _in_channels(images, len(preprocess.mean))
         if images.shape[2:] != (height, width):
             images = F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
         mean, std = (images.new_tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-        return model.levels((images - mean) / std)[-1].flatten(1, -2).mean(1)
+        return (images - mean) / std
+
+    def extract(images: Tensor) -> Tensor:
+        return model.levels(prepared(images))[-1].flatten(1, -2).mean(1)
+
+    def recognise(images: Tensor) -> Tensor:
+        return model(prepared(images)).argmax(1)
 
     source = FeatureSource(name, _fingerprint(model), f"bilinear to {height}x{width}, antialiased")
-    return Extractor(source, extract)
+    return Extractor(source, extract, classes, recognise)
 
 
 def inception_extractor(path: Path) -> Extractor:

@@ -6,6 +6,7 @@ discriminator learns to tell, now and then it is penalised for steepness (R1, la
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -43,10 +44,13 @@ class Generate(Task):
     generator, discriminator: of the configuration's sizes. config: the game between them. preprocess: how an image
     becomes a batch's numbers. extractor: features to judge samples by. classes: names of the classes whose labels are
     given; left out where the networks have none. reference: statistics of the images to compare with; left out, the
-    held-out ones. Latents and variations are drawn from torch's generator, which the loop seeds at every step.
+    held-out ones. place: which process this is, and of how many. Latents and variations are drawn from torch's
+    generator, which the loop seeds at every step. Of several processes each has its share of the latents that one
+    would draw for the whole batch; variations are its own.
     """
 
     score = "negative_distance"
+    averaged = ("generator",)
 
     def __init__(
         self,
@@ -57,14 +61,23 @@ class Generate(Task):
         extractor: Extractor,
         classes: tuple[str, ...] = (),
         reference: FeatureStatistics | None = None,
+        place: tuple[int, int] = (0, 1),
     ) -> None:
+        self.place = place
+        self.draws: torch.Generator | None = None
         self.networks = {"generator": generator, "discriminator": discriminator}
         self.config, self.preprocess, self.extractor, self.classes = config, preprocess, extractor, classes
         self.reference, self.real = reference, _Real()
-        phases = [Phase("discriminate", "discriminator"), Phase("generate", "generator")]
+        rate = config.discriminator_rate
+        phases = [Phase("discriminate", "discriminator", rate=rate), Phase("generate", "generator")]
         if config.r1_weight:
-            phases.insert(1, Phase("penalise", "discriminator", every=config.r1_every))
+            phases.insert(1, Phase("penalise", "discriminator", every=config.r1_every, rate=rate))
         self.phases = tuple(phases)
+
+    def start_step(self, seed: int) -> None:
+        """As `Task.start_step`."""
+        if self.place[1] > 1:
+            self.draws = torch.Generator().manual_seed(seed)
 
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """The loss of a phase on batch["images"] (batch, channels, height, width), normalised.
@@ -119,25 +132,31 @@ class Generate(Task):
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
         """Compares made images with held-out ones, as many of each (10,000 at most), from the same latents every time.
 
-        "loss" and "generator_loss" are those of the game on held-out images. "distance" is the Frechet distance that
-        "measure" names, in the features of "features", from the images of "split"; "distance_of_halves" is that
-        between two halves of the held-out images, for comparison. "precision" and "recall" are shares. "diversity" is
-        the mean distance between two made images, "distinctness" the median distance of one to the nearest other, both
-        as multiples of real ones. "collapsed" says whether either is below a tenth, and "warning" what is wrong, if
+        "loss" and "generator_loss" are those of the game on held-out images, where there is a discriminator. "distance"
+        is the Frechet distance that "measure" names, in the features of "features", from the images of "split";
+        "distance_of_halves" is that between two halves of the held-out images, for comparison. "precision" and
+        "recall" are shares. "diversity" is the mean distance between two made images, "distinctness" the median
+        distance of one to the nearest other, both as multiples of real ones. "recognised" is the share of made images
+        that are taken for the class that was asked for, where classes are, and the extractor is a classifier of the
+        same. "collapsed" says whether diversity or distinctness is below a tenth, and "warning" what is wrong, if
         anything. Raises UserError where there are fewer than two images, and for images that are no numbers.
         """
-        generator, discriminator = networks["generator"], networks["discriminator"]
+        generator, discriminator = networks["generator"], networks.get("discriminator")
         assert isinstance(generator, Generator)
         self._settle(generator)
+        recognise = self.extractor.recognise if self.classes and self.extractor.classes == self.classes else None
         real_logits, made_logits, made_points, real_points = [], [], [], []
-        count = 0
+        count = recognised = 0
         for number, batch in enumerate(batches):
             images, labels = self._signed(batch["images"]), self._labels(batch)
             latents = draw_latents(self.config.generator, len(images), _LATENT_SEED, "evaluation latents", number)
             with torch.autocast(images.device.type, enabled=False):
                 made = generator(latents.to(images.device), labels).clamp(-1, 1)
-                real_logits.append(discriminator(images, labels).cpu())
-                made_logits.append(discriminator(made, labels).cpu())
+                if discriminator is not None:
+                    real_logits.append(discriminator(images, labels).cpu())
+                    made_logits.append(discriminator(made, labels).cpu())
+                if recognise is not None and labels is not None:
+                    recognised += int((recognise(made / 2 + 0.5) == labels).sum())
                 made_points.append(self.extractor.features(made / 2 + 0.5))
                 if not self.real.known:
                     real_points.append(self.extractor.features(images / 2 + 0.5))
@@ -148,13 +167,13 @@ class Generate(Task):
             raise UserError(f"made images are compared with two held-out ones or more; there are {count}")
         if not self.real.known:
             self.real.learn(np.concatenate(real_points), self.extractor)
-        real, made = torch.cat(real_logits), torch.cat(made_logits)
-        scores = {
-            "loss": discriminator_loss(real, made, self.config.loss).item(),
-            "generator_loss": generator_loss(made, self.config.loss).item(),
-            "count": count,
-            **self._compare(np.concatenate(made_points)),
-        }
+        scores = {"count": count, **self._compare(np.concatenate(made_points))}
+        if discriminator is not None:
+            real, made = torch.cat(real_logits), torch.cat(made_logits)
+            scores["loss"] = discriminator_loss(real, made, self.config.loss).item()
+            scores["generator_loss"] = generator_loss(made, self.config.loss).item()
+        if recognise is not None:
+            scores["recognised"] = recognised / count
         warning = _warning(scores)
         return scores | ({"warning": warning} if warning else {})
 
@@ -214,7 +233,9 @@ class Generate(Task):
 
     def _latents(self, images: Tensor) -> Tensor:
         """New latents, one for each image; drawn on the CPU, so that they are the same on any device."""
-        return torch.randn(len(images), self.config.generator.latent_dim).to(images.device)
+        (rank, processes), count = self.place, len(images)
+        latents = torch.randn(count * processes, self.config.generator.latent_dim, generator=self.draws)
+        return latents[rank * count : (rank + 1) * count].to(images.device)
 
 
 class _Real:
@@ -241,7 +262,7 @@ def _warning(scores: dict[str, Any]) -> str:
             f"stays so, try --model.r1-weight 10 times higher, a lower --optimize.learning-rate-per-256, or "
             f"--model.diff-augment color translation cutout"
         )
-    if scores["loss"] < _LEAST_LOSS:
+    if scores.get("loss", math.inf) < _LEAST_LOSS:
         return (
             f"the discriminator tells all images apart (loss {scores['loss']:.2g}), and the generator learns little "
             f"from it; if it stays so, try a higher --model.r1-weight or a smaller discriminator"

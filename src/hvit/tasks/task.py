@@ -24,6 +24,8 @@ class Phase:
     """The network whose weights this phase changes."""
     every: int = 1
     """The phase runs at steps that this number divides."""
+    rate: float = 1.0
+    """Factor on the learning rate of the run."""
 
 
 class Task(ABC):
@@ -33,6 +35,12 @@ class Task(ABC):
     phases: tuple[Phase, ...]
     score: str
     """Name of the value of `evaluate` that people look at first, higher is better."""
+    averaged: tuple[str, ...] = ()
+    """The networks whose running averages are evaluated and saved, where a run keeps any; empty: all of them."""
+
+    def start_step(self, seed: int) -> None:
+        """Told before every step: a seed that all processes have, for what is drawn for their whole batch."""
+        del seed
 
     @abstractmethod
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
@@ -42,7 +50,7 @@ class Task(ABC):
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
         """Scores over all batches, with "loss" and `score` among them: numbers, and lists for what the report draws.
 
-        Networks are in eval mode.
+        "warning", if it is there, is a sentence on what goes wrong, which is told at once. Networks are in eval mode.
         """
 
     @abstractmethod

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from hvit.errors import UserError
 from hvit.randomness import derive_seed
 from hvit.tasks.task import Batch, Phase, Task
+from hvit.training.activations import checkpoint_activations
+from hvit.training.average import RunningAverage
 from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
 from hvit.training.distribute import Processes
 from hvit.training.journal import Journal
@@ -52,16 +53,19 @@ class Trainer:
         self.train_batches, self.evaluation_batches = train_batches, evaluation_batches
         self.ranks, self.folder, self.seed = ranks, folder, seed
         self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
-        self.wrapped = {name: ranks.wrap(network, loop.compile) for name, network in self.networks.items()}
+        if loop.checkpoint_activations:
+            checkpoint_activations(self.networks.values())
+        compile_mode = loop.compile_mode if loop.compile else None
+        self.wrapped = {name: ranks.wrap(network, compile_mode) for name, network in self.networks.items()}
         self.optimizers = {name: make_optimizer(network, optimize) for name, network in self.networks.items()}
-        self.averages: dict[str, AveragedModel] = {}
+        self.averages: dict[str, RunningAverage] = {}
         if optimize.average_decay:
-            average = _running_average(optimize.average_decay)
-            self.averages = {name: AveragedModel(network, avg_fn=average) for name, network in self.networks.items()}
+            chosen = task.averaged or tuple(self.networks)
+            self.averages = {name: RunningAverage(self.networks[name], optimize.average_decay) for name in chosen}
         self.journal = Journal(folder) if ranks.is_first else None
         self.step = self.saved_step = 0
         self.started = self.saved_at = time.monotonic()
-        self.losses: list[Tensor] = []
+        self.losses: dict[str, list[Tensor]] = {phase.name: [] for phase in task.phases}
         self.scores: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
@@ -98,6 +102,7 @@ class Trainer:
             self.scores = self.evaluate()
             self.write("evaluate", epoch=self.epoch, seconds=self.seconds, **_numbers(self.scores))
             view.evaluated(self.epoch, self.scores["loss"], self.task.score, self.scores[self.task.score])
+            view.warn(self.scores.get("warning", ""))
         stops = self.any_process(bool(interrupts)) and not is_last
         if evaluates or stops or self.checkpoint_is_due():
             self.save()
@@ -106,11 +111,12 @@ class Trainer:
     def learn(self, batch: Batch) -> None:
         """One step: in every phase the gradients over all parts of the batch, then its network's weights."""
         torch.manual_seed(derive_seed(self.seed, "step", self.step, self.ranks.rank))
+        self.task.start_step(derive_seed(self.seed, "step", self.step, 0))
         parts = _parts(_to_device(batch, self.ranks.device), self.loop.accumulate)
         for phase in self.task.phases:
             if self.step % phase.every == 0:
-                self.losses.append(self.collect_gradients(phase, parts))
-                self.change_weights(phase.network)
+                self.losses[phase.name].append(self.collect_gradients(phase, parts))
+                self.change_weights(phase)
 
     def collect_gradients(self, phase: Phase, parts: list[Batch]) -> Tensor:
         """The gradients of a phase, added up over the parts of a step; returns the mean loss."""
@@ -128,30 +134,39 @@ class Trainer:
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
-    def change_weights(self, name: str) -> None:
-        """One optimizer step of a network, and of its running average."""
+    def change_weights(self, phase: Phase) -> None:
+        """One optimizer step of a phase's network, and of its running average."""
+        name = phase.network
         if self.optimize.clip_norm:
             nn.utils.clip_grad_norm_(self.networks[name].parameters(), self.optimize.clip_norm)
-        set_learning_rate(self.optimizers[name], self.schedule.learning_rate(self.step))
+        set_learning_rate(self.optimizers[name], phase.rate * self.schedule.learning_rate(self.step))
         self.optimizers[name].step()
         if name in self.averages:
             self.averages[name].update_parameters(self.networks[name])
 
     def tell(self, view: ProgressView) -> None:
-        """Writes the loss, rate and speed since the last time into the journal and on the screen."""
-        loss = self.mean_loss()
+        """Writes the losses, rate and speed since the last time into the journal and on the screen.
+
+        "loss" is that of the first phase; where there are more, each has its own line of values as well.
+        """
+        losses = self.mean_losses()
+        loss = losses[self.task.phases[0].name]
         speed = view.news(self.step, self.epoch, loss, self.loop.batch_size)
         rate = self.schedule.learning_rate(self.step - 1)
+        phases = {f"{name}_loss": value for name, value in losses.items()} if len(self.losses) > 1 else {}
         self.write(
-            "train", epoch=self.epoch, loss=loss, learning_rate=rate, images_per_second=speed, seconds=self.seconds
-        )
+            "train", epoch=self.epoch, loss=loss, **phases, learning_rate=rate, images_per_second=speed,
+            seconds=self.seconds,
+        )  # fmt: skip
 
-    def mean_loss(self) -> float:
-        """The mean training loss since the last call; refuses to go on when it is no finite number."""
-        loss = self.ranks.mean(torch.stack(self.losses).mean()).item()
-        self.losses.clear()
-        self.refuse_unless_finite(loss, "training loss")
-        return loss
+    def mean_losses(self) -> dict[str, float]:
+        """The mean training loss of each phase since the last call; refuses to go on when one is no finite number."""
+        means = {name: self.ranks.mean(torch.stack(losses).mean()).item() for name, losses in self.losses.items()
+                 if losses}  # fmt: skip
+        for name, loss in means.items():
+            self.losses[name].clear()
+            self.refuse_unless_finite(loss, "training loss")
+        return means
 
     def check_weights(self) -> None:
         """Refuses to go on with weights that are no finite numbers, before anything of them is saved."""
@@ -189,8 +204,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes a checkpoint from which `restore` continues bit for bit; never one of weights gone bad."""
-        if self.losses:
-            self.mean_loss()
+        self.mean_losses()
         self.check_weights()
         state = {
             "step": self.step,
@@ -258,15 +272,6 @@ class Trainer:
         return round(time.monotonic() - self.started, 3)
 
 
-def _running_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """The average that forgets its first, untrained weights quickly: its decay grows with the number of updates."""
-
-    def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-        return averaged.lerp(current, 1.0 - min(decay, (1.0 + int(updates)) / (10.0 + int(updates))))
-
-    return average
-
-
 def _to_device(batch: Batch, device: torch.device) -> Batch:
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
@@ -276,8 +281,9 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
     return [{name: piece[number] for name, piece in pieces.items()} for number in range(count)]
 
 
-def _numbers(scores: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
+def _numbers(scores: dict[str, Any]) -> dict[str, Any]:
+    """What the journal keeps of scores: numbers, and what goes wrong."""
+    return {name: value for name, value in scores.items() if isinstance(value, (int, float)) or name == "warning"}
 
 
 @contextmanager

@@ -62,3 +62,9 @@ class ProgressView:
         console = self.bar.console if self.bar else self.console
         console.print(f"epoch {epoch:.4g}: held-out {name} {score:.4f}, loss {loss:.4f}")
         self.news_at = time.monotonic()
+
+    def warn(self, sentence: str) -> None:
+        """Shows what goes wrong, if anything, in a line that stays."""
+        if sentence:
+            console = self.bar.console if self.bar else self.console
+            console.print(f"warning: {sentence}", markup=False, soft_wrap=True)

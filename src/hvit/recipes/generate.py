@@ -1,0 +1,218 @@
+"""Generation: the transposed NesT against a discriminator, and its convolutional twin; digits and micro sizes on a CPU.
+
+The paper (arXiv 2105.12723) names neither losses nor optimizer. The published sizes follow the authors' later generator
+HiT (arXiv 2106.07631): logistic loss, R1, balanced consistency, Adam with betas (0, 0.99) at 1e-4, averaged weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hvit.data.images import CifarData, DigitsData, FolderData
+from hvit.models.gan_config import GAN_SIZES
+from hvit.recipe import Recipe
+from hvit.training.optimize import OptimizeConfig
+from hvit.training.schedule import LoopConfig
+
+
+def nest_gan_digits_32() -> Recipe:
+    """A transposed NesT that writes digits like scikit-learn's scans, on 32 x 32 canvases.
+
+    claim: a tree of blocks turned upside down writes digits that a classifier reads, in CPU minutes
+    command: hvit train nest_gan_digits_32
+    cost: not measured
+    expected: not measured
+    source: ours, after arXiv 2105.12723 and 2106.07631
+    run here: two steps only
+    """
+    return Recipe(
+        name="nest_gan_digits_32",
+        summary="A transposed NesT that writes digits",
+        model=replace(GAN_SIZES["nest_gan_digits_32"], conditional=True, r1_weight=1.0),
+        data=DigitsData(digits_per_canvas=(1, 1)),
+        optimize=_optimizer(2e-3, 0.99),
+        loop=LoopConfig(epochs=60, batch_size=64, evaluate_every=6, workers=0),
+    )
+
+
+def conv_gan_digits_32() -> Recipe:
+    """A convolutional generator of the same number of parameters that writes the same digits.
+
+    claim: the twin that the transposed NesT is compared with, against the same discriminator
+    command: hvit train conv_gan_digits_32
+    cost: not measured
+    expected: not measured
+    source: ours, after arXiv 1805.08318
+    run here: two steps only
+    """
+    return replace(
+        nest_gan_digits_32(),
+        name="conv_gan_digits_32",
+        summary="A convolutional generator that writes digits, the twin of nest_gan_digits_32",
+        model=replace(GAN_SIZES["conv_gan_digits_32"], conditional=True, r1_weight=1.0),
+    )
+
+
+def nest_gan_micro_cifar10() -> Recipe:
+    """A small transposed NesT on CIFAR-10, for a CPU.
+
+    claim: learns small photographs, to compare it with its convolutional twin at the same budget
+    command: hvit train nest_gan_micro_cifar10 --data.root DIR
+    cost: not measured
+    expected: no published score at this size
+    source: ours, after arXiv 2105.12723 and 2106.07631
+    run here: two steps only
+    """
+    return Recipe(
+        name="nest_gan_micro_cifar10",
+        summary="A small transposed NesT on CIFAR-10",
+        model=replace(GAN_SIZES["nest_gan_micro_32"], r1_weight=1.0, reference="training"),
+        data=CifarData(kind="cifar10"),
+        optimize=_optimizer(2e-3, 0.995),
+        loop=LoopConfig(epochs=20, batch_size=64),
+    )
+
+
+def conv_gan_micro_cifar10() -> Recipe:
+    """A small convolutional generator on CIFAR-10, for a CPU.
+
+    claim: the twin of nest_gan_micro_cifar10, against the same discriminator
+    command: hvit train conv_gan_micro_cifar10 --data.root DIR
+    cost: not measured
+    expected: no published score at this size
+    source: ours, after arXiv 1805.08318
+    run here: two steps only
+    """
+    return replace(
+        nest_gan_micro_cifar10(),
+        name="conv_gan_micro_cifar10",
+        summary="A small convolutional generator on CIFAR-10, the twin of nest_gan_micro_cifar10",
+        model=replace(GAN_SIZES["conv_gan_micro_32"], r1_weight=1.0, reference="training"),
+    )
+
+
+def nest_gan_cifar10_32() -> Recipe:
+    """A transposed NesT of 23 million parameters on CIFAR-10, for a GPU.
+
+    claim: small photographs by a transposed NesT, with balanced consistency and varied images for so small a set
+    command: hvit train nest_gan_cifar10_32 --data.root DIR --model.extractor inception:FILE
+    cost: not measured; one GPU
+    expected: no published score
+    source: ours, after arXiv 2106.07631
+    run here: two steps only
+    """
+    return Recipe(
+        name="nest_gan_cifar10_32",
+        summary="A transposed NesT on CIFAR-10",
+        model=replace(
+            GAN_SIZES["nest_gan_32"], consistency=10.0, diff_augment=("translation", "cutout"), reference="training"
+        ),
+        data=CifarData(kind="cifar10"),
+        optimize=_optimizer(2e-4 * 256 / 128, 0.999),
+        loop=LoopConfig(epochs=500, batch_size=128, evaluate_every=10),
+    )
+
+
+def conv_gan_cifar10_32() -> Recipe:
+    """A convolutional generator of 23 million parameters on CIFAR-10, for a GPU.
+
+    claim: the twin of nest_gan_cifar10_32, against the same discriminator
+    command: hvit train conv_gan_cifar10_32 --data.root DIR --model.extractor inception:FILE
+    cost: not measured; one GPU
+    expected: no published score
+    source: ours, after arXiv 1805.08318
+    run here: two steps only
+    """
+    usual = nest_gan_cifar10_32()
+    return replace(
+        usual,
+        name="conv_gan_cifar10_32",
+        summary="A convolutional generator on CIFAR-10, the twin of nest_gan_cifar10_32",
+        model=replace(usual.model, generator=GAN_SIZES["conv_gan_32"].generator),
+    )
+
+
+def nest_gan_imagenet_64() -> Recipe:
+    """The transposed NesT of the published size on ImageNet at 64 x 64.
+
+    claim: converges faster than a convolutional GAN of equal size (arXiv 2105.12723, section 4.4)
+    command: hvit train nest_gan_imagenet_64 --data.root DIR --model.extractor inception:FILE
+    cost: not measured; several GPUs
+    expected: the paper shows a curve without numbers
+    source: arXiv 2105.12723 for the network; the rest after arXiv 2106.07631
+    run here: two steps only
+    """
+    return Recipe(
+        name="nest_gan_imagenet_64",
+        summary="The transposed NesT of the published size on ImageNet at 64 x 64",
+        model=replace(GAN_SIZES["nest_gan_64"], consistency=10.0, reference="training"),
+        data=FolderData(labels="auto"),
+        optimize=_optimizer(1e-4, 0.999),
+        loop=LoopConfig(epochs=200, batch_size=256, workers=8),
+        interpolation="lanczos",
+    )
+
+
+def conv_gan_imagenet_64() -> Recipe:
+    """A convolutional generator of equal size on ImageNet at 64 x 64.
+
+    claim: the twin of nest_gan_imagenet_64, against the same discriminator
+    command: hvit train conv_gan_imagenet_64 --data.root DIR --model.extractor inception:FILE
+    cost: not measured; several GPUs
+    expected: the paper shows a curve without numbers
+    source: ours, after arXiv 1805.08318
+    run here: two steps only
+    """
+    usual = nest_gan_imagenet_64()
+    return replace(
+        usual,
+        name="conv_gan_imagenet_64",
+        summary="A convolutional generator on ImageNet at 64 x 64, the twin of nest_gan_imagenet_64",
+        model=replace(usual.model, generator=GAN_SIZES["conv_gan_64"].generator),
+    )
+
+
+def nest_gan_micro_folder() -> Recipe:
+    """A small transposed NesT on your own folder of pictures, for a CPU.
+
+    claim: as nest_gan_micro_cifar10, on pictures of your own, with or without folders of classes
+    command: hvit train nest_gan_micro_folder --data.root DIR
+    cost: not measured
+    expected: depends on the pictures
+    source: ours
+    run here: two steps only
+    """
+    usual = nest_gan_micro_cifar10()
+    return replace(
+        usual,
+        name="nest_gan_micro_folder",
+        summary="A small transposed NesT on a folder of pictures",
+        model=replace(usual.model, diff_augment=("color", "translation", "cutout")),
+        data=FolderData(labels="auto"),
+        loop=replace(usual.loop, epochs=200, evaluate_every=10),
+    )
+
+
+def _optimizer(rate: float, average: float) -> OptimizeConfig:
+    """Adam with HiT's betas at a constant rate, and an average of the generator's weights."""
+    return OptimizeConfig(
+        learning_rate_per_256=rate,
+        final_learning_rate_per_256=rate,
+        betas=(0.0, 0.99),
+        weight_decay=0.0,
+        warmup_epochs=0,
+        average_decay=average,
+    )
+
+
+GENERATE = (
+    nest_gan_digits_32,
+    conv_gan_digits_32,
+    nest_gan_micro_cifar10,
+    conv_gan_micro_cifar10,
+    nest_gan_micro_folder,
+    nest_gan_cifar10_32,
+    conv_gan_cifar10_32,
+    nest_gan_imagenet_64,
+    conv_gan_imagenet_64,
+)
