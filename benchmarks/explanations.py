@@ -5,8 +5,8 @@
 
 The first form measures trained models (run folders or weights). Sets: four_digits and clutter for models of digits;
 images makes mosaics of four held-out images of a run's own data set. Each class of each picture is asked for. The rows:
-gradcat (its map is that of its leaves), gradcat down (started one level below the top), gradcat -1 (the sign flipped, a
-control), the methods of `hvit.explain`, and chance (random maps). The columns are means over all that is asked for:
+gradcat (its map is that of its sixteenths), gradcat down (started one level below the top), gradcat -1 (the sign
+flipped, a control), the methods of `hvit.explain`, and chance (random maps). The columns are means over all questions:
 
     found      share of what is asked for that is among as many of the model's likeliest classes
     block k    the path's block at step k is on the object (`pointing.block_hits`)
@@ -14,6 +14,13 @@ control), the methods of `hvit.explain`, and chance (random maps). The columns a
     energy     share of the map's positive part inside the box
     box        MaxBoxAcc at an overlap of one half, and the mean overlap at that threshold
     deletion, insertion   areas under the curves of the class's probability, on the first --curves pictures
+    contrast   median over the maps of: their standard deviation over places, by their absolute mean
+    own        four_digits, cam: of what the logit loses when its digit is blackened, the share that the map loses in
+               the digit's own quadrant. A quarter says that every place speaks for the digit, wherever it is; one that
+               only its own places do
+    guess 2    block 2, if the second step were a guess: a digit that fills its quadrant is in every sixteenth of it
+    costliest  four_digits: of the four sixteenths of the digit's own quadrant, the one of largest value is the one
+               whose blackening costs the logit most, in the first 150 pictures; a guess is right in a quarter
 
 The second form times, in turns, one forward pass of one image, and the explanation of its top four classes.
 """
@@ -141,6 +148,8 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
     likeliest = logits.topk(asked, dim=1).indices
     found = (likeliest[:, :, None] == torch.from_numpy(scenes.classes)[:, None]).any(1).float().mean().item()
 
+    costs = erasure_costs(model, images, scenes) if kind == "four_digits" else None
+
     def explained(method: str) -> dict[str, Any]:
         paths, points = None, None
         if method == "chance":
@@ -153,7 +162,7 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
                 for of_image in gradcat_batch(model.network, images[part], scenes.classes[part], **options)
                 for tree in of_image
             ]
-            maps = np.stack([tree.values[-1] for tree in trees])
+            maps = np.stack([tree.values[min(1, tree.depth - 1)] for tree in trees])
             paths, points = (
                 np.array([tree.path for tree in trees]),
                 region_centres([tree.regions[-1] for tree in trees]),
@@ -170,6 +179,12 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
         row["point"] = float(pointing_hits(highest_points(maps, size) if points is None else points, boxes).mean())
         row["energy"] = float(energy_inside(maps, boxes, size).mean())
         row |= {"box": best.accuracy, "overlap": best.overlap, "at": best.threshold}
+        spread, level = maps.std((1, 2)), np.abs(maps.mean((1, 2)))
+        row["contrast"] = float(np.median(np.divide(spread, level, out=np.full_like(spread, np.inf), where=level > 0)))
+        row["guess 2"] = None if paths is None else guessed(paths, boxes, size)
+        coarse = costs is None or maps.shape[-1] % 4
+        row["costliest"] = None if coarse else costliest(maps[: costs.size // 4], costs)
+        row["own"] = locality(model, images, scenes, parts) if (kind, method) == ("four_digits", "cam") else None
         if arguments.curves:
             row |= curves(model, images, maps, scenes, min(arguments.curves, len(images)), kind)
         return row
@@ -177,6 +192,62 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
     trees = ["gradcat", "gradcat down", "gradcat -1"] if "gradcat" in methods_for(model.network) else []
     maps = [name for name in methods_for(model.network) if name in MAP_METHODS]
     return [explained(method) for method in [*trees, *maps, "chance"]]
+
+
+def guessed(paths: np.ndarray, boxes: np.ndarray, size: Any) -> float:
+    """The share of second steps on the object if they were guesses after the first steps of the paths."""
+    seconds = [np.stack([paths[:, 0], np.full(len(paths), quadrant)], 1) for quadrant in range(4)]
+    return float(np.mean([block_hits(pair, boxes, size)[:, 1] for pair in seconds]))
+
+
+@torch.inference_mode()
+def erasure_costs(model: Model, images: torch.Tensor, scenes: Scenes, most: int = 150) -> np.ndarray:
+    """What a digit's logit loses when a sixteenth of its quadrant is blackened: (pictures, quadrants, sixteenths)."""
+    images, classes = images[:most], torch.from_numpy(scenes.classes[:most])
+    whole, side = model.network(images).gather(1, classes), images.shape[-1] // 4
+    costs = np.zeros((len(images), 4, 4), dtype=np.float32)
+    for quadrant, part in np.ndindex(4, 4):
+        row, column = 2 * (quadrant // 2) + part // 2, 2 * (quadrant % 2) + part % 2
+        erased = images.clone()
+        erased[..., side * row : side * (row + 1), side * column : side * (column + 1)] = black(model)
+        left = model.network(erased).gather(1, classes[:, quadrant : quadrant + 1])[:, 0]
+        costs[:, quadrant, part] = (whole[:, quadrant] - left).numpy()
+    return costs
+
+
+def costliest(maps: np.ndarray, costs: np.ndarray) -> float:
+    """How often the largest of the own quadrant's four values is at the sixteenth that costs most.
+
+    maps: (pictures times four digits, rows, columns), both divisible by four. costs: (pictures, 4, 4).
+    """
+    parts = maps.reshape(len(maps), 2, 2, maps.shape[1] // 4, 2, 2, maps.shape[2] // 4).sum((3, 6))
+    parts = parts.transpose(0, 1, 3, 2, 4).reshape(-1, 4, 4, 4)  # picture, digit, quadrant, sixteenth
+    own = parts[:, np.arange(4), np.arange(4)]
+    return float((own.argmax(2) == costs.argmax(2)).mean())
+
+
+def black(model: Model) -> torch.Tensor:
+    """A black pixel as the model takes it: (channels, 1, 1)."""
+    return (-torch.tensor(model.preprocess.mean) / torch.tensor(model.preprocess.std))[:, None, None]
+
+
+@torch.inference_mode()
+def locality(model: Model, images: torch.Tensor, scenes: Scenes, parts: list[slice]) -> float:
+    """Of what the logits lose when their quadrant is blackened, the share that the maps lose in that quadrant."""
+    half = images.shape[-1] // 2
+    own, everywhere = 0.0, 0.0
+    for part in parts:
+        before = MAP_METHODS["cam"](model.network, images[part], scenes.classes[part])
+        for quadrant in range(4):
+            erased = images[part].clone()
+            top, left = half * (quadrant // 2), half * (quadrant % 2)
+            erased[..., top : top + half, left : left + half] = black(model)
+            asked = scenes.classes[part, quadrant : quadrant + 1]
+            lost = (before[:, quadrant] - MAP_METHODS["cam"](model.network, erased, asked)[:, 0]).sum(0)
+            rows, columns = lost.shape[0] // 2, lost.shape[1] // 2
+            own += lost.reshape(2, rows, 2, columns).sum((1, 3))[quadrant // 2, quadrant % 2].item()
+            everywhere += lost.sum().item()
+    return own / everywhere
 
 
 def curves(
@@ -189,8 +260,7 @@ def curves(
     asked = scenes.classes.shape[1]
     repeated = images[:count].repeat_interleave(asked, 0)
     classes = torch.from_numpy(scenes.classes[:count].reshape(-1, 1))
-    black = -np.array(model.preprocess.mean) / np.array(model.preprocess.std)
-    baseline = 0.0 if kind == "images" else black.reshape(1, -1, 1, 1)
+    baseline = 0.0 if kind == "images" else black(model)[None].numpy()
 
     @torch.inference_mode()
     def probabilities(batch: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvit.models import catalogue, counts
+from hvit.models.gan import Generator
 
 Column = Literal["parameters", "multiply_adds"]
 UNITS = {"": 1.0, "M": 1e6, "G": 1e9}
@@ -76,7 +77,9 @@ TABLES: dict[str, tuple[Printed, ...]] = {
         Printed("NesT-T", "nest_tiny_224", "17 M", "5.81 G"),
         Printed("NesT-S", "nest_small_224", "38 M", "10.32 G"),
         Printed("NesT-B", "nest_base_224", "68 M", "17.93 G"),
-        Printed("NesT generator, 64 x 64", None, "74.4 M", note="a part of image generation, which is not built yet"),
+        Printed(
+            "NesT generator, 64 x 64", "nest_generator_64", "74.4 M", note="its widths and layers are not published"
+        ),
     ),
     "NesT, CIFAR (official code, counted)": (
         Printed("NesT-T, 10 classes", "nest_tiny_32", "6,006,730", "2.08 G"),
@@ -282,6 +285,8 @@ def count(config: catalogue.ModelConfig) -> Count:
         if isinstance(module, nn.LayerNorm):
             module.register_forward_hook(see)
     images = torch.empty(1, config.in_channels, *config.input_size, device="meta")
+    if isinstance(model, Generator):
+        images = torch.empty(1, model.config.latent_dim, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(images)
     return Count(catalogue.count_parameters(model), counter.get_total_flops() // 2, normalised)

@@ -195,3 +195,20 @@ def test_pyplot_is_never_needed(monkeypatch: pytest.MonkeyPatch):
     assert size(pictures.draw_curves(journal(20))) > (0, 0)
     assert pictures.figure_to_svg(pictures.draw_confusion([[1, 0], [0, 1]], ["a", "b"]))
     assert size(pictures.draw_image_grid([np.zeros((8, 8))], ["a"], 1)) > (0, 0)
+
+
+def test_values_are_drawn_against_the_images_that_were_seen():
+    rows = [{"kind": "evaluate", "step": step, "distance": value} for step, value in ((1, 40.0), (2, None), (3, 2.0))]
+    line = pictures.Line("evaluate", "distance", 1, "made")
+    axes = pictures.draw_lines(rows, "Distance", (line,), 64, "distance").axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [64, 128, 192]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [40, np.nan, 2])
+    assert axes.get_yscale() == "log", "it falls by more than ten times"
+    assert axes.lines[0].get_label() == "made  2"
+    near = pictures.draw_lines([rows[0]], "Distance", (line,), 64, "distance").axes[0]
+    assert near.get_yscale() == "linear"
+    shares = pictures.draw_lines(rows, "Shares", (line,), 64, "share").axes[0]
+    assert shares.lines[0].get_label() == "made  200.0 %"
+    empty = pictures.draw_lines([], "Nothing", (line,), 64).axes[0]
+    assert not empty.lines
+    assert [pictures.short_count(count) for count in (0, 64, 1500, 2e6)] == ["0", "64", "1.5 k", "2 M"]

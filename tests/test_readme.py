@@ -22,6 +22,7 @@ from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, Moving
 from hvit.models import catalogue
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.counts import in_billions
+from hvit.models.gan_config import GanConfig
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.masked import MaskedConfig
 from hvit.models.mvit_config import MvitConfig
@@ -44,7 +45,7 @@ OPTION = re.compile(r"--[a-z][a-z0-9-]*(\.[a-z0-9-]+)?")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(home|root|tmp|work|mnt|Users)/")
 
 SECTIONS = {
-    "model": (NestConfig, MvitConfig, HieraConfig, VitConfig, ResnetConfig, MaskedConfig),
+    "model": (NestConfig, MvitConfig, HieraConfig, VitConfig, ResnetConfig, MaskedConfig, GanConfig),
     "data": (DigitsData, CifarData, FolderData, ClipData, MovingDigitsData),
     "augment": (AugmentConfig,),
     "optimize": (OptimizeConfig,),
@@ -57,6 +58,7 @@ VERB_OPTIONS = (
     cli.EvaluateArguments,
     cli.PredictArguments,
     cli.ExplainArguments,
+    cli.GenerateArguments,
 )
 
 
@@ -119,6 +121,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.run.plan",
         "hvit.run.resume",
         "hvit.evaluation.evaluate",
+        "hvit.generation.open_painter",
         "hvit.cli._some_named",  # before files are looked at
         "hvit.report.write_report",
         "hvit.cli._table",  # after `hvit models` has found names that match
@@ -231,6 +234,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     hvit.save_weights(
         model, tmp_path / "runs" / "demo" / "weights.safetensors", classes=tuple("0123456789"), preprocess=preprocess
     )
+    generator = hvit.create_model("nest_generator_digits_32", num_classes=10)
+    hvit.save_weights(generator, tmp_path / "runs" / "nest_gan_digits_32" / "weights.safetensors")
     Image.new("RGB", (40, 30), "teal").save(tmp_path / "photo.jpg")
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     monkeypatch.chdir(tmp_path)

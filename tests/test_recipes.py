@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from hvit import recipes, run
+from hvit.data.digits import DigitsData
 from hvit.data.folders import FolderData
 from hvit.data.images import CifarData, ClipData
 from hvit.errors import UserError
 from hvit.models import catalogue
+from hvit.models.gan_config import GanConfig
 from hvit.models.masked import MaskedConfig
 from hvit.models.weights import save_weights
 from hvit.recipe import Recipe, read_recipe, write_recipe
+from hvit.tasks import generate
 
 
 @pytest.mark.parametrize("name", recipes.list_recipes())
@@ -33,7 +36,10 @@ def test_a_recipe_comes_back_from_json_as_it_was(name: str, tmp_path: Path) -> N
     assert read_recipe(tmp_path) == recipe
 
 
-@pytest.mark.parametrize("name", recipes.list_recipes())
+GENERATION = [name for name in recipes.list_recipes() if isinstance(recipes.get_recipe(name).model, GanConfig)]
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.list_recipes() if name not in GENERATION])
 def test_a_recipe_shrinks_to_two_steps(
     name: str, tmp_path: Path, photo_folder: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +78,43 @@ def test_a_recipe_shrinks_to_two_steps(
         assert len((tmp_path / "run" / "clips.jsonl").read_text().splitlines()) == scores["count"]
         assert scores["views"] == [data.temporal_views, 1] if isinstance(data, ClipData) else [1, 1]
     assert is_published or (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", GENERATION)
+def test_a_recipe_of_generation_shrinks_to_two_steps(
+    name: str, tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pictures and page are tested in test_generation.py, and take longer than the two steps.
+    for place, draws in (
+        (run, ("draw_image_grid", "save_figure", "write_report", "finish_generation")),
+        (generate, ("keep_samples",)),
+    ):
+        for draw in draws:
+            monkeypatch.setattr(place, draw, lambda *_, **__: None)
+    recipe = recipes.get_recipe(name)
+    game = recipe.model
+    assert isinstance(game, GanConfig)
+    dims = (8,) * len(game.generator.dims)
+    heads = {"heads": (1,) * len(dims), "depths": (1,) * len(dims)} if hasattr(game.generator, "heads") else {}
+    generator = replace(game.generator, dims=dims, latent_dim=8, **heads)
+    discriminator = replace(game.discriminator, dims=(4,) * len(game.discriminator.dims))
+    data = recipe.data if isinstance(recipe.data, DigitsData) else FolderData(root=str(photo_folder), labels="auto")
+    loop = replace(recipe.loop, batch_size=4, max_steps=2, workers=0, epochs=1, device="cpu")
+    small = replace(game, generator=generator, discriminator=discriminator)
+    scores = run.train(replace(recipe, model=small, data=data, loop=loop), tmp_path / "run")
+    assert scores["distance"] > 0
+    assert scores["split"] == game.reference.replace("_", " ")
+    assert (tmp_path / "run/weights.safetensors").exists()
+
+
+def test_the_twins_of_generation_differ_in_the_generator_alone() -> None:
+    for size in ("digits_32", "micro_cifar10", "cifar10_32", "imagenet_64"):
+        nest, twin = (recipes.get_recipe(f"{kind}_gan_{size}") for kind in ("nest", "conv"))
+        assert isinstance(nest.model, GanConfig)
+        model = replace(twin.model, generator=nest.model.generator)
+        assert replace(twin, name=nest.name, summary=nest.summary, model=model) == nest
+        counts = [catalogue.count_parameters(catalogue.build_empty(one.model.generator)) for one in (nest, twin)]
+        assert counts[1] == pytest.approx(counts[0], rel=0.01)
 
 
 def test_the_published_recipes_have_the_published_settings() -> None:

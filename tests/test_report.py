@@ -15,7 +15,8 @@ import pytest
 
 from hvit import pictures
 from hvit.errors import UserError
-from hvit.report import write_report
+from hvit.explain import generations
+from hvit.report import generation, write_report
 from hvit.report.page import flatten
 
 HOSTILE = "\"'><script>alert(1)</script><img src=https://example.com/x onerror=alert(1)>&amp;"
@@ -371,3 +372,102 @@ def test_the_page_is_replaced_in_one_go_and_leaves_nothing_else(tmp_path: Path, 
 def test_the_same_run_gives_the_same_page(tmp_path: Path, real_charts: None):
     run = make_run(tmp_path / "run", images=("explain_a.png",))
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
+
+
+GAN_RECIPE = RECIPE | {
+    "name": "nest_gan_digits_32",
+    "model": {"family": "gan", "generator": {"num_classes": 3, "dims": [8, 8]}, "extractor": "runs/demo"},
+    "loop": {"batch_size": 64},
+}
+GAN_SCORES = {
+    "count": 450,
+    "measure": "Frechet distance in nest_micro_32 features",
+    "features": {"name": "nest_micro_32"},
+    "distance": 12.34,
+    "distance_of_halves": 1.5,
+    "split": "held out",
+    "reference_count": 450,
+    "precision": 0.7,
+    "recall": 0.4,
+    "recognised": 0.93,
+    "diversity": 0.97,
+    "distinctness": 0.8,
+    "collapsed": False,
+    "loss": 1.2,
+    "generator_loss": 0.8,
+    "classes": ["cat", "dog", "<i>bird"],
+    "memorisation": {"sample_to_training": 2.0, "held_out_to_training": 1.6},
+    "model": {"name": "nest_generator_digits_32", "parameters": 691_889, "multiply_adds": 24_000_000},
+}
+GAN_ROWS = [
+    row("start", 0),
+    row("train", 20, loss=1.3, discriminate_loss=1.3, penalise_loss=0.2, generate_loss=0.7, seconds=9.0),
+    row("evaluate", 20, epoch=1.0, distance=150.0, distance_of_halves=1.5, diversity=0.02, recall=0.1, precision=0.2,
+        distinctness=0.01, recognised=0.1, warning="the made images are nearly all alike"),
+    row("train", 40, loss=1.2, discriminate_loss=1.2, penalise_loss=0.3, generate_loss=0.8, seconds=18.0),
+    row("evaluate", 40, epoch=2.0, distance=10.0, distance_of_halves=1.5, diversity=0.9),
+    row("finish", 40, epoch=2.0, seconds=20.0),
+]  # fmt: skip
+
+
+def make_game(folder: Path, **changes: Any) -> Path:
+    images = tuple(f"{name}.png" for name in (*generation.PICTURES, "training_images"))
+    return make_run(
+        folder, **{"recipe": GAN_RECIPE, "rows": GAN_ROWS, "scores": GAN_SCORES, "images": images} | changes
+    )
+
+
+def test_a_run_of_generation_tells_its_distance_by_its_true_name_and_shows_what_it_makes(tmp_path: Path):
+    page = Page(make_game(tmp_path / "run"))
+    for words in (
+        "Frechet distance in nest_micro_32 features 12.3 from 450 held-out images",
+        "held-out images · between halves of the real ones 1.5",
+        "Smallest on the way 10 at step 40 (epoch 2)",
+        "Recognised 93.0 % of made images",
+        "Precision 70.0 % of made images lie among real ones · recall 40.0 %",
+        "Diversity 0.97 times the distance between two real images · to the nearest 0.80",
+        "A column is a class: cat, dog, <i>bird.",
+        "It warned at step 20; the first time: the made images are nearly all alike.",
+        "at a distance of 2 from the nearest training image, a held-out image at 1.6",
+    ):
+        assert words in page.text
+    for words in ("FID", "accuracy", "What it gets right", "Why it decides", "Warning:"):
+        assert words not in page.text
+    assert page.images() == [
+        "samples",
+        "interpolation",
+        "Frechet distance in nest_micro_32 features against images seen",
+        "Losses of the game against images seen",
+        "Diversity, as multiples of real images against images seen",
+        "Precision, recall, recognised against images seen",
+        "Penalty of steepness (R1) against images seen",
+        "samples over time",
+        "neighbours",
+        "training images",
+    ]
+
+
+def test_a_collapsed_or_copying_generator_is_warned_of_above_its_pictures(tmp_path: Path):
+    copying = {"sample_to_training": 0.1, "held_out_to_training": 1.6}
+    scores = GAN_SCORES | {"warning": "the made images are nearly all alike", "memorisation": copying}
+    page = Page(make_game(tmp_path / "run", scores=scores))
+    first, second = page.text.index("Warning: the made images are nearly all"), page.text.index("the generator copies")
+    assert first < second < page.text.index("What it makes")
+    text = Page(make_game(tmp_path / "unfinished", rows=GAN_ROWS[:3], scores=None)).text
+    assert "Warning: the made images are nearly all alike." in text
+    assert "Frechet distance 150 between halves of the real ones 1.5" in text
+    assert "not finished" in text
+
+
+def test_a_run_of_generation_that_has_just_begun_is_readable(tmp_path: Path):
+    text = Page(make_game(tmp_path / "run", rows=GAN_ROWS[:1], scores=None, images=())).text
+    assert "Distance to real images — not measured yet" in text
+    assert "There are no curves yet." in text
+    assert "There are no pictures yet" in text
+    assert "Anew or by heart" not in text
+    with pytest.raises(UserError, match="damaged: distance"):
+        write_report(make_game(tmp_path / "damaged", scores=GAN_SCORES | {"distance": math.inf}))
+
+
+def test_the_report_names_columns_as_the_grids_are_laid(tmp_path: Path):
+    assert generation.MOST_COLUMNS == generations.MOST_COLUMNS

@@ -4,6 +4,7 @@ model = hvit.create_model("nest_tiny_224", num_classes=10)
 maps = model.levels(images)                      # feature grids, fine to coarse
 logits = model(images)                           # (batch, num_classes), never softmaxed
 tree = hvit.explain.gradcat(model, image, 3)     # why class 3?
+images = hvit.create_model("nest_generator_64")(latents)
 """
 
 from __future__ import annotations
@@ -15,17 +16,30 @@ if TYPE_CHECKING:
     from hvit import explain
     from hvit.errors import UserError
     from hvit.models.catalogue import create_model, list_models
+    from hvit.models.prepared import prepare_for_inference
     from hvit.models.translate import load_weights
-    from hvit.models.weights import open_weights, save_weights
+    from hvit.models.weights import open_generator, open_weights, save_weights
 
-__all__ = ["UserError", "create_model", "explain", "list_models", "load_weights", "open_weights", "save_weights"]
+__all__ = [
+    "UserError",
+    "create_model",
+    "explain",
+    "list_models",
+    "load_weights",
+    "open_generator",
+    "open_weights",
+    "prepare_for_inference",
+    "save_weights",
+]
 
 _HOMES = {
     "UserError": "hvit.errors",
     "create_model": "hvit.models.catalogue",
     "list_models": "hvit.models.catalogue",
     "load_weights": "hvit.models.translate",
+    "open_generator": "hvit.models.weights",
     "open_weights": "hvit.models.weights",
+    "prepare_for_inference": "hvit.models.prepared",
     "save_weights": "hvit.models.weights",
 }
 

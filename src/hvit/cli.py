@@ -187,7 +187,8 @@ def resume(rest: list[str]) -> None:
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """Scores a run or a weights file on the held-out part of a data set; of a pretraining run, its features."""
+    """Scores a run or weights on the held-out part of a data set: a classifier's answers, an encoder's features, or
+    the images that a generator makes."""
 
     target: tyro.conf.Positional[Path]
     """A run folder, or a weights file in any known format."""
@@ -197,17 +198,21 @@ class EvaluateArguments:
     """Where the data is; alone, the run's data in another place, or for a weights file a folder of pictures."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to run."""
+    fast: bool = False
+    """Prepare the model for this machine first: seconds to a minute that pay from some hundred pictures on."""
     json: bool = False
     """Print JSON instead of tables."""
 
 
 def evaluate(rest: list[str]) -> None:
-    """accuracy, per-class table and confusions of a run or of weights"""
+    """accuracy and confusions of a run or of weights; of a generator its distance"""
     arguments = _parse(EvaluateArguments, "evaluate", rest)
     from hvit import evaluation
     from hvit.measures import per_class_table
 
-    scores = evaluation.evaluate(arguments.target, arguments.data, arguments.root, arguments.device, _tell)
+    scores = evaluation.evaluate(
+        arguments.target, arguments.data, arguments.root, arguments.device, _tell, arguments.fast
+    )
     if "labels" not in scores:
         _print_json_lines([scores]) if arguments.json else _print_scores(scores)
         return
@@ -241,6 +246,8 @@ class PredictArguments:
     """Of clips: places in time that are looked at and averaged; each is told with --json."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to run."""
+    fast: bool = False
+    """Prepare the model for this machine first: seconds to a minute that pay from some hundred pictures on."""
     json: bool = False
     """Print one JSON object a picture or clip."""
 
@@ -253,6 +260,8 @@ def predict(rest: list[str]) -> None:
 
     _some_named(arguments.files)
     classifier = inference.open_classifier(arguments.weights, arguments.device)
+    if arguments.fast:
+        classifier = _made_fast(classifier, 1 if classifier.preprocess.takes_clips else arguments.batch_size)
     refused = _Refusals()
     if classifier.preprocess.takes_clips:
         from hvit import clip_inference
@@ -296,6 +305,8 @@ class ExplainArguments:
     """Folder for the pictures."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to run."""
+    fast: bool = False
+    """Prepare the model for this machine first, to choose the classes; gradients come from the model as it is."""
     json: bool = False
     """Print one JSON object a picture, with every node of the trees."""
 
@@ -314,6 +325,8 @@ def explain(rest: list[str]) -> None:
     _some_named(arguments.images)
     classifier = inference.open_classifier(arguments.weights, arguments.device)
     classes = [classifier.class_index(name) for name in arguments.classes] or None
+    if arguments.fast:
+        classifier = _made_fast(classifier, 1)
     refused = _Refusals()
     if classifier.preprocess.takes_clips:
         _explain_clips(classifier, arguments, classes, top_k, refused)
@@ -326,24 +339,41 @@ def explain(rest: list[str]) -> None:
     if "gradcat" not in methods and (arguments.level is not None or arguments.beam > 1):
         raise UserError("--level and --beam are for gradcat only; leave them out or add gradcat to --methods")
     from hvit.data.images import list_images
+    from hvit.explain.progress import FilesDone
 
-    answers = inference.explain(
-        classifier, list_images(arguments.images), classes, top_k, methods, arguments.out, refused,
-        arguments.level, arguments.beam,
-    )  # fmt: skip
-    for answer in answers:
-        if arguments.json:
-            _print_json_lines([answer])
-            continue
-        for tree in answer["trees"]:
-            way = " > ".join(("top-left", "top-right", "bottom-left", "bottom-right")[step] for step in tree["path"])
-            text = f"{answer['file']}: {tree['class']} {_percent(tree['probability'])}: {way}"
-            out.print(text, markup=False, soft_wrap=True)
-        for picture in answer["pictures"]:
-            out.print(f"  {picture}", markup=False, soft_wrap=True)
-    if not arguments.json and (arguments.out / inference.PAGE).exists():
+    files = list_images(arguments.images)
+    with FilesDone(len(files), notes) as done:
+        answers = inference.explain(
+            classifier, files, classes, top_k, methods, arguments.out, done.refusing(refused),
+            arguments.level, arguments.beam,
+        )  # fmt: skip
+        for answer in done.over(answers):
+            _print_explanation(answer, arguments.json)
+    if not arguments.json and done.done > refused.count:
         out.print(f"The page: {arguments.out / inference.PAGE}", markup=False, soft_wrap=True)
     refused.end()
+
+
+def _made_fast(classifier: Any, batch_size: int) -> Any:
+    """The classifier prepared for inference; says on stderr what was chosen."""
+    from hvit.inference import made_fast
+
+    classifier, choice = made_fast(classifier, batch_size)
+    _tell({"fast": choice})
+    return classifier
+
+
+def _print_explanation(answer: dict[str, Any], as_json: bool) -> None:
+    """Prints the paths that explain one picture, and the files they are drawn in."""
+    if as_json:
+        _print_json_lines([answer])
+        return
+    for tree in answer["trees"]:
+        way = " > ".join(("top-left", "top-right", "bottom-left", "bottom-right")[step] for step in tree["path"])
+        text = f"{answer['file']}: {tree['class']} {_percent(tree['probability'])}: {way}"
+        out.print(text, markup=False, soft_wrap=True)
+    for picture in answer["pictures"]:
+        out.print(f"  {picture}", markup=False, soft_wrap=True)
 
 
 def _explain_clips(classifier: Any, arguments: ExplainArguments, classes: Any, top_k: int, refused: _Refusals) -> None:
@@ -364,6 +394,60 @@ def _explain_clips(classifier: Any, arguments: ExplainArguments, classes: Any, t
     refused.end()
 
 
+@dataclass(frozen=True)
+class GenerateArguments:
+    """Draws samples of a generator, and walks between them, as pictures."""
+
+    weights: tyro.conf.Positional[Path]
+    """A run folder, or a weights file of a generator."""
+    num: int = 64
+    """How many samples; more of them begin with the same ones."""
+    classes: tuple[str, ...] = ()
+    """Classes to make, by name or number, in turn; left out, all that the generator knows."""
+    seed: int = 0
+    """What the latents are drawn from; the same seed gives the same samples."""
+    columns: int | None = None
+    """Samples side by side; left out, such that a column has one class."""
+    walks: int = 8
+    """Walks from one latent to another, a row each."""
+    each: bool = False
+    """Write every sample as a file of its own, too, in its true size."""
+    out: Path = Path("generated")
+    """Folder for the pictures."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to run."""
+    json: bool = False
+    """Print one JSON object that tells what was written, and the class of every sample."""
+
+
+def generate(rest: list[str]) -> None:
+    """samples and walks between them, as pictures"""
+    arguments = _parse(GenerateArguments, "generate", rest)
+    from hvit import generation
+    from hvit.explain.progress import FilesDone
+
+    painter = generation.open_painter(arguments.weights, arguments.device)
+    with FilesDone(arguments.num, notes, ("painting", "painted", "samples")) as done:
+        made = generation.generate(
+            painter, arguments.out, arguments.num, arguments.seed, arguments.classes, arguments.columns,
+            arguments.walks, arguments.each, done.step,
+        )  # fmt: skip
+    if arguments.json:
+        _print_json_lines([{"weights": str(arguments.weights), **made}])
+        return
+    size = " x ".join(map(str, made["size"]))
+    told = [f"{made['count']:,} samples of {size} by {made['model']}, seed {made['seed']}"]
+    chosen = list(dict.fromkeys(made["classes"]))
+    if chosen:
+        told[0] += f", of {', '.join(chosen[:12])}{', …' if len(chosen) > 12 else ''}"
+    some = "" if made["shown"] == made["count"] else f" (the first {made['shown']:,})"
+    told.append(f"  {made['samples']}{some}")
+    told += [f"  {made['walks']}"] if made["walks"] else []
+    told += [f"  {made['files'][0]} to {Path(made['files'][-1]).name}"] if made["files"] else []
+    for line in told:
+        out.print(line, markup=False, soft_wrap=True)
+
+
 def report(rest: list[str]) -> None:
     """writes the page of a run anew"""
     arguments = _parse(RunArguments, "report", rest)
@@ -373,12 +457,12 @@ def report(rest: list[str]) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
-    verb.__name__: verb for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, report)
+    verb.__name__: verb for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, generate, report)
 }
 
 
 def _print_help() -> None:
-    out.print("hvit: train, pretrain and explain hierarchical vision transformers\n")
+    out.print("hvit: train, pretrain, explain and generate with hierarchical vision transformers\n")
     out.print("usage: hvit VERB ...     `hvit VERB --help` explains a verb\n")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     for name, verb in VERBS.items():
@@ -413,6 +497,9 @@ def _print_scores(scores: dict[str, Any]) -> None:
                 soft_wrap=True,
             )
         return
+    if "distance" in scores:
+        _print_distances(scores)
+        return
     shown = f"top-1 {_percent(scores['top1'])}, top-5 {_percent(scores['top5'])}, loss {scores['loss']:.4f}"
     calibration = f"calibration error {_percent(scores['calibration_error'])}"
     out.print(f"\n{scores['count']:,} held-out images: {shown}, {calibration}")
@@ -425,6 +512,25 @@ def _print_scores(scores: dict[str, Any]) -> None:
             f"{_percent(found['single_object_hits'])}",
             soft_wrap=True,
         )
+
+
+def _print_distances(scores: dict[str, Any]) -> None:
+    """How far made images are from real ones, and what is wrong with them, if anything."""
+    halves = scores["distance_of_halves"]
+    usual = "" if halves is None else f" (between halves of the real ones {halves:.3g})"
+    against = f"{scores['reference_count']:,} {scores['split'].replace('held out', 'held-out')} images"
+    told = [
+        f"{scores['measure']}: {scores['distance']:.3g} from {against}{usual}",
+        f"precision {_percent(scores['precision'])}, recall {_percent(scores['recall'])}",
+        f"diversity {scores['diversity']:.2f} and distinctness {scores['distinctness']:.2f} of real images",
+    ]
+    if "recognised" in scores:
+        told.append(f"recognised as the class that was asked for: {_percent(scores['recognised'])}")
+    if "warning" in scores:
+        told.append(f"warning: {scores['warning']}")
+    out.print(f"\n{scores['count']:,} made images:")
+    for line in told:
+        out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def _print_confusions(matrix: list[list[int]], classes: list[str]) -> None:

@@ -59,7 +59,7 @@ def predict_clips(
             refused(str(error))
             continue
         with torch.inference_mode():
-            shares = [classifier.model(one[None].to(classifier.device))[0].float().softmax(0).cpu() for one in batch]
+            shares = [classifier.logits(one[None].to(classifier.device))[0].softmax(0).cpu() for one in batch]
         yield {
             "file": show(file),
             "classes": _ranked(classifier, torch.stack(shares).mean(0), top_k),
@@ -99,7 +99,7 @@ def explain_clips(
             continue
         batch = tensor[None].to(classifier.device)
         with torch.inference_mode():
-            shares = classifier.model(batch)[0].float().softmax(dim=0)
+            shares = classifier.logits(batch)[0].softmax(dim=0)
         chosen = classes or shares.topk(min(top_k, len(shares))).indices.tolist()
         maps = list(class_activation_map_batch(classifier.model, batch, chosen)[0])
         names, likely = [classifier.name(one) for one in chosen], [float(shares[one]) for one in chosen]

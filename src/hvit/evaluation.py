@@ -1,4 +1,4 @@
-"""Scores of a run or of somebody's weights: a classifier's answers, or what a pretrained encoder tells apart."""
+"""Scores of a run or of weights: a classifier's answers, what a pretrained encoder tells apart, or made images."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from hvit.explain.features import encoder_features
 from hvit.explain.gradcat import has_tree
 from hvit.explain.samples import digit_explanations
 from hvit.files import write_text
+from hvit.generation import score_generator
 from hvit.measures import confusion_matrix, linear_probe_accuracy, nearest_neighbour_accuracy
+from hvit.models.gan import Generator
 from hvit.models.layers import Encoder
 from hvit.models.masked import MaskedAutoencoder
+from hvit.models.prepared import prepare_for_inference
 from hvit.models.weights import open_any
 from hvit.recipe import RECIPE, read_recipe
 from hvit.tasks.classify import Classify
@@ -42,19 +45,30 @@ def ignore(lines: dict[str, str]) -> None:
 
 
 def evaluate(
-    target: Path, kind: DataKind | None = None, root: str | None = None, device: str = "auto", tell: Tell = ignore
+    target: Path,
+    kind: DataKind | None = None,
+    root: str | None = None,
+    device: str = "auto",
+    tell: Tell = ignore,
+    fast: bool = False,
 ) -> dict[str, Any]:
     """Scores a run, or a weights file, in float32 on the held-out part of a data set.
 
     Of a classifier: accuracy. Of a masked autoencoder: its loss, and the shares of held-out images whose classes are
     told by the features of its encoder, by the vote of the ten nearest training images and by a linear classifier
-    that is fitted to the training images.
+    that is fitted to the training images. Of the generator of a run: how far its images are from real ones (see
+    `Generate.evaluate`).
 
     target: a run folder or a weights file. kind: what to test on; left out, the data of the run, or for weights with a
-    root a folder of pictures. root: where that data is. tell: called with notes on the data.
+    root a folder of pictures. root: where that data is. tell: called with notes on the data. fast:
+    prepare the classifier for inference first (`prepare_for_inference`); the scores then have "fast", what was chosen.
     Raises UserError when the classes differ.
     """
     opened = open_any(target)
+    if fast and not isinstance(opened.model, Encoder):
+        raise UserError(f"--fast is for classifiers, and {target} holds none; leave it out")
+    if isinstance(opened.model, Generator):
+        return score_generator(target, opened, kind, root, choose_device(device))  # pyright: ignore[reportArgumentType]
     model, config = opened.model, opened.model.config
     pretrained = isinstance(model, MaskedAutoencoder)
     data = _data_to_test_on(target, kind, root, pretrained)
@@ -76,11 +90,17 @@ def evaluate(
         )
     if len(splits.classes) != config.num_classes:
         raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
+    asked: Any = model
+    if fast:
+        asked = prepare_for_inference(model, _batch_size(preprocess))
+        tell({"fast": str(asked.choice)})
     if preprocess.takes_clips:
-        scores = score_clips(model, splits, preprocess)
+        scores = score_clips(asked, splits, preprocess)
     else:
-        task = Classify(model, splits.classes, asdict(preprocess))
+        task = Classify(asked, splits.classes, asdict(preprocess))
         scores = task.evaluate(task.networks, _held_out(splits, preprocess, model))
+    if fast:
+        scores["fast"] = str(asked.choice)
     scores["classes"] = list(splits.classes)
     scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
     if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
@@ -131,9 +151,12 @@ def _evaluate_encoder(model: MaskedAutoencoder, splits: Splits, preprocess: Prep
 def _held_out(splits: Splits, preprocess: Preprocess, model: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
     """Every held-out image once, on the model's device."""
     device = next(model.parameters()).device
-    size = max(1, _TEST_BATCH // preprocess.input_size[0]) if preprocess.takes_clips else _TEST_BATCH
-    for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=size):
+    for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_batch_size(preprocess)):
         yield {name: value.to(device) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _batch_size(preprocess: Preprocess) -> int:
+    return max(1, _TEST_BATCH // preprocess.input_size[0]) if preprocess.takes_clips else _TEST_BATCH
 
 
 def _data_to_test_on(target: Path, kind: DataKind | None, root: str | None, pretrained: bool) -> DataConfig:

@@ -20,11 +20,10 @@ from hvit.errors import UserError
 from hvit.explain.generations import (
     MOST_COLUMNS,
     draw_latents,
-    enlarged,
     enlargement,
-    lay_grid,
     paint,
     save_pixels,
+    shown_grid,
     to_bytes,
     walk,
 )
@@ -277,10 +276,10 @@ def generate(
             save_pixels(pixels, Path(files[-1]))
         done()
     columns = min(columns or _columns_for(len(classes)), shown)
-    save_pixels(enlarged(lay_grid(np.stack(grid), columns), height), folder / SAMPLES)
+    save_pixels(shown_grid(np.stack(grid), columns), folder / SAMPLES)
     if walks:
         rows = np.stack(list(painter.walks(walks, seed, classes)))
-        save_pixels(enlarged(lay_grid(rows, _WALK_STEPS), height), folder / WALKS)
+        save_pixels(shown_grid(rows, _WALK_STEPS), folder / WALKS)
     return {
         "model": painter.name,
         "seed": seed,

@@ -20,6 +20,7 @@ from hvit.explain.comparison import draw_comparison
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
 from hvit.models import catalogue
 from hvit.models.layers import Encoder
+from hvit.models.prepared import PreparedModel, prepare_for_inference
 from hvit.models.weights import open_weights
 from hvit.training.distribute import choose_device
 
@@ -36,6 +37,12 @@ class Classifier:
     classes: tuple[str, ...]
     preprocess: Preprocess
     device: torch.device
+    prepared: PreparedModel | None = None
+    """The model made ready for inference (see `made_fast`), for answers that need no gradients."""
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, num_classes), float32, of a batch on the device."""
+        return (self.model if self.prepared is None else self.prepared)(batch).float()
 
     @property
     def methods(self) -> tuple[Method, ...]:
@@ -78,6 +85,12 @@ def open_classifier(weights: Path, device: str = "auto") -> Classifier:
     return Classifier(opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen)
 
 
+def made_fast(classifier: Classifier, batch_size: int) -> tuple[Classifier, str]:
+    """The classifier with its model prepared for batches of a size, and the sentence that says what was chosen."""
+    prepared = prepare_for_inference(classifier.model, batch_size)
+    return replace(classifier, prepared=prepared), str(prepared.choice)
+
+
 def predict(
     classifier: Classifier, files: list[Path], top_k: int, batch_size: int, refused: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
@@ -93,7 +106,7 @@ def predict(
             continue
         batch = torch.stack([classifier.preprocess.tensor(image) for _, image in read]).to(classifier.device)
         with torch.inference_mode():
-            probabilities = classifier.model(batch).float().softmax(dim=1).cpu()
+            probabilities = classifier.logits(batch).softmax(dim=1).cpu()
         likely = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
         for (file, _), values, indices in zip(read, likely.values.tolist(), likely.indices.tolist(), strict=True):
             ranked = [
@@ -133,7 +146,7 @@ def explain(
         batch = classifier.preprocess.normalised(shown)[None].to(classifier.device)
         shown = finer.shown(image)
         with torch.inference_mode():
-            probabilities = classifier.model(batch)[0].float().softmax(dim=0)
+            probabilities = classifier.logits(batch)[0].softmax(dim=0)
         chosen = classes or probabilities.topk(min(top_k, len(probabilities))).indices.tolist()
         names = [classifier.name(index) for index in chosen]
         shares = [float(probabilities[index]) for index in chosen]

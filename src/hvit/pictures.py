@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -87,6 +87,61 @@ def draw_curves(
         else:
             _draw_line(axes, rows, "train", quantity, theme.curves[0])
         _finish_chart(axes, quantity, theme)
+    return figure
+
+
+Unit = Literal["value", "share", "loss", "distance"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart: which lines of the journal (kind, key) it shows, its colour in the theme, and its name."""
+
+    kind: str
+    key: str
+    colour: int
+    name: str
+    style: str = "-"
+
+
+def draw_lines(
+    rows: Rows,
+    title: str,
+    lines: Sequence[Line],
+    images_per_step: float,
+    unit: Unit = "value",
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Values of a run against the images that it has seen.
+
+    rows: lines of a run's journal; missing and non-finite values leave a gap. unit: shares are written in per cent;
+    many values of a loss are drawn with their running mean; distances that fall by more than ten times are drawn on a
+    logarithmic scale.
+    """
+    figure = _new_figure(3.9, 2.9, theme)
+    axes = figure.subplots()
+    _style_axes(axes, theme, plain_text(title, 48))
+    values = []
+    for line in lines:
+        chosen = [row for row in rows if row.get("kind") == line.kind and line.key in row]
+        seen, heights = _numbers(chosen, "step") * images_per_step, _numbers(chosen, line.key)
+        if unit == "loss":
+            _plot_with_mean(axes, seen, heights, theme.curves[line.colour], line.name)
+        else:
+            written = _percent if unit == "share" else _short
+            _plot(axes, seen, heights, theme.curves[line.colour], line.name, line.style, written)
+        values.append(heights[np.isfinite(heights)])
+    _finish_chart(axes, "top1" if unit == "share" else "loss", theme, "best")
+    axes.set_xlabel("images seen")
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short_count(value)))
+    heights = np.concatenate(values)
+    if unit == "distance" and len(heights) and 0 < heights.min() < heights.max() / 10:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(10, (1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
+    elif unit == "value":
+        axes.set_ylim(bottom=0)
     return figure
 
 
@@ -268,37 +323,57 @@ def _numbers(rows: Rows, key: str) -> np.ndarray:
 
 
 def _draw_line(axes: Axes, rows: Rows, kind: str, key: str, colour: str, name: str = "", line_style: str = "-") -> None:
-    epochs, values = _points(rows, kind, key)
+    _plot(axes, *_points(rows, kind, key), colour, name, line_style, _percent if key in _SHARES else _short)
+
+
+def _plot(
+    axes: Axes, places: np.ndarray, values: np.ndarray, colour: str, name: str, line_style: str,
+    written: Callable[[float], str],
+) -> None:  # fmt: skip
+    """A line whose name tells its last value; few points are marked."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return
-    last = _written(key, finite[-1])
-    label = f"{plain_text(name, 40)}  {last}" if name else "_"
+    label = f"{plain_text(name, 40)}  {written(finite[-1])}" if name else "_"
     marker = "o" if len(values) <= 30 else ""
-    axes.plot(epochs, values, line_style, color=colour, marker=marker, markersize=3.5, linewidth=1.8, label=label)
+    axes.plot(places, values, line_style, color=colour, marker=marker, markersize=3.5, linewidth=1.8, label=label)
 
 
 def _draw_training_loss(axes: Axes, rows: Rows, theme: Theme) -> None:
+    _plot_with_mean(axes, *_points(rows, "train", "loss"), theme.curves[0], "training")
+
+
+def _plot_with_mean(axes: Axes, places: np.ndarray, losses: np.ndarray, colour: str, name: str) -> None:
     """Few points as they are; many as a pale line with their running mean over it."""
-    epochs, losses = _points(rows, "train", "loss")
-    if np.isfinite(losses).sum() < 30:
-        _draw_line(axes, rows, "train", "loss", theme.curves[0], "training")
+    finite = np.isfinite(losses)
+    if finite.sum() < 30:
+        _plot(axes, places, losses, colour, name, "-", _short)
         return
     window = np.ones(max(3, len(losses) // 40))
-    finite = np.isfinite(losses)
     counts = np.convolve(finite, window, "same")
     sums = np.convolve(np.where(finite, losses, 0), window, "same")
     means = np.where(finite, sums / np.maximum(counts, 1), math.nan)
-    axes.plot(epochs, losses, color=theme.curves[0], linewidth=0.8, alpha=0.3, label="_")
-    label = f"training  {_written('loss', means[finite][-1])}"
-    axes.plot(epochs, means, color=theme.curves[0], linewidth=1.8, label=label)
+    axes.plot(places, losses, color=colour, linewidth=0.8, alpha=0.3, label="_")
+    axes.plot(places, means, color=colour, linewidth=1.8, label=f"{name}  {_short(means[finite][-1])}")
 
 
-def _written(key: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if key in _SHARES else f"{value:.3g}"
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
-def _finish_chart(axes: Axes, quantity: str, theme: Theme) -> None:
+def _short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def short_count(count: float) -> str:
+    """A count on an axis, such as 200 k."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:g} {letter}"
+    return f"{count:g}"
+
+
+def _finish_chart(axes: Axes, quantity: str, theme: Theme, legend: str = "") -> None:
     axes.set_xlabel("epoch")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -314,7 +389,7 @@ def _finish_chart(axes: Axes, quantity: str, theme: Theme) -> None:
     if quantity == "learning_rate":
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.4g}"))
     if any(not str(line.get_label()).startswith("_") for line in axes.lines):
-        place = "lower right" if quantity in _SHARES else "upper right"
+        place = legend or ("lower right" if quantity in _SHARES else "upper right")
         frame = {"facecolor": theme.paper, "edgecolor": theme.paper, "framealpha": 0.85}
         axes.legend(loc=place, labelcolor=theme.ink, prop={"family": FONT, "size": TEXT_SIZE}, **frame)
 

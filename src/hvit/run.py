@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from math import prod
@@ -20,6 +20,7 @@ import torch
 from hvit import recipes
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches, small_set_notes, steps_per_epoch, train_batches
+from hvit.data.device_augment import DeviceAugment
 from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.images import DigitsData, Splits, moved, open_data, with_full_paths
 from hvit.errors import UserError
@@ -281,7 +282,10 @@ def _carry_out(
         task = make_task(recipe, model, splits, prepared.preprocess, folder, ranks)
     else:
         task = Classify(model, splits.classes, asdict(prepared.preprocess))
-    trainer = Trainer(task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed)
+    vary = _on_device(prepared, recipe.loop.batch_size, ranks.rank, ranks.world_size)
+    trainer = Trainer(
+        task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed, vary
+    )
     try:
         scores = trainer.run() | {"classes": list(splits.classes)}
     except torch.OutOfMemoryError as error:
@@ -296,6 +300,23 @@ def _carry_out(
         raise UserError(f"torch.compile failed: {first}; {NO_COMPILING}") from error
     ranks.first_only(lambda: _finish(prepared, scores, folder))
     return scores
+
+
+def _on_device(
+    prepared: Prepared, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Callable[[Mapping[str, torch.Tensor], int], dict[str, torch.Tensor]] | None:
+    """What is done to the batches of a run on the device, if anything."""
+    if not prepared.recipe.augment.on_device:
+        return None
+    augment = DeviceAugment(
+        prepared.recipe.augment, prepared.preprocess, prepared.recipe.seed, batch_size, rank, world_size
+    )
+
+    def vary(batch: Mapping[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+        images, targets = augment(batch["images"], batch["targets"], step)
+        return {**batch, "images": images, "targets": targets}
+
+    return vary
 
 
 def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
@@ -387,6 +408,8 @@ def _draw_training_images(prepared: Prepared, path: Path) -> None:
             )
         )
     )  # fmt: skip
+    if vary := _on_device(prepared, _IMAGES_DRAWN):
+        batch = vary(batch, 0)
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
     if preprocess.takes_clips:  # two clips, six frames of each
         chosen = np.linspace(0, preprocess.input_size[0] - 1, _IMAGES_DRAWN // 2).round().astype(int)

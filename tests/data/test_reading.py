@@ -173,6 +173,15 @@ def test_a_name_that_is_no_text_can_still_be_printed(tmp_path: Path) -> None:
     assert "caf\\udce9.png" in str(caught.value).encode("utf-8").decode("utf-8")
 
 
+def test_a_name_that_gives_orders_to_a_terminal_stays_one_line_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "two\nlines\x1b[31m\x07\x9b2J.png"
+    path.write_text("no picture")
+    with pytest.raises(UserError) as caught:
+        read_image(path)
+    assert "two\\nlines\\x1b[31m\\x07\\x9b2J.png" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG file without any pixels."""
     chunks = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT"

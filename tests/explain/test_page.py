@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -25,7 +24,6 @@ from hvit.explain.page import ExplainedClass, ExplainedImage, render_page, write
 
 HOSTILE = "\"'></script></style><script>window.hacked = 1</script><img src=x onerror=window.hacked=1>&amp;\u202e.png"
 MAPS = ("cam", "gradcam", "gradcam++", "rollout")
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 VOID = ("meta", "img", "input")
 
 
@@ -251,19 +249,6 @@ def test_a_page_is_written_whole_with_any_letters(tmp_path: Path) -> None:
 
 
 # In a real browser.
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    automation = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip("there is no Chromium on this machine")
-    with automation.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

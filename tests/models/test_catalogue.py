@@ -29,6 +29,9 @@ SAMPLE = (
     "hiera_tiny_sam2_224",
     "mae_hiera_tiny_224",
     "resnet50_224",
+    "nest_generator_64",
+    "transgan_like_64",
+    "conv_generator_64",
 )
 
 

@@ -314,6 +314,35 @@ def test_a_stopped_and_resumed_game_equals_an_unbroken_one_bit_for_bit(tmp_path:
             assert torch.equal(ours, theirs)
 
 
+def test_the_generator_alone_is_averaged_and_the_discriminator_learns_at_its_own_rate(tmp_path: Path) -> None:
+    one = trainer(tmp_path, "plain", 6)
+    one.task = make(replace(GAME, discriminator_rate=4.0))
+    one.learn(make_batch(0))
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in one.optimizers.items()}
+    assert rates["discriminator"] == pytest.approx(4 * rates["generator"])
+    assert rates["generator"] == pytest.approx(one.schedule.learning_rate(0))
+    assert one.averages.keys() == {"generator"}
+    assert {phase.rate for phase in make().phases} == {1.0}
+
+
+def test_two_processes_share_the_latents_that_one_would_draw() -> None:
+    batch, found = make_batch(), []
+    for rank, processes in ((0, 1), (0, 2), (1, 2)):
+        task = make(place=(rank, processes))
+        size = 8 // processes
+        images = batch["images"][rank * size : (rank + 1) * size]
+        drawn = []
+        for step in range(2):
+            torch.manual_seed(step if rank == 0 else 1000 + step)
+            task.start_step(step)
+            drawn += [task._latents(images), task._latents(images)]
+        found.append(drawn)
+    for one, first, second in zip(*found, strict=True):
+        assert torch.equal(one, torch.cat([first, second]))
+    assert not torch.equal(found[0][0], found[0][1])
+    assert not torch.equal(found[0][0], found[0][2])
+
+
 def test_parts_of_a_batch_give_the_gradient_of_their_mean(tmp_path: Path) -> None:
     one, batch = trainer(tmp_path, "plain", 6, accumulate=2), make_batch(0)
     halves = [{name: value[part] for name, value in batch.items()} for part in (slice(4), slice(4, 8))]
@@ -468,7 +497,7 @@ def test_samples_of_the_same_latents_are_kept_and_drawn_at_every_evaluation(tmp_
     with Image.open(grids[0]) as grid:
         assert grid.size == (columns * 8, 8 * 8)
     with Image.open(tmp_path / "pictures" / "interpolation.png") as picture:
-        assert picture.size == (8 * 64, 8 * 64)
+        assert picture.size == (8 * 66 - 2, 8 * 66 - 2), "two pixels between images"
     assert (tmp_path / "weights.safetensors").exists()
     assert (tmp_path / "pictures" / "samples.png").exists()
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hvit.errors import UserError
+from hvit.models.nest import NEST_SIZES, Nest
+from hvit.tasks.classify import Classify
 from hvit.tasks.task import Batch, Networks, Phase, Task
 from hvit.training.checkpoint import newest_checkpoint
-from hvit.training.distribute import Processes
+from hvit.training.distribute import Processes, is_compile_failure
 from hvit.training.journal import read_journal
 from hvit.training.loop import Trainer
 from hvit.training.optimize import OptimizeConfig
@@ -222,3 +228,166 @@ def test_the_journal_holds_numbers_only_and_reads_back(tmp_path: Path) -> None:
     evaluations = [row for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "evaluate"]
     assert [row["epoch"] for row in evaluations] == [1, 2, 3, 4]
     assert all("labels" not in row for row in evaluations)
+
+
+def test_what_is_varied_on_the_device_is_varied_alike_after_a_resume(tmp_path: Path) -> None:
+    def vary(batch: Batch, step: int) -> Batch:
+        noise = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
+        return {**batch, "inputs": batch["inputs"] + noise}
+
+    runs = {
+        name: trainer(tmp_path / name, stop_at=8 if name == "broken" else -1) for name in ("whole", "broken", "off")
+    }
+    runs["whole"].vary = runs["broken"].vary = vary
+    runs["whole"].run()
+    runs["off"].run()
+    with pytest.raises(UserError, match="continues exactly from step 9"):
+        runs["broken"].run()
+    resumed = trainer(tmp_path / "broken")
+    resumed.vary = vary
+    resumed.run()
+    assert torch.equal(weights(runs["whole"]), weights(resumed))
+    assert not torch.equal(weights(runs["whole"]), weights(runs["off"]))
+
+
+NO_COMPILER = shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NO_COMPILER, reason="torch.compile needs a C++ compiler, and there is none here")
+def test_a_compiled_transformer_that_forgets_learns_what_a_plain_one_does_and_resumes_bit_for_bit(
+    tmp_path: Path,
+) -> None:
+    """With stochastic depth, so that compiled random numbers have to follow from the seed as well."""
+
+    def make(step: int) -> Batch:
+        random = torch.Generator().manual_seed(step)
+        return {"images": torch.randn(8, 3, 16, 16, generator=random), "targets": torch.arange(8)}
+
+    def learner(name: str, rate: float, compiled: bool, stop_at: int = -1) -> Trainer:
+        torch.manual_seed(0)
+        config = replace(NEST_SIZES["nest_micro_32"], dims=(16, 32), heads=(1, 2), depths=(1, 1), drop_path=rate)
+        task = Classify(Nest(replace(config, input_size=(16, 16))), tuple("0123456789"), {})
+        loop = LoopConfig(epochs=2, batch_size=8, checkpoint_steps=3, compile=compiled, checkpoint_activations=compiled)
+        optimize = OptimizeConfig(learning_rate_per_256=0.03, warmup_epochs=0)
+        ranks = Processes(0, 1, torch.device("cpu"))
+        schedule = Schedule.of(loop, optimize, 5, ranks)
+
+        def batches(start: int) -> Iterable[Batch]:
+            for step in range(start, schedule.total_steps):
+                if step == stop_at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield make(step)
+
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        return Trainer(task, batches, lambda: [make(99)], loop, optimize, schedule, ranks, folder, seed=7)
+
+    plain, compiled = learner("plain", 0.0, False), learner("compiled", 0.0, True)
+    before = weights(plain).clone()
+    plain.run()
+    compiled.run()
+    assert isinstance(compiled.wrapped["model"], torch._dynamo.OptimizedModule)
+    assert torch.allclose(weights(plain), weights(compiled), atol=2e-4)
+    assert (weights(plain) - before).abs().max() > 0.004
+    whole = learner("whole", 0.5, True)
+    whole.run()
+    with pytest.raises(UserError, match="continues exactly from step"):
+        learner("broken", 0.5, True, stop_at=4).run()
+    resumed = learner("broken", 0.5, True)
+    resumed.run()
+    assert torch.equal(weights(whole), weights(resumed))
+    assert not torch.allclose(weights(whole), weights(compiled), atol=1e-3)
+
+
+def test_compiling_without_a_compiler_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"there is no no-such-compiler here: install one .* leave out --loop\.compile"):
+        trainer(tmp_path, LoopConfig(batch_size=8, compile=True))
+
+
+def test_a_mode_of_compiling_without_compiling_is_refused() -> None:
+    with pytest.raises(UserError, match=r"compile_mode max-autotune needs --loop\.compile"):
+        LoopConfig(compile_mode="max-autotune")
+
+
+def test_the_mode_of_compiling_reaches_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch, "compile", lambda network, mode: asked.append(mode) or network)
+    monkeypatch.setenv("CXX", sys.executable)
+    ranks = Processes(0, 1, torch.device("cpu"))
+    network = nn.Linear(1, 1)
+    assert ranks.wrap(network, None) is ranks.wrap(network, "reduce-overhead") is network
+    assert asked == ["reduce-overhead"]
+
+
+def test_only_failures_of_compiling_count_as_such() -> None:
+    class Ours(RuntimeError):
+        pass
+
+    theirs = type("BackendCompilerFailed", (RuntimeError,), {"__module__": "torch._dynamo.exc"})
+    assert is_compile_failure(theirs("g++ ended with status 1"))
+    assert not is_compile_failure(Ours("shapes do not fit"))
+
+
+def test_channels_last_is_refused_without_convolutions_of_pictures(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="convolutions of pictures, and this has none"):
+        trainer(tmp_path, LoopConfig(batch_size=8, channels_last=True))
+
+
+def test_channels_last_learns_the_same_but_for_rounding_and_resumes_bit_for_bit(tmp_path: Path) -> None:
+    def learner(name: str, channels_last: bool, stop_at: int = -1) -> Trainer:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3, 2), nn.Flatten())
+        task = Line()
+        task.networks = {"model": network.append(nn.Linear(36, 1))}
+        loop = LoopConfig(epochs=2, batch_size=8, checkpoint_steps=3, channels_last=channels_last)
+        optimize = OptimizeConfig(learning_rate_per_256=0.03, warmup_epochs=0, average_decay=0.9, epsilon=1e-3)
+        ranks = Processes(0, 1, torch.device("cpu"))
+        schedule = Schedule.of(loop, optimize, 5, ranks)
+
+        def batches(start: int) -> Iterable[Batch]:
+            for step in range(start, schedule.total_steps):
+                if step == stop_at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                inputs = torch.randn(8, 3, 9, 9, generator=torch.Generator().manual_seed(step))
+                yield {"inputs": inputs, "targets": inputs.mean((1, 2, 3))[:, None]}
+
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Trainer(task, batches, list, loop, optimize, schedule, ranks, tmp_path / name, seed=7)
+
+    def run(one: Trainer) -> Tensor:
+        one.evaluate = lambda: {"loss": 0.0, "closeness": 0.0}
+        one.run()
+        return torch.cat([value.double().flatten() for value in one.networks["model"].state_dict().values()])
+
+    usual, last = run(learner("usual", False)), learner("last", True)
+    whole = run(last)
+    assert last.networks["model"][0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert last.to_device({"x": torch.zeros(2, 3, 4, 4)})["x"].is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(whole, usual, atol=1e-4)
+    with pytest.raises(UserError, match="continues exactly from step"):
+        run(learner("broken", True, stop_at=4))
+    assert torch.equal(run(learner("broken", True)), whole)
+
+
+def test_a_step_reads_no_number_back_from_the_device(tmp_path: Path) -> None:
+    """On a GPU reading one waits until everything before it is done."""
+
+    class Reading(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **kwargs or {})
+
+    one = trainer(tmp_path, optimize=OptimizeConfig(clip_norm=1.0))
+    with Reading() as reading:
+        for step in range(3):
+            one.learn(make_batch(step))
+            one.step += 1
+        assert reading.count == 0
+        one.mean_losses()
+    assert reading.count > 0

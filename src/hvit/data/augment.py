@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -14,8 +14,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from hvit.data.preprocess import Preprocess, resize_clip
-from hvit.data.sets import Sample, Target
+from hvit.data.preprocess import INTERPOLATIONS, LONGEST_STRIP, Preprocess, resize_clip
+from hvit.data.sets import Needed, Reduced, Sample, Target
 from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed, seeded
 
@@ -62,6 +62,9 @@ class AugmentConfig:
     """Probability of cutmix rather than mixup where both are on."""
     label_smoothing: float = 0.0
     """Share of every target that is spread evenly over all classes."""
+    on_device: bool = False
+    """Vary whole batches at once where the model learns, from bytes: for small pictures, which then cost the data
+    workers little. Other, equally good, draws; not with crop resized, rand_augment, color_jitter or clips."""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -88,6 +91,11 @@ class AugmentConfig:
             raise UserError(
                 f"rand_augment must be empty or rand followed by parts such as -m9 (magnitude), -n2 (operations), "
                 f"-mstd0.5 (spread of the magnitude), -p0.5 (probability of each) or -inc1, not {self.rand_augment!r}."
+            )
+        if self.on_device and (self.crop == "resized" or self.rand_augment or self.color_jitter):
+            raise UserError(
+                "on_device varies whole batches at once, for which crop resized, rand_augment and color_jitter have no "
+                "form: switch them off (crop none or pad, rand_augment empty, color_jitter 0), or on_device."
             )
 
 
@@ -147,6 +155,11 @@ def hiera_imagenet_augment() -> AugmentConfig:
     return replace(mvit_imagenet_augment(), rand_augment="rand-m9-mstd0.5-inc1")
 
 
+_PIXELS_PER_PIXEL = 2
+"""How many pixels along each side a picture that is decoded smaller keeps for a pixel of the model's input: with fewer
+the decoder's way of shrinking shows."""
+
+
 class Augment:
     """Varies pictures at random and turns them into the model's input; pure in (seed, draw)."""
 
@@ -177,30 +190,65 @@ class Augment:
 
             self.erase = RandomErasing(config.erasing, mode="pixel", device="cpu")
 
-    def __call__(self, samples: Iterable[Sample], seed: int, draws: Iterable[int]) -> Tensor:
+    def needed(self, seed: int, draws: Iterable[int]) -> Needed:
+        """How large a picture must be decoded for some draws of it, given its full size. Seeds torch's generator."""
+
+        def sides(width: int, height: int) -> tuple[int, int]:
+            if max(width, height) > LONGEST_STRIP * min(width, height):
+                return width, height
+            wanted_height, wanted_width = self.preprocess.covering_size(height, width, self.preprocess.crop)
+            if self.cut_part is not None:
+                wanted_height, wanted_width = self.preprocess.frame_size
+                parts = []
+                for draw in draws:
+                    torch.default_generator.manual_seed(derive_seed(seed, "augment", draw))
+                    parts.append(self._drawn_part(height, width))
+                wanted_height *= height / min(part[2] for part in parts)
+                wanted_width *= width / min(part[3] for part in parts)
+            return math.ceil(_PIXELS_PER_PIXEL * wanted_width), math.ceil(_PIXELS_PER_PIXEL * wanted_height)
+
+        return sides
+
+    def __call__(self, samples: Iterable[Sample | Reduced], seed: int, draws: Iterable[int]) -> Tensor:
         """The model's input (batch, channels, height, width), or (batch, channels, frames, height, width) of clips.
 
         draws: the number of each sample in the run; the same number always gives the same variation.
         """
         if not self.is_random:
-            return torch.stack([self.preprocess.tensor(sample) for sample in samples])
+            return self._together([self._plain(sample) for sample in samples])
         # Once for all: restoring the program's random states takes longer than varying a small picture.
         with seeded(seed, "augment"):
-            return torch.stack([self._vary(sample, seed, draw) for sample, draw in zip(samples, draws, strict=True)])
+            varied = [self._vary(sample, seed, draw) for sample, draw in zip(samples, draws, strict=True)]
+        return self._together(varied)
 
-    def _vary(self, sample: Sample, seed: int, draw: int) -> Tensor:
+    def _together(self, varied: Sequence[Image.Image | Tensor]) -> Tensor:
+        """A batch of pictures, normalised all at once, or of what is normalised already."""
+        if isinstance(varied[0], Tensor):
+            return torch.stack(varied)  # pyright: ignore[reportArgumentType]
+        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in varied]))
+        return self.preprocess.normalised_batch(pixels.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2).contiguous())
+
+    def _plain(self, sample: Sample | Reduced) -> Image.Image | Tensor:
+        if isinstance(sample, Reduced):
+            return self._part_of_reduced(sample)
+        return self.preprocess.tensor(sample) if isinstance(sample, np.ndarray) else self.preprocess.shown(sample)
+
+    def _vary(self, sample: Sample | Reduced, seed: int, draw: int) -> Image.Image | Tensor:
         derived = derive_seed(seed, "augment", draw)
         random.seed(derived)
         np.random.seed(derived % 2**32)
         torch.default_generator.manual_seed(derived)
         if isinstance(sample, np.ndarray):
             return self._vary_clip(sample)
-        image = self.preprocess.picture_in_mode(sample)
-        tensor = self.preprocess.normalised(self._recoloured(self._cut(image)))
-        return tensor if self.erase is None else self.erase(tensor)
+        image = self._recoloured(self._cut(sample))
+        return image if self.erase is None else self.erase(self.preprocess.normalised(image))
 
-    def _cut(self, image: Image.Image) -> Image.Image:
-        image = self.preprocess.shown(image) if self.cut_part is None else self.cut_part(image)
+    def _cut(self, sample: Image.Image | Reduced) -> Image.Image:
+        if isinstance(sample, Reduced):
+            image = self._part_of_reduced(sample)
+        else:
+            image = self.preprocess.picture_in_mode(sample)
+            image = self.preprocess.shown(image) if self.cut_part is None else self.cut_part(image)
         if self.config.crop == "pad":
             height, width = self.preprocess.frame_size
             left, top = torch.randint(2 * self.config.pad + 1, (2,)).tolist()
@@ -208,6 +256,23 @@ class Augment:
         if torch.rand(()) < self.config.flip:
             image = ImageOps.mirror(image)
         return image
+
+    def _part_of_reduced(self, picture: Reduced) -> Image.Image:
+        image = self.preprocess.picture_in_mode(picture.image)
+        if self.cut_part is None:
+            return self.preprocess.shown(image, picture.size)
+        top, left, height, width = self._drawn_part(picture.size[1], picture.size[0])
+        across, down = image.width / picture.size[0], image.height / picture.size[1]
+        right, bottom = min((left + width) * across, image.width), min((top + height) * down, image.height)
+        box = (left * across, top * down, right, bottom)
+        rows, columns = self.preprocess.frame_size
+        return image.resize((columns, rows), INTERPOLATIONS[self.preprocess.interpolation], box)
+
+    def _drawn_part(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of the part that is cut out, drawn from torch's generator."""
+        assert self.cut_part is not None
+        of_its_size = torch.empty(1, height, width, device="meta")
+        return self.cut_part.get_params(of_its_size, list(self.config.area), list(self.config.ratio))
 
     def _recoloured(self, image: Image.Image) -> Image.Image:
         if self.rand_augment is None and self.jitter is None:
@@ -259,9 +324,7 @@ class Augment:
         if self.cut_part is None:
             clip = self.preprocess.shown_clips(clip)[0]
         else:
-            of_its_size = torch.empty(1, *clip.shape[1:3], device="meta")
-            area, ratio = list(self.config.area), list(self.config.ratio)
-            top, left, height, width = self.cut_part.get_params(of_its_size, area, ratio)
+            top, left, height, width = self._drawn_part(*clip.shape[1:3])
             part = clip[:, top : top + height, left : left + width]
             clip = resize_clip(part, *self.preprocess.frame_size, self.preprocess.interpolation)
         if self.config.crop == "pad":
@@ -319,4 +382,5 @@ def mix(
     with seeded(seed, "mix", step, rank):
         # timm cuts along the third and fourth axes, so the frames of clips join the channels.
         _, weights = mixer(images[:even].view(even, -1, *images.shape[-2:]), torch.arange(even))
+    weights = weights.to(targets.device, non_blocking=True)
     return images, torch.cat([weights @ targets[:even], targets[even:]])

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hvit.data.augment import Augment, AugmentConfig, Preprocess, mix, soft_targets
-from hvit.data.sets import ImageSet, Sample, Target
+from hvit.data.sets import ImageSet, Reduced, Sample, Target
 from hvit.errors import UserError
 from hvit.randomness import generator
 
@@ -28,7 +28,8 @@ LONGEST_WAIT = 600
 class Batch(TypedDict):
     """Some images, or clips, and what they show.
 
-    images: (batch, channels, height, width) or (batch, channels, frames, height, width) float32, normalised. targets:
+    images: (batch, channels, height, width) or (batch, channels, frames, height, width) float32, normalised; uint8 as
+    they were, and neither varied nor mixed, where that is done on the device. targets:
     (batch, num_classes) float32 shares of every class in training, (batch,) int64 class numbers in testing. clips: in
     testing on clips, which clip of the set each row is a view of, (batch,) int64.
     """
@@ -164,12 +165,15 @@ class _TrainSource(Dataset[Batch]):
         chosen = batch_indices(len(self.images), self.batch_size // self.repeats, self.seed, step)[mine]
         first_draw = step * self.batch_size + self.rank * share
         draws = range(first_draw, first_draw + share)
+        if self.augment.config.on_device:
+            return self._bytes(chosen, draws)
         targets: list[Target] = []
 
-        def samples() -> Iterator[Sample]:
+        def samples() -> Iterator[Sample | Reduced]:
             # One at a time: whole clips take hundreds of times the memory of what is made of them.
             for number, draw in zip(chosen.tolist(), draws[:: self.repeats], strict=True):
-                sample, target = self.images.read(number, draw)
+                needed = self.augment.needed(self.seed, range(draw, draw + self.repeats))
+                sample, target = self.images.read_enough(number, draw, needed)
                 targets.extend([target] * self.repeats)
                 yield from [sample] * self.repeats
 
@@ -177,6 +181,21 @@ class _TrainSource(Dataset[Batch]):
         shares = soft_targets(targets, self.num_classes, self.augment.config.label_smoothing)
         mixed, shares = mix(self.augment.config, inputs, shares, self.seed, step, self.rank)
         return {"images": mixed, "targets": shares}
+
+    def _bytes(self, chosen: np.ndarray, draws: range) -> Batch:
+        """The batch before anything is varied."""
+        targets: list[Target] = [int(label) for label in self.images.labels[chosen]]
+        pixels = self.images.stored_pixels(chosen)
+        if pixels is None or not self.augment.preprocess.takes_as_they_are(*pixels.shape[2:]):
+            read = [self.images.read(*pair) for pair in zip(chosen.tolist(), draws[:: self.repeats], strict=True)]
+            targets = [target for _, target in read]
+            pixels = np.stack([self.augment.preprocess.bytes_of(sample) for sample, _ in read])
+        shares = soft_targets(targets, self.num_classes, self.augment.config.label_smoothing)
+        batch: Batch = {"images": torch.from_numpy(pixels), "targets": shares}
+        if self.repeats > 1:
+            batch = {"images": batch["images"].repeat_interleave(self.repeats, 0),
+                     "targets": shares.repeat_interleave(self.repeats, 0)}  # fmt: skip
+        return batch
 
 
 class _TestSource(Dataset[Batch]):

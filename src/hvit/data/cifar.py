@@ -50,6 +50,10 @@ class CifarSet(ImageSet):
         image = Image.fromarray(np.ascontiguousarray(self.pixels[index].transpose(1, 2, 0)))
         return image.convert(self.mode), int(self.labels[index])
 
+    def stored_pixels(self, indices: np.ndarray) -> np.ndarray | None:
+        """The images as they are kept, in colour only."""
+        return self.pixels[indices] if self.mode == "RGB" else None
+
 
 def open_cifar(config: CifarData, seed: int, in_channels: int) -> Splits:
     """Reads CIFAR into memory.

@@ -81,13 +81,15 @@ class Preprocess:
         """Height and width of what the model sees, in pixels."""
         return self.input_size[-2], self.input_size[-1]
 
-    def shown(self, image: Image.Image) -> Image.Image:
+    def shown(self, image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
         """The picture as the model sees it: resized so that it covers the input, and its centre cut out.
 
-        The shorter side becomes round(input / crop), as torchvision's Resize and CenterCrop do.
+        The shorter side becomes round(input / crop), as torchvision's Resize and CenterCrop do. size: width and height
+        of a picture that was decoded smaller than it is.
         """
         image = _without_the_ends(self.picture_in_mode(image))
-        height, width = self._covering_size(image.height, image.width, self.crop)
+        full_width, full_height = size or image.size
+        height, width = self.covering_size(full_height, full_width, self.crop)
         if image.size != (width, height):
             image = image.resize((width, height), INTERPOLATIONS[self.interpolation])
         if (height, width) == self.input_size:
@@ -104,7 +106,7 @@ class Preprocess:
         """
         clip = self.clip_in_mode(clip)
         clip = clip[_middle(clip.shape[1], clip.shape[2])]
-        height, width = self._covering_size(clip.shape[1], clip.shape[2], self.crop if spatial_views == 1 else 1.0)
+        height, width = self.covering_size(clip.shape[1], clip.shape[2], self.crop if spatial_views == 1 else 1.0)
         clip = resize_clip(clip, height, width, self.interpolation)
         corners = [crop_corner(height, width, *self.frame_size, view, spatial_views) for view in range(spatial_views)]
         return [clip[:, top : top + self.frame_size[0], left : left + self.frame_size[1]] for top, left in corners]
@@ -124,6 +126,21 @@ class Preprocess:
         scale, shift = self._scale_and_shift
         pixels = np.asarray(image).reshape(*self.input_size, len(self.mean)) * scale + shift
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def normalised_batch(self, images: Tensor) -> Tensor:
+        """Pictures of the input's size, (batch, channels, height, width) uint8, as float32, normalised."""
+        scale, shift = (torch.from_numpy(numbers).to(images.device).view(-1, 1, 1) for numbers in self._scale_and_shift)
+        return images.float().mul_(scale).add_(shift)
+
+    def bytes_of(self, sample: Sample) -> np.ndarray:
+        """A picture as the model sees it, before it is normalised: (channels, height, width) uint8."""
+        if isinstance(sample, np.ndarray):
+            raise UserError("augment.on_device varies pictures, and these are clips: leave it out.")
+        return np.asarray(self.shown(sample)).reshape(*self.input_size, -1).transpose(2, 0, 1)
+
+    def takes_as_they_are(self, height: int, width: int) -> bool:
+        """Whether pictures so high and wide are shown to the model without resizing or cutting."""
+        return (height, width) == self.input_size == self.covering_size(height, width, self.crop)
 
     def normalised_clip(self, clip: np.ndarray) -> Tensor:
         """A clip that already has the input's size: (channels, frames, height, width) float32, normalised."""
@@ -150,7 +167,7 @@ class Preprocess:
         grey = clip.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 0x8000
         return (grey >> 16).astype(np.uint8)[..., None]
 
-    def _covering_size(self, height: int, width: int, crop: float) -> tuple[int, int]:
+    def covering_size(self, height: int, width: int, crop: float) -> tuple[int, int]:
         """Height and width of a picture that is resized to cover the input and what is cut off around it."""
         covered_height, covered_width = (round(side / crop) for side in self.frame_size)
         if width / covered_width < height / covered_height:

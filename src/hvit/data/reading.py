@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from hvit.data.sets import Needed, Reduced
 from hvit.errors import UserError
 
 MAXIMUM_PIXELS = 178_956_970
@@ -23,6 +24,9 @@ TOO_LARGE = f"it claims to have more than {MAXIMUM_PIXELS // 10**6} million pixe
 # Formats that Pillow decodes by itself. EPS is not among them: Pillow hands it to an outside interpreter.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+
+# Line breaks, and what a terminal takes as an order.
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
 
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -34,6 +38,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+LYING = tuple(turn for orientation, turn in UPRIGHT.items() if orientation >= 5)
+"""The turns that exchange width and height."""
 
 
 def read_image(path: str | Path, channels: int = 3) -> Image.Image:
@@ -48,7 +54,27 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
     """
     with _opened(path) as image:
         image.load()
-        return _plain(image, "L" if channels == 1 else "RGB")
+        return _plain(image, "L" if channels == 1 else "RGB", _turn_to_upright(image))
+
+
+def read_reduced(path: str | Path, channels: int, needed: Needed) -> Image.Image | Reduced:
+    """As `read_image`; a JPEG picture is decoded at a half, a quarter or an eighth if that leaves what is needed.
+
+    The decoder then makes fewer pixels of the same coefficients, each the mean of those it stands for, nearly.
+    """
+    with _opened(path) as image:
+        turn = _turn_to_upright(image)
+        size = _swapped_if(turn in LYING, image.size)
+        # Other formats than JPEG ignore this.
+        image.draft(None, _swapped_if(turn in LYING, needed(*size)))
+        image.load()
+        is_reduced = size != _swapped_if(turn in LYING, image.size)
+        picture = _plain(image, "L" if channels == 1 else "RGB", turn)
+        return Reduced(picture, size) if is_reduced else picture
+
+
+def _swapped_if(swaps: bool, size: tuple[int, int]) -> tuple[int, int]:
+    return (size[1], size[0]) if swaps else size
 
 
 def check_header(path: str | Path) -> None:
@@ -98,8 +124,8 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def show(path: str | Path) -> str:
-    """A path as it can be printed anywhere, even if its name is not valid text."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    """A path as it can be printed anywhere, even if its name is not valid text or would give orders to a terminal."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8").translate(_ESCAPED)
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
@@ -173,9 +199,8 @@ def _reason(error: Exception) -> str:
     return f"the picture is damaged, cut off or of an unknown kind ({detail})"
 
 
-def _plain(image: Image.Image, mode: str) -> Image.Image:
+def _plain(image: Image.Image, mode: str, turn: Image.Transpose | None) -> Image.Image:
     """Upright, 8-bit, without transparency, in the given mode."""
-    turn = _turn_to_upright(image)
     if turn is not None:
         image = image.transpose(turn)
     if image.mode.startswith(("I", "F")):
@@ -183,8 +208,11 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    # `copy` so that the picture outlives the file.
-    return image.copy() if image.mode == mode else image.convert(mode)
+    if image.mode != mode:
+        return image.convert(mode)
+    # A picture outlives its file by `copy`, if the file may hold more of them; of a large one that takes as long as
+    # decoding it.
+    return image if image.format in (None, "JPEG") else image.copy()
 
 
 def _turn_to_upright(image: Image.Image) -> Image.Transpose | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,21 @@ Sample = Image.Image | np.ndarray
 All frames of a clip have one size; different clips may have different sizes."""
 Target = int | np.ndarray
 """The class of an image, or its share of every class: (num_classes,) float32 that sums to 1."""
+
+Needed = Callable[[int, int], tuple[int, int]]
+"""Of a picture so wide and so high: how wide and how high at least it must be decoded for what is made of it."""
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A picture that was decoded smaller than it is.
+
+    size: width and height of the picture in full, to which everything that is chosen at random refers.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
@@ -47,6 +62,14 @@ class ImageSet(ABC):
         draw: the number of this sample in the run. Only sets that make their images look at it, to make another one
         each time, and sets of clips to learn from, to choose other frames.
         """
+
+    def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Any, Target]:
+        """As `read`; a set may give a picture that is decoded smaller (a `Reduced`), if not below what is needed."""
+        return self.read(index, draw)
+
+    def stored_pixels(self, indices: np.ndarray) -> np.ndarray | None:
+        """Several images at once as the set has them, (images, channels, height, width) uint8; None if it has not."""
+        return None
 
     def name(self, index: int) -> str:
         """What to call a sample in a list of results."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,28 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 Picture = Image.Image | np.ndarray
 
 
+class Drawing(Figure):
+    """A figure that shows itself in notebooks, with or without matplotlib's own display there."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """The picture as a PNG file, shown at half its pixels so that it is crisp on fine screens."""
+        content = BytesIO()
+        self.savefig(content, **_settings(self, "png"))
+        width, height = (round(self.dpi * inches / 2) for inches in self.get_size_inches())
+        return content.getvalue(), {"width": width, "height": height}
+
+
+def _settings(figure: Figure, kind: str) -> dict[str, Any]:
+    """Every setting of a saved picture, so that the user's own for matplotlib cannot change it."""
+    plain = {"dpi": figure.dpi, "bbox_inches": figure.bbox_inches, "facecolor": "white", "edgecolor": "none"}
+    # Twice as fast as the usual level, for files 6 % larger; writing takes as long as drawing.
+    packed = {"pil_kwargs": {"compress_level": 4}} if kind == "png" else {}
+    return {"format": kind, "transparent": False, **plain, **packed}
+
+
 def page(width: float, height: float, dpi: int) -> tuple[Figure, Axes]:
     """An empty white figure of width x height inches, and axes over all of it: inches, from the top-left corner."""
-    figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
+    figure = Drawing(figsize=(width, height), dpi=dpi, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
@@ -187,7 +207,5 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     ending, known = path.suffix.lower().removeprefix("."), sorted(figure.canvas.get_supported_filetypes())
     if ending not in known:
         raise UserError(f"{path}: cannot write a picture ending in {path.suffix!r}; use one of {', '.join(known)}")
-    # Every setting is given, so that the user's own for matplotlib cannot change the picture.
-    plain = {"dpi": figure.dpi, "bbox_inches": figure.bbox_inches, "facecolor": "white", "edgecolor": "none"}
     with replacing(path) as file:
-        figure.savefig(file, format=ending, transparent=False, **plain)
+        figure.savefig(file, **_settings(figure, ending))

@@ -32,6 +32,9 @@ _ROWS = 8
 _COLUMNS = 8
 MOST_COLUMNS = 16
 _SMALLEST_SHOWN = 64
+GAP = 2
+"""Pixels between the images of a grid that is to be looked at."""
+_GAP_GREY = 96
 _AT_ONCE = 64
 _SEED = 2105
 
@@ -98,14 +101,13 @@ def keep_samples(generator: Generator, folder: Path, step: int) -> None:
     images = to_bytes(paint(generator, latents, labels_in_order(config, len(latents))))
     grid = lay_grid(images, columns)
     save_pixels(grid, folder / GRIDS / f"step_{step:09d}.png")
-    save_pixels(enlarged(grid, images.shape[1]), folder / PICTURES / "samples.png")
+    save_pixels(shown_grid(images, columns), folder / PICTURES / "samples.png")
     _draw_over_time(folder, images.shape[1:], columns)
     ends = latents[: 2 * _ROWS].unflatten(0, (_ROWS, 2))
     walks = torch.cat([walk(first, last, _COLUMNS) for first, last in ends])
     labels = labels_in_order(config, _ROWS)
     painted = paint(generator, walks, None if labels is None else labels.repeat_interleave(_COLUMNS))
-    walked = lay_grid(to_bytes(painted), _COLUMNS)
-    save_pixels(enlarged(walked, images.shape[1]), folder / PICTURES / "interpolation.png")
+    save_pixels(shown_grid(to_bytes(painted), _COLUMNS), folder / PICTURES / "interpolation.png")
 
 
 def draw_neighbours(
@@ -140,9 +142,12 @@ def save_pixels(pixels: np.ndarray, path: Path) -> None:
         file.write(content.getbuffer())
 
 
-def enlarged(grid: np.ndarray, side: int) -> np.ndarray:
-    """A grid of small images with every pixel repeated, so that an image has 64 pixels or more."""
-    return grid.repeat(enlargement(side), axis=0).repeat(enlargement(side), axis=1)
+def shown_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (count, height, width, channels) in rows of so many, to be looked at: 64 pixels or more, and apart."""
+    times = enlargement(images.shape[1])
+    large = images.repeat(times, axis=1).repeat(times, axis=2)
+    apart = np.pad(large, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=_GAP_GREY)
+    return lay_grid(apart, columns)[:-GAP, :-GAP]
 
 
 def enlargement(side: int) -> int:

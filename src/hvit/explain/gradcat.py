@@ -137,6 +137,12 @@ class Tree:
                 region = region_of(self.image_size, path)
                 yield Node(depth, row, column, path, float(grid[row, column]), region)
 
+    def _repr_html_(self) -> str:
+        """The values of all nodes as tables, for notebooks."""
+        from hvit.explain.notebook import tree_html  # draws; a tree alone needs none of that
+
+        return tree_html(self)
+
 
 def place_of(path: Sequence[int]) -> tuple[int, int]:
     """Row and column, among the 2^k x 2^k squares of its depth k, of the node at the end of a path of quadrants."""

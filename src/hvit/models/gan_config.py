@@ -59,6 +59,8 @@ class GanConfig:
     """The discriminator's learning rate as a multiple of the generator's (SAGAN: 4)."""
     extractor: str = "pixels"
     """What samples are judged by: pixels (8 x 8 means), a classifier's weights file or run, or inception:FILE."""
+    compared: int = 10_000
+    """How many made images an evaluation compares with real ones; fewer where fewer are held out."""
     reference: Literal["held_out", "training"] = "held_out"
     """The real images whose statistics made ones are compared with; FIDs are usually from training images."""
 
@@ -69,8 +71,9 @@ class GanConfig:
                 raise UserError(f"{name} must be 0 or more; got {getattr(self, name)}")
         if not 0.0 < self.discriminator_rate < math.inf:
             raise UserError(f"discriminator_rate must be above 0; got {self.discriminator_rate}")
-        if self.r1_every < 1:
-            raise UserError(f"r1_every must be 1 or more; got {self.r1_every}")
+        for name, least in (("r1_every", 1), ("compared", 2)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be {least} or more; got {getattr(self, name)}")
         for name in ("consistency_variations", "diff_augment"):
             unknown = [one for one in getattr(self, name) if one not in get_args(Variation)]
             if unknown:

@@ -26,6 +26,7 @@ from hvit.models.layers import (
     DropPath,
     Encoder,
     Mlp,
+    attend,
     check_kept,
     drop_path_rates,
     fill_masked,
@@ -57,11 +58,11 @@ class UnitAttention(nn.Module):
         """units: (batch, units, tokens, dim). Returns (batch, units, tokens / window, next_dim)."""
         batch, count, tokens, _ = units.shape
         rows = batch * count if self.inside_units else batch
-        # Units join the batch: only 4-D calls reach the fused attention kernels, and these are views, not copies.
+        # Units join the batch, by views.
         q, k, v = self.qkv(units).view(batch, count, tokens, 3, self.heads, -1).unbind(3)
         q = _pool(q, self.window)
         q, k, v = (part.reshape(rows, -1, self.heads, part.shape[-1]).transpose(1, 2) for part in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens // self.window, -1))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,9 @@ from hvit.errors import UserError
 from hvit.models.grids import PositionResize
 
 Activation = Literal["gelu_tanh", "gelu"]
+AttentionKernel = Literal["auto", "fused", "explicit"]
+
+_attention_kernel: AttentionKernel = "auto"
 
 
 class Encoder(nn.Module, ABC):
@@ -105,6 +110,14 @@ class DropPath(nn.Module):
         return f"rate={self.rate:.3f}"
 
 
+class SplitLinear(nn.Linear):
+    """A linear layer whose rows can be applied apart, so that each part of the result lies dense in memory."""
+
+    def rows(self, tokens: Tensor, start: int, stop: int) -> Tensor:
+        """tokens: (..., dim). Returns (..., stop - start): those features of what `forward` would give."""
+        return F.linear(tokens, self.weight[start:stop], self.bias[start:stop])
+
+
 class Mlp(nn.Module):
     """Two linear layers with a GELU between them, applied to every token."""
 
@@ -117,6 +130,51 @@ class Mlp(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (..., dim). Returns (..., out), or the same shape where `out` was not given."""
         return self.fc2(F.gelu(self.fc1(tokens), approximate=self.approximate))
+
+
+@contextmanager
+def attention_kernel(kernel: AttentionKernel) -> Iterator[None]:
+    """Chooses how attention is computed inside a `with` block, by every family; the results are the same.
+
+    kernel: "fused" (torch's scaled_dot_product_attention, which keeps no table of scores), "explicit" (two matrix
+    products and a softmax), or "auto", the faster one as measured (docs/speed.md), which holds outside of any block.
+    The choice is the process's, not the thread's. Raises UserError for another word.
+    """
+    global _attention_kernel
+    if kernel not in get_args(AttentionKernel):
+        raise UserError(f"an attention kernel is one of {', '.join(get_args(AttentionKernel))}; got {kernel!r}")
+    before, _attention_kernel = _attention_kernel, kernel
+    try:
+        yield
+    finally:
+        _attention_kernel = before
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, fused_from: int = 0) -> Tensor:
+    """Attention of queries to keys: softmax(scale * q k') v, by the kernel that `attention_kernel` says.
+
+    q: (rows, heads, queries, width). k: (rows, heads, keys, width). v: (rows, heads, keys, any width). Four axes always
+    (only such calls reach the fused kernels); blocks, units and windows join the rows. All may be views: neither kernel
+    is given copies. scale: left out, width ** -0.5. fused_from: on a CPU, how many keys there must be for the fused
+    kernel to pay, for callers whose queries are wider than their values.
+    Returns (rows, heads, queries, width of v).
+    """
+    kernel = _attention_kernel
+    if kernel == "auto":
+        kernel = "fused" if q.device.type != "cpu" or _fused_pays(q, k, fused_from) else "explicit"
+    if kernel == "explicit" and not q.is_meta:
+        factor = q.shape[-1] ** -0.5 if scale is None else scale
+        return ((q if factor == 1.0 else q * factor) @ k.transpose(-1, -2)).softmax(-1) @ v
+    more = q.shape[-1] - v.shape[-1]
+    if more and not q.is_meta:  # the fused kernels want values as wide as queries
+        return F.scaled_dot_product_attention(q, k, F.pad(v, (0, more)), scale=scale)[..., : v.shape[-1]]
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)
+
+
+def _fused_pays(q: Tensor, k: Tensor, fused_from: int) -> bool:
+    """Whether the fused kernel is the faster one on a CPU: in bfloat16 it is not where gradients follow."""
+    learns = torch.is_grad_enabled() and q.requires_grad
+    return k.shape[2] > fused_from and not (learns and q.dtype == torch.bfloat16)
 
 
 def drop_path_rates(rate: float, layers: int) -> list[float]:

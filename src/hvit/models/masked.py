@@ -32,7 +32,7 @@ from hvit.errors import UserError, check_choices
 from hvit.models.grids import PositionResize, convolve_cells, resize_plane, units_to_grid
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
-from hvit.models.layers import Encoder, Mlp, spread_mask, truncated_normal_
+from hvit.models.layers import Encoder, Mlp, SplitLinear, attend, spread_mask, truncated_normal_
 from hvit.models.masks import MaskPattern, count_kept, sample_kept
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
@@ -192,7 +192,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.qkv = SplitLinear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, 4 * dim, "gelu")
@@ -206,13 +206,12 @@ class DecoderLayer(nn.Module):
         if wanted is None:
             q, k, v = self.qkv(normed).unflatten(2, (3, self.heads, -1)).unbind(2)
         else:
-            sizes = [tokens.shape[2], 2 * tokens.shape[2]]
-            weights, biases = self.qkv.weight.split(sizes), self.qkv.bias.split(sizes)
+            dim = tokens.shape[2]
             tokens = tokens[wanted].unflatten(0, (len(tokens), -1))
-            q = F.linear(normed[wanted].view_as(tokens), weights[0], biases[0]).unflatten(2, (self.heads, -1))
-            k, v = F.linear(normed, weights[1], biases[1]).unflatten(2, (2, self.heads, -1)).unbind(2)
+            q = self.qkv.rows(normed[wanted].view_as(tokens), 0, dim).unflatten(2, (self.heads, -1))
+            k, v = self.qkv.rows(normed, dim, 3 * dim).unflatten(2, (2, self.heads, -1)).unbind(2)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens))
 

@@ -33,6 +33,8 @@ from hvit.models.layers import (
     DropPath,
     Encoder,
     Mlp,
+    SplitLinear,
+    attend,
     check_kept,
     drop_path_rates,
     fill_masked,
@@ -41,7 +43,7 @@ from hvit.models.layers import (
 )
 from hvit.models.mvit_config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
 
-# Explicit matrices are faster on a CPU up to about this many keys, the fused kernel beyond.
+# With queries wider than values, explicit products are faster on a CPU up to about this many keys.
 _FUSED_KEYS = 256
 
 
@@ -70,7 +72,7 @@ class Attention(nn.Module):
         self.query_residual = config.query_residual
         self.class_token_residual = config.class_token_residual
         self.kind = "max_zero" if config.pool == "max" and config.max_padding == "zero" else config.pool
-        self.qkv = nn.Linear(plan.dim, 3 * dim)
+        self.qkv = SplitLinear(plan.dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         poolings = (("q", plan.query_pooling), ("k", plan.key_pooling), ("v", plan.key_pooling))
         for name, pooling in poolings if config.pool == "conv" else ():
@@ -90,21 +92,21 @@ class Attention(nn.Module):
         plan = self.plan
         batch, length, _ = tokens.shape
         extra = length - units * prod(plan.grid)
-        qkv = self.qkv(tokens)
-        queries, grid = self._pooled(qkv[..., : plan.dim_attention], "q", units, plan.query_pooling)
-        keys_values, key_grid = self._pooled(qkv[..., plan.dim_attention :], "kv", units, plan.key_pooling)
+        dim = plan.dim_attention
+        queries, grid = self._pooled(self.qkv.rows(tokens, 0, dim), "q", units, plan.query_pooling)
+        keys_values, key_grid = self._pooled(self.qkv.rows(tokens, dim, 3 * dim), "kv", units, plan.key_pooling)
         if plan.unit_attention:
             queries, keys_values = (part.view(batch * units, -1, *part.shape[2:]) for part in (queries, keys_values))
         q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))
         if self.relative:
             mixed = self._attend_relative(q, k, v, extra, grid, key_grid)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            mixed = attend(q, k, v)
         if self.query_residual and (not extra or self.class_token_residual):
             mixed = mixed + q
         elif self.query_residual:
             mixed = torch.cat((mixed[:, :, :extra], mixed[:, :, extra:] + q[:, :, extra:]), 2)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, -1, plan.dim_attention)), grid
+        return self.proj(mixed.transpose(1, 2).reshape(batch, -1, dim)), grid
 
     def _pooled(self, tokens: Tensor, names: str, units: int, pooling: Pooling | None) -> tuple[Tensor, Axes]:
         """Pools queries ("q"), or keys and values side by side ("kv"): one convolution for both.
@@ -144,12 +146,8 @@ class Attention(nn.Module):
             own = F.pad(own.expand(*key_grid, -1).flatten(0, -2), (0, 0, extra, 0))
             keys.append(own.expand(*k.shape[:2], -1, -1))
         if q.is_meta:  # no numbers, only counting: the further channels are left out, as the papers' counts do
-            return F.scaled_dot_product_attention(q, k, v)
-        both, ours = torch.cat(queries, -1), torch.cat(keys, -1)
-        if q.device.type == "cpu" and k.shape[2] <= _FUSED_KEYS:
-            return (both @ ours.transpose(-1, -2)).softmax(-1) @ v
-        padded = F.pad(v, (0, both.shape[-1] - width))
-        return F.scaled_dot_product_attention(both, ours, padded, scale=1.0)[..., :width]
+            return attend(q, k, v)
+        return attend(torch.cat(queries, -1), torch.cat(keys, -1), v, scale=1.0, fused_from=_FUSED_KEYS)
 
 
 class Block(nn.Module):

@@ -37,6 +37,7 @@ from hvit.models.layers import (
     DropPath,
     Encoder,
     Mlp,
+    attend,
     check_kept,
     drop_path_rates,
     fill_masked,
@@ -194,12 +195,12 @@ class Attention(nn.Module):
         """blocks: (batch, blocks, tokens, dim). Returns the same shape."""
         batch, count, tokens, dim = blocks.shape
         width = dim // self.heads
-        # Blocks join the batch: only 4-D calls reach the fused attention kernels, and these are views, not copies.
+        # Blocks join the batch, by views.
         qkv = self.qkv(blocks).view(batch * count, tokens, self.heads + 2 * self.key_heads, width).transpose(1, 2)
         q, k, v = qkv.split([self.heads, self.key_heads, self.key_heads], dim=1)
         if self.key_heads != self.heads:
             k, v = k.expand_as(q), v.expand_as(q)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens, dim))
 
 

@@ -56,10 +56,10 @@ def resnet_micro_digits() -> Recipe:
 
     claim: the convolutional twin that NesT and its explanations are compared with
     command: hvit train resnet_micro_digits
-    cost: not measured; about 1.8 times the multiply-adds of nest_micro_digits
-    expected: not measured; the learning rate was chosen for NesT
+    cost: about twice as long as nest_micro_digits, by the rates on one core each
+    expected: 98.9 % on held-out digits (seed 1), as nest_micro_digits; the learning rate was chosen for NesT
     source: ours
-    run here: two steps only
+    run here: yes, see docs/results.md
     """
     return replace(
         nest_micro_digits(),

@@ -16,7 +16,7 @@ from hvit.training.schedule import LoopConfig
 
 
 def nest_gan_digits_32() -> Recipe:
-    """A transposed NesT that writes digits like scikit-learn's scans, on 32 x 32 canvases.
+    """A transposed NesT that writes digits like scikit-learn's scans, enlarged to 32 x 32.
 
     claim: a tree of blocks turned upside down writes digits that a classifier reads, in CPU minutes
     command: hvit train nest_gan_digits_32
@@ -28,10 +28,11 @@ def nest_gan_digits_32() -> Recipe:
     return Recipe(
         name="nest_gan_digits_32",
         summary="A transposed NesT that writes digits",
-        model=replace(GAN_SIZES["nest_gan_digits_32"], conditional=True, r1_weight=1.0),
-        data=DigitsData(digits_per_canvas=(1, 1)),
-        optimize=_optimizer(2e-3, 0.99),
-        loop=LoopConfig(epochs=60, batch_size=64, evaluate_every=6, workers=0),
+        model=replace(GAN_SIZES["nest_gan_digits_32"], conditional=True, r1_weight=0.1),
+        data=DigitsData(canvas=8),
+        optimize=_optimizer(1.6e-3, 0.99),
+        loop=LoopConfig(epochs=20, batch_size=32, evaluate_every=2, workers=0),
+        interpolation="bicubic",
     )
 
 
@@ -49,7 +50,7 @@ def conv_gan_digits_32() -> Recipe:
         nest_gan_digits_32(),
         name="conv_gan_digits_32",
         summary="A convolutional generator that writes digits, the twin of nest_gan_digits_32",
-        model=replace(GAN_SIZES["conv_gan_digits_32"], conditional=True, r1_weight=1.0),
+        model=replace(nest_gan_digits_32().model, generator=GAN_SIZES["conv_gan_digits_32"].generator),
     )
 
 
@@ -66,10 +67,10 @@ def nest_gan_micro_cifar10() -> Recipe:
     return Recipe(
         name="nest_gan_micro_cifar10",
         summary="A small transposed NesT on CIFAR-10",
-        model=replace(GAN_SIZES["nest_gan_micro_32"], r1_weight=1.0, reference="training"),
+        model=replace(GAN_SIZES["nest_gan_micro_32"], r1_weight=0.1, reference="training", compared=2000),
         data=CifarData(kind="cifar10"),
-        optimize=_optimizer(2e-3, 0.995),
-        loop=LoopConfig(epochs=20, batch_size=64),
+        optimize=_optimizer(1.6e-3, 0.99),
+        loop=LoopConfig(epochs=10, batch_size=32, evaluate_steps=500),
     )
 
 
@@ -87,7 +88,7 @@ def conv_gan_micro_cifar10() -> Recipe:
         nest_gan_micro_cifar10(),
         name="conv_gan_micro_cifar10",
         summary="A small convolutional generator on CIFAR-10, the twin of nest_gan_micro_cifar10",
-        model=replace(GAN_SIZES["conv_gan_micro_32"], r1_weight=1.0, reference="training"),
+        model=replace(nest_gan_micro_cifar10().model, generator=GAN_SIZES["conv_gan_micro_32"].generator),
     )
 
 
@@ -189,7 +190,7 @@ def nest_gan_micro_folder() -> Recipe:
         summary="A small transposed NesT on a folder of pictures",
         model=replace(usual.model, diff_augment=("color", "translation", "cutout")),
         data=FolderData(labels="auto"),
-        loop=replace(usual.loop, epochs=200, evaluate_every=10),
+        loop=replace(usual.loop, epochs=200, evaluate_every=10, evaluate_steps=0),
     )
 
 

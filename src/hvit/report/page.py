@@ -7,15 +7,12 @@ rest. It follows the reader's light or dark theme.
 from __future__ import annotations
 
 import json
-import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from hvit import measures, pictures
 from hvit.markup import (
@@ -26,17 +23,19 @@ from hvit.markup import (
     breakable,
     duration,
     element,
-    inline,
     join,
     percent,
     short_number,
     times,
 )
+from hvit.report import generation, pretraining
+from hvit.report.generation import game_section, generation_section, is_generation, memory_section
+from hvit.report.pieces import EXPLANATION, chart, gallery, interval, number_in, object_in, place, quiet, section, tile
+from hvit.report.pretraining import is_pretraining, pretraining_section
 from hvit.report.reading import ModelFacts, Run
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SHOWN_CLASSES = 30  # with more, the table of all classes is folded up behind the hardest ones
-EXPLANATION = "explain_"  # what the names of pictures of explanations start with
 
 
 def render_page(run: Run) -> str:
@@ -53,10 +52,15 @@ def render_page(run: Run) -> str:
         element("title", f"{name} · hvit run report"),
         element("style", Html(style)),
     )
+    if is_generation(run):
+        told = (generation_section(run), game_section(run), memory_section(run))
+    elif is_pretraining(run):
+        told = (curves_section(run), pretraining_section(run))
+    else:
+        told = (curves_section(run), classes_section(run), explanations_section(run))
     sections = (
         headline(run, name),
-        curves_section(run),
-        *((pretraining_section(run),) if _is_pretraining(run) else (classes_section(run), explanations_section(run))),
+        *told,
         pictures_section(run),
         plan_section(run),
         reproduce_section(run, name),
@@ -72,10 +76,12 @@ def headline(run: Run, name: str) -> Html:
     if not run.rows:
         notes.insert(0, "Nothing has been recorded yet: the run has not taken a step.")
     elif not finished:
-        end = f"This run has not finished: its journal ends at {_place(run.rows[-1])}."
+        end = f"This run has not finished: its journal ends at {place(run.rows[-1])}."
         notes.insert(0, f"{end} It was stopped, or is still running.")
     if run.rows and run.scores is None and not run.of_kind("evaluate"):
         notes.append("It has not been evaluated on held-out data yet.")
+    if is_generation(run):
+        notes = [*generation.generation_warnings(run), *notes]
     return element(
         "header",
         element("p", MARK, "hvit run report", badge, class_="eyebrow"),
@@ -87,116 +93,62 @@ def headline(run: Run, name: str) -> Html:
 
 
 def tiles(run: Run) -> list[Html]:
-    """The headline's numbers: accuracy, time, model and data, each with a line of detail."""
+    """The headline's numbers: what was reached, time, model and data, each with a line of detail."""
     scores = run.scores
-    evaluated = [row for row in run.of_kind("evaluate") if _number(row, "top1") is not None]
+    evaluated = [row for row in run.of_kind("evaluate") if number_in(row, "top1") is not None]
     made = []
-    if _is_pretraining(run):
-        made += _pretraining_tiles(run)
+    if is_generation(run):
+        made += generation.generation_tiles(run)
+    elif is_pretraining(run):
+        made += pretraining.pretraining_tiles(run)
     elif scores and scores.top1 is not None:
-        detail = f"of {scores.count:,} images · {_interval(scores.top1, scores.count)}"
-        made.append(_tile("Held-out accuracy", percent(scores.top1), detail))
+        detail = f"of {scores.count:,} images · {interval(scores.top1, scores.count)}"
+        made.append(tile("Held-out accuracy", percent(scores.top1), detail))
     elif evaluated:
-        made.append(_tile("Held-out accuracy", percent(evaluated[-1]["top1"]), f"at {_place(evaluated[-1])}"))
+        made.append(tile("Held-out accuracy", percent(evaluated[-1]["top1"]), f"at {place(evaluated[-1])}"))
     else:
-        made.append(_tile("Held-out accuracy", NOTHING, "not measured yet"))
+        made.append(tile("Held-out accuracy", NOTHING, "not measured yet"))
     if evaluated:
         best = max(evaluated, key=lambda row: row["top1"])
-        made.append(_tile("Best on the way", percent(best["top1"]), f"at {_place(best)}"))
-    seconds = max((_number(row, "seconds") or 0.0 for row in run.rows), default=0.0)
-    rates = sorted(rate for row in run.rows if (rate := _number(row, "images_per_second")))
+        made.append(tile("Best on the way", percent(best["top1"]), f"at {place(best)}"))
+    seconds = max((number_in(row, "seconds") or 0.0 for row in run.rows), default=0.0)
+    rates = sorted(rate for row in run.rows if (rate := number_in(row, "images_per_second")))
     speed = f"{rates[len(rates) // 2]:,.0f} images per second" if rates else ""
-    made.append(_tile("Training time", duration(seconds), speed))
-    planned, data = (_object(run.recipe, key) for key in ("model", "data"))
-    facts = scores.model if scores and scores.model else ModelFacts(name=str(planned.get("family", NOTHING)))
+    made.append(tile("Training time", duration(seconds), speed))
+    planned, data = (object_in(run.recipe, key) for key in ("model", "data"))
+    family = object_in(planned, "generator").get("family") or planned.get("family", NOTHING)
+    facts = scores.model if scores and scores.model else ModelFacts(name=str(family))
     sizes = ((facts.parameters, "parameters"), (facts.multiply_adds, "multiply-adds per image"))
     details = [f"{short_number(size)} {name}" for size, name in sizes if size is not None]
-    made.append(_tile("Model", facts.name, " · ".join(details)))
+    made.append(tile("Model", facts.name, " · ".join(details)))
     details = [Path(str(data["root"])).name] if data.get("root") else []
     if scores and scores.classes:
         details.append(f"{len(scores.classes):,} classes" if len(scores.classes) > 1 else "no labels")
-    made.append(_tile("Data", str(data.get("kind", NOTHING)), " · ".join(details)))
+    made.append(tile("Data", str(data.get("kind", NOTHING)), " · ".join(details)))
     return made
-
-
-def _is_pretraining(run: Run) -> bool:
-    return _object(run.recipe, "model").get("family") == "masked"
-
-
-def _pretraining_tiles(run: Run) -> list[Html]:
-    """How much of what was hidden is told, and which classes the features tell."""
-    last = run.of_kind("evaluate")[-1:]
-    if run.scores and run.scores.explained is not None:
-        found = run.scores.model_dump()
-    else:
-        found = dict(last[0]) if last else {}
-    made = []
-    for key, name, detail in (
-        ("explained", "Hidden part told", "of the variance of hidden patches, held out"),
-        ("linear_probe", "Linear probe", "of held-out images, by features learned without labels"),
-        ("nearest_neighbours", "Nearest neighbours", "of held-out images, by the vote of ten"),
-    ):
-        value = _number(found, key)
-        if value is not None:
-            made.append(_tile(name, percent(value), detail))
-    return made or [_tile("Hidden part told", NOTHING, "not measured yet")]
-
-
-def pretraining_section(run: Run) -> Html:
-    """What the model tells of what it does not see, and where its features put the images."""
-    labelled = run.scores is not None and len(run.scores.classes) > 1
-    captions = {
-        "reconstructions": "Held-out images, what the model sees of them, and what it tells of the rest as it learns. "
-        "A model of normalised patches tells neither their brightness nor their contrast; here the image's are used.",
-        "feature_map": "Held-out images, placed so that those with similar features are near."
-        + " The encoder was never told the classes: where they gather, few labels will do." * labelled,
-    }
-    pieces = [
-        element(
-            "figure",
-            element("img", src=inline(run.pictures[name], "image/png"), alt=name.replace("_", " ")),
-            element("figcaption", caption),
-        )
-        for name, caption in captions.items()
-        if name in run.pictures
-    ]
-    shown = pieces or [_quiet("There are no pictures yet: the first come with the first evaluation.")]
-    return _section("What it tells of what is hidden", element("div", *shown, class_="gallery"))
-
-
-def _tile(name: str, value: str, detail: str) -> Html:
-    size = "value" if len(value) <= 9 else "value long"
-    return element(
-        "div", element("dt", name), element("dd", breakable(value), class_=size), element("dd", detail, class_="detail")
-    )
-
-
-def _interval(share: float, count: int) -> str:
-    low, high = measures.wilson_interval(round(share * count), count)
-    return f"95{SPACE}% interval {100 * low:.1f} to {percent(high)}"
 
 
 def curves_section(run: Run) -> Html:
     """How loss, accuracy and learning rate went, and where the run was resumed."""
     charts = []
     for quantity, title in pictures.QUANTITIES.items():
-        if any(_number(row, quantity) is not None for row in run.rows):
+        if any(number_in(row, quantity) is not None for row in run.rows):
             draw = partial(pictures.draw_curves, run.rows, [quantity])
-            charts.append(_chart(draw, f"{title} against epochs"))
+            charts.append(chart(draw, f"{title} against epochs"))
     if not charts:
-        return _section("How it learned", _quiet("There are no curves yet."))
+        return section("How it learned", quiet("There are no curves yet."))
     resumed = ", ".join(f"{int(row['step']):,}" for row in run.of_kind("resume"))
     story = [f"was resumed at step {resumed}"] if resumed else []
-    story += [f"finished at {_place(row)}" for row in run.of_kind("finish")[-1:]]
-    told = _quiet(f"The run {' and '.join(story)}.") if story else Html()
-    return _section("How it learned", element("div", *charts, class_="charts"), told)
+    story += [f"finished at {place(row)}" for row in run.of_kind("finish")[-1:]]
+    told = quiet(f"The run {' and '.join(story)}.") if story else Html()
+    return section("How it learned", element("div", *charts, class_="charts"), told)
 
 
 def classes_section(run: Run) -> Html:
     """Recall, precision and F1 of every class, the confusion matrix, and the commonest mistakes."""
     title, scores = "What it gets right", run.scores
     if scores is None or not scores.labels:
-        return _section(title, _quiet("There is no per-class table yet: the run has no final scores (scores.json)."))
+        return section(title, quiet("There is no per-class table yet: the run has no final scores (scores.json)."))
     table = measures.per_class_table(scores.labels, scores.predictions, scores.classes)
     matrix = measures.confusion_matrix(scores.labels, scores.predictions, len(scores.classes))
     mistakes = element("h3", "The commonest mistakes"), _commonest_mistakes(matrix, scores.classes)
@@ -206,11 +158,11 @@ def classes_section(run: Run) -> Html:
         every = element("details", element("summary", f"All {len(table):,} classes"), _class_table(table))
         shown = [element("h3", "The hardest classes"), _class_table(hardest), *mistakes, every]
     confusion = (
-        _chart(partial(pictures.draw_confusion, matrix, scores.classes), "Confusion matrix"),
-        _quiet("Rows are true classes, columns predictions; the deeper the shade, the larger the share of the row."),
+        chart(partial(pictures.draw_confusion, matrix, scores.classes), "Confusion matrix"),
+        quiet("Rows are true classes, columns predictions; the deeper the shade, the larger the share of the row."),
     )
     layout = "wide" if len(table) > SHOWN_CLASSES else "halves"
-    return _section(title, element("div", element("div", *shown), element("div", *confusion), class_=layout))
+    return section(title, element("div", element("div", *shown), element("div", *confusion), class_=layout))
 
 
 def _class_table(table: Sequence[measures.ClassRow]) -> Html:
@@ -241,7 +193,7 @@ def _commonest_mistakes(matrix: list[list[int]], classes: Sequence[str]) -> Html
         element("li", f"“{classes[truth]}” taken for “{classes[guess]}”: {times(count)}")
         for truth, guess, count in measures.commonest_mistakes(matrix, 5)
     ]
-    return element("ul", *lines) if lines else _quiet("There is not one.")
+    return element("ul", *lines) if lines else quiet("There is not one.")
 
 
 def explanations_section(run: Run) -> Html:
@@ -250,7 +202,7 @@ def explanations_section(run: Run) -> Html:
     pieces = []
     if run.scores and run.scores.explanations:
         hits = run.scores.explanations
-        found = f" of {hits.asked:,} cases ({_interval(hits.quadrant_hits, hits.asked)}; chance is 25{SPACE}%)."
+        found = f" of {hits.asked:,} cases ({interval(hits.quadrant_hits, hits.asked)}; chance is 25{SPACE}%)."
         control = f" With its sign flipped, as a control, it does in {percent(hits.flipped_sign)}."
         pieces += [
             "On mosaics of four objects the explanation finds the quadrant of the one it is asked for in ",
@@ -263,29 +215,19 @@ def explanations_section(run: Run) -> Html:
                 f"{percent(hits.single_object_hits)}."
             )
     text = element("p", *pieces) if pieces else Html()
-    pictured = _gallery(shown) if shown else _quiet("There are no pictures of explanations in the run folder.")
-    return _section("Why it decides", text, pictured)
+    pictured = gallery(shown) if shown else quiet("There are no pictures of explanations in the run folder.")
+    return section("Why it decides", text, pictured)
 
 
 def pictures_section(run: Run) -> Html:
     """The other pictures of the run folder, by name."""
-    shown = ("reconstructions", "feature_map") if _is_pretraining(run) else ()
+    shown = pretraining.PICTURES if is_pretraining(run) else generation.PICTURES if is_generation(run) else ()
     others = {
         name: content
         for name, content in run.pictures.items()
         if not name.startswith(EXPLANATION) and name not in shown
     }
-    return _section("More pictures", _gallery(others)) if others else Html()
-
-
-def _gallery(shown: Mapping[str, bytes]) -> Html:
-    figures = []
-    for name, content in shown.items():
-        caption = name.removeprefix(EXPLANATION).replace("_", " ")
-        caption = f"image {caption}" if caption.isdecimal() else caption
-        image = element("img", src=inline(content, "image/png"), alt=caption)
-        figures.append(element("figure", image, element("figcaption", caption)))
-    return element("div", *figures, class_="gallery")
+    return section("More pictures", gallery(others)) if others else Html()
 
 
 def plan_section(run: Run) -> Html:
@@ -298,7 +240,7 @@ def plan_section(run: Run) -> Html:
         for title, fields in groups.items()
         if fields
     ]
-    return _section("What was run", element("div", *cards, class_="columns"))
+    return section("What was run", element("div", *cards, class_="columns"))
 
 
 def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -345,35 +287,4 @@ def reproduce_section(run: Run, name: str) -> Html:
         steps.append(("Continue where it stopped", f"hvit resume {folder}"))
     steps.append(("Write this page anew", f"hvit report {folder}"))
     lines = [join([element("p", text), element("pre", element("code", line))]) for text, line in steps]
-    return _section("How to reproduce it", *lines, _quiet(remark))
-
-
-def _section(title: str, *content: object) -> Html:
-    return element("section", element("h2", title), *content)
-
-
-def _quiet(text: str) -> Html:
-    return element("p", text, class_="quiet")
-
-
-def _chart(draw: Callable[[pictures.Theme], Figure], description: str) -> Html:
-    """One chart, in the colours of the reader's theme."""
-    light, dark = (pictures.figure_to_svg(draw(theme)) for theme in (pictures.LIGHT, pictures.DARK))
-    kind = "image/svg+xml"
-    source = element("source", srcset=inline(dark.encode(), kind), media="(prefers-color-scheme: dark)")
-    return element("picture", source, element("img", src=inline(light.encode(), kind), alt=description), class_="chart")
-
-
-def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = fields.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _number(row: Mapping[str, Any], key: str) -> float | None:
-    value = row.get(key)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _place(row: Mapping[str, Any]) -> str:
-    epoch = _number(row, "epoch")
-    return f"step {int(row['step']):,}" + (f" (epoch {epoch:.3g})" if epoch is not None else "")
+    return section("How to reproduce it", *lines, quiet(remark))

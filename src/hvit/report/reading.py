@@ -14,6 +14,7 @@ from hvit.training.journal import JOURNAL, read_journal
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
+Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ModelFacts(BaseModel):
@@ -36,8 +37,23 @@ class ExplanationScores(BaseModel):
     single_object_hits: Share | None = None
 
 
+class Memorisation(BaseModel):
+    """Median distances in features to the nearest training image."""
+
+    sample_to_training: Distance
+    held_out_to_training: Distance
+
+    @property
+    def ratio(self) -> float:
+        """How far samples are as a multiple of how far held-out images are."""
+        return self.sample_to_training / max(self.held_out_to_training, 1e-12)
+
+
 class Scores(BaseModel):
-    """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`."""
+    """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`.
+
+    Of a generator: the distance that `measure` names and the rest of what `Generate.evaluate` tells.
+    """
 
     count: Count
     loss: float | None = None
@@ -46,6 +62,18 @@ class Scores(BaseModel):
     explained: float | None = None
     nearest_neighbours: Share | None = None
     linear_probe: Share | None = None
+    measure: str | None = None
+    distance: Distance | None = None
+    distance_of_halves: Distance | None = None
+    split: str | None = None
+    reference_count: Count | None = None
+    precision: Share | None = None
+    recall: Share | None = None
+    recognised: Share | None = None
+    diversity: Distance | None = None
+    distinctness: Distance | None = None
+    warning: str | None = None
+    memorisation: Memorisation | None = None
     classes: list[str] = []
     labels: list[int] = []
     predictions: list[int] = []

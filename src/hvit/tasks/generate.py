@@ -32,7 +32,6 @@ from hvit.tasks.task import Batch, Networks, Phase, Task
 WEIGHTS = "weights.safetensors"
 _LATENT_SEED = 2105
 _LATENTS_TO_SETTLE = 256
-_MOST_COMPARED = 10_000
 _MOST_FOR_PRECISION = 5_000
 _LEAST_DIVERSITY = 0.1
 _LEAST_LOSS = 0.02
@@ -130,7 +129,7 @@ class Generate(Task):
 
     @torch.no_grad()
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Compares made images with held-out ones, as many of each (10,000 at most), from the same latents every time.
+        """Compares made images with held-out ones, as many of each, from the same latents every time.
 
         "loss" and "generator_loss" are those of the game on held-out images, where there is a discriminator. "distance"
         is the Frechet distance that "measure" names, in the features of "features", from the images of "split";
@@ -161,7 +160,7 @@ class Generate(Task):
                 if not self.real.known:
                     real_points.append(self.extractor.features(images / 2 + 0.5))
             count += len(images)
-            if count >= _MOST_COMPARED:
+            if count >= self.config.compared:
                 break
         if count < 2:
             raise UserError(f"made images are compared with two held-out ones or more; there are {count}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -30,13 +32,17 @@ class Processes:
         """Whether this process writes files and speaks to the user."""
         return self.rank == 0
 
-    def wrap(self, network: nn.Module, compiled: bool) -> nn.Module:
-        """The network as the loop calls it: gradients averaged over all processes, compiled if asked."""
+    def wrap(self, network: nn.Module, compile_mode: str | None) -> nn.Module:
+        """The network as the loop calls it: gradients averaged over all processes, compiled in a mode if there is one.
+
+        Raises UserError where torch.compile cannot work (see `check_compiler`).
+        """
         if self.world_size > 1:
             network = DistributedDataParallel(network)
-        if compiled:
-            network = torch.compile(network)  # pyright: ignore[reportAssignmentType]  (a module in, a module out)
-        return network
+        if compile_mode is None:
+            return network
+        check_compiler(self.device)
+        return torch.compile(network, mode=compile_mode)  # pyright: ignore[reportReturnType]  (a module in and out)
 
     def without_averaging(self, network: nn.Module) -> AbstractContextManager[Any]:
         """Inside this block gradients only pile up in this process: for all but the last part of a step."""
@@ -74,6 +80,25 @@ class Processes:
                 raise UserError(told[0])
         if failure is not None:
             raise failure
+
+
+NO_COMPILING = "leave out --loop.compile, which changes the speed only"
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises UserError if torch.compile lacks the C++ compiler that it uses for a CPU."""
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    wanted = os.environ.get("CXX") or usual
+    if device.type == "cpu" and shutil.which(wanted) is None:
+        raise UserError(
+            f"loop.compile needs a C++ compiler, and there is no {wanted} here: install one (the environment variable "
+            f"CXX may name it), or {NO_COMPILING}"
+        )
+
+
+def is_compile_failure(error: Exception) -> bool:
+    """Whether it is torch.compile that failed, and not what was compiled."""
+    return any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__)
 
 
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:

@@ -33,8 +33,9 @@ class Trainer:
     """Carries out a task's learning: `run()` goes from the newest checkpoint, or from the start, to the last step.
 
     train_batches(start_step): this process's part of every batch from that step on. evaluation_batches(): the whole
-    held-out set. folder: the run folder. Raises UserError when the loss stops being a finite number, when a
-    checkpoint cannot be written, and when the run is interrupted (everything is saved then).
+    held-out set. folder: the run folder. vary(batch, step): what is done to a training batch on the device, if
+    anything. Raises UserError when the loss stops being a finite number, when a checkpoint cannot be written, and when
+    the run is interrupted (everything is saved then).
     """
 
     def __init__(
@@ -48,11 +49,14 @@ class Trainer:
         ranks: Processes,
         folder: Path,
         seed: int,
+        vary: Callable[[Batch, int], Batch] | None = None,
     ) -> None:
         self.task, self.loop, self.optimize, self.schedule = task, loop, optimize, schedule
         self.train_batches, self.evaluation_batches = train_batches, evaluation_batches
-        self.ranks, self.folder, self.seed = ranks, folder, seed
+        self.ranks, self.folder, self.seed, self.vary = ranks, folder, seed, vary
         self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
+        if loop.channels_last:
+            _lay_channels_last(self.networks.values())
         if loop.checkpoint_activations:
             checkpoint_activations(self.networks.values())
         compile_mode = loop.compile_mode if loop.compile else None
@@ -94,7 +98,8 @@ class Trainer:
     def look_around(self, view: ProgressView, interrupts: list[int]) -> bool:
         """Between two steps: tells, evaluates and saves what is due. Returns whether the run is to stop here."""
         is_last = self.step == self.schedule.total_steps
-        evaluates = is_last or self.step % (self.schedule.steps_per_epoch * self.loop.evaluate_every) == 0
+        between = self.loop.evaluate_steps or self.schedule.steps_per_epoch * self.loop.evaluate_every
+        evaluates = is_last or self.step % between == 0
         if evaluates or self.step % _STEPS_BETWEEN_NEWS == 0:
             self.tell(view)
         view.step(self.step)
@@ -112,7 +117,7 @@ class Trainer:
         """One step: in every phase the gradients over all parts of the batch, then its network's weights."""
         torch.manual_seed(derive_seed(self.seed, "step", self.step, self.ranks.rank))
         self.task.start_step(derive_seed(self.seed, "step", self.step, 0))
-        parts = _parts(_to_device(batch, self.ranks.device), self.loop.accumulate)
+        parts = _parts(self.to_device(batch, self.vary), self.loop.accumulate)
         for phase in self.task.phases:
             if self.step % phase.every == 0:
                 self.losses[phase.name].append(self.collect_gradients(phase, parts))
@@ -195,8 +200,7 @@ class Trainer:
             for network in networks.values():
                 network.eval()
             with self.autocast():
-                batches = (_to_device(batch, self.ranks.device) for batch in self.evaluation_batches())
-                scores.update(self.task.evaluate(networks, batches))
+                scores.update(self.task.evaluate(networks, map(self.to_device, self.evaluation_batches())))
             self.task.save(self.folder, networks, self.step)
 
         self.ranks.first_only(work)
@@ -251,6 +255,18 @@ class Trainer:
             return False
         return self.ranks.mean(torch.tensor(float(here), device=self.ranks.device)).item() > 0
 
+    def to_device(self, batch: Batch, vary: Callable[[Batch, int], Batch] | None = None) -> Batch:
+        """The batch on the device, varied there if asked, and laid out in memory as the networks want it."""
+        batch = {name: value.to(self.ranks.device, non_blocking=True) for name, value in batch.items()}
+        if vary:
+            batch = vary(batch, self.step)
+        if not self.loop.channels_last:
+            return batch
+        return {
+            name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            for name, value in batch.items()
+        }
+
     def autocast(self) -> torch.autocast:
         """The precision of this run, as a context."""
         low = self.schedule.precision == "bfloat16"
@@ -272,8 +288,12 @@ class Trainer:
         return round(time.monotonic() - self.started, 3)
 
 
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+def _lay_channels_last(networks: Iterable[nn.Module]) -> None:
+    kernels = [value for network in networks for value in network.parameters() if value.ndim == 4]
+    if not kernels:
+        raise UserError("loop.channels_last fits models with convolutions of pictures, and this has none: leave it out")
+    for kernel in kernels:
+        kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:

@@ -29,12 +29,23 @@ class LoopConfig:
     """Stop after this many steps, whatever epochs says; 0: no limit."""
     evaluate_every: int = 1
     """Epochs between evaluations (the last epoch is always evaluated)."""
+    evaluate_steps: int = 0
+    """Steps between evaluations, in place of epochs; 0: as evaluate_every says."""
     checkpoint_steps: int = 0
     """Steps between checkpoints; 0: at every evaluation and every five minutes."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on a GPU that has it, float32 elsewhere."""
     compile: bool = False
-    """Compile the networks with torch.compile: slower to start, faster after."""
+    """Compile the networks with torch.compile: slower to start, faster after. On a CPU it needs a C++ compiler."""
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"
+    """With compile: torch's mode. reduce-overhead replays CUDA graphs, for small models on a GPU; max-autotune tries
+    more kernels. On a CPU reduce-overhead is no faster than default."""
+    checkpoint_activations: bool = False
+    """Forget what transformer blocks compute and compute it again in the backward pass: far less memory, a slower step,
+    the same gradients."""
+    channels_last: bool = False
+    """Keep the channels of a pixel side by side in memory: faster for models of convolutions, such as ResNets; of
+    transformers it changes little. Sums are rounded in another order."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to run; auto takes a GPU if there is one."""
     workers: int = 2
@@ -45,7 +56,9 @@ class LoopConfig:
         for name in ("epochs", "batch_size", "accumulate", "repeats", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"loop.{name} must be 1 or more; got {getattr(self, name)}")
-        for name in ("max_steps", "checkpoint_steps", "workers"):
+        if self.compile_mode != "default" and not self.compile:
+            raise UserError(f"loop.compile_mode {self.compile_mode} needs --loop.compile")
+        for name in ("max_steps", "evaluate_steps", "checkpoint_steps", "workers"):
             if getattr(self, name) < 0:
                 raise UserError(f"loop.{name} must be 0 or more; got {getattr(self, name)}")
 

@@ -12,6 +12,7 @@ from hvit.explain.canvas import PALETTE, Picture, picture_pixels
 from hvit.explain.gradcat import Tree
 from hvit.explain.layout import check_trees
 from hvit.explain.naming import METHODS, TREE
+from hvit.explain.notebook import page_frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,3 +73,9 @@ class ExplainedImage:
                         f"(rows, columns), got an array of shape {np.shape(values)}"
                     )
         return pixels
+
+    def _repr_html_(self) -> str:
+        """The page of this image alone in a frame, for notebooks."""
+        from hvit.explain.page.assemble import render_page  # the page is made of what is defined here
+
+        return page_frame(render_page([self]), f"Explanation of {self.name}")

@@ -1,0 +1,89 @@
+"""Whole batches of small pictures varied at once, on the device where the model learns."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hvit.data.augment import AugmentConfig, mix
+from hvit.data.preprocess import Preprocess
+from hvit.randomness import derive_seed, generator
+
+_AREAS = (0.02, 1 / 3)
+_LONGEST_RATIO = 1 / 0.3
+_ATTEMPTS = 10
+"""What is erased, as in timm: share of the picture, height to width (and its inverse), draws until one fits."""
+
+
+class DeviceAugment:
+    """Shifts, mirrors, normalises, erases and mixes batches of bytes; pure in (seed, step).
+
+    What is drawn for a picture depends on its place in the batch of all processes, so any number of processes shows
+    the same pictures until they are mixed. Noise is drawn on the device, and differs between kinds of devices.
+
+    config: with `on_device` set, which refuses what has no batched form. seed: the run's. batch_size: pictures of all
+    processes together, of which this process has the share of its rank.
+    """
+
+    def __init__(
+        self, config: AugmentConfig, preprocess: Preprocess, seed: int, batch_size: int, rank: int, world_size: int
+    ) -> None:
+        self.config, self.preprocess, self.seed = config, preprocess, seed
+        self.batch_size, self.rank, self.share = batch_size, rank, batch_size // world_size
+
+    def __call__(self, images: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """images: (batch, channels, height, width) uint8. Returns them normalised float32, and the mixed targets.
+
+        targets: (batch, classes) shares, smoothed already.
+        """
+        draws = torch.rand(self.batch_size, 6 + 2 * _ATTEMPTS, generator=generator(self.seed, "device augment", step))
+        draws = draws[self.rank * self.share :][: len(images)]
+        shift, mirror, erase, place, rectangles = draws.split([2, 1, 1, 2, 2 * _ATTEMPTS], dim=1)
+        if self.config.crop == "pad" or self.config.flip:
+            images = self._moved(images, shift, mirror[:, 0] < self.config.flip)
+        images = self.preprocess.normalised_batch(images)
+        if self.config.erasing:
+            self._erase(images, erase[:, 0] < self.config.erasing, place, rectangles.view(-1, _ATTEMPTS, 2), step)
+        return mix(self.config, images, targets, self.seed, step, self.rank)
+
+    def _moved(self, images: Tensor, shift: Tensor, mirrored: Tensor) -> Tensor:
+        """Every picture cut out of its padded self, and mirrored or not, in one gathering of pixels."""
+        height, width = images.shape[-2:]
+        pad = self.config.pad if self.config.crop == "pad" else 0
+        top, left = (shift * (2 * pad + 1)).long().clamp(max=2 * pad).unbind(1)
+        columns = torch.arange(width).expand(len(images), -1)
+        columns = left[:, None] + torch.where(mirrored[:, None], columns.flip(1), columns)
+        rows = top[:, None] + torch.arange(height)
+        # One number for each pixel: which pixel of the padded plane it is.
+        sources = (rows[:, :, None] * (width + 2 * pad) + columns[:, None]).flatten(1)
+        padded = F.pad(images, (pad,) * 4).flatten(2)
+        chosen = sources.to(images.device, non_blocking=True)[:, None].expand(-1, images.shape[1], -1)
+        return padded.gather(2, chosen).view_as(images)
+
+    def _erase(self, images: Tensor, chosen: Tensor, place: Tensor, rectangles: Tensor, step: int) -> None:
+        """Overwrites a rectangle of the chosen pictures with noise; of those for which none fits, nothing."""
+        height, width = images.shape[-2:]
+        area = (_AREAS[0] + rectangles[..., 0] * (_AREAS[1] - _AREAS[0])) * height * width
+        ratio = ((2 * rectangles[..., 1] - 1) * math.log(_LONGEST_RATIO)).exp()
+        rows, columns = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
+        fits = (rows < height) & (columns < width)
+        first = fits.long().argmax(1, keepdim=True)
+        rows, columns = rows.gather(1, first)[:, 0], columns.gather(1, first)[:, 0]
+        top, left = ((place * torch.stack([height - rows + 1, width - columns + 1], 1)).long()).unbind(1)
+        numbers = torch.nonzero(chosen & fits.any(1))[:, 0]
+        inside = _between(top, rows, height)[numbers, :, None] & _between(left, columns, width)[numbers, None, :]
+        noise_of = torch.Generator(images.device).manual_seed(
+            derive_seed(self.seed, "device augment noise", step, self.rank)
+        )
+        noise = torch.randn((len(numbers), *images.shape[1:]), generator=noise_of, device=images.device)
+        inside, numbers = (values.to(images.device, non_blocking=True) for values in (inside[:, None], numbers))
+        images[numbers] = torch.where(inside, noise, images[numbers])
+
+
+def _between(start: Tensor, length: Tensor, count: int) -> Tensor:
+    """bool (batch, count): which of the numbers from 0 on are in each stretch."""
+    numbers = torch.arange(count)
+    return (numbers >= start[:, None]) & (numbers < (start + length)[:, None])

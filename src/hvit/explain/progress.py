@@ -1,0 +1,73 @@
+"""What a person sees while many files are explained, or samples painted: a bar on a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class FilesDone:
+    """Counts files that are explained or refused: a bar with the time left, or a line every ten seconds.
+
+    total: how many files there are; a single one is not counted. console: where it is shown, stderr. Nothing of it
+    reaches stdout, so that answers can be piped. words: what is done, what was done, and to what.
+    """
+
+    def __init__(
+        self, total: int, console: Console, words: tuple[str, str, str] = ("explaining", "explained", "files")
+    ) -> None:
+        self.total, self.console, self.done = total, console, 0
+        doing, *self.words = words
+        self.start = self.line_at = time.monotonic()
+        self.bar: Progress | None = None
+        if console.is_terminal and not console.quiet and total > 1:
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
+            # Answers on the same terminal go above the bar; in a pipe or a file they stay what they are.
+            self.bar = Progress(
+                TextColumn(doing), *columns, console=console, redirect_stdout=sys.stdout.isatty(), transient=True
+            )
+            self.row = self.bar.add_task(doing, total=total)
+
+    def __enter__(self) -> FilesDone:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def step(self) -> None:
+        """One more file is done."""
+        self.done += 1
+        now = time.monotonic()
+        if self.bar:
+            self.bar.update(self.row, completed=self.done)
+        elif self.done < self.total and now - self.line_at >= _SECONDS_BETWEEN_LINES:
+            self.line_at = now
+            left = (now - self.start) / self.done * (self.total - self.done) / 60
+            self.console.print(f"{self.words[0]} {self.done}/{self.total} {self.words[1]}  {left:.1f} min left")
+
+    def over(self, answers: Iterator[T]) -> Iterator[T]:
+        """The same answers, one a file; each is counted when the next is asked for."""
+        for answer in answers:
+            yield answer
+            self.step()
+
+    def refusing(self, refused: Callable[[str], None]) -> Callable[[str], None]:
+        """The same callback for files that cannot be used, which are counted, too."""
+
+        def told(sentence: str) -> None:
+            refused(sentence)
+            self.step()
+
+        return told

@@ -1,0 +1,183 @@
+"""What a report tells of a run of generation: what it makes, how far that is from real images, and what goes wrong."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from hvit import pictures
+from hvit.markup import NOTHING, Html, element, percent
+from hvit.pictures import Line
+from hvit.report.pieces import chart, number_in, object_in, picture, place, quiet, section, tile
+from hvit.report.reading import Run
+
+PICTURES = ("samples", "interpolation", "samples_over_time", "neighbours")
+"""The names of its own pictures."""
+MOST_COLUMNS = 16  # as `hvit.explain.generations` lays its grids, whose import would wait for torch
+_COPIES = 0.5  # samples that are so much nearer to training images than held-out ones are
+
+
+def is_generation(run: Run) -> bool:
+    """Whether the run learns to make images."""
+    return object_in(run.recipe, "model").get("family") == "gan"
+
+
+def generation_tiles(run: Run) -> list[Html]:
+    """How far the made images are from real ones, under the true name of the distance, and how different they are."""
+    evaluated = [row for row in run.of_kind("evaluate") if number_in(row, "distance") is not None]
+    found = _found(run)
+    distance = number_in(found, "distance")
+    if distance is None:
+        return [tile("Distance to real images", NOTHING, "not measured yet")]
+    measure = (run.scores and run.scores.measure) or "Frechet distance"
+    details = []
+    if run.scores and run.scores.reference_count:
+        details.append(f"from {run.scores.reference_count:,} {_hyphened(run.scores.split)} images")
+    halves = number_in(found, "distance_of_halves")
+    if halves is not None:
+        details.append(f"between halves of the real ones {halves:.3g}")
+    made = [tile(measure, f"{distance:.3g}", " · ".join(details))]
+    if evaluated:
+        best = min(evaluated, key=lambda row: row["distance"])
+        made.append(tile("Smallest on the way", f"{best['distance']:.3g}", f"at {place(best)}"))
+    recognised, precision, recall = (number_in(found, key) for key in ("recognised", "precision", "recall"))
+    if recognised is not None:
+        made.append(tile("Recognised", percent(recognised), "of made images, as the class that was asked for"))
+    if precision is not None:
+        detail = "of made images lie among real ones"
+        made.append(tile("Precision", percent(precision), detail + f" · recall {percent(recall)}"))
+    diversity, distinctness = number_in(found, "diversity"), number_in(found, "distinctness")
+    if diversity is not None:
+        detail = "times the distance between two real images"
+        detail += "" if distinctness is None else f" · to the nearest {distinctness:.2f}"
+        made.append(tile("Diversity", f"{diversity:.2f}", detail))
+    return made
+
+
+def generation_warnings(run: Run) -> list[str]:
+    """What is wrong with the newest state of the run, in sentences."""
+    found = _found(run)
+    sentences = [str(found["warning"])] if found.get("warning") else []
+    if run.scores and run.scores.memorisation and run.scores.memorisation.ratio < _COPIES:
+        sentences.append(
+            "samples are much nearer to training images than held-out images are: the generator copies; look at the "
+            "nearest training images below"
+        )
+    return [f"Warning: {sentence}." for sentence in sentences]
+
+
+def generation_section(run: Run) -> Html:
+    """Samples of the newest weights, and walks between them."""
+    classes = run.scores.classes if run.scores else []
+    labelled = bool(object_in(object_in(run.recipe, "model"), "generator").get("num_classes"))
+    ordered = labelled and 2 <= len(classes) <= MOST_COLUMNS
+    captions = {
+        "samples": "Samples, always of the same latents; none is chosen."
+        + f" A column is a class: {', '.join(classes)}." * ordered,
+        "interpolation": "Walks from one latent to another, a row each: a generator that has learned the images "
+        "changes them step by step, one that has learned them by heart jumps."
+        + " Every row keeps its class."
+        * labelled,
+    }
+    missing = quiet("There are no pictures yet: the first come with the first evaluation.")
+    return section("What it makes", _pictured(run, captions) or missing)
+
+
+def game_section(run: Run) -> Html:
+    """How losses, distance and diversity went, against the images that were seen, and where it was resumed."""
+    batch = number_in(object_in(run.recipe, "loop"), "batch_size") or 1.0
+    measure = (run.scores and run.scores.measure) or "Frechet distance"
+    shown: tuple[tuple[str, tuple[Line, ...], pictures.Unit], ...] = (
+        (measure, _DISTANCES, "distance"),
+        ("Losses of the game", _LOSSES, "loss"),
+        ("Diversity, as multiples of real images", _DIVERSITIES, "value"),
+        ("Precision, recall, recognised", _SHARES, "share"),
+        ("Penalty of steepness (R1)", _PENALTY, "loss"),
+    )
+    charts = []
+    for title, lines, kind in shown:
+        if any(number_in(row, line.key) is not None for row in run.rows for line in lines):
+            draw = partial(pictures.draw_lines, run.rows, title, lines, batch, kind)
+            charts.append(chart(draw, f"{title} against images seen"))
+    if not charts:
+        return section("How it learned", quiet("There are no curves yet."))
+    resumed = ", ".join(f"{int(row['step']):,}" for row in run.of_kind("resume"))
+    story = [f"was resumed at step {resumed}"] if resumed else []
+    story += [f"finished at {place(row)}" for row in run.of_kind("finish")[-1:]]
+    warned = [row for row in run.of_kind("evaluate") if row.get("warning")]
+    told = [f"The run {' and '.join(story)}."] if story else []
+    if warned:
+        steps = ", ".join(f"{int(row['step']):,}" for row in warned[:6]) + (", …" if len(warned) > 6 else "")
+        told.append(f"It warned at step {steps}; the first time: {warned[0]['warning']}.")
+    captions = {"samples_over_time": "The same latents at some moments of the run."}
+    return section(
+        "How it learned", element("div", *charts, class_="charts"), *map(quiet, told), _pictured(run, captions)
+    )
+
+
+def memory_section(run: Run) -> Html:
+    """Whether it paints anew or copies: samples beside the training images that are nearest to them."""
+    found = run.scores.memorisation if run.scores else None
+    captions = {
+        "neighbours": "Of 256 samples the eight that are nearest to a training image, above that image, with their "
+        "distances in features; typical is that of a held-out image."
+    }
+    pictured = _pictured(run, captions)
+    if found is None and not pictured:
+        return Html()
+    text = Html()
+    if found is not None:
+        how = (
+            "Samples are much nearer: the generator copies what it was shown."
+            if found.ratio < _COPIES
+            else "Samples are not nearer, as they would be if it copied."
+            if found.ratio >= 1
+            else "Samples are a little nearer; copies would be far nearer."
+        )
+        text = element(
+            "p",
+            "A sample is at a distance of ",
+            element("strong", f"{found.sample_to_training:.3g}"),
+            " from the nearest training image, a held-out image at ",
+            element("strong", f"{found.held_out_to_training:.3g}"),
+            f" (medians, in the features of the distance above). {how}",
+        )
+    return section("Anew or by heart", text, pictured)
+
+
+def _found(run: Run) -> dict[str, Any]:
+    """The scores of the finished run, or what the newest evaluation told."""
+    if run.scores and run.scores.distance is not None:
+        return run.scores.model_dump()
+    return dict((run.of_kind("evaluate") or [{}])[-1])
+
+
+def _pictured(run: Run, captions: dict[str, str]) -> Html:
+    """The pictures that are there; empty where none is."""
+    shown = [
+        picture(run.pictures[name], name.replace("_", " "), caption)
+        for name, caption in captions.items()
+        if name in run.pictures
+    ]
+    return element("div", *shown, class_="gallery pair" if len(captions) > 1 else "gallery") if shown else Html()
+
+
+def _hyphened(split: str | None) -> str:
+    return (split or "real").replace("held out", "held-out")
+
+
+_DISTANCES = (
+    Line("evaluate", "distance", 1, "made images"),
+    Line("evaluate", "distance_of_halves", 2, "halves of the real ones", "--"),
+)
+_LOSSES = (Line("train", "discriminate_loss", 0, "discriminator"), Line("train", "generate_loss", 1, "generator"))
+_PENALTY = (Line("train", "penalise_loss", 0, "discriminator"),)
+_DIVERSITIES = (
+    Line("evaluate", "diversity", 1, "between two images"),
+    Line("evaluate", "distinctness", 2, "to the nearest other", "--"),
+)
+_SHARES = (
+    Line("evaluate", "recognised", 0, "recognised"),
+    Line("evaluate", "precision", 1, "precision"),
+    Line("evaluate", "recall", 2, "recall", "--"),
+)

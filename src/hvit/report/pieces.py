@@ -1,0 +1,82 @@
+"""The pieces that every section of a report is made of: tiles, charts, galleries, and values out of what was read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from hvit import measures, pictures
+from hvit.markup import SPACE, Html, breakable, element, inline, percent
+
+EXPLANATION = "explain_"  # what the names of pictures of explanations start with
+
+
+def section(title: str, *content: object) -> Html:
+    """A section under its title."""
+    return element("section", element("h2", title), *content)
+
+
+def quiet(text: str) -> Html:
+    """A remark in a softer colour."""
+    return element("p", text, class_="quiet")
+
+
+def tile(name: str, value: str, detail: str) -> Html:
+    """A number of the headline, with its name above and a line of detail below."""
+    size = "value" if len(value) <= 9 else "value long"
+    return element(
+        "div", element("dt", name), element("dd", breakable(value), class_=size), element("dd", detail, class_="detail")
+    )
+
+
+def chart(draw: Callable[[pictures.Theme], Figure], description: str) -> Html:
+    """One chart, in the colours of the reader's theme."""
+    light, dark = (pictures.figure_to_svg(draw(theme)) for theme in (pictures.LIGHT, pictures.DARK))
+    kind = "image/svg+xml"
+    source = element("source", srcset=inline(dark.encode(), kind), media="(prefers-color-scheme: dark)")
+    return element("picture", source, element("img", src=inline(light.encode(), kind), alt=description), class_="chart")
+
+
+def picture(content: bytes, name: str, caption: object) -> Html:
+    """A PNG file with its caption below; side by side with others it is as high as they are."""
+    image = element("img", src=inline(content, "image/png"), alt=name)
+    width, height = (int.from_bytes(content[place : place + 4], "big") for place in (16, 20))  # of every PNG
+    ratio = width / height if height else 1.0
+    return element("figure", image, element("figcaption", caption), style=f"flex: {ratio:.3f} 1 0")
+
+
+def gallery(shown: Mapping[str, bytes]) -> Html:
+    """Pictures by their names, which are their captions."""
+    figures = []
+    for name, content in shown.items():
+        caption = name.removeprefix(EXPLANATION).replace("_", " ")
+        caption = f"image {caption}" if caption.isdecimal() else caption
+        figures.append(picture(content, caption, caption))
+    return element("div", *figures, class_="gallery")
+
+
+def interval(share: float, count: int) -> str:
+    """The 95 % interval of a share of so many."""
+    low, high = measures.wilson_interval(round(share * count), count)
+    return f"95{SPACE}% interval {100 * low:.1f} to {percent(high)}"
+
+
+def object_in(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key; an empty one where there is none."""
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def number_in(row: Mapping[str, Any], key: str) -> float | None:
+    """The finite number under a key; None where there is none."""
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def place(row: Mapping[str, Any]) -> str:
+    """Where in the run a line of the journal stands."""
+    epoch = number_in(row, "epoch")
+    return f"step {int(row['step']):,}" + (f" (epoch {epoch:.3g})" if epoch is not None else "")

@@ -1,0 +1,61 @@
+"""Claims about what is seen while many files are explained: a bar on a terminal, plain lines elsewhere, on stderr."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from hvit.explain import progress
+from hvit.explain.progress import FilesDone
+
+
+def count(total: int, terminal: bool, refused: Callable[[str], None] = lambda sentence: None) -> tuple[str, list[int]]:
+    """What is written while every tenth of some files is refused and the others are answered, and the answers."""
+    written = StringIO()
+    console = Console(file=written, force_terminal=terminal, width=100, highlight=False)
+    with FilesDone(total, console) as done:
+        refuse = done.refusing(refused)
+
+        def answers():
+            for number in range(total):
+                if number % 10 == 9:
+                    refuse(f"{number} cannot be read")
+                else:
+                    yield number
+
+        told = list(done.over(answers()))
+    return written.getvalue(), told
+
+
+def test_on_a_terminal_a_bar_counts_explained_and_refused_files_to_the_end() -> None:
+    written, told = count(100, terminal=True)
+    assert told == [number for number in range(100) if number % 10 < 9]
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written)
+    assert "explaining" in plain
+    assert "100/100" in plain
+
+
+def test_without_a_terminal_there_are_lines_with_the_time_left_and_no_escape_codes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(0, 10_000, 3))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    written, _ = count(21, terminal=False)
+    assert written.splitlines()[0] == "explained 4/21 files  0.8 min left"
+    assert len(written.splitlines()) == 5
+    assert "\x1b" not in written
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_single_file_and_quick_ones_without_a_terminal_say_nothing(terminal: bool) -> None:
+    assert count(1 if terminal else 50, terminal)[0] == ""
+
+
+def test_refused_files_are_told_as_before() -> None:
+    sentences: list[str] = []
+    count(20, terminal=True, refused=sentences.append)
+    assert sentences == ["9 cannot be read", "19 cannot be read"]

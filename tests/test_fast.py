@@ -1,0 +1,93 @@
+"""`--fast` gives the same answers, and says what it chose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import hvit
+from hvit import cli, inference
+from hvit.models import prepared
+from hvit.models.weights import save_weights
+
+
+@pytest.fixture(autouse=True)
+def only_what_torch_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO takes seconds for each model; tests of it are in tests/models/test_prepared.py."""
+    monkeypatch.setattr(prepared.importlib.util, "find_spec", lambda name: None)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = hvit.create_model("nest_micro_32", num_classes=2)
+    file = tmp_path / "weights.safetensors"
+    save_weights(model, file, classes=("blue", "red"))
+    return file
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[list[dict], str]:
+    cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return [json.loads(line) for line in captured.out.splitlines()], captured.err
+
+
+def test_predict_fast_gives_the_same_probabilities(
+    weights: Path, photo_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    usual, _ = printed(capsys, "predict", weights, photo_folder, "--json")
+    fast, told = printed(capsys, "predict", weights, photo_folder, "--json", "--fast")
+    assert len(usual) == 12
+    for one, other in zip(usual, fast, strict=True):
+        assert one["file"] == other["file"]
+        assert [entry["class"] for entry in one["classes"]] == [entry["class"] for entry in other["classes"]]
+        for entry, again in zip(one["classes"], other["classes"], strict=True):
+            assert abs(entry["probability"] - again["probability"]) < 1e-5
+    assert told.startswith("fast  ")
+    assert "images a second" in told
+
+
+def test_evaluate_fast_gives_the_same_scores(weights: Path, photo_folder: Path, capsys: pytest.CaptureFixture[str]):
+    (usual,), _ = printed(capsys, "evaluate", weights, "--root", photo_folder, "--json")
+    (fast,), told = printed(capsys, "evaluate", weights, "--root", photo_folder, "--json", "--fast")
+    assert "fast" not in usual
+    assert fast["fast"] in told
+    assert fast["predictions"] == usual["predictions"]
+    assert abs(fast["loss"] - usual["loss"]) < 1e-5
+
+
+def test_explain_fast_chooses_the_same_classes_and_keeps_its_gradients(
+    weights: Path,
+    photo_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+):
+    monkeypatch.chdir(tmp_path)
+    picture = photo_folder / "red" / "0.png"
+    (usual,), _ = printed(capsys, "explain", weights, picture, "--methods", "gradcat", "--json")
+    (fast,), _ = printed(capsys, "explain", weights, picture, "--methods", "gradcat", "--json", "--fast")
+    assert [tree["path"] for tree in fast["trees"]] == [tree["path"] for tree in usual["trees"]]
+    assert fast["trees"][0]["values"] == usual["trees"][0]["values"]
+
+
+def test_a_classifier_asks_the_prepared_model(weights: Path):
+    classifier = inference.open_classifier(weights, "cpu")
+    fast, choice = inference.made_fast(classifier, 2)
+    assert fast.prepared is not None
+    assert choice == str(fast.prepared.choice)
+    batch = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast.logits(batch), classifier.logits(batch), rtol=1e-4, atol=1e-5)
+
+
+def test_evaluate_fast_refuses_what_is_no_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "encoder.safetensors"
+    save_weights(hvit.create_model("mae_hiera_micro_32"), file)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", str(file), "--data", "digits", "--fast"])
+    assert stop.value.code == 2
+    assert "--fast is for classifiers" in capsys.readouterr().err

@@ -1,0 +1,420 @@
+"""Runs of generation from data to page, and samples on demand: what is promised of them holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from hvit import cli, evaluation, generation, run
+from hvit.data.digits import DigitsData
+from hvit.data.images import open_data
+from hvit.data.preprocess import Preprocess
+from hvit.distances import Extractor
+from hvit.errors import UserError
+from hvit.explain.generations import draw_latents, paint, to_bytes
+from hvit.explain.progress import FilesDone
+from hvit.generation import Painter, reference_statistics
+from hvit.models import catalogue
+from hvit.models.discriminators import ResidualDiscriminatorConfig
+from hvit.models.gan import NestGeneratorConfig
+from hvit.models.gan_config import GanConfig, build_generator
+from hvit.models.nest import NestConfig
+from hvit.models.weights import save_weights
+from hvit.recipe import Recipe, read_recipe, write_recipe
+from hvit.tasks.extractors import pixel_extractor
+from hvit.training.journal import read_journal
+from hvit.training.optimize import OptimizeConfig
+from hvit.training.schedule import LoopConfig
+
+NEST = NestGeneratorConfig(
+    output_size=(8, 8), out_channels=1, latent_dim=6, dims=(16, 8), heads=(2, 1), depths=(1, 1)
+)  # fmt: skip
+JUDGE = ResidualDiscriminatorConfig(input_size=(8, 8), in_channels=1, dims=(4, 8))
+RECIPE = Recipe(
+    name="tiny_gan",
+    summary="A test",
+    model=GanConfig(NEST, JUDGE, conditional=True, r1_weight=1.0, r1_every=4),
+    data=DigitsData(canvas=8),
+    optimize=OptimizeConfig(
+        learning_rate_per_256=8e-3, final_learning_rate_per_256=8e-3, betas=(0.0, 0.99), weight_decay=0.0,
+        warmup_epochs=0, average_decay=0.9,
+    ),
+    loop=LoopConfig(epochs=2, batch_size=256, checkpoint_steps=3, workers=0, device="cpu"),
+)  # fmt: skip
+ON_THE_COMMAND_LINE = [
+    *("--data.canvas", "8", "--model.r1-weight", "1", "--model.r1-every", "4", "--loop.epochs", "2"),
+    *("--model.generator.output-size", "8", "8", "--model.generator.latent-dim", "6", "--model.generator.dims", "16"),
+    *("8", "--model.generator.heads", "2", "1", "--model.generator.depths", "1", "1", "--loop.batch-size", "256"),
+    *("--model.discriminator.input-size", "8", "8", "--model.discriminator.dims", "4", "8", "--loop.workers", "0"),
+    *("--optimize.learning-rate-per-256", "8e-3", "--optimize.final-learning-rate-per-256", "8e-3"),
+    *("--optimize.average-decay", "0.9", "--loop.checkpoint-steps", "3", "--loop.device", "cpu"),
+    *("--loop.evaluate-every", "1"),
+]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def hvit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs a verb in this process, in an empty folder; returns (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        try:
+            cli.main([str(argument) for argument in arguments])
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ten steps on 8 x 8 digits, judged by a classifier of them that has learned nothing."""
+    root = tmp_path_factory.mktemp("generation")
+    torch.manual_seed(0)
+    config = NestConfig(
+        input_size=(8, 8), in_channels=1, num_classes=10, patch_size=(1, 1), dims=(8, 16), heads=(2, 2), depths=(1, 1)
+    )
+    preprocess = asdict(Preprocess((8, 8), (0.3,), (0.3,), 1.0))
+    save_weights(
+        catalogue.build(config), root / "judge.safetensors", classes=tuple("0123456789"), preprocess=preprocess
+    )
+    recipe = replace(RECIPE, model=replace(RECIPE.model, extractor=str(root / "judge.safetensors")))
+    run.train(recipe, root / "run")
+    return root / "run"
+
+
+@pytest.fixture(scope="module")
+def plain_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a generator without classes, in colour."""
+    path = tmp_path_factory.mktemp("plain") / "weights.safetensors"
+    save_weights(build_generator(replace(NEST, out_channels=3)), path)
+    return path
+
+
+def painter(num_classes: int = 3, names: tuple[str, ...] = ("red", "green", "blue")) -> Painter:
+    torch.manual_seed(0)
+    return Painter(build_generator(replace(NEST, num_classes=num_classes)), "small", names)
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    with Image.open(path) as opened:
+        return np.asarray(opened)
+
+
+def test_a_run_leaves_samples_walks_neighbours_scores_and_its_page(digits_run: Path) -> None:
+    names = {path.stem for path in (digits_run / "pictures").iterdir()}
+    assert names == {"training_images", "samples", "samples_over_time", "interpolation", "neighbours"}
+    assert [path.name for path in sorted((digits_run / "samples").iterdir())] == [
+        "step_000000005.png",
+        "step_000000010.png",
+    ]
+    scores = json.loads((digits_run / "scores.json").read_text())
+    assert scores["measure"] == "Frechet distance in custom nest features"
+    assert 0 <= scores["recognised"] <= 1
+    assert scores["memorisation"].keys() == {"sample_to_training", "held_out_to_training"}
+    whole = build_generator(replace(NEST, num_classes=10))
+    assert scores["model"]["parameters"] == sum(parameter.numel() for parameter in whole.parameters())
+    page = (digits_run / "report.html").read_text(encoding="utf-8")
+    for words in ("What it makes", "How it learned", "Anew or by heart", "Frechet distance in custom nest features"):
+        assert words in page
+    for words in ("Held-out accuracy", "What it gets right", "Why it decides", "FID"):
+        assert words not in page
+
+
+def test_the_journal_has_the_loss_of_every_phase_and_all_scores(digits_run: Path) -> None:
+    rows = read_journal(digits_run / "journal.jsonl")
+    first, second = (row for row in rows if row["kind"] == "train")
+    for row in (first, second):
+        assert row["loss"] == row["discriminate_loss"]
+        assert row["generate_loss"] > 0
+    assert first["penalise_loss"] > 0
+    told = [row for row in rows if row["kind"] == "evaluate"]
+    assert [row["step"] for row in told] == [5, 10]
+    assert {"distance", "precision", "recall", "diversity", "distinctness", "recognised"} <= told[0].keys()
+
+
+def test_what_goes_wrong_is_told_at_once_and_stays_in_journal_and_page(
+    tmp_path: Path, hvit: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvit.tasks.generate._LEAST_DIVERSITY", 100.0)
+    fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "1"]
+    status, out, err = hvit("train", "nest_gan_digits_32", *fields, "--out", "run")
+    assert status == 0
+    for told in (err, out):  # while it learns, and at the end
+        assert told.count("warning: the made images are nearly all alike") == 1
+    (row,) = (row for row in read_journal(tmp_path / "run" / "journal.jsonl") if row["kind"] == "evaluate")
+    assert row["collapsed"]
+    assert "nearly all alike" in row["warning"]
+    assert "Warning: the made images are nearly all alike" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_evaluating_a_run_gives_the_scores_that_it_ended_with(hvit: Run, digits_run: Path) -> None:
+    ended = json.loads((digits_run / "scores.json").read_text())
+    status, out, _ = hvit("evaluate", digits_run, "--json", "--device", "cpu")
+    assert status == 0
+    scores = json.loads(out)
+    for name in ("distance", "distance_of_halves", "precision", "recall", "diversity", "distinctness", "recognised"):
+        assert scores[name] == pytest.approx(ended[name], rel=1e-4), name
+    _, out, _ = hvit("evaluate", digits_run, "--device", "cpu")
+    assert f"Frechet distance in custom nest features: {scores['distance']:.3g} from 450 held-out images" in out
+    assert "between halves of the real ones" in out
+    assert f"recognised as the class that was asked for: {100 * scores['recognised']:.1f} %" in out
+
+
+def test_generators_are_scored_with_the_data_of_their_run_alone(digits_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no run folder"):
+        evaluation.evaluate(digits_run / "weights.safetensors")
+    with pytest.raises(UserError, match="learned from digits"):
+        evaluation.evaluate(digits_run, "cifar10", "cifar")
+    (tmp_path / "weights.safetensors").write_bytes((digits_run / "weights.safetensors").read_bytes())
+    write_recipe(replace(RECIPE, model=replace(RECIPE.model, generator=replace(NEST, depths=(2, 1)))), tmp_path)
+    with pytest.raises(UserError, match=r"not those of its recipe\.json"):
+        evaluation.evaluate(tmp_path)
+
+
+def test_generate_writes_a_grid_and_walks_enlarged_by_whole_pixels(hvit: Run, digits_run: Path) -> None:
+    status, out, _ = hvit("generate", digits_run, "--num", "20", "--walks", "3", "--out", "made")
+    assert status == 0
+    assert "20 samples of 8 x 8 by custom nest_generator, seed 0, of 0, 1, 2" in out
+    grid, walks = pixels("made/samples.png"), pixels("made/walks.png")
+    assert grid.shape == (2 * 66 - 2, 10 * 66 - 2), "two rows of ten classes, two pixels between samples"
+    assert walks.shape == (3 * 66 - 2, 8 * 66 - 2)
+    last = grid[-64:, -64:]
+    assert (last == last[::8, ::8].repeat(8, 0).repeat(8, 1)).all(), "every pixel is eight times as large"
+    assert (grid[64:66] == 96).all()
+    assert sorted(path.name for path in Path("made").iterdir()) == ["samples.png", "walks.png"]
+    assert str(Path("made/walks.png")) in out
+
+
+def test_each_sample_is_a_file_in_its_true_size_and_json_tells_its_class(hvit: Run, digits_run: Path) -> None:
+    fields = ["--num", "5", "--classes", "3", "8", "--each", "--walks", "0", "--json", "--seed", "4"]
+    status, out, _ = hvit("generate", digits_run, *fields)
+    assert status == 0
+    told = json.loads(out)
+    assert (told["seed"], told["count"], told["walks"]) == (4, 5, None)
+    assert told["classes"] == ["3", "8", "3", "8", "3"]
+    assert [Path(name).name for name in told["files"]] == [f"sample_{number:04d}.png" for number in range(1, 6)]
+    grid = pixels(told["samples"])
+    for number, name in enumerate(told["files"]):
+        assert pixels(name).shape == (8, 8)
+        assert (pixels(name) == grid[:64:8, number * 66 : number * 66 + 64 : 8]).all()
+    assert not Path("generated/walks.png").exists()
+
+
+def test_the_same_seed_gives_the_same_samples_however_many_are_asked_for(hvit: Run, digits_run: Path) -> None:
+    for name, fields in (
+        ("few", ["--num", "3"]),
+        ("many", ["--num", "40"]),
+        ("other", ["--num", "3", "--seed", "1"]),
+    ):
+        hvit("generate", digits_run, *fields, "--each", "--walks", "1", "--out", name)
+    for number in (1, 2, 3):
+        file = f"sample_{number:04d}.png"
+        assert Path("few", file).read_bytes() == Path("many", file).read_bytes() != Path("other", file).read_bytes()
+    assert Path("few/walks.png").read_bytes() == Path("many/walks.png").read_bytes()
+    assert len(list(Path("many").glob("sample_*.png"))) == 40
+
+
+def test_samples_are_of_the_class_that_was_asked_for_by_name_or_number() -> None:
+    one = painter()
+    assert one.class_numbers(["blue", "0", "2"]) == [2, 0, 2]
+    assert one.class_numbers([]) == [0, 1, 2]
+    latents = torch.cat([draw_latents(one.generator.config, 1, 7, "sample", place) for place in range(5)])
+    for classes in ([2], [1, 0]):
+        labels = torch.tensor([classes[place % len(classes)] for place in range(5)])
+        expected = to_bytes(paint(one.generator, latents, labels)).astype(int)
+        made = np.stack(list(one.samples(5, 7, classes)))
+        assert np.abs(made - expected).max() <= 1
+        other = np.stack(list(one.samples(5, 7, [(label + 1) % 3 for label in classes])))
+        assert np.abs(made - other.astype(int)).max() > 5
+
+
+def test_a_walk_has_one_class_and_changes_step_by_step() -> None:
+    one = painter()
+    walks = np.stack(list(one.walks(2, 0, [1, 2]))).astype(int).reshape(2, 8, -1)
+    for row, label in enumerate((1, 2)):
+        first, last = draw_latents(one.generator.config, 2, 0, "walk", row)
+        ends = to_bytes(paint(one.generator, torch.stack([first, last]), torch.tensor([label] * 2))).reshape(2, -1)
+        assert np.abs(walks[row, [0, -1]] - ends).max() <= 1
+        steps = np.abs(np.diff(walks[row], axis=0)).mean(axis=1)
+        assert steps.max() < np.abs(walks[row, 0] - walks[row, -1]).mean()
+
+
+def test_generators_without_classes_paint_in_colour(hvit: Run, plain_weights: Path) -> None:
+    status, out, _ = hvit("generate", plain_weights, "--num", "9", "--json", "--columns", "4")
+    assert status == 0
+    assert json.loads(out)["classes"] == []
+    assert pixels("generated/samples.png").shape == (3 * 66 - 2, 4 * 66 - 2, 3)
+    status, _, err = hvit("generate", plain_weights, "--classes", "3")
+    assert status == 2
+    assert "without classes" in err
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (["--num", "0"], "got 0"),
+        (["--num", "-5"], "got -5"),
+        (["--num", "10000000000000000"], "1 to 1,000,000"),
+        (["--num", "500000"], "a picture takes 8,192 samples of 8 x 8 at most"),
+        (["--classes", "ten"], "there is no class 'ten'"),
+        (["--classes", "10"], "numbers from 0 to 9"),
+        (["--columns", "0"], "1 column or more"),
+        (["--walks", "-1"], "walks are 0 or more"),
+        (["--walks", "100000"], "a picture takes 1,024 walks"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_sentence_and_nothing_is_written(
+    hvit: Run, digits_run: Path, tmp_path: Path, fields: list[str], sentence: str
+) -> None:
+    status, out, err = hvit("generate", digits_run, *fields)
+    assert status == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not out
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_makes_no_images_is_refused(hvit: Run, digits_run: Path, tmp_path: Path) -> None:
+    save_weights(build_generator(replace(NEST, out_channels=2)), tmp_path / "two.safetensors")
+    broken = build_generator(NEST)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    save_weights(broken, tmp_path / "broken.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    (tmp_path / "file").touch()
+    for arguments, sentence in (
+        ((digits_run.parent / "judge.safetensors",), "makes no images"),
+        (("nowhere",), "nowhere"),
+        (("two.safetensors",), "2 channels"),
+        (("broken.safetensors", "--each"), "diverged"),
+        (("text.safetensors",), "text.safetensors"),
+        ((digits_run, "--out", "file/inside"), "cannot be written"),
+    ):
+        status, _, err = hvit("generate", *arguments)
+        assert status == 2, arguments
+        assert sentence in err
+        assert len(err.splitlines()) == 1
+    assert not (tmp_path / "generated").exists()
+    status, _, err = hvit("predict", digits_run, "file")
+    assert status == 2
+    assert "holds a generator, which makes images" in err
+
+
+def test_of_many_single_files_the_grid_shows_the_first(
+    hvit: Run, digits_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "_MOST_PIXELS", 12 * 64 * 64)
+    status, out, _ = hvit("generate", digits_run, "--num", "20", "--each", "--walks", "1")
+    assert status == 0
+    assert "(the first 12)" in out
+    assert pixels("generated/samples.png").shape == (2 * 66 - 2, 10 * 66 - 2)
+    assert len(list(Path("generated").glob("sample_*.png"))) == 20
+
+
+def test_progress_counts_every_sample(tmp_path: Path) -> None:
+    done: list[None] = []
+    generation.generate(painter(), tmp_path, 7, walks=0, done=lambda: done.append(None))
+    assert len(done) == 7
+    with FilesDone(7, cli.notes, ("painting", "painted", "samples")) as progress:
+        progress.step()
+    assert progress.done == 1
+
+
+def test_statistics_of_training_images_are_computed_once_and_damaged_ones_anew(tmp_path: Path) -> None:
+    splits = open_data(DigitsData(canvas=8), 0, 1)
+    preprocess = Preprocess((8, 8), splits.mean, splits.std, 1.0)
+    known, path = pixel_extractor(4), tmp_path / "reference.npz"
+    counted: list[int] = []
+
+    def counting(images: torch.Tensor) -> torch.Tensor:
+        counted.append(len(images))
+        return known.extract(images)
+
+    extractor = Extractor(known.source, counting)
+    first = reference_statistics(extractor, splits.held_out, preprocess, path)
+    assert sum(counted) == first.count == len(splits.held_out)
+    again = reference_statistics(extractor, splits.held_out, preprocess, path)
+    assert sum(counted) == len(splits.held_out), "read from the file"
+    np.testing.assert_array_equal(again.covariance, first.covariance)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    reference_statistics(extractor, splits.held_out, preprocess, path)
+    assert sum(counted) == 2 * len(splits.held_out)
+    assert len(path.read_bytes()) == len(whole)
+    other = Extractor(replace(known.source, name="other"), counting)
+    assert reference_statistics(other, splits.held_out, preprocess, path).source.name == "other"
+    assert reference_statistics(other, splits.train, preprocess, path).count == len(splits.train)
+
+
+def test_a_run_compared_with_training_images_keeps_and_uses_their_statistics(tmp_path: Path) -> None:
+    model = replace(RECIPE.model, reference="training", conditional=False)
+    scores = run.train(replace(RECIPE, model=model, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
+    assert (scores["split"], scores["reference_count"]) == ("training", 1347)
+    assert (tmp_path / "run" / "reference.npz").exists()
+    assert "recognised" not in scores
+    again = evaluation.evaluate(tmp_path / "run", device="cpu")
+    assert again["distance"] == pytest.approx(scores["distance"], rel=1e-4)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "hvit", *map(str, arguments)]
+
+
+def test_a_game_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "broken"
+    fields = [*ON_THE_COMMAND_LINE, "--loop.epochs", "8", "--loop.evaluate-every", "8"]
+    process = subprocess.Popen(
+        command("train", "nest_gan_digits_32", *fields, "--out", folder),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("checkpoints/step_*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "report.html").exists()
+    recipe = read_recipe(folder)
+    run.resume(folder)
+    run.train(recipe, tmp_path / "whole")
+    one, other = (load_file(path / "weights.safetensors") for path in (tmp_path / "whole", folder))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    ends = [json.loads((path / "scores.json").read_text()) for path in (tmp_path / "whole", folder)]
+    assert ends[0] == ends[1]
+
+
+def test_two_processes_play_the_game_of_one(tmp_path: Path) -> None:
+    # Adam with a small epsilon makes as much of the rounding of small gradients as of the gradients themselves.
+    fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "5", "--optimize.epsilon", "0.1", "--loop.epochs", "1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hvit"]
+    two = subprocess.run(
+        [*launcher, "train", "nest_gan_digits_32", *fields, "--out", str(tmp_path / "two")],
+        capture_output=True, timeout=400, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr[-2000:]
+    assert two.stdout.count("made images:") == 1, "only the first process speaks"
+    recipe = read_recipe(tmp_path / "two")
+    run.train(recipe, tmp_path / "one")
+    one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    for name in one:
+        assert torch.allclose(one[name], other[name], atol=2e-5), name
+    start = run.new_model(replace(recipe, model=recipe.model.with_classes(10)))[0].state_dict()
+    assert max((one[name] - start[name]).abs().max() for name in one) > 1e-3, "they have learned something"
