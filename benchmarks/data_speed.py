@@ -3,11 +3,11 @@
     python benchmarks/data_speed.py [RECIPE ...] --cifar DIR --photos DIR [--images 256] [--rounds 5] [--out FILE.json]
 
 Recipes of CIFAR read DIR, those of folders read the photos, those of digits need nothing. A stage's time is what the
-whole takes with it minus what it takes without it: reading alone, then batches of pictures that are read, normalised
-and collated, then one part of the recipe's augmentation after the other. All of them run in turn in one process with
-one thread, every round anew, and medians are printed. The model's rate is that of its steps (forward, backward,
-optimizer) on batches that are ready, on all cores. Times are those for which a core computed (so that other programs
-disturb little); the model's is divided by the number of cores.
+whole takes with it minus what it takes without it: reading alone, then batches of pictures that are read, resized,
+normalised and collated, then one part of the recipe's augmentation after the other. All of them run in turn in one
+process with one thread, every round anew, and medians are printed. The model's rate is that of its steps (forward,
+backward, optimizer) on batches that are ready, on all cores. Times are those for which a core computed (so that other
+programs disturb little); the model's is divided by the number of cores.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def stages(recipe: Recipe, splits: Splits, preprocess: Preprocess, count: int) -
 
     wanted, growing = recipe.augment, AugmentConfig()
     works: dict[str, Work] = {"read": lambda: [splits.train.read(i % len(splits.train), i) for i in range(count)]}
-    works["normalise, collate"] = loads(growing)
+    works["resize, normalise"] = loads(growing)
     for fields in PARTS:
         if any(getattr(wanted, field) != getattr(growing, field) for field in fields):
             more = {field: getattr(wanted, field) for field in fields}

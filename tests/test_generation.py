@@ -407,7 +407,7 @@ def test_two_processes_play_the_game_of_one(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hvit"]
     two = subprocess.run(
         [*launcher, "train", "nest_gan_digits_32", *fields, "--out", str(tmp_path / "two")],
-        capture_output=True, timeout=400, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, timeout=600, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert two.returncode == 0, two.stderr[-2000:]
     assert two.stdout.count("made images:") == 1, "only the first process speaks"

@@ -373,7 +373,7 @@ def short_count(count: float) -> str:
     return f"{count:g}"
 
 
-def _finish_chart(axes: Axes, quantity: str, theme: Theme, legend: str = "") -> None:
+def _finish_chart(axes: Axes, quantity: str, theme: Theme, legend: Literal["best"] | None = None) -> None:
     axes.set_xlabel("epoch")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))

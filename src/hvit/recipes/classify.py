@@ -57,7 +57,7 @@ def resnet_micro_digits() -> Recipe:
     claim: the convolutional twin that NesT and its explanations are compared with
     command: hvit train resnet_micro_digits
     cost: about twice as long as nest_micro_digits, by the rates on one core each
-    expected: 98.9 % on held-out digits (seed 1), as nest_micro_digits; the learning rate was chosen for NesT
+    expected: 98.9 % on held-out digits, as nest_micro_digits; the learning rate was chosen for NesT
     source: ours
     run here: yes, see docs/results.md
     """

@@ -26,7 +26,7 @@ def hiera_micro_digits() -> Recipe:
     claim: learns from the same canvases in the same way, to compare the families and their explanations
     command: hvit train hiera_micro_digits
     cost: not timed on a quiet machine; 0.7 times the multiply-adds of nest_micro_digits
-    expected: 89.1 % on held-out digits, 90.6 % of quadrants in mosaics (seed 1); the learning rate was chosen for NesT
+    expected: 80 to 89 % on held-out digits, 90 % of quadrants in mosaics; the learning rate was chosen for NesT
     source: ours
     run here: yes, see docs/results.md
     """
