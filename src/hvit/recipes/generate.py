@@ -20,10 +20,10 @@ def nest_gan_digits_32() -> Recipe:
 
     claim: a tree of blocks turned upside down writes digits that a classifier reads, in CPU minutes
     command: hvit train nest_gan_digits_32
-    cost: not measured
-    expected: not measured
+    cost: about 4.5 minutes of one CPU core
+    expected: a classifier of real digits takes 94 % or more of the samples for what was asked for
     source: ours, after arXiv 2105.12723 and 2106.07631
-    run here: two steps only
+    run here: yes, with two seeds, see docs/results.md
     """
     return Recipe(
         name="nest_gan_digits_32",
@@ -31,7 +31,7 @@ def nest_gan_digits_32() -> Recipe:
         model=replace(GAN_SIZES["nest_gan_digits_32"], conditional=True, r1_weight=0.1),
         data=DigitsData(canvas=8),
         optimize=_optimizer(1.6e-3, 0.99),
-        loop=LoopConfig(epochs=20, batch_size=32, evaluate_every=2, workers=0),
+        loop=LoopConfig(epochs=10, batch_size=32, evaluate_every=2, workers=0),
         interpolation="bicubic",
     )
 
@@ -41,10 +41,10 @@ def conv_gan_digits_32() -> Recipe:
 
     claim: the twin that the transposed NesT is compared with, against the same discriminator
     command: hvit train conv_gan_digits_32
-    cost: not measured
-    expected: not measured
+    cost: about 7.5 minutes of one CPU core
+    expected: a smaller distance than that of nest_gan_digits_32 after as many images
     source: ours, after arXiv 1805.08318
-    run here: two steps only
+    run here: yes, with two seeds, see docs/results.md
     """
     return replace(
         nest_gan_digits_32(),
