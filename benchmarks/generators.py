@@ -73,8 +73,8 @@ def race(contestants: dict[str, Any], batch: int, rounds: int, device: str) -> l
     return [
         {
             "name": name,
-            "parameters": catalogue.count_parameters(contestants[name]),
-            "multiply_adds": catalogue.multiply_adds(contestants[name].config),
+            "parameters": catalogue.entry(name).parameters,
+            "multiply_adds": catalogue.entry(name).multiply_adds,
             "batch": batch,
             "rate": batch / median(seconds[name]),
             "ratio": median(own / other for own, other in zip(seconds[first], seconds[name], strict=True)),
