@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line does
@@ -11,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from hvit import cli
 
 torch.set_num_threads(2)
 
@@ -54,3 +61,58 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[..., channel] += 120
             Image.fromarray(pixels).save(root / name / f"{number}.png")
     return root
+
+
+@pytest.fixture
+def hvit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a verb in this process, in an empty folder; returns (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        try:
+            cli.main([str(argument) for argument in arguments])
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def train_and_kill() -> Callable[..., None]:
+    """Trains in a process of its own, with fields of a recipe, and kills it when it has left its first checkpoint."""
+
+    def work(folder: Path, seconds: float, *arguments: str, **environment: str) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hvit", "train", *arguments, "--out", str(folder)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        deadline = time.monotonic() + seconds
+        while not list(folder.glob("checkpoints/step_*.checkpoint")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (folder / "report.html").exists()
+
+    return work
+
+
+@pytest.fixture
+def train_in_two_processes() -> Callable[..., str]:
+    """Trains with torchrun in two processes of one thread; returns what is printed on stdout."""
+
+    def work(folder: Path, seconds: float, *arguments: str) -> str:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hvit"]
+        two = subprocess.run(
+            [sys.executable, *launcher, "train", *arguments, "--out", str(folder)],
+            capture_output=True, timeout=seconds, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert two.returncode == 0, two.stderr[-2000:]
+        return two.stdout
+
+    return work

@@ -25,23 +25,6 @@ from hvit.run import train
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def hvit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs a verb in this process, in an empty folder; returns (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        try:
-            cli.main([str(argument) for argument in arguments])
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def colour_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Path:
     """A run on a folder of two classes."""

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,7 +20,6 @@ from hvit.data.preprocess import Preprocess
 from hvit.distances import Extractor
 from hvit.errors import UserError
 from hvit.explain.generations import draw_latents, paint, to_bytes
-from hvit.explain.progress import FilesDone
 from hvit.generation import Painter, reference_statistics
 from hvit.models import catalogue
 from hvit.models.discriminators import ResidualDiscriminatorConfig
@@ -33,6 +27,7 @@ from hvit.models.gan import NestGeneratorConfig
 from hvit.models.gan_config import GanConfig, build_generator
 from hvit.models.nest import NestConfig
 from hvit.models.weights import save_weights
+from hvit.progress import FilesDone
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.tasks.extractors import pixel_extractor
 from hvit.training.journal import read_journal
@@ -64,23 +59,6 @@ ON_THE_COMMAND_LINE = [
     *("--loop.evaluate-every", "1"),
 ]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def hvit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs a verb in this process, in an empty folder; returns (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        try:
-            cli.main([str(argument) for argument in arguments])
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -374,24 +352,10 @@ def test_a_run_compared_with_training_images_keeps_and_uses_their_statistics(tmp
     assert again["distance"] == pytest.approx(scores["distance"], rel=1e-4)
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "hvit", *map(str, arguments)]
-
-
-def test_a_game_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_game_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_and_kill: Callable[..., None]) -> None:
     folder = tmp_path / "broken"
     fields = [*ON_THE_COMMAND_LINE, "--loop.epochs", "8", "--loop.evaluate-every", "8"]
-    process = subprocess.Popen(
-        command("train", "nest_gan_digits_32", *fields, "--out", folder),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
-    )  # fmt: skip
-    deadline = time.monotonic() + 300
-    while not list(folder.glob("checkpoints/step_*.checkpoint")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (folder / "report.html").exists()
+    train_and_kill(folder, 300, "nest_gan_digits_32", *fields, OMP_NUM_THREADS="2")
     recipe = read_recipe(folder)
     run.resume(folder)
     run.train(recipe, tmp_path / "whole")
@@ -401,16 +365,11 @@ def test_a_game_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, monkeypa
     assert ends[0] == ends[1]
 
 
-def test_two_processes_play_the_game_of_one(tmp_path: Path) -> None:
+def test_two_processes_play_the_game_of_one(tmp_path: Path, train_in_two_processes: Callable[..., str]) -> None:
     # Adam with a small epsilon makes as much of the rounding of small gradients as of the gradients themselves.
     fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "5", "--optimize.epsilon", "0.1", "--loop.epochs", "1"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hvit"]
-    two = subprocess.run(
-        [*launcher, "train", "nest_gan_digits_32", *fields, "--out", str(tmp_path / "two")],
-        capture_output=True, timeout=600, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert two.returncode == 0, two.stderr[-2000:]
-    assert two.stdout.count("made images:") == 1, "only the first process speaks"
+    told = train_in_two_processes(tmp_path / "two", 600, "nest_gan_digits_32", *fields)
+    assert told.count("made images:") == 1, "only the first process speaks"
     recipe = read_recipe(tmp_path / "two")
     run.train(recipe, tmp_path / "one")
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))

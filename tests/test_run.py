@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,36 +69,24 @@ def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> Non
         run.train(RECIPE, tmp_path)
 
 
-def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path) -> None:
+def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_and_kill: Callable[..., None]) -> None:
     whole = command("train", "nest_micro_digits", *ON_THE_COMMAND_LINE, "--out", tmp_path / "whole")
     subprocess.run(whole, check=True, capture_output=True, timeout=120)
     folder = tmp_path / "broken"
-    broken = command("train", "nest_micro_digits", *ON_THE_COMMAND_LINE, "--out", folder, "--loop.workers", "1")
-    process = subprocess.Popen(broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 90
-    while not list(folder.glob("checkpoints/step_*.checkpoint")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (folder / "report.html").exists()
+    train_and_kill(folder, 90, "nest_micro_digits", *ON_THE_COMMAND_LINE, "--loop.workers", "1")
     subprocess.run(command("resume", folder), check=True, capture_output=True, timeout=120)
     one, other = load_file(tmp_path / "whole" / "weights.safetensors"), load_file(folder / "weights.safetensors")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does(tmp_path: Path, train_in_two_processes: Callable[..., str]) -> None:
     fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "6", "--optimize.epsilon", "1e-3"]
     subprocess.run(
         command("train", "nest_micro_digits", *fields, "--out", tmp_path / "one"),
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hvit"]
-    two = subprocess.run(
-        [*launcher, "train", "nest_micro_digits", *fields, "--out", str(tmp_path / "two")],
-        capture_output=True, timeout=180, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert two.returncode == 0, two.stderr[-2000:]
-    assert two.stdout.count("top-1") == 1, "only the first process speaks"
+    told = train_in_two_processes(tmp_path / "two", 180, "nest_micro_digits", *fields)
+    assert told.count("top-1") == 1, "only the first process speaks"
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name in one:
         assert torch.allclose(one[name], other[name], atol=2e-5), name

@@ -339,7 +339,7 @@ def explain(rest: list[str]) -> None:
     if "gradcat" not in methods and (arguments.level is not None or arguments.beam > 1):
         raise UserError("--level and --beam are for gradcat only; leave them out or add gradcat to --methods")
     from hvit.data.images import list_images
-    from hvit.explain.progress import FilesDone
+    from hvit.progress import FilesDone
 
     files = list_images(arguments.images)
     with FilesDone(len(files), notes) as done:
@@ -424,7 +424,7 @@ def generate(rest: list[str]) -> None:
     """samples and walks between them, as pictures"""
     arguments = _parse(GenerateArguments, "generate", rest)
     from hvit import generation
-    from hvit.explain.progress import FilesDone
+    from hvit.progress import FilesDone
 
     painter = generation.open_painter(arguments.weights, arguments.device)
     with FilesDone(arguments.num, notes, ("painting", "painted", "samples")) as done:

@@ -59,8 +59,10 @@ def make_task(
     config = recipe.model
     assert isinstance(config, GanConfig)
     extractor = open_extractor(config.extractor)
+    reference = None
     if config.reference == "training":
         ranks.first_only(lambda: reference_statistics(extractor, splits.train, preprocess, folder / REFERENCE))
+        reference = FeatureStatistics.load(folder / REFERENCE, extractor.source)
     return Generate(
         players.generator,
         players.discriminator,
@@ -68,13 +70,9 @@ def make_task(
         preprocess,
         extractor,
         splits.classes if config.num_classes else (),
-        _kept_reference(config, extractor, folder),
+        reference,
         (ranks.rank, ranks.world_size),
     )
-
-
-def _kept_reference(config: GanConfig, extractor: Extractor, folder: Path) -> FeatureStatistics | None:
-    return FeatureStatistics.load(folder / REFERENCE, extractor.source) if config.reference == "training" else None
 
 
 def reference_statistics(
@@ -91,41 +89,33 @@ def reference_statistics(
             kept = None
         if kept is not None and kept.count == len(images):
             return kept
-    points = [extractor.features(part) for part in _unit_images(images, preprocess)]
+    batches = evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE)
+    points = [extractor.features(preprocess.unit_images(batch["images"])) for batch in batches]
     statistics = FeatureStatistics.of(np.concatenate(points), extractor.source, "training")
     if path is not None:
         statistics.save(path)
     return statistics
 
 
-def _unit_images(images: ImageSet, preprocess: Preprocess) -> Iterator[Tensor]:
-    """Batches of images (batch, channels, height, width) from 0 to 1."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-    for batch in evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE):
-        yield batch["images"] * std + mean  # pyright: ignore[reportOperatorIssue]
-
-
-def finish_generation(
-    config: GanConfig, splits: Splits, preprocess: Preprocess, scores: dict[str, Any], folder: Path
-) -> None:
+def finish_generation(task: Generate, splits: Splits, scores: dict[str, Any], folder: Path) -> None:
     """Adds to the scores of a finished run what its model is, and whether it paints anew or copies."""
-    generator = open_generator(folder).model
-
-    def batches(images: ImageSet) -> Iterator[Any]:
-        return iter(evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE))
-
+    generator, preprocess = open_generator(folder).model, task.preprocess
+    training, held_out = (
+        evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE)
+        for images in (splits.train, splits.held_out)
+    )
     scores["memorisation"] = compare_with_training(
         generator,
-        open_extractor(config.extractor),
+        task.extractor,
         preprocess,
-        batches(splits.train),
-        batches(splits.held_out),
+        training,  # pyright: ignore[reportArgumentType]  (a batch of tensors, whatever it is called)
+        held_out,  # pyright: ignore[reportArgumentType]
         folder / "pictures" / f"{NEIGHBOURS}.png",
     )
     scores["model"] = {
-        "name": catalogue.name_of(config.generator),
+        "name": catalogue.name_of(generator.config),
         "parameters": catalogue.count_parameters(generator),
-        "multiply_adds": catalogue.multiply_adds(config.generator),
+        "multiply_adds": catalogue.multiply_adds(generator.config),
     }
 
 

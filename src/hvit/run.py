@@ -46,7 +46,9 @@ from hvit.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from hvit.report import write_report
 from hvit.tasks.classify import Classify
 from hvit.tasks.extractors import full_name
+from hvit.tasks.generate import Generate
 from hvit.tasks.reconstruct import Reconstruct
+from hvit.tasks.task import Task
 from hvit.training.activations import checkpointable_blocks
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import NO_COMPILING, Processes, check_compiler, is_compile_failure, processes
@@ -298,7 +300,7 @@ def _carry_out(
             raise
         first = str(error).strip().splitlines()[0]
         raise UserError(f"torch.compile failed: {first}; {NO_COMPILING}") from error
-    ranks.first_only(lambda: _finish(prepared, scores, folder))
+    ranks.first_only(lambda: _finish(prepared, task, scores, folder))
     return scores
 
 
@@ -319,14 +321,14 @@ def _on_device(
     return vary
 
 
-def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
+def _finish(prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
     """Scores, explanations and the report of a run whose weights are written."""
-    recipe, preprocess, config = prepared.recipe, prepared.preprocess, prepared.recipe.model
-    if isinstance(config, MaskedConfig):
+    recipe, preprocess = prepared.recipe, prepared.preprocess
+    if isinstance(task, Reconstruct):
         _finish_pretraining(prepared, scores, folder)
         return
-    if isinstance(config, GanConfig):
-        finish_generation(config, prepared.splits, preprocess, scores, folder)
+    if isinstance(task, Generate):
+        finish_generation(task, prepared.splits, scores, folder)
         write_text(folder / SCORES, json.dumps(scores) + "\n")
         write_report(folder)
         return
@@ -335,9 +337,9 @@ def _finish(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
         scores |= score_clips(model.to(prepared.ranks.device), prepared.splits, preprocess, folder / CLIP_RESULTS)
         model.cpu()
     scores["model"] = {
-        "name": catalogue.name_of(config),
+        "name": catalogue.name_of(model.config),
         "parameters": catalogue.count_parameters(model),
-        "multiply_adds": catalogue.multiply_adds(config),
+        "multiply_adds": catalogue.multiply_adds(model.config),
     }
     write_text(folder / SCORES, json.dumps(scores) + "\n")
     if has_tree(model) and not preprocess.takes_clips:
@@ -410,12 +412,11 @@ def _draw_training_images(prepared: Prepared, path: Path) -> None:
     )  # fmt: skip
     if vary := _on_device(prepared, _IMAGES_DRAWN):
         batch = vary(batch, 0)
-    mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
     if preprocess.takes_clips:  # two clips, six frames of each
         chosen = np.linspace(0, preprocess.input_size[0] - 1, _IMAGES_DRAWN // 2).round().astype(int)
         images = batch["images"][:2, :, chosen].transpose(1, 2).flatten(0, 1)
         batch = {"images": images, "targets": batch["targets"][:2].repeat_interleave(len(chosen), 0)}
-    pixels = (batch["images"].permute(0, 2, 3, 1) * std + mean).clamp(0, 1).numpy()
+    pixels = preprocess.unit_images(batch["images"]).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     captions = [""] * _IMAGES_DRAWN
     for number, shares in enumerate(batch["targets"] if len(splits.classes) > 1 else ()):
         likely = shares.topk(min(2, len(shares)))

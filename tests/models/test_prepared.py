@@ -118,7 +118,7 @@ def test_ways_that_cannot_be_had_are_told_and_left_out(monkeypatch: pytest.Monke
     model, _ = make("hiera_micro_32")
     monkeypatch.setattr(prepared, "can_pack", lambda: False)
     monkeypatch.setattr(prepared.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(prepared.shutil, "which", lambda name: None)
+    monkeypatch.setattr(prepared, "missing_compiler", lambda: "g++")
     ready = prepare_for_inference(model, 2, ways=("packed", "openvino", "compiled"))
     assert (ready.choice.way, ready.choice.difference) == ("eager", 0.0)
     told = str(ready.choice)

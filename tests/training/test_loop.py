@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hvit.errors import UserError
+from hvit.machine import missing_compiler
 from hvit.models.nest import NEST_SIZES, Nest
 from hvit.tasks.classify import Classify
 from hvit.tasks.task import Batch, Networks, Phase, Task
@@ -66,9 +66,16 @@ def trainer(
     poison_at: int = -1,
     stop_at: int = -1,
 ) -> Trainer:
-    folder.mkdir(exist_ok=True)
     loop = loop or LoopConfig(epochs=4, batch_size=8, checkpoint_steps=3)
     optimize = optimize or OptimizeConfig(learning_rate_per_256=0.3, warmup_epochs=1)
+    return trainer_of(Line(), lambda step: make_batch(step, poison_at), folder, loop, optimize, stop_at)
+
+
+def trainer_of(
+    task: Task, make: Callable[[int], Batch], folder: Path, loop: LoopConfig, optimize: OptimizeConfig, stop_at: int
+) -> Trainer:
+    """Learns a task in epochs of five steps from the batches that are made; is told to stop before a step."""
+    folder.mkdir(exist_ok=True)
     ranks = Processes(0, 1, torch.device("cpu"))
     schedule = Schedule.of(loop, optimize, 5, ranks)
 
@@ -76,9 +83,9 @@ def trainer(
         for step in range(start, schedule.total_steps):
             if step == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
-            yield make_batch(step, poison_at)
+            yield make(step)
 
-    return Trainer(Line(), batches, lambda: [make_batch(1000)], loop, optimize, schedule, ranks, folder, seed=7)
+    return Trainer(task, batches, lambda: [make(1000)], loop, optimize, schedule, ranks, folder, seed=7)
 
 
 def weights(one: Trainer) -> Tensor:
@@ -250,7 +257,7 @@ def test_what_is_varied_on_the_device_is_varied_alike_after_a_resume(tmp_path: P
     assert not torch.equal(weights(runs["whole"]), weights(runs["off"]))
 
 
-NO_COMPILER = shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is None
+NO_COMPILER = missing_compiler() is not None
 
 
 @pytest.mark.slow
@@ -270,18 +277,7 @@ def test_a_compiled_transformer_that_forgets_learns_what_a_plain_one_does_and_re
         task = Classify(Nest(replace(config, input_size=(16, 16))), tuple("0123456789"), {})
         loop = LoopConfig(epochs=2, batch_size=8, checkpoint_steps=3, compile=compiled, checkpoint_activations=compiled)
         optimize = OptimizeConfig(learning_rate_per_256=0.03, warmup_epochs=0)
-        ranks = Processes(0, 1, torch.device("cpu"))
-        schedule = Schedule.of(loop, optimize, 5, ranks)
-
-        def batches(start: int) -> Iterable[Batch]:
-            for step in range(start, schedule.total_steps):
-                if step == stop_at:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                yield make(step)
-
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        return Trainer(task, batches, lambda: [make(99)], loop, optimize, schedule, ranks, folder, seed=7)
+        return trainer_of(task, make, tmp_path / name, loop, optimize, stop_at)
 
     plain, compiled = learner("plain", 0.0, False), learner("compiled", 0.0, True)
     before = weights(plain).clone()

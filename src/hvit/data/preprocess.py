@@ -132,6 +132,11 @@ class Preprocess:
         scale, shift = (torch.from_numpy(numbers).to(images.device).view(-1, 1, 1) for numbers in self._scale_and_shift)
         return images.float().mul_(scale).add_(shift)
 
+    def unit_images(self, images: Tensor) -> Tensor:
+        """Normalised pictures (batch, channels, height, width) as they were: from 0 to 1."""
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return images * std + mean
+
     def bytes_of(self, sample: Sample) -> np.ndarray:
         """A picture as the model sees it, before it is normalised: (channels, height, width) uint8."""
         if isinstance(sample, np.ndarray):

@@ -90,8 +90,7 @@ def keep_strip(model: MaskedAutoencoder, preprocess: Preprocess, images: Tensor,
 
 def _pixels(images: Tensor, preprocess: Preprocess) -> np.ndarray:
     """Normalised images (batch, channels, height, width) as 8-bit ones (batch, height, width, channels)."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-    pixels = (images.float().cpu() * std + mean).clamp(0, 1).permute(0, 2, 3, 1)
+    pixels = preprocess.unit_images(images.float().cpu()).clamp(0, 1).permute(0, 2, 3, 1)
     return (pixels * 255).round().to(torch.uint8).numpy()
 
 

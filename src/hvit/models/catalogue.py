@@ -14,9 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from hvit.errors import UserError
 from hvit.models import counts, translate
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
-from hvit.models.gan import Generator, NestGeneratorConfig
-from hvit.models.gan_baselines import ConvolutionGeneratorConfig
-from hvit.models.gan_config import GENERATOR_SIZES, build_generator
+from hvit.models.gan import Generator
+from hvit.models.gan_config import GENERATOR_SIZES, GeneratorConfig, build_generator
 from hvit.models.hiera import HIERA_SIZES, Hiera
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder
@@ -27,7 +26,7 @@ from hvit.models.nest import NEST_SIZES, Nest, NestConfig
 from hvit.models.simplification import SIMPLIFIED
 
 ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig
-NetworkConfig = ModelConfig | MaskedConfig | NestGeneratorConfig | ConvolutionGeneratorConfig
+NetworkConfig = ModelConfig | MaskedConfig | GeneratorConfig
 Network = Encoder | MaskedAutoencoder | Generator
 
 _FAMILIES: dict[type, type[Encoder]] = {
@@ -134,7 +133,7 @@ _PUBLISHED |= {
 _PUBLISHED |= {
     name: Published("-", "arXiv 2306.00989, masked pretraining") for name in MASKED_SIZES if "micro" not in name
 }
-_PUBLISHED["nest_generator_64"] = Published("-", "after arXiv 2105.12723, Appendix")
+_PUBLISHED["nest_generator_64"] = Published("-", "after arXiv 2105.12723 and its talk")
 _PUBLISHED["transgan_like_64"] = Published("-", "after arXiv 2102.07074")
 _CONFIGS: dict[str, NetworkConfig] = {
     **NEST_SIZES,
@@ -247,7 +246,7 @@ def build_network(config: NetworkConfig) -> Network:
     """A newly initialised model of a configuration, a masked autoencoder with its encoder, or a generator."""
     if isinstance(config, MaskedConfig):
         return MaskedAutoencoder(config, build(config.encoder))
-    if isinstance(config, (NestGeneratorConfig, ConvolutionGeneratorConfig)):
+    if isinstance(config, GeneratorConfig):
         return build_generator(config)
     return build(config)
 
@@ -309,23 +308,17 @@ def multiply_adds(config: NetworkConfig) -> int:
     A masked autoencoder is counted under a mask, and with weights in memory: which tokens it computes is in the mask.
     """
     model: Any = build_empty(config).eval()
-    images = torch.empty(1, config.in_channels, *config.input_size, device="meta")
-    labels = None
-    if isinstance(config, (NestGeneratorConfig, ConvolutionGeneratorConfig)):
-        images = torch.empty(1, config.latent_dim, device="meta")
-        labels = torch.zeros(1, dtype=torch.long, device="meta") if config.num_classes else None
-    if isinstance(config, MaskedConfig):
+    inputs = [torch.empty(1, config.in_channels, *config.input_size, device="meta")]
+    if isinstance(config, GeneratorConfig):
+        inputs = [torch.empty(1, config.latent_dim, device="meta")]
+        inputs += [torch.zeros(1, dtype=torch.long, device="meta")] if config.num_classes else []
+    elif isinstance(config, MaskedConfig):
         model.to_empty(device="cpu")
         for tensor in model.state_dict().values():
             tensor.zero_()
-        images = torch.zeros_like(images, device="cpu")
+        inputs = [torch.zeros_like(inputs[0], device="cpu"), model.draw_masks(1)]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        if isinstance(config, MaskedConfig):
-            model(images, model.draw_masks(1))
-        elif labels is not None:
-            model(images, labels)
-        else:
-            model(images)
+        model(*inputs)
     return counter.get_total_flops() // 2
 
 

@@ -164,15 +164,3 @@ GAN_SIZES: dict[str, GanConfig] = {
     ),
 }  # fmt: skip
 """Transposed NesTs and their convolutional twins, each pair with the same discriminator; and the twin as in SAGAN."""
-
-
-def game_name(config: GanConfig) -> str:
-    """The name in GAN_SIZES of a game between networks of such sizes; "custom gan" where there is none.
-
-    How many classes there are, and how the game is played, do not count.
-    """
-
-    def sizes(one: GanConfig) -> tuple[GeneratorConfig, DiscriminatorConfig]:
-        return replace(one.generator, num_classes=0), replace(one.discriminator, num_classes=0)
-
-    return next((name for name, row in GAN_SIZES.items() if sizes(row) == sizes(config)), "custom gan")

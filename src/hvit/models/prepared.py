@@ -6,7 +6,6 @@ import copy
 import importlib
 import importlib.util
 import logging
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.machine import missing_compiler
 from hvit.models.layers import Encoder
 from hvit.models.packed import can_pack, pack
 
@@ -197,7 +197,7 @@ class _Candidates:
         return self._called(pack(self._cast()))
 
     def _compiled(self) -> Run:
-        if self.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++", "cl"))):
+        if self.device.type == "cpu" and missing_compiler():
             raise _UnavailableError("torch.compile needs a C++ compiler, and there is none")
         return self._called(torch.compile(self._cast(), options={"freezing": True}))
 

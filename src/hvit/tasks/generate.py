@@ -221,8 +221,7 @@ class Generate(Task):
 
     def _signed(self, images: Tensor) -> Tensor:
         """Normalised images as the networks have them, from -1 to 1."""
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.preprocess.mean, self.preprocess.std))
-        return (images * std + mean) * 2 - 1
+        return self.preprocess.unit_images(images) * 2 - 1
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.config.num_classes:

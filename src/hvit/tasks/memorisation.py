@@ -52,10 +52,9 @@ def _read(
     batches: Iterable[Batch], extractor: Extractor, preprocess: Preprocess, keep: bool
 ) -> tuple[list[Tensor], np.ndarray]:
     """Images from 0 to 1, if they are to be kept, and their features (images, dim)."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
     images, points, count = [], [], 0
     for batch in batches:
-        part = batch["images"].cpu() * std + mean
+        part = preprocess.unit_images(batch["images"].cpu())
         images += list(part) if keep else []
         points.append(extractor.features(part))
         count += len(part)

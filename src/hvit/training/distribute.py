@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hvit.errors import UserError
+from hvit.machine import missing_compiler
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,10 @@ NO_COMPILING = "leave out --loop.compile, which changes the speed only"
 
 def check_compiler(device: torch.device) -> None:
     """Raises UserError if torch.compile lacks the C++ compiler that it uses for a CPU."""
-    usual = "clang++" if sys.platform == "darwin" else "g++"
-    wanted = os.environ.get("CXX") or usual
-    if device.type == "cpu" and shutil.which(wanted) is None:
+    missing = missing_compiler() if device.type == "cpu" else None
+    if missing:
         raise UserError(
-            f"loop.compile needs a C++ compiler, and there is no {wanted} here: install one (the environment variable "
+            f"loop.compile needs a C++ compiler, and there is no {missing} here: install one (the environment variable "
             f"CXX may name it), or {NO_COMPILING}"
         )
 

@@ -1,38 +1,26 @@
-"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+"""What a person sees while a run goes on."""
 
 from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-_SECONDS_BETWEEN_LINES = 10.0
+from hvit.progress import BarOrLines
 
 
-class ProgressView:
+class ProgressView(BarOrLines):
     """Steps done, current loss, rate and time left, on stderr. start, total: steps done and wanted."""
 
     def __init__(self, start: int, total: int, silent: bool) -> None:
-        self.console = Console(file=sys.stderr, quiet=silent, highlight=False)
-        self.total, self.news_step = total, start
-        self.news_at = self.line_at = time.monotonic()
-        self.bar: Progress | None = None
+        super().__init__(Console(file=sys.stderr, quiet=silent, highlight=False))
+        self.total, self.news_step, self.news_at = total, start, self.start
         if self.console.is_terminal and not silent:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[news]}"), TimeRemainingColumn())
             self.bar = Progress(TextColumn("training"), *columns, TextColumn("left"), console=self.console)
             self.row = self.bar.add_task("training", total=total, completed=start, news="")
-
-    def __enter__(self) -> ProgressView:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.bar:
-            self.bar.stop()
 
     def step(self, step: int) -> None:
         """One more step is done."""
@@ -50,8 +38,7 @@ class ProgressView:
         self.news_at, self.news_step = now, step
         if self.bar:
             self.bar.update(self.row, news=f"loss {loss:.3f}  {speed:,.0f} images/s")
-        elif now - self.line_at >= _SECONDS_BETWEEN_LINES:
-            self.line_at = now
+        elif self.line_is_due(now):
             left = (self.total - step) * seconds_per_step / 60
             where = f"step {step}/{self.total}  epoch {epoch:.2f}"
             self.console.print(f"{where}  loss {loss:.3f}  {speed:,.0f} images/s  {left:.1f} min left")
@@ -59,12 +46,10 @@ class ProgressView:
 
     def evaluated(self, epoch: float, loss: float, name: str, score: float) -> None:
         """Shows the scores of an evaluation in a line that stays; its time does not count in the rate."""
-        console = self.bar.console if self.bar else self.console
-        console.print(f"epoch {epoch:.4g}: held-out {name} {score:.4f}, loss {loss:.4f}")
+        self.console.print(f"epoch {epoch:.4g}: held-out {name} {score:.4f}, loss {loss:.4f}")
         self.news_at = time.monotonic()
 
     def warn(self, sentence: str) -> None:
         """Shows what goes wrong, if anything, in a line that stays."""
         if sentence:
-            console = self.bar.console if self.bar else self.console
-            console.print(f"warning: {sentence}", markup=False, soft_wrap=True)
+            self.console.print(f"warning: {sentence}", markup=False, soft_wrap=True)

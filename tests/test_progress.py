@@ -9,8 +9,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from hvit.explain import progress
-from hvit.explain.progress import FilesDone
+from hvit import progress
+from hvit.progress import FilesDone
 
 
 def count(total: int, terminal: bool, refused: Callable[[str], None] = lambda sentence: None) -> tuple[str, list[int]]:

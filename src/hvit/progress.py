@@ -1,4 +1,4 @@
-"""What a person sees while many files are explained, or samples painted: a bar on a terminal, else plain lines."""
+"""What a person sees while long work goes on: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,7 +15,35 @@ T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class FilesDone:
+class BarOrLines:
+    """A bar while the block it opens lasts, if it was given one; else lines, one every ten seconds at most.
+
+    What is printed on `console` stands above the bar.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.start = self.line_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def line_is_due(self, now: float) -> bool:
+        """Whether it is time for a line; the next one is due ten seconds later."""
+        if now - self.line_at < _SECONDS_BETWEEN_LINES:
+            return False
+        self.line_at = now
+        return True
+
+
+class FilesDone(BarOrLines):
     """Counts files that are explained or refused: a bar with the time left, or a line every ten seconds.
 
     total: how many files there are; a single one is not counted. console: where it is shown, stderr. Nothing of it
@@ -25,10 +53,9 @@ class FilesDone:
     def __init__(
         self, total: int, console: Console, words: tuple[str, str, str] = ("explaining", "explained", "files")
     ) -> None:
-        self.total, self.console, self.done = total, console, 0
+        super().__init__(console)
+        self.total, self.done = total, 0
         doing, *self.words = words
-        self.start = self.line_at = time.monotonic()
-        self.bar: Progress | None = None
         if console.is_terminal and not console.quiet and total > 1:
             columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
             # Answers on the same terminal go above the bar; in a pipe or a file they stay what they are.
@@ -37,23 +64,13 @@ class FilesDone:
             )
             self.row = self.bar.add_task(doing, total=total)
 
-    def __enter__(self) -> FilesDone:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.bar:
-            self.bar.stop()
-
     def step(self) -> None:
         """One more file is done."""
         self.done += 1
         now = time.monotonic()
         if self.bar:
             self.bar.update(self.row, completed=self.done)
-        elif self.done < self.total and now - self.line_at >= _SECONDS_BETWEEN_LINES:
-            self.line_at = now
+        elif self.done < self.total and self.line_is_due(now):
             left = (now - self.start) / self.done * (self.total - self.done) / 60
             self.console.print(f"{self.words[0]} {self.done}/{self.total} {self.words[1]}  {left:.1f} min left")
 
