@@ -211,14 +211,16 @@ def inference(model: Any, logits: Callable[[Tensor], Tensor], images: Tensor) ->
     return run
 
 
-def training_step(model: Any, logits: Callable[[Tensor], Tensor], images: Tensor) -> Turn:
-    """Forward, backward and one step of AdamW, the optimizer made the same way for both."""
+def training_step(model: Any, logits: Callable[[Tensor], Tensor], images: Tensor, low: bool = False) -> Turn:
+    """Forward, backward and one step of AdamW, the optimizer made the same way for both. low: bfloat16 autocast."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     targets = torch.arange(len(images))
 
     def run() -> None:
         model.train()
-        F.cross_entropy(logits(images), targets).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss = F.cross_entropy(logits(images), targets)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import math
 import multiprocessing
 import os
 import re
 import resource
+import sys
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from lineage_speed import training_step as step
 from parity import difference, rows, shaken
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
+from hvit.machine import keep_freed_memory
 from hvit.models import catalogue
 from hvit.models.layers import Encoder
+from hvit.models.linear import has_onednn
 from hvit.models.masked import MASKED_SIZES
-from hvit.models.packed import PackedLinear, can_pack
-from hvit.models.prepared import prepare_for_inference
+from hvit.models.packed import PackedLinear
+from hvit.models.prepared import BOUNDS, Precision, PreparedModel, has_bfloat16, prepare_for_inference
 
 Result = dict[str, Any]
 Turn = Callable[[], None]
 ALL = ("timm", "hiera-transformer", "transformers")
 DISTURBED = 0.08
+KEEPING = ("prepared", "openvino", "kept")
+"""Contestants whose process keeps freed memory, as `hvit` on the command line and prepared models have it."""
 
 
 _PEERS = {
@@ -46,6 +53,7 @@ _PEERS = {
     "mvitv2_small_16x224": ("torchvision",),
 }
 _TINY = ("nest_tiny_224", "hiera_tiny_224", "mvitv2_tiny_224")
+_CLIPS = ("hiera_base_16x224", "mvitv2_small_16x224")
 # Row -> (kind, model, batch, peer, rounds).
 ROWS: dict[str, tuple[str, str, int, str, int]] = {
     **{
@@ -61,9 +69,11 @@ ROWS: dict[str, tuple[str, str, int, str, int]] = {
         for peer in ("hiera-transformer", "transformers")
     },
     **{f"memory {model} {peer}": ("memory", model, 8, peer, 1) for model in _TINY for peer in _PEERS[model]},
-    **{
-        f"growth {model}": ("growth", model, 1, "", 2) for model in (*_TINY, "hiera_base_16x224", "mvitv2_small_16x224")
-    },
+    **{f"growth {model}": ("growth", model, 1, "", 2) for model in (*_TINY, *_CLIPS)},
+    **{f"bf16 nest_tiny_224 b{batch} timm": ("infer_bf16", "nest_tiny_224", batch, "timm", 7) for batch in (1, 16)},
+    **{f"bf16 {model} b1 {_PEERS[model][0]}": ("infer_bf16", model, 1, _PEERS[model][0], 5) for model in _CLIPS},
+    **{f"bf16 {model} train {peer}": ("train_bf16", model, 8, peer, 5) for model in _TINY for peer in _PEERS[model]},
+    **{f"fastest {model} b16 timm": ("fastest", model, 16, "timm", 5) for model in ("nest_tiny_224", "hiera_tiny_224")},
 }
 
 
@@ -72,36 +82,95 @@ def run_row(name: str, rounds: int | None, threads: int) -> Result:
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")  # deprecations inside the peers
     kind, model, batch, peer, own = ROWS[name]
-    run = {"infer": infer, "train": train, "mae": masked, "memory": memory, "growth": growth}[kind]
+    if kind.endswith("bf16") and not has_bfloat16(torch.device("cpu")):
+        return {"reason": "this machine has no bf16 units", "peer": peer}
+    run = {
+        "infer": infer, "infer_bf16": partial(infer, dtype="bfloat16"), "fastest": fastest, "train": train,
+        "train_bf16": partial(train, low=True), "mae": masked, "memory": memory, "growth": growth,
+    }[kind]  # fmt: skip
     return run(model, batch, peer, rounds or own) | {"peer": peer or "-", "threads": threads}
 
 
-def infer(model: str, batch: int, peer: str, rounds: int) -> Result:
-    """Ours, ours prepared by torch alone and by OpenVINO where it is installed, and a peer."""
-    ours, _, logits = contestants(model, peer)
-    images = inputs(ours, batch)
-    ready: dict[str, Any] = {"eager": ours, "prepared": prepare_for_inference(ours, batch, ways=("packed",))}
-    if find_spec("openvino"):
-        ready["openvino"] = prepare_for_inference(ours, batch, ways=("openvino",))
+def infer(model: str, batch: int, peer: str, rounds: int, dtype: Precision = "float32") -> Result:
+    """Ours, ours prepared by torch alone and by OpenVINO where it is installed, and a peer, all in one precision."""
+    ours, theirs, logits = contestants(model, peer)
+    images, work, limit = inputs(ours, batch), 2 * multiply_adds(ours)[0], matmul_limit(getattr(torch, dtype))
     with torch.inference_mode():
         wanted = logits(images[:2])
-        for mine in ready.values():
-            error = difference(mine(images[:2]), wanted)
-            assert error < 1e-4, f"the contestants disagree by {error}"
-    work, limit = 2 * multiply_adds(ours)[0], matmul_limit()
-    turns = {who: inference(mine, images) for who, mine in ready.items()} | {"peer": inference(logits, images)}
-    result = race(turns, rounds, batch)
-    fastest = max(rate for who, rate in result["rates"].items() if who != "peer")
-    result["ratios"]["share of limit"] = fastest * work / limit
-    told = {who: str(mine.choice) for who, mine in ready.items() if who != "eager"}
+    ready: dict[str, Any] = {way: _prepared(ours, batch, way, dtype) for way in ("packed", *_openvino())}
+    ready["prepared"] = ready.pop("packed")
+    if dtype == "bfloat16":
+        ready["eager"], ready["peer"] = _in_bfloat16(ours, ours), _faster_bfloat16(theirs, logits, images)
+    else:
+        ready["eager"], ready["peer"] = ours, logits
+    with torch.inference_mode():
+        for who, mine in ready.items():
+            error = difference(mine(images[:2]).float(), wanted)
+            assert error < BOUNDS[dtype], f"the contestants disagree: {who} by {error}"
+    result = race({who: inference(mine, images) for who, mine in ready.items()}, rounds, batch)
+    best, limit = (
+        max(rate for who, rate in result["rates"].items() if who != "peer"),
+        max(limit, matmul_limit(getattr(torch, dtype))),
+    )
+    result["ratios"]["share of limit"] = best * work / limit
+    told = {who: str(mine.choice) for who, mine in ready.items() if who in ("prepared", "openvino")}
     return result | {"choices": told, "limit": limit, "gigaflops": work}
 
 
-def train(model: str, batch: int, peer: str, rounds: int) -> Result:
-    """A training step of ours and of a peer."""
+def fastest(model: str, batch: int, peer: str, rounds: int) -> Result:
+    """Ours prepared in bfloat16, where this machine has units for it, beside a peer in float32."""
+    dtype: Precision = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+    ours, _, logits = contestants(model, peer)
+    images = inputs(ours, batch)
+    ready: dict[str, Any] = {way: _prepared(ours, batch, way, dtype) for way in ("packed", *_openvino())}
+    ready["prepared"] = ready.pop("packed")
+    ready["peer"] = logits
+    result = race({who: inference(mine, images) for who, mine in ready.items()}, rounds, batch)
+    return result | {"told": f"({dtype} beside float32)"}
+
+
+def _openvino() -> tuple[str, ...]:
+    return ("openvino",) if find_spec("openvino") else ()
+
+
+def _prepared(model: Any, batch: int, way: Any, dtype: Precision) -> PreparedModel:
+    return prepare_for_inference(model, batch, dtype, ways=(way,))
+
+
+def _in_bfloat16(network: Any, logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    network.to(torch.bfloat16)
+    return lambda images: logits(images.to(torch.bfloat16))
+
+
+def _faster_bfloat16(network: Any, logits: Callable[[Tensor], Tensor], images: Tensor) -> Callable[[Tensor], Tensor]:
+    """A peer in bfloat16 in the way that is faster: as a module of that type, or in float32 under autocast."""
+
+    def autocast(images: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return logits(images)
+
+    def seconds(run: Callable[[Tensor], Tensor]) -> float:
+        turns = []
+        for _ in range(3):
+            start = time.perf_counter()
+            inference(run, images)()
+            turns.append(time.perf_counter() - start)
+        return min(turns)
+
+    mixed = seconds(autocast)
+    module = _in_bfloat16(network, logits)
+    if seconds(module) <= mixed:
+        return module
+    network.float()  # its weights are rounded now, which the logits' bound allows
+    return autocast
+
+
+def train(model: str, batch: int, peer: str, rounds: int, low: bool = False) -> Result:
+    """A training step of ours and of a peer, in float32 or (low) under bfloat16 autocast."""
     ours, theirs, logits = contestants(model, peer)
     images = inputs(ours, batch)
-    return race({"eager": step(ours, ours, images), "peer": step(theirs, logits, images)}, rounds, batch)
+    own = step(ours, ours, images, low)
+    return race({"eager": own, "peer": step(theirs, logits, images, low), "kept": own}, rounds, batch)
 
 
 def masked(model: str, batch: int, peer: str, rounds: int) -> Result:
@@ -124,7 +193,7 @@ def masked(model: str, batch: int, peer: str, rounds: int) -> Result:
     assert abs(own - other) < 1e-4 * abs(other), f"the losses {own} and {other} are not the same"
     optimizers = {who: make_optimizer(network) for who, (network, _) in pairs.items()}
     turns = {who: (lambda who=who: training_step(pairs[who], optimizers[who])) for who in pairs}
-    return race(turns, rounds, batch)
+    return race(turns | {"kept": turns["eager"]}, rounds, batch)
 
 
 def memory(model: str, batch: int, peer: str, _: int) -> Result:
@@ -240,30 +309,18 @@ def inference(logits: Callable[[Tensor], Tensor], images: Tensor) -> Turn:
     return run
 
 
-def step(model: Any, logits: Callable[[Tensor], Tensor], images: Tensor) -> Turn:
-    """Forward, backward and one step of AdamW, the optimizer made the same way for both."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
-    targets = torch.arange(len(images))
-
-    def run() -> None:
-        model.train()
-        F.cross_entropy(logits(images), targets).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return run
-
-
 def race(turns: dict[str, Turn], rounds: int, batch: int) -> Result:
     """Rates of every contestant, and the peer's time over each of the others', by undisturbed rounds if there are."""
     seconds: dict[str, list[float]] = {who: [] for who in turns}
     processor: dict[str, list[float]] = {who: [] for who in turns}
     others = []
-    for turn in turns.values():
+    for who, turn in turns.items():
+        keep_freed_memory() if who in KEEPING else usual_memory()
         turn()
     for number in range(rounds):
         whole, busy, own = time.perf_counter(), busy_seconds(), time.process_time()
         for who in turns if number % 2 else reversed(turns):
+            keep_freed_memory() if who in KEEPING else usual_memory()
             start, used = time.perf_counter(), time.process_time()
             turns[who]()
             seconds[who].append(time.perf_counter() - start)
@@ -290,6 +347,14 @@ def race(turns: dict[str, Turn], rounds: int, batch: int) -> Result:
         "processor_seconds": processor,
         "others": others,
     }
+
+
+def usual_memory() -> None:
+    """What glibc does by itself, where it has learned most: blocks above 32 MB go back to Linux, and what is free above
+    64 MB."""
+    if sys.platform == "linux":
+        for parameter, value in ((-4, 65536), (-3, 32 << 20), (-1, 64 << 20)):
+            ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def busy_seconds() -> float:
@@ -319,14 +384,14 @@ def is_local(block: Any) -> bool:
     return getattr(block.attention, "inside_units", False)
 
 
-def matmul_limit() -> float:
+def matmul_limit(kind: torch.dtype = torch.float32) -> float:
     """Billions of floating-point operations a second of the best of some products of these models' shapes."""
     best = 0.0
     with torch.inference_mode():
         for tokens, dim, features in ((2048, 2048, 2048), (3136, 96, 384), (784, 768, 192), (784, 384, 1536)):
-            layer = torch.nn.Linear(dim, features)
-            run: Any = PackedLinear(layer, tokens) if can_pack() else layer
-            values = torch.randn(tokens, dim)
+            layer = torch.nn.Linear(dim, features, dtype=kind)
+            run: Any = PackedLinear(layer, tokens) if has_onednn() else layer
+            values = torch.randn(tokens, dim).to(kind)
             for _ in range(12):
                 start = time.perf_counter()
                 run(values)

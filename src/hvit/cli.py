@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hvit.errors import UserError
+from hvit.machine import keep_freed_memory
 
 # Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Read when torch is loaded. Threads that sleep while they wait cost nothing on a quiet machine, and more than
     # double the speed of training on one whose cores are busy with something else (docs/results.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         _print_help()

@@ -11,7 +11,8 @@ from torch import Tensor
 import hvit
 from hvit.models import layers
 from hvit.models.catalogue import build_network
-from hvit.models.layers import SplitLinear, attend, attention_kernel
+from hvit.models.layers import attend, attention_kernel
+from hvit.models.linear import SplitLinear
 from hvit.models.masked import MASKED_SIZES
 
 MODELS = ("nest_micro_32", "nest_tiny_32_block8", "hiera_micro_32", "hiera_micro_16x64", "mvit_micro_32",
@@ -39,15 +40,16 @@ def test_every_kernel_is_softmax_attention(kernel: Any, scale: float | None, val
 @pytest.mark.parametrize("name", MODELS)
 def test_both_kernels_give_a_model_the_same_logits_and_gradients(name: str):
     torch.manual_seed(0)
-    model = hvit.create_model(name, drop_path=0.0, num_classes=5).eval()
-    images = torch.randn(2, model.config.in_channels, *model.config.input_size)
+    # In float32 a max-pool of nearly equal values may choose another, and its gradient goes elsewhere.
+    model = hvit.create_model(name, drop_path=0.0, num_classes=5).eval().double()
+    images = torch.randn(2, model.config.in_channels, *model.config.input_size, dtype=torch.float64)
     found = []
     for kernel in ("fused", "explicit"):
         with attention_kernel(kernel):
             logits = model(images)
             found.append((logits, *torch.autograd.grad(logits.square().sum(), list(model.parameters()))))
     for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(one, other)
 
 
 def test_both_kernels_give_the_masked_decoder_the_same_loss():

@@ -12,13 +12,14 @@ from torch import nn
 import hvit
 from hvit.models import packed, prepared
 from hvit.models.catalogue import build_network
+from hvit.models.linear import has_onednn
 from hvit.models.masked import MASKED_SIZES
-from hvit.models.packed import PackedLinear, PackedMlp, can_pack, pack
+from hvit.models.packed import PackedLinear, PackedMlp, pack
 from hvit.models.prepared import in_chunks, prepare_for_inference
 
 MODELS = ("nest_micro_32", "nest_tiny_32_block8", "hiera_micro_32", "hiera_micro_16x64", "mvit_micro_32",
           "mvitv2_micro_16x64", "vit_micro_32", "resnet_micro_32")  # fmt: skip
-needs_packing = pytest.mark.skipif(not can_pack(), reason="this torch cannot pack weights")
+needs_packing = pytest.mark.skipif(not has_onednn(), reason="this torch cannot pack weights")
 
 
 def make(name: str, **changes: Any) -> tuple[Any, torch.Tensor]:
@@ -49,7 +50,7 @@ def test_a_prepared_model_of_every_family_gives_the_model_s_logits(name: str):
     assert ready.config is model.config
     assert ready.choice.way in ("eager", "packed")
     assert ready.choice.difference < 1e-5
-    assert set(ready.choice.rates) == {"eager", *(["packed"] if can_pack() else [])}
+    assert set(ready.choice.rates) == {"eager", *(["packed"] if has_onednn() else [])}
 
 
 @needs_packing
@@ -116,7 +117,7 @@ def test_a_way_that_gives_no_numbers_is_never_chosen(monkeypatch: pytest.MonkeyP
 
 def test_ways_that_cannot_be_had_are_told_and_left_out(monkeypatch: pytest.MonkeyPatch):
     model, _ = make("hiera_micro_32")
-    monkeypatch.setattr(prepared, "can_pack", lambda: False)
+    monkeypatch.setattr(prepared, "has_onednn", lambda: False)
     monkeypatch.setattr(prepared.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(prepared, "missing_compiler", lambda: "g++")
     ready = prepare_for_inference(model, 2, ways=("packed", "openvino", "compiled"))

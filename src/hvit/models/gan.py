@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from hvit.errors import UserError, check_choices
 from hvit.models.gan_layers import initialise
 from hvit.models.grids import PositionResize, blocks_to_grid, grid_to_blocks
-from hvit.models.layers import Activation, truncated_normal_
+from hvit.models.layers import truncated_normal_
+from hvit.models.linear import Activation
 from hvit.models.nest import AttentionKind, TransformerLayer
 
 Deaggregation = Literal["pixel_shuffle", "pixel_shuffle_conv3", "nearest_conv3", "transposed_conv3"]

@@ -25,7 +25,6 @@ from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import (
     DropPath,
     Encoder,
-    Mlp,
     attend,
     check_kept,
     drop_path_rates,
@@ -33,6 +32,7 @@ from hvit.models.layers import (
     hide_masked,
     truncated_normal_,
 )
+from hvit.models.linear import Linear, Mlp
 
 
 def _pool(units: Tensor, window: int) -> Tensor:
@@ -51,8 +51,8 @@ class UnitAttention(nn.Module):
         self.heads = heads
         self.window = window
         self.inside_units = inside_units
-        self.qkv = nn.Linear(dim, 3 * next_dim)
-        self.proj = nn.Linear(next_dim, next_dim)
+        self.qkv = Linear(dim, 3 * next_dim)
+        self.proj = Linear(next_dim, next_dim)
 
     def forward(self, units: Tensor) -> Tensor:
         """units: (batch, units, tokens, dim). Returns (batch, units, tokens / window, next_dim)."""
@@ -81,7 +81,7 @@ class HieraLayer(nn.Module):
         )
         self.norm2 = nn.LayerNorm(next_dim, eps=1e-6)
         self.mlp = Mlp(next_dim, next_dim * config.mlp_ratio, "gelu")
-        self.widen = nn.Linear(dim, next_dim) if dim != next_dim and not self.mean_max else None
+        self.widen = Linear(dim, next_dim) if dim != next_dim and not self.mean_max else None
         self.scale1 = nn.Parameter(torch.empty(next_dim)) if config.layer_scale else None
         self.scale2 = nn.Parameter(torch.empty(next_dim)) if config.layer_scale else None
         self.drop_path = DropPath(drop_path)

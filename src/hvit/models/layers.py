@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.models.grids import PositionResize
 
-Activation = Literal["gelu_tanh", "gelu"]
 AttentionKernel = Literal["auto", "fused", "explicit"]
 
 _attention_kernel: AttentionKernel = "auto"
@@ -108,28 +107,6 @@ class DropPath(nn.Module):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"
-
-
-class SplitLinear(nn.Linear):
-    """A linear layer whose rows can be applied apart, so that each part of the result lies dense in memory."""
-
-    def rows(self, tokens: Tensor, start: int, stop: int) -> Tensor:
-        """tokens: (..., dim). Returns (..., stop - start): those features of what `forward` would give."""
-        return F.linear(tokens, self.weight[start:stop], self.bias[start:stop])
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between them, applied to every token."""
-
-    def __init__(self, dim: int, hidden: int, activation: Activation, out: int | None = None) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, out or dim)
-        self.approximate = "tanh" if activation == "gelu_tanh" else "none"
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (..., dim). Returns (..., out), or the same shape where `out` was not given."""
-        return self.fc2(F.gelu(self.fc1(tokens), approximate=self.approximate))
 
 
 @contextmanager

@@ -32,7 +32,8 @@ from hvit.errors import UserError, check_choices
 from hvit.models.grids import PositionResize, convolve_cells, resize_plane, units_to_grid
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
-from hvit.models.layers import Encoder, Mlp, SplitLinear, attend, spread_mask, truncated_normal_
+from hvit.models.layers import Encoder, attend, spread_mask, truncated_normal_
+from hvit.models.linear import Linear, Mlp, SplitLinear
 from hvit.models.masks import MaskPattern, count_kept, sample_kept
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
@@ -193,7 +194,7 @@ class DecoderLayer(nn.Module):
         self.heads = heads
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.qkv = SplitLinear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, 4 * dim, "gelu")
 
@@ -241,15 +242,15 @@ class MaskedAutoencoder(nn.Module):
             self.hidden_token = nn.Parameter(torch.empty(config.encoder.dims[0]))
         width = target_width(config.target, config.patch, config.in_channels)
         if config.decoder_depth == 0:
-            self.tell = nn.Linear(dims[-1], width)
+            self.tell = Linear(dims[-1], width)
         else:
-            self.embed = nn.Linear(dims[-1], dim)
+            self.embed = Linear(dims[-1], dim)
             if config.masking == "keep":
                 self.mask_token = nn.Parameter(torch.empty(dim))
             self.decoder_positions = nn.Parameter(torch.empty(1, *config.patch_grid, dim))
             self.decoder = nn.ModuleList(DecoderLayer(dim, config.decoder_heads) for _ in range(config.decoder_depth))
             self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
-            self.tell = nn.Linear(dim, width)
+            self.tell = Linear(dim, width)
         self.initialise()
 
     def initialise(self) -> None:

@@ -32,8 +32,6 @@ from hvit.models.grids import (
 from hvit.models.layers import (
     DropPath,
     Encoder,
-    Mlp,
-    SplitLinear,
     attend,
     check_kept,
     drop_path_rates,
@@ -41,6 +39,7 @@ from hvit.models.layers import (
     hide_masked,
     truncated_normal_,
 )
+from hvit.models.linear import Linear, Mlp, SplitLinear
 from hvit.models.mvit_config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
 
 # With queries wider than values, explicit products are faster on a CPU up to about this many keys.
@@ -73,7 +72,7 @@ class Attention(nn.Module):
         self.class_token_residual = config.class_token_residual
         self.kind = "max_zero" if config.pool == "max" and config.max_padding == "zero" else config.pool
         self.qkv = SplitLinear(plan.dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
         poolings = (("q", plan.query_pooling), ("k", plan.key_pooling), ("v", plan.key_pooling))
         for name, pooling in poolings if config.pool == "conv" else ():
             if pooling:
@@ -164,7 +163,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(plan.dim_attention, eps=1e-6)
         self.mlp = Mlp(plan.dim_attention, plan.dim_attention * config.mlp_ratio, "gelu", plan.dim_out)
         if self.widens_first or self.widens_last:
-            self.widen = nn.Linear(plan.dim, plan.dim_out)
+            self.widen = Linear(plan.dim, plan.dim_out)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:

@@ -33,10 +33,8 @@ from hvit.models.grids import (
     tiles_to_batch,
 )
 from hvit.models.layers import (
-    Activation,
     DropPath,
     Encoder,
-    Mlp,
     attend,
     check_kept,
     drop_path_rates,
@@ -45,6 +43,7 @@ from hvit.models.layers import (
     spread_mask,
     truncated_normal_,
 )
+from hvit.models.linear import Activation, Linear, Mlp
 
 AttentionKind = Literal["multi_head", "multi_query"]
 Aggregation = Literal[
@@ -188,8 +187,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.key_heads = heads if kind == "multi_head" else 1
-        self.qkv = nn.Linear(dim, dim + 2 * self.key_heads * (dim // heads))
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, dim + 2 * self.key_heads * (dim // heads))
+        self.proj = Linear(dim, dim)
 
     def forward(self, blocks: Tensor) -> Tensor:
         """blocks: (batch, blocks, tokens, dim). Returns the same shape."""
@@ -258,7 +257,7 @@ class ConvolutionPool(nn.Module):
             outside = self.kernel // 2 if self.stride == 1 else self.padding
             self.convolution = nn.Conv2d(dim, next_dim, self.kernel, self.stride, outside)
         elif dim != next_dim:
-            self.widen = nn.Linear(dim, next_dim)
+            self.widen = Linear(dim, next_dim)
         self.norm = nn.LayerNorm(next_dim, eps=1e-6) if norm else nn.Identity()
 
     def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -295,7 +294,7 @@ class PatchMerge(nn.Module):
     def __init__(self, dim: int, next_dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim, eps=1e-6)
-        self.reduction = nn.Linear(4 * dim, next_dim)
+        self.reduction = Linear(4 * dim, next_dim)
 
     def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
         """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).

@@ -3,7 +3,7 @@
 oneDNN, the library of matrix products inside torch, cuts a weight into blocks before it multiplies. Cutting once, ahead
 of the first image, leaves the product itself; the bias and the GELU are then applied while a block is still in the
 cache, instead of in passes of their own over memory. The operators are private ones of torch, those that its compiler
-emits; `can_pack` says whether this torch has them.
+emits; `linear.has_onednn` says whether this torch has them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hvit.models.layers import Mlp, SplitLinear
-
-
-def can_pack() -> bool:
-    """Whether this torch has the operators that packed layers need."""
-    names = ("_linear_pointwise", "_reorder_linear_weight")
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+from hvit.models.linear import Linear, Mlp, SplitLinear
 
 
 class PackedLinear(nn.Module):
@@ -76,7 +70,7 @@ def pack(model: nn.Module, rows_hint: int = 1024) -> nn.Module:
     """A copy of a model, every linear layer and MLP of it packed, and batch norms folded into the convolutions before
     them (`conv1`, `bn1` and so on, and neighbours in a sequence). What stays as it is shares its memory with `model`.
 
-    rows_hint: as for `PackedLinear`. Needs `can_pack`, and the model on the CPU in float32 or bfloat16.
+    rows_hint: as for `PackedLinear`. Needs `has_onednn`, and the model on the CPU in float32 or bfloat16.
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, shared).eval()
@@ -104,7 +98,7 @@ def _pack_children(module: nn.Module, rows_hint: int) -> None:
         # Exact types: a subclass may use its weight in its own way.
         if type(child) is Mlp:
             setattr(module, name, PackedMlp(child, rows_hint))
-        elif isinstance(child, nn.Linear) and type(child) in (nn.Linear, SplitLinear):
+        elif isinstance(child, nn.Linear) and type(child) in (nn.Linear, Linear, SplitLinear):
             setattr(module, name, PackedLinear(child, rows_hint))
         else:
             _pack_children(child, rows_hint)

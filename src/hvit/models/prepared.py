@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.machine import missing_compiler
+from hvit.machine import keep_freed_memory, missing_compiler
 from hvit.models.layers import Encoder
-from hvit.models.packed import can_pack, pack
+from hvit.models.linear import has_onednn
+from hvit.models.packed import pack
 
 Way = Literal["eager", "packed", "openvino", "compiled"]
 Precision = Literal["float32", "bfloat16"]
@@ -103,7 +104,8 @@ def prepare_for_inference(
 
     Every way is timed here, on random images, in chunks of one image, two, four, and on while that pays; the fastest
     is kept whose logits are the model's (`BOUNDS`). A way that cannot be had is left out, and `choice.notes` says why:
-    what remains is the model itself. Takes seconds to a minute, and is worth it from some hundred images on.
+    what remains is the model itself. Takes seconds to a minute, and is worth it from some hundred images on. On a CPU
+    the process keeps freed memory from then on (`hvit.machine.keep_freed_memory`).
 
     model: any encoder of ours; it is put into evaluation mode. batch_size: the largest batch to expect. dtype:
     "bfloat16" is refused where the CPU or GPU has no units for it. ways: what to try. "compiled" is torch.compile with
@@ -123,6 +125,8 @@ def prepare_for_inference(
     device = next(model.parameters()).device
     if dtype == "bfloat16" and not has_bfloat16(device):
         raise UserError(f"this {device.type} has no bfloat16 units, which would make bfloat16 slower; leave dtype out")
+    if device.type == "cpu":
+        keep_freed_memory()
     candidates = _Candidates(model, device, dtype)
     images = torch.randn(batch_size, model.config.in_channels, *model.config.input_size, generator=_seeded())
     images = images.to(device)
@@ -192,7 +196,7 @@ class _Candidates:
         return self._called(self._cast())
 
     def _packed(self) -> Run:
-        if self.device.type != "cpu" or not can_pack():
+        if self.device.type != "cpu" or not has_onednn():
             raise _UnavailableError("it needs a CPU, and a torch with oneDNN")
         return self._called(pack(self._cast()))
 

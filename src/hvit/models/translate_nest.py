@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.models.formats import Format, State, our_format
-from hvit.models.layers import Activation, Encoder
+from hvit.models.layers import Encoder
+from hvit.models.linear import Activation
 from hvit.models.nest import NEST_SIZES, AttentionKind, NestConfig
 
 # (timm's part of a name, ours); the aggregation is stored in the level that it feeds, in both.

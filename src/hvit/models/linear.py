@@ -1,0 +1,178 @@
+"""Linear layers and MLPs. On a CPU, in float32, they learn by oneDNN, and an MLP keeps half of what autograd would.
+
+torch multiplies float32 matrices on a CPU with MKL. oneDNN, which torch carries as well, was faster in every product
+of these models' shapes but those of a weight's gradient (docs/speed.md), so the layers here ask it for the others. Its
+operator is private to torch; where it is missing, and for every other device and type, the layers are torch's own.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.utils.flop_counter import register_flop_formula
+
+Activation = Literal["gelu_tanh", "gelu"]
+
+_ROWS = 1024
+"""Tokens from which on oneDNN pays; with fewer, torch's own call costs less than what is gained."""
+
+
+@cache
+def has_onednn() -> bool:
+    """Whether this torch has the operators of oneDNN that are asked for here and in `packed`."""
+    names = ("_linear_pointwise", "_reorder_linear_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
+class Linear(nn.Linear):
+    """torch's linear layer, which learns faster on a CPU."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (..., dim). Returns (..., features)."""
+        return _linear(tokens, self.weight, self.bias)
+
+
+class SplitLinear(Linear):
+    """A linear layer whose rows can be applied apart, so that each part of the result lies dense in memory."""
+
+    def rows(self, tokens: Tensor, start: int, stop: int) -> Tensor:
+        """tokens: (..., dim). Returns (..., stop - start): those features of what `forward` would give."""
+        return _linear(tokens, self.weight[start:stop], self.bias[start:stop])
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them, applied to every token."""
+
+    def __init__(self, dim: int, hidden: int, activation: Activation, out: int | None = None) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, out or dim)
+        self.approximate = "tanh" if activation == "gelu_tanh" else "none"
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (..., dim). Returns (..., out), or the same shape where `out` was not given."""
+        weights = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
+        if _learns_by_onednn(tokens, *weights):
+            return _LearningMlp.apply(tokens, *weights, self.approximate)
+        return _mlp(tokens, *weights, self.approximate)
+
+
+def _linear(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if _learns_by_onednn(tokens, weight, bias):
+        return _LearningLinear.apply(tokens, weight, bias)
+    return F.linear(tokens, weight, bias)
+
+
+def _mlp(tokens: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, approximate: str) -> Tensor:
+    return F.linear(F.gelu(F.linear(tokens, weight1, bias1), approximate=approximate), weight2, bias2)
+
+
+def _learns_by_onednn(tokens: Tensor, *parameters: Tensor) -> bool:
+    return (
+        torch.is_grad_enabled()
+        and tokens.device.type == "cpu"
+        and tokens.numel() >= _ROWS * tokens.shape[-1]
+        and all(tensor.dtype == torch.float32 for tensor in (tokens, *parameters))
+        and any(tensor.requires_grad for tensor in (tokens, *parameters))
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()  # torch.func differentiates and maps in ways of its own
+        and has_onednn()
+    )
+
+
+class _LearningLinear(Function):
+    """tokens (..., dim), weight (features, dim), bias (features,) -> (..., features)."""
+
+    @staticmethod
+    def forward(context: Any, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        context.save_for_backward(tokens, weight, bias)
+        return _product(tokens, weight, bias)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = context.saved_tensors
+        if torch.is_grad_enabled():  # gradients of these gradients are wanted, too
+            return _differentiable(F.linear, inputs, (), context.needs_input_grad, gradient)
+        tokens, weight, _ = inputs
+        wants_tokens, wants_weight, wants_bias = context.needs_input_grad
+        return (
+            _of_tokens(gradient, weight) if wants_tokens else None,
+            _of_weight(gradient, tokens) if wants_weight else None,
+            _of_bias(gradient) if wants_bias else None,
+        )
+
+
+class _LearningMlp(Function):
+    """An MLP that keeps what comes before the GELU, and computes what comes after it again when it learns.
+
+    tokens (..., dim), weight and bias of both layers, form of the GELU -> (..., out).
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, tokens: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, approximate: str
+    ) -> Tensor:
+        hidden = _product(tokens, weight1, bias1)
+        context.save_for_backward(tokens, weight1, bias1, weight2, bias2, hidden)
+        context.approximate = approximate
+        return _product(F.gelu(hidden, approximate=approximate), weight2, bias2)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, hidden = context.saved_tensors
+        needs, approximate = context.needs_input_grad, context.approximate
+        if torch.is_grad_enabled():
+            return _differentiable(_mlp, inputs, (approximate,), needs, gradient)
+        tokens, weight1, _, weight2, _ = inputs
+        found: list[Tensor | None] = [None] * 6
+        if needs[3]:
+            found[3] = _of_weight(gradient, F.gelu(hidden, approximate=approximate))
+        found[4] = _of_bias(gradient) if needs[4] else None
+        if any(needs[:3]):
+            inner = _of_tokens(gradient, weight2)
+            torch.ops.aten.gelu_backward.grad_input(inner, hidden, approximate=approximate, grad_input=inner)
+            found[0] = _of_tokens(inner, weight1) if needs[0] else None
+            found[1] = _of_weight(inner, tokens) if needs[1] else None
+            found[2] = _of_bias(inner) if needs[2] else None
+        return tuple(found)
+
+
+def _differentiable(
+    function: Any, inputs: Any, more: tuple[Any, ...], needs: tuple[bool, ...], gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of a function of tensors, for those that need them, that have gradients themselves."""
+    wanted = [tensor for tensor, need in zip(inputs, needs, strict=False) if need]
+    found = iter(torch.autograd.grad(function(*inputs, *more), wanted, gradient, create_graph=True))
+    return (*(next(found) if need else None for _, need in zip(inputs, needs, strict=False)), *(None for _ in more))
+
+
+def _product(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(tokens, weight, bias, "none", [], "")
+
+
+def _of_tokens(gradient: Tensor, weight: Tensor) -> Tensor:
+    return _product(gradient, weight.t(), None)
+
+
+def _of_weight(gradient: Tensor, tokens: Tensor) -> Tensor:
+    """By torch's own product, which is the faster one here, with the wider matrix first."""
+    gradient, tokens = gradient.flatten(0, -2), tokens.flatten(0, -2)
+    if tokens.shape[1] > gradient.shape[1]:
+        return (tokens.t() @ gradient).t()
+    return gradient.t() @ tokens
+
+
+def _of_bias(gradient: Tensor) -> Tensor:
+    return gradient.flatten(0, -2).sum(0)
+
+
+@register_flop_formula(torch.ops.mkldnn._linear_pointwise if has_onednn() else [])
+def _flops(tokens_shape: torch.Size, weight_shape: torch.Size, *_: Any, **__: Any) -> int:
+    """For torch's counter of operations, which does not know the operator."""
+    return 2 * tokens_shape.numel() * weight_shape[0]
