@@ -6,14 +6,15 @@
     python benchmarks/speed.py --show --json speed.json                      the table and picture of a file, no races
     python benchmarks/speed.py --rows "nest*b1 *" --check benchmarks/stored_ratios.json    have ratios fallen?
 
-A row is one race in a fresh process: ours as it is (eager), ours prepared with what torch has (prepared), ours prepared
-with OpenVINO where that is installed (openvino), and one peer, taking turns whose order is turned every round. Before
-it all must give the same logits. A ratio is the median over rounds of the peer's time divided by ours; 2 threads,
-float32, no stochastic depth.
+A row is one race at the same weights: ours as it is (eager), prepared with what torch has (prepared), prepared with
+OpenVINO where that is installed (openvino), or training as the command line does it, which keeps freed memory (kept);
+and one peer. Each lives in a fresh process and sleeps while the others have their turns; the order is turned every
+round. Before it all must give the same logits or loss. A ratio is the median over rounds of the peer's time divided by
+ours; 2 threads, float32 where nothing else is said, no stochastic depth.
 
 Rounds in which other programs had more than 8 % of the machine do not count. Where fewer than three are left, the ratio
 is that of processor time, which waiting for others does not lengthen, and is marked with `~`. Limits are measured by
-every row for itself: the best matrix product of packed weights, in the same process.
+every row for itself: the best matrix product of packed weights.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def run_apart(name: str, arguments: argparse.Namespace) -> Result:
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             found = pool.submit(speed_rows.run_row, name, arguments.rounds, arguments.threads).result()
-        except BrokenProcessPool:
+        except (BrokenProcessPool, EOFError):
             found = {"reason": "its process died, as for want of memory"}
         except Exception as error:
             found = {"reason": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}

@@ -3,47 +3,36 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import math
 import multiprocessing
 import os
 import re
-import resource
-import sys
 import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from functools import partial
+from contextlib import ExitStack
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from lineage_speed import training_step as step
-from parity import difference, rows, shaken
+from lineage_speed import training_step
+from parity import difference
+from speed_contestants import Entry, inputs, same_weights, serve
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
-from hvit.machine import keep_freed_memory
-from hvit.models import catalogue
-from hvit.models.layers import Encoder
 from hvit.models.linear import has_onednn
-from hvit.models.masked import MASKED_SIZES
 from hvit.models.packed import PackedLinear
-from hvit.models.prepared import BOUNDS, Precision, PreparedModel, has_bfloat16, prepare_for_inference
+from hvit.models.prepared import BOUNDS, Precision, has_bfloat16
 
 Result = dict[str, Any]
-Turn = Callable[[], None]
 ALL = ("timm", "hiera-transformer", "transformers")
 DISTURBED = 0.08
-KEEPING = ("prepared", "openvino", "kept")
-"""Contestants whose process keeps freed memory, as `hvit` on the command line and prepared models have it."""
-
-
+SPAWN = multiprocessing.get_context("spawn")
 _PEERS = {
     "nest_tiny_224": ("timm",),
     "hiera_tiny_224": ALL,
@@ -54,286 +43,111 @@ _PEERS = {
 }
 _TINY = ("nest_tiny_224", "hiera_tiny_224", "mvitv2_tiny_224")
 _CLIPS = ("hiera_base_16x224", "mvitv2_small_16x224")
-# Row -> (kind, model, batch, peer, rounds).
+# Row -> (kind, model, batch, peer, rounds). Rows in bfloat16 begin with that word.
 ROWS: dict[str, tuple[str, str, int, str, int]] = {
     **{
         f"{model} b{batch} {peer}": ("infer", model, batch, peer, 9 if batch == 1 else 5)
         for model, peers in _PEERS.items()
-        for batch in ((1,) if "16x" in model else (1, 16))
+        for batch in ((1,) if model in _CLIPS else (1, 16))
         for peer in peers
     },
     **{f"{model} train {peer}": ("train", model, 8, peer, 5) for model in _TINY for peer in _PEERS[model]},
     **{
-        f"mae_hiera_{size}_224 {peer}": ("mae", f"mae_hiera_{size}_224", 8, peer, 5)
+        f"mae_hiera_{size}_224 {peer}": ("masked", f"mae_hiera_{size}_224", 8, peer, 5)
         for size in ("tiny", "base")
         for peer in ("hiera-transformer", "transformers")
     },
     **{f"memory {model} {peer}": ("memory", model, 8, peer, 1) for model in _TINY for peer in _PEERS[model]},
     **{f"growth {model}": ("growth", model, 1, "", 2) for model in (*_TINY, *_CLIPS)},
-    **{f"bf16 nest_tiny_224 b{batch} timm": ("infer_bf16", "nest_tiny_224", batch, "timm", 7) for batch in (1, 16)},
-    **{f"bf16 {model} b1 {_PEERS[model][0]}": ("infer_bf16", model, 1, _PEERS[model][0], 5) for model in _CLIPS},
-    **{f"bf16 {model} train {peer}": ("train_bf16", model, 8, peer, 5) for model in _TINY for peer in _PEERS[model]},
+    **{f"bf16 nest_tiny_224 b{batch} timm": ("infer", "nest_tiny_224", batch, "timm", 7) for batch in (1, 16)},
+    **{f"bf16 {model} b1 {_PEERS[model][0]}": ("infer", model, 1, _PEERS[model][0], 5) for model in _CLIPS},
+    **{f"bf16 {model} train {peer}": ("train", model, 8, peer, 5) for model in _TINY for peer in _PEERS[model]},
     **{f"fastest {model} b16 timm": ("fastest", model, 16, "timm", 5) for model in ("nest_tiny_224", "hiera_tiny_224")},
 }
 
 
 def run_row(name: str, rounds: int | None, threads: int) -> Result:
-    """One row, in this process."""
+    """One row. Contestants have processes of their own; this one measures limits and how cost grows."""
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")  # deprecations inside the peers
     kind, model, batch, peer, own = ROWS[name]
-    if kind.endswith("bf16") and not has_bfloat16(torch.device("cpu")):
-        return {"reason": "this machine has no bf16 units", "peer": peer}
-    run = {
-        "infer": infer, "infer_bf16": partial(infer, dtype="bfloat16"), "fastest": fastest, "train": train,
-        "train_bf16": partial(train, low=True), "mae": masked, "memory": memory, "growth": growth,
-    }[kind]  # fmt: skip
-    return run(model, batch, peer, rounds or own) | {"peer": peer or "-", "threads": threads}
-
-
-def infer(model: str, batch: int, peer: str, rounds: int, dtype: Precision = "float32") -> Result:
-    """Ours, ours prepared by torch alone and by OpenVINO where it is installed, and a peer, all in one precision."""
-    ours, theirs, logits = contestants(model, peer)
-    images, work, limit = inputs(ours, batch), 2 * multiply_adds(ours)[0], matmul_limit(getattr(torch, dtype))
-    with torch.inference_mode():
-        wanted = logits(images[:2])
-    ready: dict[str, Any] = {way: _prepared(ours, batch, way, dtype) for way in ("packed", *_openvino())}
-    ready["prepared"] = ready.pop("packed")
-    if dtype == "bfloat16":
-        ready["eager"], ready["peer"] = _in_bfloat16(ours, ours), _faster_bfloat16(theirs, logits, images)
+    dtype: Precision = "bfloat16" if name.startswith("bf16") else "float32"
+    rounds = rounds or own
+    if dtype == "bfloat16" and not has_bfloat16(torch.device("cpu")):
+        result: Result = {"reason": "this machine has no bf16 units"}
+    elif kind == "memory":
+        result = memory(model, batch, peer, threads)
+    elif kind == "growth":
+        result = growth(model, rounds)
+    elif kind == "infer":
+        prepared = ("prepared", *(["openvino"] if find_spec("openvino") else []))
+        entries = [Entry(who, kind, model, peer, batch, dtype, threads) for who in ("eager", "peer", *prepared)]
+        result = with_limit(race(entries, rounds, BOUNDS[dtype]), model, dtype)
+    elif kind == "fastest":
+        best: Precision = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+        ways = ("openvino", "prepared") if find_spec("openvino") else ("prepared",)
+        entries = [Entry(who, "infer", model, peer, batch, best, threads) for who in ways]
+        entries.append(Entry("peer", "infer", model, peer, batch, "float32", threads))
+        result = race(entries, rounds, BOUNDS[best])
     else:
-        ready["eager"], ready["peer"] = ours, logits
-    with torch.inference_mode():
-        for who, mine in ready.items():
-            error = difference(mine(images[:2]).float(), wanted)
-            assert error < BOUNDS[dtype], f"the contestants disagree: {who} by {error}"
-    result = race({who: inference(mine, images) for who, mine in ready.items()}, rounds, batch)
-    best, limit = (
-        max(rate for who, rate in result["rates"].items() if who != "peer"),
-        max(limit, matmul_limit(getattr(torch, dtype))),
-    )
-    result["ratios"]["share of limit"] = best * work / limit
-    told = {who: str(mine.choice) for who, mine in ready.items() if who in ("prepared", "openvino")}
-    return result | {"choices": told, "limit": limit, "gigaflops": work}
+        entries = [Entry(who, kind, model, peer, batch, dtype, threads) for who in ("eager", "peer", "kept")]
+        result = race(entries, rounds, BOUNDS["float32"])
+    return result | {"peer": peer or "-", "threads": threads, "torch": torch.__version__}
 
 
-def fastest(model: str, batch: int, peer: str, rounds: int) -> Result:
-    """Ours prepared in bfloat16, where this machine has units for it, beside a peer in float32."""
-    dtype: Precision = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
-    ours, _, logits = contestants(model, peer)
-    images = inputs(ours, batch)
-    ready: dict[str, Any] = {way: _prepared(ours, batch, way, dtype) for way in ("packed", *_openvino())}
-    ready["prepared"] = ready.pop("packed")
-    ready["peer"] = logits
-    result = race({who: inference(mine, images) for who, mine in ready.items()}, rounds, batch)
-    return result | {"told": f"({dtype} beside float32)"}
+def race(entries: list[Entry], rounds: int, bound: float) -> Result:
+    """Rates of every contestant, and the peer's time over each of the others', by undisturbed rounds if there are.
 
-
-def _openvino() -> tuple[str, ...]:
-    return ("openvino",) if find_spec("openvino") else ()
-
-
-def _prepared(model: Any, batch: int, way: Any, dtype: Precision) -> PreparedModel:
-    return prepare_for_inference(model, batch, dtype, ways=(way,))
-
-
-def _in_bfloat16(network: Any, logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    network.to(torch.bfloat16)
-    return lambda images: logits(images.to(torch.bfloat16))
-
-
-def _faster_bfloat16(network: Any, logits: Callable[[Tensor], Tensor], images: Tensor) -> Callable[[Tensor], Tensor]:
-    """A peer in bfloat16 in the way that is faster: as a module of that type, or in float32 under autocast."""
-
-    def autocast(images: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return logits(images)
-
-    def seconds(run: Callable[[Tensor], Tensor]) -> float:
-        turns = []
-        for _ in range(3):
-            start = time.perf_counter()
-            inference(run, images)()
-            turns.append(time.perf_counter() - start)
-        return min(turns)
-
-    mixed = seconds(autocast)
-    module = _in_bfloat16(network, logits)
-    if seconds(module) <= mixed:
-        return module
-    network.float()  # its weights are rounded now, which the logits' bound allows
-    return autocast
-
-
-def train(model: str, batch: int, peer: str, rounds: int, low: bool = False) -> Result:
-    """A training step of ours and of a peer, in float32 or (low) under bfloat16 autocast."""
-    ours, theirs, logits = contestants(model, peer)
-    images = inputs(ours, batch)
-    own = step(ours, ours, images, low)
-    return race({"eager": own, "peer": step(theirs, logits, images, low), "kept": own}, rounds, batch)
-
-
-def masked(model: str, batch: int, peer: str, rounds: int) -> Result:
-    """A masked step with 60 % hidden of ours and of a peer."""
-    from masked_speed import draw, make_optimizer, masked_loss, official, training_step, transformers_model
-
-    config = MASKED_SIZES[model]
-    config = replace(config, encoder=replace(config.encoder, drop_path=0.0), mask_ratio=0.6)
-    torch.manual_seed(0)
-    theirs, their_loss = official(model) if peer == "hiera-transformer" else transformers_model(config)
-    shaken(theirs, seed=0, scale=0.01).train()
-    ours: Any = catalogue.build_network(config)
-    hvit.load_weights(ours, theirs.state_dict())
-    images, kept = inputs(ours, batch), draw(config, batch, 0.6)
-    pairs: dict[str, Any] = {
-        "eager": (ours, lambda: masked_loss(ours, images, kept)),
-        "peer": (theirs, lambda: their_loss(images, kept)),
+    Each contestant lives in a fresh process and sleeps while the others have their turns, so that none finds memory
+    that another has left behind. bound: how much their answers may differ, relative to the peer's largest.
+    """
+    seconds: dict[str, list[float]] = {entry.who: [] for entry in entries}
+    processor: dict[str, list[float]] = {entry.who: [] for entry in entries}
+    others, answers = [], {}
+    with ExitStack() as stack:
+        pipes: dict[str, Connection] = {}
+        for entry in entries:  # one after the other: some measure while they get ready
+            pipes[entry.who], theirs = SPAWN.Pipe()
+            process = SPAWN.Process(target=serve, args=(entry, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            stack.callback(process.kill)
+            answers[entry.who] = pipes[entry.who].recv()
+            for _ in range(2):
+                _turn(pipes[entry.who])
+        for who, (check, _) in answers.items():
+            error = difference(check, answers["peer"][0])
+            assert error < bound, f"the contestants disagree: {who} and the peer by {error:.1e}"
+        for number in range(rounds):
+            whole, busy, own = time.perf_counter(), busy_seconds(), 0.0
+            for who in seconds if number % 2 else reversed(seconds):
+                wall, used = _turn(pipes[who])
+                seconds[who].append(wall)
+                processor[who].append(used)
+                own += used
+            extra = busy_seconds() - busy - own
+            others.append(max(0.0, extra) / ((time.perf_counter() - whole) * (os.cpu_count() or 1)))
+    return compare(seconds, processor, others, entries[0].batch) | {
+        "choices": {who: told for who, (_, told) in answers.items() if told}
     }
-    own, other = (loss().item() for _, loss in pairs.values())
-    assert abs(own - other) < 1e-4 * abs(other), f"the losses {own} and {other} are not the same"
-    optimizers = {who: make_optimizer(network) for who, (network, _) in pairs.items()}
-    turns = {who: (lambda who=who: training_step(pairs[who], optimizers[who])) for who in pairs}
-    return race(turns | {"kept": turns["eager"]}, rounds, batch)
 
 
-def memory(model: str, batch: int, peer: str, _: int) -> Result:
-    """Peak memory that two training steps add to a process that has everything imported, ours over the peer's."""
-    peaks = {}
-    for who in ("peer", "hvit"):  # a process for each, so that neither finds memory that the other has left behind
-        with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            peaks[who] = pool.submit(_peak, model, batch, peer, who).result()
-    told = f"{peaks['hvit'] / 1024:.0f} MB beside {peaks['peer'] / 1024:.0f} MB"
-    return {"ratios": {"memory": peaks["hvit"] / peaks["peer"]}, "kilobytes": peaks, "told": told}
+def _turn(pipe: Connection) -> tuple[float, float]:
+    pipe.send("turn")
+    return pipe.recv()
 
 
-def _peak(model: str, batch: int, peer: str, who: str) -> int:
-    torch.set_num_threads(2)
-    warnings.simplefilter("ignore")
-    ours, theirs, logits = contestants(model, peer)
-    images = inputs(ours, batch)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    turn = step(ours, ours, images) if who == "hvit" else step(theirs, logits, images)
-    turn()
-    turn()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-
-
-def growth(model: str, _: int, __: str, rounds: int) -> Result:
-    """Seconds and multiply-adds of larger images or longer clips, with the exponent in the number of tokens."""
-    clips = "x" in model.split("_")[-1]
-    points = []
-    for size in (8, 16, 32, 64) if clips else (224, 448, 896):
-        network = hvit.create_model(model, input_size=(size, 224, 224) if clips else (size, size)).eval()
-        images, seconds = inputs(network, 1), []
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        local: dict[str, list[float]] = {"local": []}
-        with torch.inference_mode():
-            for _round in range(rounds):
-                start = time.perf_counter()
-                network(images)
-                seconds.append(time.perf_counter() - start)
-                parts = local_seconds(network, images)
-                for key in parts:
-                    local[key].append(parts[key])
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        point = {
-            "size": size,
-            "seconds": min(seconds),
-            "megabytes": grown / 1024,
-            "multiply_adds": multiply_adds(network),
-        }
-        points.append(point | {key: min(values) for key, values in local.items() if values})
-    axis = 1 if clips else 2
-    fits = {
-        key: slope([axis * math.log(one["size"]) for one in points], [math.log(one[key]) for one in points])
-        for key in ("seconds", "multiply_adds", "local", "local_multiply_adds")
-        if all(one.get(key) for one in points)
-    }
-    sizes = ", ".join(f"{one['size']}: {one['seconds']:.2f} s, +{one['megabytes']:.0f} MB" for one in points)
-    exponents = ", ".join(f"{key.replace('_', '-')} ^ {value:.2f}" for key, value in fits.items())
-    return {"ratios": {}, "points": points, "exponents": fits, "told": f"{sizes}; in tokens: {exponents}"}
-
-
-def local_seconds(network: Any, images: Tensor) -> dict[str, float]:
-    """Seconds in the blocks of a Hiera whose attention stays inside mask units; nothing for others."""
-    blocks = [block for block in getattr(network, "blocks", ()) if is_local(block)]
-    if not blocks:
-        return {}
-    starts, total = [], [0.0]
-
-    def leave(*_: Any) -> None:
-        total[0] += time.perf_counter() - starts.pop()
-
-    hooks = [block.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter())) for block in blocks]
-    hooks += [block.register_forward_hook(leave) for block in blocks]
-    network(images)
-    for hook in hooks:
-        hook.remove()
-    return {"local": total[0]}
-
-
-def slope(x: list[float], y: list[float]) -> float:
-    """Of the line that fits best."""
-    means = sum(x) / len(x), sum(y) / len(y)
-    above = sum((one - means[0]) * (other - means[1]) for one, other in zip(x, y, strict=True))
-    return above / sum((one - means[0]) ** 2 for one in x)
-
-
-def contestants(model: str, peer: str) -> tuple[Any, Any, Callable[[Tensor], Tensor]]:
-    """Our model and theirs with the same weights, and what takes images to their logits."""
-    row = next(one for one in rows(None, None, None) if (one.model, one.group) == (model, peer))
-    torch.manual_seed(0)
-    other = row.build()
-    assert other.logits
-    theirs = shaken(other.module, seed=0)
-    config = catalogue.create_model(model).config
-    none = {name: 0.0 for name in ("drop_path", "head_dropout") if hasattr(config, name)}
-    ours: Encoder = hvit.create_model(model, **none, **row.changes)
-    hvit.load_weights(ours, theirs.state_dict())
-    return ours.eval(), theirs.eval(), other.logits
-
-
-def inputs(network: Any, batch: int) -> Tensor:
-    """Random inputs (batch, channels, *input_size), the same in every process."""
-    config = network.config
-    return torch.randn(batch, config.in_channels, *config.input_size, generator=torch.Generator().manual_seed(1))
-
-
-def inference(logits: Callable[[Tensor], Tensor], images: Tensor) -> Turn:
-    """A forward pass as a user calls it."""
-
-    def run() -> None:
-        with torch.inference_mode():
-            logits(images)
-
-    return run
-
-
-def race(turns: dict[str, Turn], rounds: int, batch: int) -> Result:
-    """Rates of every contestant, and the peer's time over each of the others', by undisturbed rounds if there are."""
-    seconds: dict[str, list[float]] = {who: [] for who in turns}
-    processor: dict[str, list[float]] = {who: [] for who in turns}
-    others = []
-    for who, turn in turns.items():
-        keep_freed_memory() if who in KEEPING else usual_memory()
-        turn()
-    for number in range(rounds):
-        whole, busy, own = time.perf_counter(), busy_seconds(), time.process_time()
-        for who in turns if number % 2 else reversed(turns):
-            keep_freed_memory() if who in KEEPING else usual_memory()
-            start, used = time.perf_counter(), time.process_time()
-            turns[who]()
-            seconds[who].append(time.perf_counter() - start)
-            processor[who].append(time.process_time() - used)
-        wall = time.perf_counter() - whole
-        extra = busy_seconds() - busy - (time.process_time() - own)
-        others.append(max(0.0, extra) / (wall * (os.cpu_count() or 1)))
+def compare(
+    seconds: dict[str, list[float]], processor: dict[str, list[float]], others: list[float], batch: int
+) -> Result:
+    """Medians over rounds of ratios to the peer, in undisturbed rounds; by processor time if there are too few."""
+    rounds = len(others)
     quiet = [number for number in range(rounds) if others[number] <= DISTURBED]
     enough = len(quiet) >= min(3, rounds)
-    times = {who: [seconds[who][number] for number in quiet] for who in turns} if enough else processor
+    times = {who: [values[number] for number in quiet] for who, values in seconds.items()} if enough else processor
     spread = {
         who: sorted(peer / mine for peer, mine in zip(times["peer"], times[who], strict=True))
-        for who in turns
+        for who in seconds
         if who != "peer"
     }
     shown = times if enough else seconds
@@ -349,12 +163,104 @@ def race(turns: dict[str, Turn], rounds: int, batch: int) -> Result:
     }
 
 
-def usual_memory() -> None:
-    """What glibc does by itself, where it has learned most: blocks above 32 MB go back to Linux, and what is free above
-    64 MB."""
-    if sys.platform == "linux":
-        for parameter, value in ((-4, 65536), (-3, 32 << 20), (-1, 64 << 20)):
-            ctypes.CDLL(None).mallopt(parameter, value)
+def with_limit(result: Result, model: str, dtype: Precision) -> Result:
+    """Adds the share of the matrix-product limit that the fastest of ours reached."""
+    limit = matmul_limit(getattr(torch, dtype))
+    work = 2 * multiply_adds(hvit.create_model(model).eval())[0]
+    best = max(rate for who, rate in result["rates"].items() if who != "peer")
+    result["ratios"]["share of limit"] = best * work / limit
+    return result | {"limit": limit, "gigaflops": work}
+
+
+def memory(model: str, batch: int, peer: str, threads: int) -> Result:
+    """Peak memory that two training steps add to a process that has everything imported, ours over the peer's."""
+    peaks = {}
+    for who in ("peer", "hvit"):  # a process for each, so that neither finds memory that the other has left behind
+        with ProcessPoolExecutor(max_workers=1, mp_context=SPAWN) as pool:
+            peaks[who] = pool.submit(_peak_of_training, model, batch, peer, who, threads).result()
+    told = f"{peaks['hvit']:.0f} MB beside {peaks['peer']:.0f} MB"
+    return {"ratios": {"memory": peaks["hvit"] / peaks["peer"]}, "megabytes": peaks, "told": told}
+
+
+def _peak_of_training(model: str, batch: int, peer: str, who: str, threads: int) -> float:
+    torch.set_num_threads(threads)
+    warnings.simplefilter("ignore")
+    ours, theirs, logits = same_weights(model, peer)
+    images = inputs(ours, batch)
+    turn = training_step(ours, ours, images) if who == "hvit" else training_step(theirs, logits, images)
+    before = memory_now()
+    turn()
+    turn()
+    return memory_now("VmHWM") - before
+
+
+def memory_now(which: str = "VmRSS") -> float:
+    """Megabytes of this process that are in memory now (VmRSS), or at most so far (VmHWM), as Linux counts."""
+    return int(re.findall(rf"{which}:\s+(\d+)", Path("/proc/self/status").read_text())[0]) / 1024
+
+
+def growth(model: str, rounds: int) -> Result:
+    """Seconds, megabytes and multiply-adds of larger images or longer clips, with their exponents in tokens."""
+    clips = "x" in model.split("_")[-1]
+    points = []
+    for size in (8, 16, 32, 64) if clips else (224, 448, 896):
+        with ProcessPoolExecutor(max_workers=1, mp_context=SPAWN) as pool:
+            point = pool.submit(_grown, model, size, clips, rounds, torch.get_num_threads()).result()
+        points.append(point)
+    axis = 1 if clips else 2
+    fits = {
+        key: slope([axis * math.log(one["size"]) for one in points], [math.log(one[key]) for one in points])
+        for key in ("seconds", "megabytes", "multiply_adds", "local", "local_multiply_adds")
+        if all(one.get(key) for one in points)
+    }
+    sizes = ", ".join(f"{one['size']}: {one['seconds']:.2f} s, +{one['megabytes']:.0f} MB" for one in points)
+    exponents = ", ".join(f"{key.replace('_', '-')} ^ {value:.2f}" for key, value in fits.items())
+    return {"ratios": {}, "points": points, "exponents": fits, "told": f"{sizes}; in tokens: {exponents}"}
+
+
+def _grown(model: str, size: int, clips: bool, rounds: int, threads: int) -> dict[str, float]:
+    """One size, in a process of its own; `local` are the blocks that attend inside mask units."""
+    torch.set_num_threads(threads)
+    network = hvit.create_model(model, input_size=(size, 224, 224) if clips else (size, size)).eval()
+    images, seconds, local = inputs(network, 1), [], []
+    before = memory_now()
+    with torch.inference_mode():
+        network(images)
+        peak = memory_now("VmHWM") - before
+        for _ in range(rounds):
+            start = time.perf_counter()
+            network(images)
+            seconds.append(time.perf_counter() - start)
+            local.append(local_seconds(network, images))
+    total, inside = multiply_adds(network)
+    return {
+        "size": size, "seconds": min(seconds), "megabytes": peak, "multiply_adds": total, "local": min(local),
+        "local_multiply_adds": inside,
+    }  # fmt: skip
+
+
+def local_seconds(network: Any, images: Tensor) -> float:
+    """Seconds in the blocks of a Hiera whose attention stays inside mask units; 0 for others."""
+    blocks = [block for block in getattr(network, "blocks", ()) if is_local(block)]
+    starts, total = [], [0.0]
+
+    def leave(*_: Any) -> None:
+        total[0] += time.perf_counter() - starts.pop()
+
+    hooks = [block.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter())) for block in blocks]
+    hooks += [block.register_forward_hook(leave) for block in blocks]
+    if blocks:
+        network(images)
+    for hook in hooks:
+        hook.remove()
+    return total[0]
+
+
+def slope(x: list[float], y: list[float]) -> float:
+    """Of the line that fits best."""
+    means = sum(x) / len(x), sum(y) / len(y)
+    above = sum((one - means[0]) * (other - means[1]) for one, other in zip(x, y, strict=True))
+    return above / sum((one - means[0]) ** 2 for one in x)
 
 
 def busy_seconds() -> float:

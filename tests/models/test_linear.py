@@ -17,7 +17,7 @@ from hvit.models.linear import Linear, Mlp, SplitLinear, has_onednn
 needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch lacks oneDNN's operators")
 
 
-def tokens_of(rows: int = 2048, dim: int = 24) -> Tensor:
+def tokens_of(rows: int = 8192, dim: int = 24) -> Tensor:
     return torch.randn(2, rows // 2, dim, generator=torch.Generator().manual_seed(1)).requires_grad_()
 
 
@@ -104,31 +104,74 @@ def test_an_mlp_keeps_half_of_what_autograd_would(monkeypatch: pytest.MonkeyPatc
         return sum(storages.values())
 
     mine = kept()
-    monkeypatch.setattr(linear, "_learns_by_onednn", lambda *_: False)
+    monkeypatch.setattr(linear, "_suits_onednn", lambda *_: False)
     biases = 4 * (96 + 24)  # kept for gradients of gradients
-    assert kept() - mine + biases == 4 * 2048 * 96
+    assert kept() - mine + biases == 4 * 8192 * 96
 
 
-@pytest.mark.parametrize("case", ["few rows", "double", "autocast", "no gradients", "missing"])
-def test_torch_computes_what_onednn_is_not_for(case: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Says once for every product that oneDNN was asked for."""
+    asked: list[str] = []
+    product = linear._product
+
+    def count(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        asked.append("product")
+        return product(tokens, weight, bias)
+
+    monkeypatch.setattr(linear, "_product", count)
+    return asked
+
+
+@needs_onednn
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_onednn_computes_large_products(kind: str, learns: bool, products: list[str]):
+    layer, tokens = layer_of(kind), tokens_of(8192)
+    with torch.set_grad_enabled(learns):
+        result = layer(tokens)
+    assert products
+    assert result.requires_grad == learns
+    torch.testing.assert_close(result, as_torch(layer, tokens))
+
+
+@pytest.mark.parametrize("case", ["few", "double", "autocast", "missing"])
+def test_torch_computes_what_onednn_is_not_for(case: str, products: list[str], monkeypatch: pytest.MonkeyPatch):
     layer: Any = Linear(24, 40)
-    tokens = tokens_of(64 if case == "few rows" else 2048)
+    tokens = tokens_of(64 if case == "few" else 8192)
     if case == "missing":
         monkeypatch.setattr(linear, "has_onednn", lambda: False)
     if case == "double":
         layer, tokens = layer.double(), tokens.double()
-    with (
-        torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"),
-        torch.set_grad_enabled(case != "no gradients"),
-    ):
+    with torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"):
         result = layer(tokens)
-    assert "Learning" not in type(result.grad_fn).__name__
+    assert not products
     torch.testing.assert_close(result.float(), as_torch(layer, tokens).float(), rtol=0.02, atol=0.02)
+
+
+def test_hooks_and_exchanged_layers_of_an_mlp_are_called():
+    layer, tokens, seen = Mlp(24, 96, "gelu"), tokens_of(8192), []
+    wanted = layer(tokens)
+    handle = layer.fc1.register_forward_hook(lambda *_: seen.append("hook"))
+    torch.testing.assert_close(layer(tokens), wanted)
+    handle.remove()
+    layer.fc2 = nn.Sequential(layer.fc2)  # pyright: ignore[reportAttributeAccessIssue]  (as adapters do)
+    torch.testing.assert_close(layer(tokens), wanted)
+    assert seen == ["hook"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+def test_traced_models_hold_operators_that_every_runtime_knows():
+    layer, tokens = Mlp(24, 96, "gelu").eval(), tokens_of(8192).detach()
+    with torch.no_grad():
+        traced = torch.jit.trace(layer, tokens)
+    assert "mkldnn" not in str(traced.inlined_graph)  # pyright: ignore[reportAttributeAccessIssue]
+    assert "mkldnn" not in str(torch.export.export(layer, (tokens,)).graph)
 
 
 def test_a_model_can_be_differentiated_by_functions():
     model: Any = hvit.create_model("hiera_micro_32", num_classes=4).eval()
-    images = torch.randn(32, 3, 32, 32)  # 2,048 tokens
+    images = torch.randn(64, 3, 32, 32)
     parameters = dict(model.named_parameters())
     found = torch.func.grad(lambda given: torch.func.functional_call(model, given, (images,)).square().sum())(
         parameters
@@ -142,4 +185,4 @@ def test_a_model_can_be_differentiated_by_functions():
 def test_multiply_adds_are_counted():
     with FlopCounterMode(display=False) as counter:
         Linear(24, 40)(tokens_of())
-    assert counter.get_total_flops() == 2 * 2048 * 24 * 40
+    assert counter.get_total_flops() == 2 * 8192 * 24 * 40

@@ -1,4 +1,4 @@
-"""Linear layers and MLPs. On a CPU, in float32, they learn by oneDNN, and an MLP keeps half of what autograd would.
+"""Linear layers and MLPs: by oneDNN in float32 on a CPU, and an MLP keeps half of what autograd would.
 
 torch multiplies float32 matrices on a CPU with MKL. oneDNN, which torch carries as well, was faster in every product
 of these models' shapes but those of a weight's gradient (docs/speed.md), so the layers here ask it for the others. Its
@@ -18,8 +18,8 @@ from torch.utils.flop_counter import register_flop_formula
 
 Activation = Literal["gelu_tanh", "gelu"]
 
-_ROWS = 1024
-"""Tokens from which on oneDNN pays; with fewer, torch's own call costs less than what is gained."""
+_LEAST = 2_000_000
+"""Multiply-adds from which on oneDNN pays; below, torch's own call costs less than what is gained."""
 
 
 @cache
@@ -30,7 +30,7 @@ def has_onednn() -> bool:
 
 
 class Linear(nn.Linear):
-    """torch's linear layer, which learns faster on a CPU."""
+    """torch's linear layer, faster on a CPU."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (..., dim). Returns (..., features)."""
@@ -56,31 +56,46 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (..., dim). Returns (..., out), or the same shape where `out` was not given."""
+        if not (_is_plain(self.fc1) and _is_plain(self.fc2)):
+            return self.fc2(F.gelu(self.fc1(tokens), approximate=self.approximate))
         weights = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
-        if _learns_by_onednn(tokens, *weights):
+        if not _suits_onednn(tokens, *weights):
+            return _mlp(tokens, *weights, self.approximate)
+        if _is_learning(tokens, *weights):
             return _LearningMlp.apply(tokens, *weights, self.approximate)
-        return _mlp(tokens, *weights, self.approximate)
+        hidden = torch.ops.mkldnn._linear_pointwise(tokens, *weights[:2], "gelu", [], self.approximate)
+        return _product(hidden, *weights[2:])
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer is nothing but its weights: not exchanged for another, as adapters do it, and without hooks."""
+    return type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _linear(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if _learns_by_onednn(tokens, weight, bias):
+    if not _suits_onednn(tokens, weight, bias):
+        return F.linear(tokens, weight, bias)
+    if _is_learning(tokens, weight, bias):
         return _LearningLinear.apply(tokens, weight, bias)
-    return F.linear(tokens, weight, bias)
+    return _product(tokens, weight, bias)
 
 
 def _mlp(tokens: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, approximate: str) -> Tensor:
     return F.linear(F.gelu(F.linear(tokens, weight1, bias1), approximate=approximate), weight2, bias2)
 
 
-def _learns_by_onednn(tokens: Tensor, *parameters: Tensor) -> bool:
+def _is_learning(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _suits_onednn(tokens: Tensor, weight: Tensor, *others: Tensor) -> bool:
     return (
-        torch.is_grad_enabled()
-        and tokens.device.type == "cpu"
-        and tokens.numel() >= _ROWS * tokens.shape[-1]
-        and all(tensor.dtype == torch.float32 for tensor in (tokens, *parameters))
-        and any(tensor.requires_grad for tensor in (tokens, *parameters))
+        tokens.device.type == "cpu"
+        and not (torch._C._get_tracing_state() or torch.compiler.is_compiling())
+        and tokens.numel() * weight.shape[0] >= _LEAST
+        and all(tensor.dtype == torch.float32 for tensor in (tokens, weight, *others))
+        and type(weight) in (Tensor, nn.Parameter)  # others, such as quantised weights, compute in their own way
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()  # torch.func differentiates and maps in ways of its own
         and has_onednn()
     )
