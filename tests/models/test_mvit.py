@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import hvit
 from hvit.errors import UserError
 from hvit.models.catalogue import build, build_empty, count_parameters, create_model, entry
 from hvit.models.grids import grid_to_units, keep_units, pool_grids, relative_lookup, units_to_grid
@@ -311,3 +312,36 @@ def test_new_weights_are_drawn_as_published() -> None:
         else:
             wanted = 1.0 if name.endswith("weight") else 0.02 if is_normal else 0.0
             assert torch.equal(parameter, torch.full_like(parameter, wanted)), name
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("name", ["mvitv2_micro_32", "mvitv2_micro_16x64"])
+def test_position_scores_are_the_same_as_a_table_and_as_channels(
+    name: str, class_token: bool, monkeypatch: pytest.MonkeyPatch
+):
+    torch.manual_seed(0)
+    model = hvit.create_model(name, class_token=class_token).eval()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "relative" in key:
+                parameter.normal_()
+        images = torch.randn(2, 3, *model.config.input_size)
+        tables = model(images)
+        monkeypatch.setattr("hvit.models.mvit._TABLE_BYTES", 0)
+        channels = model(images)
+    assert not torch.equal(tables, channels)
+    torch.testing.assert_close(tables, channels, rtol=1e-4, atol=1e-5)
+
+
+def test_strided_pooling_in_bfloat16_learns_as_in_float32():
+    grids, weight = torch.randn(2, 8, 8, 6), torch.randn(6, 1, 3, 3)
+    found = []
+    for low in (True, False):
+        learned = grids.clone().requires_grad_(), weight.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            kind = torch.bfloat16 if low else torch.float32
+            pooled = pool_grids(learned[0].to(kind), (3, 3), (2, 2), (1, 1), "conv", learned[1])
+        assert pooled.dtype == kind
+        found.append((pooled.float(), *torch.autograd.grad(pooled.float().square().sum(), learned)))
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0.05, atol=0.3)

@@ -18,6 +18,8 @@ from hvit.models.grids import PositionResize
 AttentionKernel = Literal["auto", "fused", "explicit"]
 
 _attention_kernel: AttentionKernel = "auto"
+# From these numbers on explicit products in bfloat16 are faster than the fused kernel of a CPU, without gradients.
+_FEWEST_KEYS, _FEWEST_SCORES = 32, 750_000
 
 
 class Encoder(nn.Module, ABC):
@@ -127,13 +129,15 @@ def attention_kernel(kernel: AttentionKernel) -> Iterator[None]:
         _attention_kernel = before
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, fused_from: int = 0) -> Tensor:
-    """Attention of queries to keys: softmax(scale * q k') v, by the kernel that `attention_kernel` says.
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, fused_from: int = 0, bias: Tensor | None = None
+) -> Tensor:
+    """Attention of queries to keys: softmax(scale * q k' + bias) v, by the kernel that `attention_kernel` says.
 
     q: (rows, heads, queries, width). k: (rows, heads, keys, width). v: (rows, heads, keys, any width). Four axes always
     (only such calls reach the fused kernels); blocks, units and windows join the rows. All may be views: neither kernel
     is given copies. scale: left out, width ** -0.5. fused_from: on a CPU, how many keys there must be for the fused
-    kernel to pay, for callers whose queries are wider than their values.
+    kernel to pay, for callers whose queries are wider than their values. bias: (rows, heads, queries, keys).
     Returns (rows, heads, queries, width of v).
     """
     kernel = _attention_kernel
@@ -141,17 +145,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, fused_fr
         kernel = "fused" if q.device.type != "cpu" or _fused_pays(q, k, fused_from) else "explicit"
     if kernel == "explicit" and not q.is_meta:
         factor = q.shape[-1] ** -0.5 if scale is None else scale
-        return ((q if factor == 1.0 else q * factor) @ k.transpose(-1, -2)).softmax(-1) @ v
+        scores = (q if factor == 1.0 else q * factor) @ k.transpose(-1, -2)
+        return (scores if bias is None else scores + bias).softmax(-1) @ v
     more = q.shape[-1] - v.shape[-1]
     if more and not q.is_meta:  # the fused kernels want values as wide as queries
-        return F.scaled_dot_product_attention(q, k, F.pad(v, (0, more)), scale=scale)[..., : v.shape[-1]]
-    return F.scaled_dot_product_attention(q, k, v, scale=scale)
+        return F.scaled_dot_product_attention(q, k, F.pad(v, (0, more)), bias, scale=scale)[..., : v.shape[-1]]
+    return F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
 
 
 def _fused_pays(q: Tensor, k: Tensor, fused_from: int) -> bool:
-    """Whether the fused kernel is the faster one on a CPU: in bfloat16 it is not where gradients follow."""
-    learns = torch.is_grad_enabled() and q.requires_grad
-    return k.shape[2] > fused_from and not (learns and q.dtype == torch.bfloat16)
+    """Whether the fused kernel is the faster one on a CPU, as measured (docs/speed.md)."""
+    if q.dtype == torch.bfloat16:
+        learns = torch.is_grad_enabled() and q.requires_grad
+        scores = q.shape[:3].numel() * k.shape[2]
+        return not (learns or fused_from or (k.shape[2] >= _FEWEST_KEYS and scores >= _FEWEST_SCORES))
+    return k.shape[2] > fused_from
 
 
 def drop_path_rates(rate: float, layers: int) -> list[float]:

@@ -44,6 +44,8 @@ from hvit.models.mvit_config import Axes, BlockPlan, MvitConfig, Pooling, plan_b
 
 # With queries wider than values, explicit products are faster on a CPU up to about this many keys.
 _FUSED_KEYS = 256
+# A table of position scores is faster than wider queries on a CPU, without gradients, up to about this many bytes.
+_TABLE_BYTES = 2**25
 
 
 def _pool_tokens(
@@ -129,24 +131,51 @@ class Attention(nn.Module):
         """Attention with decomposed relative positions (arXiv 2112.01526, equations 3 and 4, as the code has them).
 
         The score of query i and key j is q_i k_j / sqrt(width) + q_i (time offset + row offset + column offset), the
-        second q unscaled. Queries get their scores for every time, row and column as further channels, and keys a one
-        in their own time, row and column: one product gives the sum, without a table of all pairs.
+        second q unscaled. The offsets' scores of all pairs are added as a table where that is faster, which is where it
+        is small and nothing is learned, or are further channels of queries and keys.
         q, k, v: (batch, heads, class token + grid, width). Returns the shape of q.
         """
-        width, letters = q.shape[-1], "thw"[-len(grid) :]
-        spread = q[:, :, extra:].unflatten(2, grid)
-        queries, keys = [q * width**-0.5], [k]
+        letters = "thw"[-len(grid) :]
+        spread, scores = q[:, :, extra:].unflatten(2, grid), []
         for axis, name in enumerate(self.axes):
             table = relative_lookup(getattr(self, f"relative_{name}_positions"), grid[axis], key_grid[axis])
-            scores = torch.einsum(f"bn{letters}c,{letters[axis]}kc->bn{letters}k", spread, table).flatten(2, -2)
-            queries.append(F.pad(scores, (0, 0, extra, 0)) if extra else scores)
+            scores.append(torch.einsum(f"bn{letters}c,{letters[axis]}kc->bn{letters}k", spread, table))
+        if q.is_meta:  # no numbers, only counting: adding the scores is left out, as the papers' counts do
+            return attend(q, k, v)
+        learns = torch.is_grad_enabled() and q.requires_grad
+        table_bytes = 4 * q.shape[:3].numel() * k.shape[2]
+        if q.device.type == "cpu" and q.dtype == torch.float32 and not learns and table_bytes <= _TABLE_BYTES:
+            return attend(q, k, v, bias=_score_table(scores, extra))
+        return self._attend_wider(q, k, v, extra, scores)
+
+    def _attend_wider(self, q: Tensor, k: Tensor, v: Tensor, extra: int, scores: list[Tensor]) -> Tensor:
+        """The same with scores of offsets (batch, heads, *grid, keys of an axis) as further channels of the queries.
+
+        Keys have a one in their own time, row and column: one product gives the sum, without a table of all pairs.
+        """
+        key_grid = tuple(one.shape[-1] for one in scores)
+        queries, keys = [q * q.shape[-1] ** -0.5], [k]
+        for axis, one in enumerate(scores):
+            flat = one.flatten(2, -2)
+            queries.append(F.pad(flat, (0, 0, extra, 0)) if extra else flat)
             own = torch.eye(key_grid[axis], dtype=k.dtype, device=k.device)
-            own = own.view(*(-1 if other == axis else 1 for other in range(len(grid))), key_grid[axis])
+            own = own.view(*(-1 if other == axis else 1 for other in range(len(key_grid))), key_grid[axis])
             own = F.pad(own.expand(*key_grid, -1).flatten(0, -2), (0, 0, extra, 0))
             keys.append(own.expand(*k.shape[:2], -1, -1))
-        if q.is_meta:  # no numbers, only counting: the further channels are left out, as the papers' counts do
-            return attend(q, k, v)
         return attend(torch.cat(queries, -1), torch.cat(keys, -1), v, scale=1.0, fused_from=_FUSED_KEYS)
+
+
+def _score_table(scores: list[Tensor], extra: int) -> Tensor:
+    """Sums of scores of every axis, (batch, heads, *grid, keys of that axis), for all pairs of queries and keys.
+
+    extra: class tokens, whose own offsets are 0. Returns (batch, heads, extra + queries, extra + keys).
+    """
+    *first, rows, columns = scores
+    table = rows[..., None] + columns[..., None, :]
+    if first:
+        table = first[0][..., None, None] + table[..., None, :, :]
+    table = table.flatten(2, 1 + len(scores)).flatten(3)
+    return F.pad(table, (extra, 0, extra, 0)) if extra else table
 
 
 class Block(nn.Module):
