@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
+from hvit.machine import has_bfloat16
 from hvit.models.linear import has_onednn
 from hvit.models.packed import PackedLinear
-from hvit.models.prepared import BOUNDS, Precision, has_bfloat16
+from hvit.models.prepared import BOUNDS, Precision
 
 Result = dict[str, Any]
 ALL = ("timm", "hiera-transformer", "transformers")
@@ -73,7 +74,7 @@ def run_row(name: str, rounds: int | None, threads: int) -> Result:
     kind, model, batch, peer, own = ROWS[name]
     dtype: Precision = "bfloat16" if name.startswith("bf16") else "float32"
     rounds = rounds or own
-    if dtype == "bfloat16" and not has_bfloat16(torch.device("cpu")):
+    if dtype == "bfloat16" and not has_bfloat16("cpu"):
         result: Result = {"reason": "this machine has no bf16 units"}
     elif kind == "memory":
         result = memory(model, batch, peer, threads)
@@ -84,7 +85,7 @@ def run_row(name: str, rounds: int | None, threads: int) -> Result:
         entries = [Entry(who, kind, model, peer, batch, dtype, threads) for who in ("eager", "peer", *prepared)]
         result = with_limit(race(entries, rounds, BOUNDS[dtype]), model, dtype)
     elif kind == "fastest":
-        best: Precision = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+        best: Precision = "bfloat16" if has_bfloat16("cpu") else "float32"
         ways = ("openvino", "prepared") if find_spec("openvino") else ("prepared",)
         entries = [Entry(who, "infer", model, peer, batch, best, threads) for who in ways]
         entries.append(Entry("peer", "infer", model, peer, batch, "float32", threads))

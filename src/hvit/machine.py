@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import sys
+from functools import cache
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _LARGEST = 2**31 - 1
@@ -22,6 +23,17 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return bool(mallopt and mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+
+
+@cache
+def has_bfloat16(device_type: str) -> bool:
+    """Whether a "cuda" device or this "cpu" multiplies bfloat16 numbers in hardware; False for other devices."""
+    import torch
+
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+    return device_type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def missing_compiler() -> str | None:

@@ -1,8 +1,9 @@
-"""Linear layers and MLPs: by oneDNN in float32 on a CPU, and an MLP keeps half of what autograd would.
+"""Linear layers and MLPs: on a CPU by oneDNN, and an MLP keeps half of what autograd would.
 
 torch multiplies float32 matrices on a CPU with MKL. oneDNN, which torch carries as well, was faster in every product
-of these models' shapes but those of a weight's gradient (docs/speed.md), so the layers here ask it for the others. Its
-operator is private to torch; where it is missing, and for every other device and type, the layers are torch's own.
+of these models' shapes but those of a weight's gradient (docs/speed.md), so the layers here ask it for the others, and
+in bfloat16 where nothing is learned for a GELU inside the product. Its operator is private to torch; where it is
+missing, and for every other device and type, the layers are torch's own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.utils.flop_counter import register_flop_formula
+
+from hvit.machine import has_bfloat16
 
 Activation = Literal["gelu_tanh", "gelu"]
 
@@ -88,12 +91,17 @@ def _is_learning(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
+def _is_low_inference(*tensors: Tensor) -> bool:
+    return tensors[0].dtype == torch.bfloat16 and has_bfloat16("cpu") and not _is_learning(*tensors)
+
+
 def _suits_onednn(tokens: Tensor, weight: Tensor, *others: Tensor) -> bool:
     return (
         tokens.device.type == "cpu"
         and not (torch._C._get_tracing_state() or torch.compiler.is_compiling())
         and tokens.numel() * weight.shape[0] >= _LEAST
-        and all(tensor.dtype == torch.float32 for tensor in (tokens, weight, *others))
+        and all(tensor.dtype == tokens.dtype for tensor in (weight, *others))
+        and (tokens.dtype == torch.float32 or _is_low_inference(tokens, weight, *others))
         and type(weight) in (Tensor, nn.Parameter)  # others, such as quantised weights, compute in their own way
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()  # torch.func differentiates and maps in ways of its own

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.machine import keep_freed_memory, missing_compiler
+from hvit.machine import has_bfloat16, keep_freed_memory, missing_compiler
 from hvit.models.layers import Encoder
 from hvit.models.linear import has_onednn
 from hvit.models.packed import pack
@@ -123,7 +123,7 @@ def prepare_for_inference(
         )
     model.eval()
     device = next(model.parameters()).device
-    if dtype == "bfloat16" and not has_bfloat16(device):
+    if dtype == "bfloat16" and not has_bfloat16(device.type):
         raise UserError(f"this {device.type} has no bfloat16 units, which would make bfloat16 slower; leave dtype out")
     if device.type == "cpu":
         keep_freed_memory()
@@ -153,14 +153,6 @@ def prepare_for_inference(
     chosen: Any = max(rates, key=lambda way: rates[way])
     run, chunk = runs[chosen]
     return PreparedModel(model, run, Choice(chosen, chunk, dtype, differences[chosen], rates, tuple(notes)))
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 numbers in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def in_chunks(run: Run, images: Tensor, chunk: int) -> Tensor:
