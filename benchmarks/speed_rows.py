@@ -59,7 +59,7 @@ ROWS: dict[str, tuple[str, str, int, str, int]] = {
         for peer in ("hiera-transformer", "transformers")
     },
     **{f"memory {model} {peer}": ("memory", model, 8, peer, 1) for model in _TINY for peer in _PEERS[model]},
-    **{f"growth {model}": ("growth", model, 1, "", 2) for model in (*_TINY, *_CLIPS)},
+    **{f"growth {model}": ("growth", model, 1, "", 2) for model in (*_TINY, *_CLIPS, "nest_tiny_224 more levels")},
     **{f"bf16 nest_tiny_224 b{batch} timm": ("infer", "nest_tiny_224", batch, "timm", 7) for batch in (1, 16)},
     **{f"bf16 {model} b1 {_PEERS[model][0]}": ("infer", model, 1, _PEERS[model][0], 5) for model in _CLIPS},
     **{f"bf16 {model} train {peer}": ("train", model, 8, peer, 5) for model in _TINY for peer in _PEERS[model]},
@@ -202,7 +202,7 @@ def memory_now(which: str = "VmRSS") -> float:
 
 def growth(model: str, rounds: int) -> Result:
     """Seconds, megabytes and multiply-adds of larger images or longer clips, with their exponents in tokens."""
-    clips = "x" in model.split("_")[-1]
+    clips = "x" in model.split("_")[-1].split()[0]
     points = []
     for size in (8, 16, 32, 64) if clips else (224, 448, 896):
         with ProcessPoolExecutor(max_workers=1, mp_context=SPAWN) as pool:
@@ -220,9 +220,19 @@ def growth(model: str, rounds: int) -> Result:
 
 
 def _grown(model: str, size: int, clips: bool, rounds: int, threads: int) -> dict[str, float]:
-    """One size, in a process of its own; `local` are the blocks that attend inside mask units."""
+    """One size, in a process of its own; `local` are the blocks that attend inside mask units.
+
+    "nest_tiny_224 more levels" has one more level below for every doubling of the side, so that blocks keep their size.
+    """
     torch.set_num_threads(threads)
-    network = hvit.create_model(model, input_size=(size, 224, 224) if clips else (size, size)).eval()
+    name, *more = model.split(" ", 1)
+    fields: dict[str, Any] = {"input_size": (size, 224, 224) if clips else (size, size)}
+    if more:
+        extra = int(math.log2(size / 224))
+        fields |= {key: (first,) * extra + rest for key, first, rest in (
+            ("dims", 96, (96, 192, 384)), ("heads", 3, (3, 6, 12)), ("depths", 2, (2, 2, 8))
+        )}  # fmt: skip
+    network = hvit.create_model(name, **fields).eval()
     images, seconds, local = inputs(network, 1), [], []
     before = memory_now()
     with torch.inference_mode():
