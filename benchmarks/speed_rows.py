@@ -113,7 +113,9 @@ def race(entries: list[Entry], rounds: int, bound: float) -> Result:
             process.start()
             theirs.close()
             stack.callback(process.kill)
-            answers[entry.who] = pipes[entry.who].recv()
+            answers[entry.who] = answer = pipes[entry.who].recv()
+            if isinstance(answer, Exception):
+                raise answer
             for _ in range(2):
                 _turn(pipes[entry.who])
         for who, (check, _) in answers.items():
