@@ -200,28 +200,41 @@ def check(results: dict[str, Result], path: Path) -> None:
         sys.exit(1)
 
 
+_BARS = {
+    "eager": ("#9aa7b5", "the model as it is"),
+    "prepared": ("#2f6db3", "prepared by torch alone"),
+    "kept": ("#2f6db3", "as `hvit train` runs it"),
+    "openvino": ("#d08c3f", "prepared with OpenVINO"),
+}
+
+
 def draw(results: dict[str, Result], path: Path) -> None:
-    """A bar for every race: the peer's time divided by ours, with a line where they are equal."""
+    """A bar for every race, inference beside training: the peer's time over ours, with a line where they are equal."""
     from matplotlib.figure import Figure
 
-    rows = [(name, row["ratios"]) for name, row in results.items() if "rates" in row and row.get("ratios")]
-    figure = Figure(figsize=(9, 1 + 0.5 * max(len(rows), 1)), layout="constrained")
-    axes, named = figure.add_subplot(), set()
-    for place, (_, ratios) in enumerate(rows):
-        for offset, kind, colour in (
-            (0.27, "eager", "#9aa7b5"),
-            (0.0, "prepared", "#2f6db3"),
-            (-0.27, "openvino", "#d08c3f"),
-        ):
-            if kind in ratios:
-                axes.barh(-place + offset, ratios[kind], 0.25, color=colour, label=kind if kind not in named else None)
-                named.add(kind)
-                axes.text(ratios[kind] + 0.02, -place + offset, f"{ratios[kind]:.2f}", va="center", fontsize=7)
-    axes.set_yticks([-place for place in range(len(rows))], [name for name, _ in rows], fontsize=8)
-    axes.axvline(1.0, color="black", linewidth=0.8)
-    axes.set_xlabel("times as fast as the peer (same weights, 2 threads, float32)")
-    axes.legend(loc="lower right")
-    figure.savefig(path, dpi=120)
+    raced = [name for name in ROWS if "rates" in results.get(name, {})]
+    steps = [name for name in raced if ROWS[name][0] in ("train", "masked")]
+    panels = [("inference", [name for name in raced if name not in steps]), ("a training step", steps)]
+    panels = [(title, names) for title, names in panels if names]
+    longest = max((len(names) for _, names in panels), default=1)
+    figure = Figure(figsize=(7 * max(len(panels), 1), 1.2 + 0.42 * longest), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels, strict=False):
+        for place, name in enumerate(names):
+            bars = [(kind, ratio) for kind, ratio in results[name]["ratios"].items() if kind in _BARS]
+            bars.sort(key=lambda bar: list(_BARS).index(bar[0]))
+            for number, (kind, ratio) in enumerate(bars):
+                at = place + 0.27 * (number - (len(bars) - 1) / 2)
+                axes.barh(at, ratio, 0.25, color=_BARS[kind][0], label=_BARS[kind][1])
+                axes.text(ratio + 0.02, at, f"{ratio:.2f}", va="center", fontsize=7)
+        axes.set_yticks(range(len(names)), [name.replace(" train ", " ") for name in names], fontsize=8)
+        axes.set_ylim(longest - 0.4, -0.6)
+        axes.axvline(1.0, color="black", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("times as fast as the peer, at the same weights")
+        handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        axes.legend(handles.values(), handles.keys(), loc="best", fontsize=8)
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":
