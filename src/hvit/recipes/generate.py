@@ -60,7 +60,7 @@ def nest_gan_micro_cifar10() -> Recipe:
 
     claim: learns small photographs, to compare it with its convolutional twin at the same budget
     command: hvit train nest_gan_micro_cifar10 --data.root DIR
-    cost: about 1.2 seconds a step on one CPU core, 15,620 steps; a GPU is better
+    cost: 15,620 steps, hours of CPU cores (not measured whole); a GPU is better
     expected: no published score at this size
     source: ours, after arXiv 2105.12723 and 2106.07631
     run here: 150 steps, see docs/results.md
