@@ -147,7 +147,9 @@ def contestants(row: Row) -> tuple[Any, Any, Callable[[Tensor], Tensor]]:
     peer = row.build()
     assert peer.logits
     theirs = shaken(peer.module, seed=0)
-    ours = hvit.create_model(row.model, drop_path=0.0, head_dropout=0.0, **row.changes)
+    config = hvit.create_model(row.model).config
+    none = {name: 0.0 for name in ("drop_path", "head_dropout") if hasattr(config, name)}
+    ours = hvit.create_model(row.model, **none, **row.changes)
     hvit.load_weights(ours, theirs.state_dict())
     return ours, theirs, peer.logits
 

@@ -164,14 +164,9 @@ def race_peer(name: str, options: Options, peer: str) -> Rows:
 
 def race_peer_at(name: str, options: Options, peer: str, ratio: float) -> dict[str, Any]:
     """One row of it, with the same weights and masks for both."""
-    config = replace(without_drop_path(MASKED_SIZES[name]), mask_ratio=ratio)
-    images = inputs(config, options)
-    kept = draw(config, len(images), ratio)
-    torch.manual_seed(0)
-    theirs, their_loss = official(name) if peer == "hiera-transformer" else transformers_model(config)
-    shaken(theirs, seed=0, scale=0.01).train()
-    ours: Any = catalogue.build_network(config)
-    hvit.load_weights(ours, theirs.state_dict())
+    ours, theirs, their_loss = same_weights_masked(name, peer, ratio)
+    images = inputs(ours.config, options)
+    kept = draw(ours.config, len(images), ratio)
     contestants = {
         "hvit": (ours, partial(masked_loss, ours, images, kept)),
         peer: (theirs, partial(their_loss, images, kept)),
@@ -245,6 +240,17 @@ def inputs(config: MaskedConfig, options: Options) -> Tensor:
     """Random inputs (batch, channels, *input_size), the same in every process."""
     batch = 1 if len(config.input_size) == 3 else options.batch
     return torch.randn(batch, config.in_channels, *config.input_size, generator=torch.Generator().manual_seed(1))
+
+
+def same_weights_masked(name: str, peer: str, ratio: float) -> tuple[Any, Any, Callable[[Tensor, Tensor], Tensor]]:
+    """Our autoencoder and a peer's with the same weights, in any process, and the peer's loss of inputs and masks."""
+    config = replace(without_drop_path(MASKED_SIZES[name]), mask_ratio=ratio)
+    torch.manual_seed(0)
+    theirs, their_loss = official(name) if peer == "hiera-transformer" else transformers_model(config)
+    shaken(theirs, seed=0, scale=0.01).train()
+    ours: Any = catalogue.build_network(config)
+    hvit.load_weights(ours, theirs.state_dict())
+    return ours, theirs, their_loss
 
 
 def draw(config: MaskedConfig, count: int, ratio: float) -> Tensor:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
-from lineage_speed import training_step
-from parity import rows, shaken
+from lineage_speed import contestants, training_step
+from parity import rows
 from torch import Tensor
 
-import hvit
 from hvit.machine import keep_freed_memory
-from hvit.models import catalogue
-from hvit.models.layers import Encoder
-from hvit.models.masked import MASKED_SIZES
 from hvit.models.prepared import Precision, prepare_for_inference
 
 Logits = Callable[[Tensor], Tensor]
@@ -106,17 +102,11 @@ def _training(entry: Entry) -> Contestant:
 
 
 def _masked(entry: Entry) -> Contestant:
-    from masked_speed import draw, make_optimizer, masked_loss, official, transformers_model
+    from masked_speed import draw, make_optimizer, masked_loss, same_weights_masked
     from masked_speed import training_step as masked_step
 
-    config = MASKED_SIZES[entry.model]
-    config = replace(config, encoder=replace(config.encoder, drop_path=0.0), mask_ratio=0.6)
-    torch.manual_seed(0)
-    theirs, their_loss = official(entry.model) if entry.peer == "hiera-transformer" else transformers_model(config)
-    shaken(theirs, seed=0, scale=0.01).train()
-    ours: Any = catalogue.build_network(config)
-    hvit.load_weights(ours, theirs.state_dict())
-    images, kept = inputs(ours, entry.batch), draw(config, entry.batch, 0.6)
+    ours, theirs, their_loss = same_weights_masked(entry.model, entry.peer, 0.6)
+    images, kept = inputs(ours, entry.batch), draw(ours.config, entry.batch, 0.6)
     pair: Any = (theirs, lambda: their_loss(images, kept))
     if entry.who != "peer":
         pair = (ours, lambda: masked_loss(ours, images, kept))
@@ -127,15 +117,8 @@ def _masked(entry: Entry) -> Contestant:
 def same_weights(model: str, peer: str) -> tuple[Any, Any, Logits]:
     """Our model and theirs with the same weights, in any process, and what takes images to their logits."""
     row = next(one for one in rows(None, None, None) if (one.model, one.group) == (model, peer))
-    torch.manual_seed(0)
-    other = row.build()
-    assert other.logits
-    theirs = shaken(other.module, seed=0)
-    config = catalogue.create_model(model).config
-    none = {name: 0.0 for name in ("drop_path", "head_dropout") if hasattr(config, name)}
-    ours: Encoder = hvit.create_model(model, **none, **row.changes)
-    hvit.load_weights(ours, theirs.state_dict())
-    return ours.eval(), theirs.eval(), other.logits
+    ours, theirs, logits = contestants(row)
+    return ours.eval(), theirs.eval(), logits
 
 
 def inputs(network: Any, batch: int) -> Tensor:

@@ -74,6 +74,7 @@ def run_row(name: str, rounds: int | None, threads: int) -> Result:
     kind, model, batch, peer, own = ROWS[name]
     dtype: Precision = "bfloat16" if name.startswith("bf16") else "float32"
     rounds = rounds or own
+    ways = ("prepared", "openvino") if find_spec("openvino") else ("prepared",)
     if dtype == "bfloat16" and not has_bfloat16("cpu"):
         result: Result = {"reason": "this machine has no bf16 units"}
     elif kind == "memory":
@@ -81,12 +82,10 @@ def run_row(name: str, rounds: int | None, threads: int) -> Result:
     elif kind == "growth":
         result = growth(model, rounds)
     elif kind == "infer":
-        prepared = ("prepared", *(["openvino"] if find_spec("openvino") else []))
-        entries = [Entry(who, kind, model, peer, batch, dtype, threads) for who in ("eager", "peer", *prepared)]
+        entries = [Entry(who, kind, model, peer, batch, dtype, threads) for who in ("eager", "peer", *ways)]
         result = with_limit(race(entries, rounds, BOUNDS[dtype]), model, dtype)
     elif kind == "fastest":
         best: Precision = "bfloat16" if has_bfloat16("cpu") else "float32"
-        ways = ("openvino", "prepared") if find_spec("openvino") else ("prepared",)
         entries = [Entry(who, "infer", model, peer, batch, best, threads) for who in ways]
         entries.append(Entry("peer", "infer", model, peer, batch, "float32", threads))
         result = race(entries, rounds, BOUNDS[best])

@@ -113,13 +113,13 @@ def test_an_mlp_keeps_half_of_what_autograd_would(monkeypatch: pytest.MonkeyPatc
 def products(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Says once for every product that oneDNN was asked for."""
     asked: list[str] = []
-    product = linear._product
+    product = linear.product
 
-    def count(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def count(*arguments: Any) -> Tensor:
         asked.append("product")
-        return product(tokens, weight, bias)
+        return product(*arguments)
 
-    monkeypatch.setattr(linear, "_product", count)
+    monkeypatch.setattr(linear, "product", count)
     return asked
 
 
@@ -158,6 +158,13 @@ def test_hooks_and_exchanged_layers_of_an_mlp_are_called():
     layer.fc2 = nn.Sequential(layer.fc2)  # pyright: ignore[reportAttributeAccessIssue]  (as adapters do)
     torch.testing.assert_close(layer(tokens), wanted)
     assert seen == ["hook"]
+
+
+def test_layers_without_a_bias_are_torch_s_own():
+    layer, mlp, tokens = Linear(24, 40, bias=False), Mlp(24, 96, "gelu"), tokens_of()
+    torch.testing.assert_close(layer(tokens), F.linear(tokens, layer.weight))
+    mlp.fc1 = nn.Linear(24, 96, bias=False)
+    torch.testing.assert_close(mlp(tokens), as_torch(mlp, tokens))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")

@@ -250,9 +250,13 @@ def pool_grids(
     # Channels stay last in memory: a view before and after, and the kernels that are fast on it.
     planes, plane = grids.movedim(-1, 1), len(stride) == 2
     if kind == "conv" and weight is not None:
+        if _learns_slowly(planes, stride):
+            with torch.autocast("cpu", enabled=False):
+                return pool_grids(grids.float(), kernel, stride, padding, kind, weight.float()).to(grids.dtype)
         if not plane and stride[0] == 1 and planes.requires_grad and grids.device.type == "cpu":
             return _convolve_frames(grids, weight, stride, padding)
-        pooled = _convolve(planes, weight, stride, padding)
+        convolve = F.conv2d if plane else F.conv3d
+        pooled = convolve(planes, weight, None, stride, padding, 1, planes.shape[1])
     elif kind == "max":
         pooled = (F.max_pool2d if plane else F.max_pool3d)(planes, kernel, stride, padding)
     else:
@@ -262,18 +266,11 @@ def pool_grids(
     return pooled.movedim(1, -1)
 
 
-def _convolve(planes: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
-    """A depthwise convolution of planes (batch, channels, *sizes) with a weight (channels, 1, *kernel).
-
-    In bfloat16 the backward pass of one with a stride takes a CPU up to nine times as long as in float32, so it is
-    computed in that where it will be needed.
-    """
-    convolve, channels = F.conv2d if len(stride) == 2 else F.conv3d, planes.shape[1]
+def _learns_slowly(planes: Tensor, stride: tuple[int, ...]) -> bool:
+    """Whether a depthwise convolution is one in bfloat16 whose backward pass takes a CPU up to nine times as long as in
+    float32: one with a stride."""
     low = planes.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
-    if low and planes.device.type == "cpu" and planes.requires_grad and max(stride) > 1:
-        with torch.autocast("cpu", enabled=False):
-            return convolve(planes.float(), weight.float(), None, stride, padding, 1, channels).to(planes.dtype)
-    return convolve(planes, weight, None, stride, padding, 1, channels)
+    return low and planes.device.type == "cpu" and planes.requires_grad and max(stride) > 1
 
 
 def _convolve_frames(grids: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
@@ -283,10 +280,10 @@ def _convolve_frames(grids: Tensor, weight: Tensor, stride: tuple[int, ...], pad
     """
     batch, time = grids.shape[:2]
     frames = grids.flatten(0, 1).movedim(-1, 1)
-    middle = weight.shape[2] // 2
+    groups, middle = weight.shape[0], weight.shape[2] // 2
     total = None
     for tap in range(weight.shape[2]):
-        plane = _convolve(frames, weight[:, :, tap], stride[1:], padding[1:])
+        plane = F.conv2d(frames, weight[:, :, tap], None, stride[1:], padding[1:], 1, groups)
         plane = plane.movedim(1, -1).unflatten(0, (batch, time))
         later = tap - middle
         if later > 0:

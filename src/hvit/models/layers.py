@@ -156,10 +156,14 @@ def attend(
 def _fused_pays(q: Tensor, k: Tensor, fused_from: int) -> bool:
     """Whether the fused kernel is the faster one on a CPU, as measured (docs/speed.md)."""
     if q.dtype == torch.bfloat16:
-        learns = torch.is_grad_enabled() and q.requires_grad
         scores = q.shape[:3].numel() * k.shape[2]
-        return not (learns or fused_from or (k.shape[2] >= _FEWEST_KEYS and scores >= _FEWEST_SCORES))
+        return not (is_learning(q) or fused_from or (k.shape[2] >= _FEWEST_KEYS and scores >= _FEWEST_SCORES))
     return k.shape[2] > fused_from
+
+
+def is_learning(*tensors: Tensor) -> bool:
+    """Whether what is computed of these tensors will be differentiated."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def drop_path_rates(rate: float, layers: int) -> list[float]:

@@ -8,7 +8,7 @@ missing, and for every other device and type, the layers are torch's own.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from torch.autograd import Function
 from torch.utils.flop_counter import register_flop_formula
 
 from hvit.machine import has_bfloat16
+from hvit.models.layers import is_learning
 
 Activation = Literal["gelu_tanh", "gelu"]
 
@@ -59,40 +60,37 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (..., dim). Returns (..., out), or the same shape where `out` was not given."""
-        if not (_is_plain(self.fc1) and _is_plain(self.fc2)):
-            return self.fc2(F.gelu(self.fc1(tokens), approximate=self.approximate))
-        weights = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
-        if not _suits_onednn(tokens, *weights):
-            return _mlp(tokens, *weights, self.approximate)
-        if _is_learning(tokens, *weights):
-            return _LearningMlp.apply(tokens, *weights, self.approximate)
-        hidden = torch.ops.mkldnn._linear_pointwise(tokens, *weights[:2], "gelu", [], self.approximate)
-        return _product(hidden, *weights[2:])
+        if _is_plain(self.fc1) and _is_plain(self.fc2):
+            weights = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
+            if _suits_onednn(tokens, *weights):
+                return _mlp_by_onednn(tokens, *weights, self.approximate)
+        return self.fc2(F.gelu(self.fc1(tokens), approximate=self.approximate))
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    """Whether a layer is nothing but its weights: not exchanged for another, as adapters do it, and without hooks."""
-    return type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
+    """Whether a layer is nothing but weight and bias: not exchanged for another, as adapters do it, without hooks."""
+    plain = type(layer) is nn.Linear and layer.bias is not None
+    return plain and not (layer._forward_hooks or layer._forward_pre_hooks)
 
 
-def _linear(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if not _suits_onednn(tokens, weight, bias):
+def _linear(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if bias is None or not _suits_onednn(tokens, weight, bias):
         return F.linear(tokens, weight, bias)
-    if _is_learning(tokens, weight, bias):
+    if is_learning(tokens, weight, bias):
         return _LearningLinear.apply(tokens, weight, bias)
-    return _product(tokens, weight, bias)
+    return product(tokens, weight, bias)
 
 
-def _mlp(tokens: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, approximate: str) -> Tensor:
-    return F.linear(F.gelu(F.linear(tokens, weight1, bias1), approximate=approximate), weight2, bias2)
-
-
-def _is_learning(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+def _mlp_by_onednn(
+    tokens: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, approximate: str
+) -> Tensor:
+    if is_learning(tokens, weight1, bias1, weight2, bias2):
+        return _LearningMlp.apply(tokens, weight1, bias1, weight2, bias2, approximate)
+    return product(product(tokens, weight1, bias1, approximate), weight2, bias2)
 
 
 def _is_low_inference(*tensors: Tensor) -> bool:
-    return tensors[0].dtype == torch.bfloat16 and has_bfloat16("cpu") and not _is_learning(*tensors)
+    return tensors[0].dtype == torch.bfloat16 and has_bfloat16("cpu") and not is_learning(*tensors)
 
 
 def _suits_onednn(tokens: Tensor, weight: Tensor, *others: Tensor) -> bool:
@@ -115,13 +113,13 @@ class _LearningLinear(Function):
     @staticmethod
     def forward(context: Any, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         context.save_for_backward(tokens, weight, bias)
-        return _product(tokens, weight, bias)
+        return product(tokens, weight, bias)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs = context.saved_tensors
         if torch.is_grad_enabled():  # gradients of these gradients are wanted, too
-            return _differentiable(F.linear, inputs, (), context.needs_input_grad, gradient)
+            return _differentiable(F.linear, inputs, context.needs_input_grad, gradient)
         tokens, weight, _ = inputs
         wants_tokens, wants_weight, wants_bias = context.needs_input_grad
         return (
@@ -141,17 +139,17 @@ class _LearningMlp(Function):
     def forward(
         context: Any, tokens: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, approximate: str
     ) -> Tensor:
-        hidden = _product(tokens, weight1, bias1)
+        hidden = product(tokens, weight1, bias1)
         context.save_for_backward(tokens, weight1, bias1, weight2, bias2, hidden)
         context.approximate = approximate
-        return _product(F.gelu(hidden, approximate=approximate), weight2, bias2)
+        return product(F.gelu(hidden, approximate=approximate), weight2, bias2)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, hidden = context.saved_tensors
         needs, approximate = context.needs_input_grad, context.approximate
         if torch.is_grad_enabled():
-            return _differentiable(_mlp, inputs, (approximate,), needs, gradient)
+            return *_differentiable(partial(_mlp, approximate), inputs, needs[:5], gradient), None
         tokens, weight1, _, weight2, _ = inputs
         found: list[Tensor | None] = [None] * 6
         if needs[3]:
@@ -166,21 +164,26 @@ class _LearningMlp(Function):
         return tuple(found)
 
 
-def _differentiable(
-    function: Any, inputs: Any, more: tuple[Any, ...], needs: tuple[bool, ...], gradient: Tensor
-) -> tuple[Tensor | None, ...]:
+def _mlp(approximate: str, tokens: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
+    return F.linear(F.gelu(F.linear(tokens, weight1, bias1), approximate=approximate), weight2, bias2)
+
+
+def _differentiable(function: Any, inputs: Any, needs: tuple[bool, ...], gradient: Tensor) -> tuple[Tensor | None, ...]:
     """Gradients of a function of tensors, for those that need them, that have gradients themselves."""
-    wanted = [tensor for tensor, need in zip(inputs, needs, strict=False) if need]
-    found = iter(torch.autograd.grad(function(*inputs, *more), wanted, gradient, create_graph=True))
-    return (*(next(found) if need else None for _, need in zip(inputs, needs, strict=False)), *(None for _ in more))
+    wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
+    found = iter(torch.autograd.grad(function(*inputs), wanted, gradient, create_graph=True))
+    return tuple(next(found) if need else None for need in needs)
 
 
-def _product(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(tokens, weight, bias, "none", [], "")
+def product(tokens: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None = None) -> Tensor:
+    """tokens (..., dim) times a weight (features, dim), packed or not, plus bias; then a GELU of that form ("none" or
+    "tanh"), if any. By oneDNN, without gradients; needs `has_onednn`."""
+    attribute, algorithm = ("none", "") if gelu is None else ("gelu", gelu)
+    return torch.ops.mkldnn._linear_pointwise(tokens, weight, bias, attribute, [], algorithm)
 
 
 def _of_tokens(gradient: Tensor, weight: Tensor) -> Tensor:
-    return _product(gradient, weight.t(), None)
+    return product(gradient, weight.t(), None)
 
 
 def _of_weight(gradient: Tensor, tokens: Tensor) -> Tensor:

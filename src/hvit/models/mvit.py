@@ -37,6 +37,7 @@ from hvit.models.layers import (
     drop_path_rates,
     fill_masked,
     hide_masked,
+    is_learning,
     truncated_normal_,
 )
 from hvit.models.linear import Linear, Mlp, SplitLinear
@@ -142,9 +143,8 @@ class Attention(nn.Module):
             scores.append(torch.einsum(f"bn{letters}c,{letters[axis]}kc->bn{letters}k", spread, table))
         if q.is_meta:  # no numbers, only counting: adding the scores is left out, as the papers' counts do
             return attend(q, k, v)
-        learns = torch.is_grad_enabled() and q.requires_grad
         table_bytes = 4 * q.shape[:3].numel() * k.shape[2]
-        if q.device.type == "cpu" and q.dtype == torch.float32 and not learns and table_bytes <= _TABLE_BYTES:
+        if q.device.type == "cpu" and q.dtype == torch.float32 and not is_learning(q) and table_bytes <= _TABLE_BYTES:
             return attend(q, k, v, bias=_score_table(scores, extra))
         return self._attend_wider(q, k, v, extra, scores)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hvit.models.linear import Linear, Mlp, SplitLinear
+from hvit.models.linear import Linear, Mlp, SplitLinear, product
 
 
 class PackedLinear(nn.Module):
@@ -29,7 +29,7 @@ class PackedLinear(nn.Module):
         # Kept as they are, not as parameters: a packed weight cannot be saved, moved or learned.
         self._weight, self._bias = linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
         self._rows_hint = rows_hint
-        self._attribute, self._algorithm = ("none", "") if gelu is None else ("gelu", gelu)
+        self._gelu = gelu
         self._packed: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
         self._whole = (0, linear.out_features)
         self._splits = isinstance(linear, SplitLinear)
@@ -43,7 +43,7 @@ class PackedLinear(nn.Module):
     def rows(self, tokens: Tensor, start: int, stop: int) -> Tensor:
         """As `SplitLinear.rows`; each range is packed when it is first asked for."""
         weight, bias = self._packed.get((start, stop)) or self._pack(start, stop)
-        return torch.ops.mkldnn._linear_pointwise(tokens, weight, bias, self._attribute, [], self._algorithm)
+        return product(tokens, weight, bias, self._gelu)
 
     def _pack(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         weight = self._weight[start:stop].contiguous()

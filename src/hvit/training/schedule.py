@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from hvit.errors import UserError, check_choices
+from hvit.machine import has_bfloat16
 from hvit.training.distribute import Processes
 from hvit.training.optimize import OptimizeConfig, learning_rate_at
 
@@ -86,7 +85,7 @@ class Schedule:
                 f"x {loop.accumulate} accumulated parts"
             )
         total = loop.epochs * steps_per_epoch
-        can = ranks.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        can = ranks.device.type == "cuda" and has_bfloat16("cuda")
         bfloat16 = loop.precision == "bfloat16" or (loop.precision == "auto" and can)
         return Schedule(
             steps_per_epoch=steps_per_epoch,
