@@ -1,15 +1,39 @@
-"""HTML that cannot be injected into: text becomes HTML in `element` only, and is escaped there."""
+"""Text that is safe to show, and HTML that cannot be injected into: text becomes HTML, escaped, in `element` only."""
 
 from __future__ import annotations
 
 import base64
 import html
+import unicodedata
 from collections.abc import Iterable
 
 NOTHING = "—"
 """What stands where there is no value."""
 
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
+
+
+# Joiners that emoji, and scripts such as Persian and Hindi, are spelt with.
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
+
+def shown(text: str) -> str:
+    """Text of any origin as it can be printed, drawn and encoded anywhere, such as names of files and of classes.
+
+    Control characters (terminal commands, line breaks), marks that change the direction of what follows, invisible
+    format characters and lone surrogates, which no encoding has, are written as Python writes them: `\\x1b`, `\\u202e`.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(character) if _is_unsafe(character) else character for character in text)
+
+
+def _is_unsafe(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class Html(str):

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from hvit.data.sets import Needed, Reduced
 from hvit.errors import UserError
+from hvit.markup import shown
 
 MAXIMUM_PIXELS = 178_956_970
 """The largest picture that is decoded, width times height: where Pillow, too, suspects a decompression bomb."""
@@ -24,9 +25,6 @@ TOO_LARGE = f"it claims to have more than {MAXIMUM_PIXELS // 10**6} million pixe
 # Formats that Pillow decodes by itself. EPS is not among them: Pillow hands it to an outside interpreter.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-
-# Line breaks, and what a terminal takes as an order.
-_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
 
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -125,7 +123,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
 def show(path: str | Path) -> str:
     """A path as it can be printed anywhere, even if its name is not valid text or would give orders to a terminal."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8").translate(_ESCAPED)
+    return shown(str(path))
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
