@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hvit.data.reading import show
-from hvit.data.sets import ImageSet, Splits, check_subset, choose_subset, statistics_for, subset_notes
+from hvit.data.sets import ImageSet, Splits, Stored, check_subset, choose_subset, statistics_for, subset_notes
 from hvit.errors import UserError, check_choices
 
 STATISTICS = {
@@ -49,6 +50,10 @@ class CifarSet(ImageSet):
     def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
         image = Image.fromarray(np.ascontiguousarray(self.pixels[index].transpose(1, 2, 0)))
         return image.convert(self.mode), int(self.labels[index])
+
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """All pixels at once: their files' checksums were compared, so only the choice of images can differ."""
+        yield "pixels", self.pixels
 
     def stored_pixels(self, indices: np.ndarray) -> np.ndarray | None:
         """The images as they are kept, in colour only."""

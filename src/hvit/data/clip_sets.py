@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from random import Random
@@ -13,7 +13,7 @@ import numpy as np
 
 from hvit.data.decoding import Source, probe, read_frames
 from hvit.data.reading import show
-from hvit.data.sets import ImageSet
+from hvit.data.sets import ImageSet, Stored
 from hvit.data.videos import ClipFacts
 from hvit.data.views import Sampling
 from hvit.errors import UserError
@@ -27,7 +27,7 @@ class ClipSet(ImageSet):
     known of each; None to look when it is read. learns: whether frames are chosen at random and another clip takes the
     place of one that cannot be read (training); if not, that is an error (held out, where a score on others would be
     wrong). views: in time and in space, in testing. frame_rate: of clips that do not say theirs. short_side: frames
-    whose shorter side is longer are scaled down to it; 0 for never.
+    whose shorter side is longer are scaled down to it; 0 for never. folder: what the names of the clips start from.
     """
 
     sampling: Sampling
@@ -44,6 +44,7 @@ class ClipSet(ImageSet):
         views: tuple[int, int] = (1, 1),
         frame_rate: float = 30.0,
         short_side: int = 512,
+        folder: Path | None = None,
     ) -> None:
         self.labels, self.sampling, self.learns, self.seed = labels, sampling, learns, seed
         self.views, self.frame_rate, self.short_side = views, frame_rate, short_side
@@ -53,7 +54,17 @@ class ClipSet(ImageSet):
         self._sources = list(sources) if self._names is None else []
         unknown = ClipFacts(0, 0.0, 0.0, 0, 0)
         self._facts = np.array([astuple(fact or unknown) for fact in facts or [None] * len(sources)])
+        self._folder = folder
         self._failed: set[int] = set()
+
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """Every clip, named as seen from the folder of the set."""
+        for index in range(len(self)):
+            source = self.source(index)
+            if isinstance(source, np.ndarray):
+                yield f"array {index}", source
+            else:
+                yield (os.path.relpath(source, self._folder) if self._folder else source.name), source
 
     def source(self, index: int) -> Source:
         """The file, folder or array of a clip."""

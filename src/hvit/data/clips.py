@@ -133,6 +133,7 @@ def open_clips(config: ClipData, seed: int, in_channels: int, num_frames: int) -
     else:
         held_out = _leave_out(held_out, facts, classes)
     chosen = choose_subset(train.labels, classes, seed, config.num_per_class, config.fraction)
+    root = Path(config.root or Path(config.train_list).parent).expanduser()
     sampling = Sampling(num_frames, config.stride, config.sampling, config.target_fps, config.view_starts)
 
     def make_set(listing: Listing, learns: bool) -> ClipSet:
@@ -146,6 +147,7 @@ def open_clips(config: ClipData, seed: int, in_channels: int, num_frames: int) -
             views=(config.temporal_views, config.spatial_views),
             frame_rate=config.frame_rate,
             short_side=config.short_side,
+            folder=root,
         )
 
     mean, std = statistics_for(VIDEO_MEAN, VIDEO_STD, in_channels)

@@ -5,6 +5,7 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -13,7 +14,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from hvit.data.sets import ImageSet, Splits, Target
+from hvit.data.sets import ImageSet, Splits, Stored, Target
 from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed
 
@@ -73,6 +74,10 @@ class DigitScans(ImageSet):
         self.members, self.mode = members, mode
         self.labels = _scans()[1][members]
 
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """The scans of this split."""
+        yield "scans", _scans()[0][self.members]
+
     def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
         image = Image.fromarray(_scans()[0][self.members[index]])
         return image.convert(self.mode), int(self.labels[index])
@@ -90,6 +95,10 @@ class DigitCanvases(ImageSet):
         self.members, self.canvas, self.digits_per_canvas = members, canvas, digits_per_canvas
         self.fresh, self.seed, self.mode = fresh, seed, mode
         self.labels = _scans()[1][members]
+
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """The scans that the canvases of this split are made of."""
+        yield "scans", _scans()[0][self.members]
 
     def read(self, index: int, draw: int) -> tuple[Image.Image, Target]:
         # Two purposes, so that no held-out canvas is laid out like a training canvas of the same number and seed.

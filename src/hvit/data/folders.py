@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from hvit.data.sets import (
     Needed,
     Reduced,
     Splits,
+    Stored,
     check_subset,
     choose_subset,
     statistics_for,
@@ -93,16 +94,29 @@ class FolderSet(ImageSet):
 
     replaces: whether the next picture takes the place of one that can no longer be read (training); if not, it is an
     error (held out, where a score on other pictures would be wrong). reduced: whether pictures may be decoded smaller
-    than they are where that is enough.
+    than they are where that is enough. folder: what the names of the pictures start from.
     """
 
     def __init__(
-        self, files: Sequence[Path], labels: np.ndarray, channels: int, replaces: bool, reduced: bool = False
+        self,
+        files: Sequence[Path],
+        labels: np.ndarray,
+        channels: int,
+        replaces: bool,
+        reduced: bool = False,
+        folder: Path | None = None,
     ) -> None:
         # Names as one array of bytes: worker processes share it, where a list of a million paths would be copied.
         self._names = np.array([os.fsencode(file) for file in files])
         self.labels, self.channels, self.replaces, self.reduced = labels, channels, replaces, reduced
+        self._folder = folder
         self._failed: set[int] = set()
+
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """Every file, named as seen from the folder of the split."""
+        for index in range(len(self)):
+            file = self.file(index)
+            yield (file.relative_to(self._folder).as_posix() if self._folder else file.name), file
 
     def file(self, index: int) -> Path:
         """The file of an image."""
@@ -170,9 +184,16 @@ def open_folder(config: FolderData, seed: int, in_channels: int) -> Splits:
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
     return Splits(
         train=FolderSet(
-            [files[index] for index in chosen], labels[chosen], in_channels, True, config.decode == "reduced"
+            [files[index] for index in chosen],
+            labels[chosen],
+            in_channels,
+            replaces=True,
+            reduced=config.decode == "reduced",
+            folder=train_folder,
         ),
-        held_out=FolderSet(*_flatten(held_out_files), in_channels, replaces=False),
+        held_out=FolderSet(
+            *_flatten(held_out_files), in_channels, replaces=False, folder=held_out_folder or train_folder
+        ),
         classes=classes,
         mean=mean,
         std=std,

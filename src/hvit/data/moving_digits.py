@@ -9,6 +9,7 @@ different orders. So no frame, and no set of frames without their order, says an
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from hvit.data.digits import LARGEST_CANVAS, SMALLEST_CANVAS, DigitsData, open_digits
-from hvit.data.sets import ImageSet, Splits
+from hvit.data.sets import ImageSet, Splits, Stored
 from hvit.data.views import Sampling
 from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed
@@ -82,6 +83,10 @@ class MovingDigits(ImageSet):
         self.config, self.num_frames, self.scans, self.fresh, self.seed = config, num_frames, scans, fresh, seed
         self.labels = np.arange(count) % len(config.steps)
         self.sampling = Sampling(num_frames, stride=1)
+
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """The scans that the clips are made of."""
+        yield "scans", self.scans
 
     def read(self, index: int, draw: int) -> tuple[np.ndarray, int]:
         """A clip (frames, canvas, canvas, 1) uint8 and its class."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ Sample = Image.Image | np.ndarray
 All frames of a clip have one size; different clips may have different sizes."""
 Target = int | np.ndarray
 """The class of an image, or its share of every class: (num_classes,) float32 that sums to 1."""
+
+Stored = Path | np.ndarray | bytes
+"""What a sample consists of: a file, a folder of files (the frames of a clip), or values in memory."""
 
 Needed = Callable[[int, int], tuple[int, int]]
 """Of a picture so wide and so high: how wide and how high at least it must be decoded for what is made of it."""
@@ -74,6 +78,13 @@ class ImageSet(ABC):
     def name(self, index: int) -> str:
         """What to call a sample in a list of results."""
         return str(index)
+
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """What the set is made of, for its identity: a name that does not say where the set lies, and the content.
+
+        One a sample where samples are stored; a set that makes its samples names what it makes them of.
+        """
+        return iter(())
 
     def read_view(self, index: int, view: int, views: int) -> tuple[Any, Target]:
         """What testing sees of an image or clip in one of several views in time, and its target."""
