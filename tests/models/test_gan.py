@@ -387,7 +387,7 @@ def test_impossible_sizes_are_refused(config, fields: dict[str, Any], words: str
         ({"generator": replace(NEST, num_classes=3), "conditional": True}, "and num_classes of the other alike"),
         ({"r1_weight": -1.0}, "0 or more"),
         ({"r1_every": 0}, "1 or more"),
-        ({"diff_augment": ("colour",)}, "color, translation, cutout; got 'colour'"),
+        ({"diff_augment": ("colour",)}, r"color, translation, cutout; got \('colour',\)"),
         ({"consistency": 1.0, "consistency_variations": ()}, "needs consistency_variations"),
         ({"loss": "wasserstein"}, "logistic, hinge"),
     ],

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 from hvit.models.formats import Format, State
 from hvit.models.layers import Encoder
 
@@ -40,7 +41,7 @@ class VitConfig:
     """Stochastic-depth rate of the last layer; earlier layers have linearly less."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if not len(self.dims) == len(self.heads) == len(self.depths) == 1:
             raise UserError("a ViT has one level: dims, heads and depths take one entry each")
         counts = (self.in_channels, self.num_classes, self.mlp_ratio, *self.dims, *self.heads, *self.depths)
@@ -144,7 +145,7 @@ class ResnetConfig:
     """Stochastic-depth rate of the last block; earlier blocks have linearly less."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if not len(self.dims) == len(self.depths) == 4:
             raise UserError(
                 f"a ResNet has four levels: dims and depths take four entries each; got {self.dims} and {self.depths}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvit.errors import UserError
+from hvit.fields import plain
 from hvit.models import counts, translate
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.gan import Generator
@@ -162,6 +164,9 @@ _FREE_FIELDS = (
 )
 
 
+_MOST_LAYERS = 10_000
+
+
 @dataclass(frozen=True)
 class Entry:
     """One row of the catalogue."""
@@ -188,7 +193,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def entry(name: str) -> Entry:
     """The catalogue's row for a model name. Raises UserError for an unknown one."""
-    if name not in _CONFIGS:
+    if not isinstance(name, str) or name not in _CONFIGS:
         raise UserError(f"there is no model called {name!r}; `hvit models` lists them: {', '.join(_CONFIGS)}")
     return Entry(name, _CONFIGS[name], _PUBLISHED.get(name))
 
@@ -230,10 +235,9 @@ def change(config: NetworkConfig, **changes: Any) -> NetworkConfig:
     for field, value in changes.items():
         if field not in known:
             raise UserError(f"{config.family} models have no field {field!r}; their fields: {', '.join(known)}")
+        value = plain(value)
         if field in ("input_size", "patch_size", "output_size") and isinstance(value, int):
             changes[field] = (*getattr(config, field)[:-2], value, value)
-        elif isinstance(value, list):
-            changes[field] = tuple(value)
     return replace(config, **changes)
 
 
@@ -265,6 +269,8 @@ def create_model(
     Raises UserError for an unknown name or field, an impossible size, and weights that do not fit.
     """
     config = change(entry(name).config, **changes)
+    if changes:
+        check_memory(config)
     if isinstance(weights, str) and weights == "timm":
         weights = translate.download_timm(name)
     model = build_network(config)
@@ -274,9 +280,29 @@ def create_model(
 
 
 def build_empty(config: NetworkConfig) -> Network:
-    """A model whose weights take no memory (on torch's meta device), for counting."""
-    with torch.device("meta"):
-        return build_network(config)
+    """A model whose weights take no memory (on torch's meta device), for counting and comparing.
+
+    Raises UserError for sizes that no model can have.
+    """
+    if sum(config.depths) > _MOST_LAYERS:
+        raise UserError(f"a model has at most {_MOST_LAYERS:,} layers; got depths {config.depths}")
+    try:
+        with torch.device("meta"):
+            return build_network(config)
+    except (RuntimeError, OverflowError, TypeError, MemoryError) as error:  # what torch says to numbers beyond its own
+        raise UserError(f"a {config.family} model of these sizes is larger than any memory: {config}") from error
+
+
+def check_memory(config: NetworkConfig) -> None:
+    """Refuses (UserError) a configuration whose weights are larger than this machine's memory, without taking any."""
+    tensors = build_empty(config).state_dict().values()
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError(
+            f"a {config.family} model of these sizes needs {needed / 1e9:,.0f} GB, and this machine has "
+            f"{there / 1e9:,.0f} GB of memory: {config}"
+        )
 
 
 @validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.fields import check_fields
 from hvit.models.gan import check_labels
 from hvit.models.gan_layers import PlaneAttention, blur_pool, initialise, spectral
 
@@ -41,6 +42,7 @@ class ResidualDiscriminatorConfig:
     """Channels of the planes, from the whole image down to 4 x 4 (HiT's)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_planes("a residual discriminator", self.input_size, self.dims, self.in_channels, self.num_classes)
 
 
@@ -62,6 +64,7 @@ class SaganDiscriminatorConfig:
     """Side of the plane that self-attention works on."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_planes("SAGAN's discriminator", self.input_size, self.dims, self.in_channels, self.num_classes)
         check_attention_side(self.attention_side, [self.input_size[0] // 2**step for step in range(1, len(self.dims))])
 

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 from hvit.models.gan_layers import initialise
 from hvit.models.grids import PositionResize, blocks_to_grid, grid_to_blocks
 from hvit.models.layers import truncated_normal_
@@ -64,7 +65,7 @@ class NestGeneratorConfig:
     """What keeps pixels from -1 to 1: tanh (SAGAN), or none, where samples are cut off (HiT)."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if not len(self.dims) == len(self.heads) == len(self.depths) > 0:
             raise UserError(
                 f"a NesT generator needs one entry per level in dims, heads and depths alike; got dims={self.dims}, "

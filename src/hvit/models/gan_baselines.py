@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 from hvit.models.discriminators import check_attention_side, check_planes
 from hvit.models.gan import Generator, OutputActivation
 from hvit.models.gan_layers import PlaneAttention, spectral
@@ -45,7 +46,7 @@ class ConvolutionGeneratorConfig:
     """What keeps pixels from -1 to 1: tanh, or none, where samples are cut off."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         check_planes("a convolutional generator", self.output_size, self.dims, self.out_channels, self.num_classes)
         if self.latent_dim < 1:
             raise UserError(f"latent_dim must be 1 or more; got {self.latent_dim}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 from hvit.models.discriminators import (
     Discriminator,
     ResidualDiscriminator,
@@ -65,7 +66,7 @@ class GanConfig:
     """The real images whose statistics made ones are compared with; FIDs are usually from training images."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         for name in ("r1_weight", "consistency"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be 0 or more; got {getattr(self, name)}")
@@ -74,10 +75,6 @@ class GanConfig:
         for name, least in (("r1_every", 1), ("compared", 2)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be {least} or more; got {getattr(self, name)}")
-        for name in ("consistency_variations", "diff_augment"):
-            unknown = [one for one in getattr(self, name) if one not in get_args(Variation)]
-            if unknown:
-                raise UserError(f"{name} takes {', '.join(get_args(Variation))}; got {unknown[0]!r}")
         if self.consistency and not self.consistency_variations:
             raise UserError("consistency needs consistency_variations, such as translation")
         if self.generator.num_classes and not self.conditional:

@@ -7,7 +7,8 @@ from itertools import pairwise
 from math import prod
 from typing import Literal
 
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class HieraConfig:
     """New weights: normal with std 0.02 (published classifiers), or xavier (published autoencoders, micro sizes)."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         _check_numbers(self)
         _check_geometry(self)
 

@@ -28,7 +28,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 from hvit.models.grids import PositionResize, convolve_cells, resize_plane, units_to_grid
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
@@ -71,7 +72,7 @@ class MaskedConfig:
     """Attention heads of the decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if min(self.decoder_dim, self.decoder_heads) < 1 or self.decoder_depth < 0:
             raise UserError("decoder_dim and decoder_heads must be 1 or more, and decoder_depth 0 or more")
         if self.decoder_dim % self.decoder_heads:

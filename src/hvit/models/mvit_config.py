@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 
 PoolKind = Literal["conv", "max", "average"]
 PoolKernel = Literal["three", "stride_plus_one", "stride"]
@@ -77,7 +78,7 @@ class MvitConfig:
     """Dropout before the head."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         _check_numbers(self)
         _check_geometry(self)
 

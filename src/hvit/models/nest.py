@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 from hvit.models.grids import (
     PositionResize,
     batch_to_tiles,
@@ -95,7 +96,7 @@ class NestConfig:
     """Stochastic-depth rate of the last layer; earlier layers have linearly less."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         _check_numbers(self)
         _check_geometry(self)
 
