@@ -29,6 +29,7 @@ from hvit.errors import UserError
 EVERY_SWITCH = {
     "crop pad": {"crop": "pad"},
     "crop resized": {"crop": "resized"},
+    "crop window": {"crop": "window"},
     "flip": {"flip": 1.0},
     "rand_augment": {"rand_augment": "rand-m9-p1"},
     "color_jitter": {"color_jitter": 1.0},
@@ -194,6 +195,34 @@ def test_a_resized_crop_shows_a_part_of_the_asked_for_area() -> None:
         assert np.ptp(values[..., 1]) == pytest.approx(98, abs=3)
 
 
+def test_a_window_has_the_inputs_proportions_and_a_side_of_the_asked_for_share() -> None:
+    """Such as 224 of clips whose shorter side is from 256 to 320: 70 to 87.5 % of it, from anywhere."""
+    x, y = np.meshgrid(np.arange(240), np.arange(120))
+    image = Image.fromarray(np.stack([x, y, x * 0], axis=2).astype(np.uint8))
+    preprocess = Preprocess((30, 60), (0.0,) * 3, (1.0,) * 3, interpolation="nearest")
+    augment = Augment(AugmentConfig(crop="window", side=(0.5, 0.75)), preprocess)
+    widths, lefts, tops = [], [], []
+    for values in (as_picture(result).astype(int) for result in augment([image] * 200, 0, range(200))):
+        across, down = np.ptp(values[..., 0]), np.ptp(values[..., 1])
+        assert across == pytest.approx(2 * down, abs=5)
+        widths.append(across * 60 / 59)
+        lefts.append(values[..., 0].min())
+        tops.append(values[..., 1].min())
+    assert 115 <= min(widths) < 124
+    assert 176 < max(widths) <= 185
+    assert np.mean(widths) == pytest.approx(150, abs=5)
+    assert min(lefts) < 8
+    assert max(lefts) > 100
+    assert max(tops) > 50
+
+
+def test_a_window_as_large_as_fits_is_the_whole_of_a_picture_of_the_inputs_proportions() -> None:
+    image = picture(64, 64)
+    preprocess = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3, crop=1.0)
+    whole = Augment(AugmentConfig(crop="window", side=(1.0, 1.0)), preprocess)([image], 0, [0])
+    assert torch.equal(whole, Augment(no_augment(), preprocess)([image], 0, [0]))
+
+
 def test_erasing_fills_one_rectangle_of_up_to_a_third_with_noise() -> None:
     augment = Augment(AugmentConfig(erasing=1.0), plain(channels=1))
     image = Image.new("L", (32, 32), 128)
@@ -305,6 +334,9 @@ def test_rand_augment_is_understood_as_timm_does(words: str) -> None:
         {"pad": -1},
         {"area": (0.0, 1.0)},
         {"area": (0.9, 0.1)},
+        {"side": (0.0, 0.5)},
+        {"side": (0.9, 0.7)},
+        {"side": (0.9, 1.1)},
         {"ratio": (-1.0, 1.0)},
         {"crop": "diagonal"},
         {"rand_augment": "9 magnitudes"},
@@ -408,7 +440,7 @@ def test_all_frames_of_a_clip_are_varied_alike(name: str, channels: int) -> None
         assert any(not torch.equal(once[0], other) for other in once[1:])
 
 
-@pytest.mark.parametrize("name", ["crop pad", "crop resized", "flip", "color_jitter"])
+@pytest.mark.parametrize("name", ["crop pad", "crop resized", "crop window", "flip", "color_jitter"])
 def test_a_clip_is_varied_as_a_picture_of_the_same_draw(name: str) -> None:
     config = AugmentConfig(**EVERY_SWITCH[name])
     image = picture(50, 40)

@@ -148,7 +148,9 @@ def test_bytes_are_not_changed_where_they_are_kept(small: CifarSet) -> None:
     assert np.array_equal(small.pixels, before)
 
 
-@pytest.mark.parametrize("fields", [{"crop": "resized"}, {"rand_augment": "rand-m9"}, {"color_jitter": 0.3}])
+@pytest.mark.parametrize(
+    "fields", [{"crop": "resized"}, {"crop": "window"}, {"rand_augment": "rand-m9"}, {"color_jitter": 0.3}]
+)
 def test_what_has_no_form_for_batches_is_refused_in_a_sentence(fields: dict[str, object]) -> None:
     with pytest.raises(UserError, match="on_device varies whole batches at once, for which crop resized"):
         AugmentConfig(on_device=True, **fields)  # pyright: ignore[reportArgumentType]

@@ -22,6 +22,7 @@ from hvit.data.sets import Reduced, Splits
 SIDE = 32
 CUTS = {
     "part": AugmentConfig(crop="resized", area=(0.25, 1.0), flip=0.5),
+    "window": AugmentConfig(crop="window", side=(0.5, 0.875), flip=0.5),
     "centre": AugmentConfig(),
     "shifted": AugmentConfig(crop="pad", flip=0.5),
 }

@@ -10,7 +10,7 @@ import torch
 from hvit.errors import UserError
 from hvit.models import catalogue
 from hvit.training.distribute import Processes, choose_device
-from hvit.training.optimize import OptimizeConfig, learning_rate_at, make_optimizer
+from hvit.training.optimize import OptimizeConfig, learning_rate_at, make_optimizer, set_learning_rate
 from hvit.training.schedule import LoopConfig, Schedule
 
 
@@ -31,6 +31,37 @@ def test_the_cosine_can_end_above_zero_as_in_the_official_mvit() -> None:
         cosine = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup)))
         expected = epoch / warmup if epoch < warmup else cosine
         assert learning_rate_at(step, 1.0, warmup * steps, steps * epochs, end) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_warm_up_can_start_above_zero_as_in_the_official_mvit() -> None:
+    """lr = start + (base - start) * e / w in the warm-up, and nothing of the start is left after it."""
+    steps, warmup, epochs, start, end = 10, 5, 30, 0.04, 0.01
+    for step in range(steps * epochs + 1):
+        epoch = step / steps
+        cosine = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup)))
+        expected = start + (1 - start) * epoch / warmup if epoch < warmup else cosine
+        found = learning_rate_at(step, 1.0, warmup * steps, steps * epochs, end, start)
+        assert found == pytest.approx(expected, abs=1e-12)
+    ranks = Processes(0, 1, torch.device("cpu"))
+    optimize = OptimizeConfig(start_learning_rate_per_256=1e-5, warmup_epochs=1)
+    schedule = Schedule.of(LoopConfig(epochs=3, batch_size=512), optimize, 7, ranks)
+    assert schedule.learning_rate(0) == pytest.approx(2e-5)
+    assert schedule.describe_learning_rate().startswith("rises from 2e-05 to 0.0005 in 7 steps")
+
+
+def test_nesterovs_momentum_looks_ahead_and_is_for_sgd_alone() -> None:
+    """With gradient g and momentum m the first step is (1 + m) g long, not g."""
+    for nesterov, length in ((False, 1.0), (True, 1.9)):
+        layer = torch.nn.Linear(1, 1, bias=False)
+        before = layer.weight.detach().clone()
+        optimizer = make_optimizer(layer, OptimizeConfig(method="sgd", nesterov=nesterov, weight_decay=0.0))
+        set_learning_rate(optimizer, 0.1)
+        layer(torch.ones(1, 1)).sum().backward()
+        optimizer.step()
+        assert (before - layer.weight).item() == pytest.approx(0.1 * length)
+    for method, betas in (("adamw", (0.9, 0.999)), ("sgd", (0.0, 0.999))):
+        with pytest.raises(UserError, match=r"nesterov needs optimize\.method sgd and a momentum"):
+            OptimizeConfig(method=method, betas=betas, nesterov=True)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_final_learning_rate_scales_with_the_batch_as_the_peak_does() -> None:
@@ -103,6 +134,8 @@ def test_layer_decay_can_count_from_the_last_layer_as_in_the_code_of_hiera() -> 
         ("learning_rate_per_256", 0.0),
         ("final_learning_rate_per_256", 3e-4),
         ("final_learning_rate_per_256", -1e-6),
+        ("start_learning_rate_per_256", 3e-4),
+        ("start_learning_rate_per_256", -1e-6),
         ("layer_decay", 1.5),
         ("weight_decay", -1.0),
         ("betas", (0.9, 1.0)),

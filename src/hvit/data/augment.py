@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -33,14 +34,18 @@ class AugmentConfig:
     `hiera_imagenet_augment` set.
     """
 
-    crop: Literal["none", "pad", "resized"] = "none"
-    """What is cut out: none for what testing sees; pad for a random shift; resized for a random part, enlarged."""
+    crop: Literal["none", "pad", "resized", "window"] = "none"
+    """What is cut out: none for what testing sees; pad for a random shift; resized for a random part, enlarged; window
+    for a random part of the input's proportions."""
     pad: int = 2
     """With crop pad: how many black pixels are added on each side before cutting out the input's size."""
     area: tuple[float, float] = (0.05, 1.0)
     """With crop resized: smallest and largest share of the picture that is cut out."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """With crop resized: smallest and largest width of the part that is cut out, as a multiple of its height."""
+    side: tuple[float, float] = (0.7, 0.875)
+    """With crop window: smallest and largest side of the part that is cut out, as a share of the largest one that fits.
+    (0.7, 0.875) are crops of 224 from clips whose shorter side is 256 to 320."""
     flip: float = 0.0
     """Probability of mirroring left and right."""
     rand_augment: str = ""
@@ -64,7 +69,8 @@ class AugmentConfig:
     """Share of every target that is spread evenly over all classes."""
     on_device: bool = False
     """Vary whole batches at once where the model learns, from bytes: for small pictures, which then cost the data
-    workers little. Other, equally good, draws; not with crop resized, rand_augment, color_jitter or clips."""
+    workers little. Other, equally good, draws; not with crop resized or window, rand_augment, color_jitter or
+    clips."""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -85,6 +91,8 @@ class AugmentConfig:
                 raise UserError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
         if not 0 < self.area[0] <= self.area[1] <= 1:
             raise UserError(f"area must be two shares above 0 and up to 1 in order, not {self.area}.")
+        if not 0 < self.side[0] <= self.side[1] <= 1:
+            raise UserError(f"side must be two shares above 0 and up to 1 in order, not {self.side}.")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise UserError(f"ratio must be two numbers above 0 in order, not {self.ratio}.")
         if self.rand_augment and not RAND_AUGMENT.fullmatch(self.rand_augment):
@@ -92,10 +100,11 @@ class AugmentConfig:
                 f"rand_augment must be empty or rand followed by parts such as -m9 (magnitude), -n2 (operations), "
                 f"-mstd0.5 (spread of the magnitude), -p0.5 (probability of each) or -inc1, not {self.rand_augment!r}."
             )
-        if self.on_device and (self.crop == "resized" or self.rand_augment or self.color_jitter):
+        if self.on_device and (self.crop in ("resized", "window") or self.rand_augment or self.color_jitter):
             raise UserError(
-                "on_device varies whole batches at once, for which crop resized, rand_augment and color_jitter have no "
-                "form: switch them off (crop none or pad, rand_augment empty, color_jitter 0), or on_device."
+                "on_device varies whole batches at once, for which crop resized and window, rand_augment and "
+                "color_jitter have no form: switch them off (crop none or pad, rand_augment empty, "
+                "color_jitter 0), or on_device."
             )
 
 
@@ -168,13 +177,17 @@ class Augment:
         self.is_random = config.crop != "none" or bool(
             config.flip or config.rand_augment or config.color_jitter or config.erasing
         )
-        self.cut_part = self.rand_augment = self.jitter = self.erase = None
+        self.cut_part: Callable[..., Image.Image] | None = None
+        self.draw_part = self.rand_augment = self.jitter = self.erase = None
         # Imported here because timm and torchvision take seconds to import, and only some augmentations need them.
-        if config.crop == "resized":
+        if config.crop in ("resized", "window"):
             from torchvision.transforms import InterpolationMode, RandomResizedCrop
+            from torchvision.transforms.functional import resized_crop
 
             interpolation = InterpolationMode(preprocess.interpolation)
-            self.cut_part = RandomResizedCrop(preprocess.frame_size, config.area, config.ratio, interpolation)
+            size = list(preprocess.frame_size)
+            self.cut_part = partial(resized_crop, size=size, interpolation=interpolation)  # pyright: ignore
+            self.draw_part = RandomResizedCrop.get_params
         if config.rand_augment:
             from timm.data.auto_augment import rand_augment_transform
 
@@ -248,7 +261,7 @@ class Augment:
             image = self._part_of_reduced(sample)
         else:
             image = self.preprocess.picture_in_mode(sample)
-            image = self.preprocess.shown(image) if self.cut_part is None else self.cut_part(image)
+            image = self.preprocess.shown(image) if self.cut_part is None else self._part(image)
         if self.config.crop == "pad":
             height, width = self.preprocess.frame_size
             left, top = torch.randint(2 * self.config.pad + 1, (2,)).tolist()
@@ -256,6 +269,10 @@ class Augment:
         if torch.rand(()) < self.config.flip:
             image = ImageOps.mirror(image)
         return image
+
+    def _part(self, image: Image.Image) -> Image.Image:
+        assert self.cut_part is not None
+        return self.cut_part(image, *self._drawn_part(image.height, image.width))
 
     def _part_of_reduced(self, picture: Reduced) -> Image.Image:
         image = self.preprocess.picture_in_mode(picture.image)
@@ -270,9 +287,16 @@ class Augment:
 
     def _drawn_part(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Top, left, height and width of the part that is cut out, drawn from torch's generator."""
-        assert self.cut_part is not None
+        if self.config.crop == "window":
+            rows, columns = self.preprocess.frame_size
+            smallest, largest = self.config.side
+            scale = min(height / rows, width / columns) * (smallest + (largest - smallest) * torch.rand(()).item())
+            cut = min(height, max(1, round(rows * scale))), min(width, max(1, round(columns * scale)))
+            top, left = (int(torch.randint(spare + 1, ())) for spare in (height - cut[0], width - cut[1]))
+            return top, left, *cut
+        assert self.draw_part is not None
         of_its_size = torch.empty(1, height, width, device="meta")
-        return self.cut_part.get_params(of_its_size, list(self.config.area), list(self.config.ratio))
+        return self.draw_part(of_its_size, list(self.config.area), list(self.config.ratio))
 
     def _recoloured(self, image: Image.Image) -> Image.Image:
         if self.rand_augment is None and self.jitter is None:

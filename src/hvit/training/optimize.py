@@ -24,8 +24,12 @@ class OptimizeConfig:
     """Peak learning rate for 256 images a step; it scales linearly with the images a step really has."""
     final_learning_rate_per_256: float = 0.0
     """Learning rate at the end of the cosine; it scales as the peak does."""
+    start_learning_rate_per_256: float = 0.0
+    """Learning rate of the first step, from which the warm-up rises to the peak; it scales as the peak does."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay rates of the gradient's mean and square; the first is SGD's momentum."""
+    nesterov: bool = False
+    """With SGD: Nesterov's momentum, as SlowFast and its recipes have it."""
     epsilon: float = 1e-8
     """AdamW's epsilon."""
     weight_decay: float = 0.05
@@ -33,7 +37,7 @@ class OptimizeConfig:
     no_decay: Literal["positions", "vectors", "positions_and_vectors"] = "positions"
     """What is not decayed: position embeddings (official NesT), biases and norms (MViT), or both (MAE, Hiera)."""
     warmup_epochs: float = 20.0
-    """Epochs in which the learning rate rises linearly from 0."""
+    """Epochs in which the learning rate rises linearly from its start to its peak."""
     layer_decay: float = 1.0
     """Factor on the learning rate per layer from the head down to the stem; 1 gives all layers the same rate."""
     layer_decay_from: Literal["head", "last_layer"] = "head"
@@ -50,10 +54,16 @@ class OptimizeConfig:
                 raise UserError(f"optimize.{name} must be 0 or more; got {getattr(self, name)}")
         if not 0.0 < self.learning_rate_per_256 < math.inf:
             raise UserError(f"optimize.learning_rate_per_256 must be above 0; got {self.learning_rate_per_256}")
-        if not 0.0 <= self.final_learning_rate_per_256 <= self.learning_rate_per_256:
+        for name in ("final_learning_rate_per_256", "start_learning_rate_per_256"):
+            if not 0.0 <= getattr(self, name) <= self.learning_rate_per_256:
+                raise UserError(
+                    f"optimize.{name} must be from 0 to learning_rate_per_256 {self.learning_rate_per_256}; "
+                    f"got {getattr(self, name)}"
+                )
+        if self.nesterov and (self.method != "sgd" or not self.betas[0]):
             raise UserError(
-                f"optimize.final_learning_rate_per_256 must be from 0 to learning_rate_per_256 "
-                f"{self.learning_rate_per_256}; got {self.final_learning_rate_per_256}"
+                "optimize.nesterov needs optimize.method sgd and a momentum (the first of optimize.betas) above 0; "
+                f"got {self.method} and {self.betas[0]}"
             )
         if not 0.0 < self.layer_decay <= 1.0:
             raise UserError(f"optimize.layer_decay must be above 0 and at most 1; got {self.layer_decay}")
@@ -61,15 +71,19 @@ class OptimizeConfig:
             raise UserError("optimize.betas and optimize.average_decay must be at least 0 and below 1")
 
 
-def learning_rate_at(step: int, peak: float, warmup_steps: float, total_steps: int, final: float = 0.0) -> float:
-    """Learning rate of a step: from 0 to `peak` in the warm-up, then by half a cosine to `final`.
+def learning_rate_at(
+    step: int, peak: float, warmup_steps: float, total_steps: int, final: float = 0.0, start: float = 0.0
+) -> float:
+    """Learning rate of a step: from `start` to `peak` in the warm-up, then by half a cosine to `final`.
 
-    The schedule of the official NesT (train.py) and, with a final rate, of the official MViT. step counts from 0.
+    The schedule of the official NesT (train.py) and, with a start and a final rate, of the official MViT. step counts
+    from 0.
     """
     progress = max(0.0, step - warmup_steps) / max(1.0, total_steps - warmup_steps)
     warm = min(1.0, step / warmup_steps) if warmup_steps else 1.0
     cosine = math.cos(math.pi * min(1.0, progress))
-    return peak * warm * 0.5 * (1.0 + cosine) + final * warm * 0.5 * (1.0 - cosine)
+    risen = peak * warm * 0.5 * (1.0 + cosine) + final * warm * 0.5 * (1.0 - cosine)
+    return risen + start * (1.0 - warm)
 
 
 def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.Optimizer:
@@ -84,7 +98,9 @@ def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.Op
         new = {"params": [], "scale": scale, "weight_decay": config.weight_decay if decayed else 0.0}
         groups.setdefault((decayed, scale), new)["params"].append(parameter)
     if config.method == "sgd":
-        return torch.optim.SGD(list(groups.values()), lr=0.0, momentum=config.betas[0], fused=True)
+        return torch.optim.SGD(
+            list(groups.values()), lr=0.0, momentum=config.betas[0], nesterov=config.nesterov, fused=True
+        )
     return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas, eps=config.epsilon, fused=True)
 
 

@@ -22,8 +22,8 @@ class LoopConfig:
     accumulate: int = 1
     """Parts a device's share of the batch is cut into, one after the other, to save memory."""
     repeats: int = 1
-    """How often each image or clip is in its batch, varied anew each time (repeated sampling); epochs count the
-    copies, as published ones do."""
+    """How often each image or clip is in its batch, augmented anew each time (repeated sampling). Epochs, those of the
+    warm-up too, count the copies: a pass over the set with 2 repeats is 2 epochs."""
     max_steps: int = 0
     """Stop after this many steps, whatever epochs says; 0: no limit."""
     evaluate_every: int = 1
@@ -72,6 +72,7 @@ class Schedule:
     warmup_steps: float
     peak_learning_rate: float
     final_learning_rate: float
+    start_learning_rate: float
     images_per_device: int
     precision: str
 
@@ -94,6 +95,7 @@ class Schedule:
             warmup_steps=optimize.warmup_epochs * steps_per_epoch,
             peak_learning_rate=optimize.learning_rate_per_256 * loop.batch_size / 256,
             final_learning_rate=optimize.final_learning_rate_per_256 * loop.batch_size / 256,
+            start_learning_rate=optimize.start_learning_rate_per_256 * loop.batch_size / 256,
             images_per_device=loop.batch_size // parts,
             precision="bfloat16" if bfloat16 else "float32",
         )
@@ -105,9 +107,10 @@ class Schedule:
             return f"rises in all {self.cosine_steps:,} steps, to {last:.3g} only: the warm-up is longer than the run"
         peak, warmup = f"{self.peak_learning_rate:.3g}", f"{self.warmup_steps:,.0f}"
         final = f"{self.final_learning_rate:.3g}"
-        return f"rises to {peak} in {warmup} steps, then a cosine to {final} at step {self.cosine_steps:,}"
+        start = f"from {self.start_learning_rate:.3g} " if self.start_learning_rate else ""
+        return f"rises {start}to {peak} in {warmup} steps, then a cosine to {final} at step {self.cosine_steps:,}"
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0; `max_steps` cuts a run short without changing its rates."""
         peak, final = self.peak_learning_rate, self.final_learning_rate
-        return learning_rate_at(step, peak, self.warmup_steps, self.cosine_steps, final)
+        return learning_rate_at(step, peak, self.warmup_steps, self.cosine_steps, final, self.start_learning_rate)
