@@ -21,6 +21,7 @@ from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.gan import check_labels
 from hvit.models.gan_layers import PlaneAttention, blur_pool, initialise, spectral
+from hvit.models.linear import is_hooked
 
 _SMALLEST = 4
 _SLOPE = 0.2
@@ -117,11 +118,15 @@ class Discriminator(nn.Module, ABC):
                             f"got shape {tuple(images.shape)}")  # fmt: skip
         check_labels(labels, self.config.num_classes)
         features = self.features(images)
+        if type(self.head).forward is not nn.Linear.forward or is_hooked(self.head):  # adapters, hooks, pruning
+            logits = self.head(features)[:, 0]
+            return logits if self.classes is None else logits + (features * self.classes(labels)).sum(dim=1)
         direction = self.head.weight[0]
         if self.classes is not None:
             direction = direction + self.classes(labels)
         # Not by matrices: differentiated twice, their gradients have strides that DDP warns of.
-        return (features * direction).sum(dim=1) + self.head.bias
+        logits = (features * direction).sum(dim=1)
+        return logits if self.head.bias is None else logits + self.head.bias
 
 
 class BlurBlock(nn.Module):

@@ -190,7 +190,7 @@ class BlockDeaggregation(nn.Module):
             planes = F.interpolate(planes, scale_factor=2, mode="nearest")
         elif self.function != "transposed_conv3":
             planes = F.pixel_shuffle(planes, 2)
-        if isinstance(self.change, nn.Linear):
+        if self.function == "pixel_shuffle":
             return self.change(planes.permute(0, 2, 3, 1))
         return self.change(planes).permute(0, 2, 3, 1)
 

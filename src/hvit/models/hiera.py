@@ -32,7 +32,7 @@ from hvit.models.layers import (
     hide_masked,
     truncated_normal_,
 )
-from hvit.models.linear import Linear, Mlp
+from hvit.models.linear import Linear, Mlp, is_plain
 
 
 def _pool(units: Tensor, window: int) -> Tensor:
@@ -230,13 +230,18 @@ class Hiera(Encoder):
 
     def _stem_of_kept(self, images: Tensor, kept: Tensor) -> Tensor:
         """The same for kept units only: their windows of pixels are convolved, and no others."""
-        config, strides = self.config, self.config.strides(0)
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(config.input_size) - 1]
-        windows = unit_windows(images, config.unit_grid, config.patch_kernel, config.patch_size)[kept]
-        grid = convolve(windows, self.patch_embed.weight, self.patch_embed.bias, config.patch_size).movedim(1, -1)
+        config, strides, chosen = self.config, self.config.strides(0), kept.flatten(1)
+        rank = len(config.input_size)
+        if is_plain(self.patch_embed, (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]):
+            convolve = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
+            windows = unit_windows(images, config.unit_grid, config.patch_kernel, config.patch_size)[kept]
+            grid = convolve(windows, self.patch_embed.weight, self.patch_embed.bias, config.patch_size).movedim(1, -1)
+            units = unroll(grid, strides)[:, 0]
+        else:
+            units = unroll(self.patch_embed(images).movedim(1, -1), strides)[chosen]
         positions = unroll(self._position_grid().expand(1, *config.token_grid, -1), strides)[0]
-        units = unroll(grid, strides)[:, 0] + positions[kept.flatten(1).nonzero()[:, 1]]
-        return units.unflatten(0, (len(images), -1))
+        units = units + positions[chosen.nonzero()[:, 1]]
+        return units.unflatten(0, (len(images), len(units) // max(len(images), 1)))
 
     def _position_grid(self) -> Tensor:
         """The position embeddings, (1, *token_grid, dim) or of a shape that broadcasts to it."""

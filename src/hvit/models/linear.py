@@ -8,13 +8,16 @@ missing, and for every other device and type, the layers are torch's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, partial
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.flop_counter import register_flop_formula
 
 from hvit.machine import has_bfloat16
@@ -46,7 +49,8 @@ class SplitLinear(Linear):
 
     def rows(self, tokens: Tensor, start: int, stop: int) -> Tensor:
         """tokens: (..., dim). Returns (..., stop - start): those features of what `forward` would give."""
-        return _linear(tokens, self.weight[start:stop], self.bias[start:stop])
+        bias = None if self.bias is None else self.bias[start:stop]
+        return _linear(tokens, self.weight[start:stop], bias)
 
 
 class Mlp(nn.Module):
@@ -60,17 +64,40 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (..., dim). Returns (..., out), or the same shape where `out` was not given."""
-        if _is_plain(self.fc1) and _is_plain(self.fc2):
+        if is_plain(self.fc1, nn.Linear) and is_plain(self.fc2, nn.Linear):
             weights = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
-            if _suits_onednn(tokens, *weights):
+            if weights[1] is not None and weights[3] is not None and _suits_onednn(tokens, *weights):
                 return _mlp_by_onednn(tokens, *weights, self.approximate)
         return self.fc2(F.gelu(self.fc1(tokens), approximate=self.approximate))
 
 
-def _is_plain(layer: nn.Module) -> bool:
-    """Whether a layer is nothing but weight and bias: not exchanged for another, as adapters do it, without hooks."""
-    plain = type(layer) is nn.Linear and layer.bias is not None
-    return plain and not (layer._forward_hooks or layer._forward_pre_hooks)
+def is_plain(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether using a layer's weight and bias is the same as calling the layer, and nothing would notice.
+
+    kinds: the types it may have; a subclass is none of them. It is not plain where it was exchanged for another layer
+    (adapters), has hooks of its own or of all modules (pruning has one), a parametrisation, a `forward` of its own, or
+    a weight that is no ordinary tensor (quantised, distributed). Whoever would use its weight has to call it then.
+    """
+    return type(layer) in kinds and not is_hooked(layer) and type(layer._parameters.get("weight")) is nn.Parameter
+
+
+def is_hooked(layer: nn.Module) -> bool:
+    """Whether something notices or changes what a call of a layer does: hooks, or a `forward` of its own."""
+    own = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    return bool(own or _has_any_global_hook() or "forward" in layer.__dict__)
+
+
+def split_rows(layer: nn.Module, tokens: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """What a linear layer gives, cut along its features; by a `SplitLinear` that is plain each part dense in memory.
+
+    tokens: (..., dim). sizes: features of each part, all of them together. Returns tensors (..., size). Any layer will
+    do, such as an adapter in its place; it is called once, so that its hooks see what they would see of `forward`.
+    """
+    rows = getattr(type(layer), "rows", None)
+    if rows is None or (isinstance(layer, nn.Linear) and not is_plain(layer, SplitLinear)):
+        return list(layer(tokens).split(list(sizes), -1))
+    ends = [0, *accumulate(sizes)]
+    return [rows(layer, tokens, start, stop) for start, stop in pairwise(ends)]
 
 
 def _linear(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -34,7 +34,7 @@ from hvit.models.grids import PositionResize, convolve_cells, resize_plane, unit
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder, attend, spread_mask, truncated_normal_
-from hvit.models.linear import Linear, Mlp, SplitLinear
+from hvit.models.linear import Linear, Mlp, SplitLinear, is_plain
 from hvit.models.masks import MaskPattern, count_kept, sample_kept
 from hvit.models.mvit_config import MvitConfig
 from hvit.models.nest import NestConfig
@@ -210,8 +210,14 @@ class DecoderLayer(nn.Module):
         else:
             dim = tokens.shape[2]
             tokens = tokens[wanted].unflatten(0, (len(tokens), -1))
-            q = self.qkv.rows(normed[wanted].view_as(tokens), 0, dim).unflatten(2, (self.heads, -1))
-            k, v = self.qkv.rows(normed, dim, 3 * dim).unflatten(2, (2, self.heads, -1)).unbind(2)
+            if is_plain(self.qkv, SplitLinear):
+                q = self.qkv.rows(normed[wanted].view_as(tokens), 0, dim)
+                keys_values = self.qkv.rows(normed, dim, 3 * dim)
+            else:
+                q, keys_values = self.qkv(normed).split((dim, 2 * dim), -1)
+                q = q[wanted].view_as(tokens)
+            q = q.unflatten(2, (self.heads, -1))
+            k, v = keys_values.unflatten(2, (2, self.heads, -1)).unbind(2)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         mixed = attend(q, k, v)
         tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
@@ -310,8 +316,7 @@ class MaskedAutoencoder(nn.Module):
         fused = grids[-1]
         for level, convolve in self.fusion.items():
             grid = grids[int(level)]
-            weight, bias = convolve.get_parameter("weight"), convolve.get_parameter("bias")
-            cells = convolve_cells(grid.flatten(0, lead - 1), weight, bias)
+            cells = _convolved(convolve, grid.flatten(0, lead - 1))
             fused = fused + cells.unflatten(0, grid.shape[:lead])
         return self.norm(fused)
 
@@ -357,6 +362,13 @@ class MaskedAutoencoder(nn.Module):
         units = self.mask_token.to(tokens.dtype).expand(batch, prod(self.config.unit_grid), *side, dim).clone()
         units[kept.flatten(1)] = tokens.flatten(0, 1)
         return units_to_grid(units, self.config.unit_grid)
+
+
+def _convolved(layer: nn.Module, grid: Tensor) -> Tensor:
+    """A convolution whose kernel is its stride, of a grid (batch, *sizes, channels): (batch, *cells, dim)."""
+    if is_plain(layer, nn.Conv2d, nn.Conv3d):
+        return convolve_cells(grid, layer.get_parameter("weight"), layer._parameters["bias"])
+    return layer(grid.movedim(-1, 1)).movedim(1, -1)
 
 
 def _published(name: str) -> MaskedConfig:

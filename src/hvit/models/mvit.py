@@ -40,7 +40,7 @@ from hvit.models.layers import (
     is_learning,
     truncated_normal_,
 )
-from hvit.models.linear import Linear, Mlp, SplitLinear
+from hvit.models.linear import Linear, Mlp, SplitLinear, split_rows
 from hvit.models.mvit_config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
 
 # With queries wider than values, explicit products are faster on a CPU up to about this many keys.
@@ -95,8 +95,9 @@ class Attention(nn.Module):
         batch, length, _ = tokens.shape
         extra = length - units * prod(plan.grid)
         dim = plan.dim_attention
-        queries, grid = self._pooled(self.qkv.rows(tokens, 0, dim), "q", units, plan.query_pooling)
-        keys_values, key_grid = self._pooled(self.qkv.rows(tokens, dim, 3 * dim), "kv", units, plan.key_pooling)
+        queries, keys_values = split_rows(self.qkv, tokens, (dim, 2 * dim))
+        queries, grid = self._pooled(queries, "q", units, plan.query_pooling)
+        keys_values, key_grid = self._pooled(keys_values, "kv", units, plan.key_pooling)
         if plan.unit_attention:
             queries, keys_values = (part.view(batch * units, -1, *part.shape[2:]) for part in (queries, keys_values))
         q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))

@@ -339,21 +339,21 @@ class Hierarchy(nn.Module):
         self.positions = nn.Parameter(torch.zeros(1, blocks, self.side**2, config.dims[level]))
         self.layers = nn.Sequential(*(TransformerLayer(config, level, rate) for rate in drop_paths))
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """grid: the plane below, (batch, rows, columns, dim). Returns blocks (batch, blocks, tokens, dim)."""
-        return self.layers(grid_to_blocks(self.aggregation(grid), self.side) + self.positions)
+    def forward(self, grid: Tensor, below: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
+        """grid: the plane below, (batch, rows, columns, dim). Returns blocks (batch, blocks, tokens, dim).
 
-    def forward_seen(self, grid: Tensor, below: Tensor, seen: Tensor) -> Tensor:
-        """The same where some tokens exist only: as many in every block, or in the first level whole blocks.
-
-        grid: as for `forward`, zero where nothing exists. below, seen: bool, where tokens exist on that plane (batch,
-        rows, columns), and on this level's. Returns blocks, zero where nothing exists.
+        below, seen: where some tokens exist only, as many in every block, or in the first level whole blocks: bool,
+        where tokens exist on that plane (batch, rows, columns), and on this level's. Grid and blocks are zero where
+        nothing exists.
         """
-        plane = self.aggregation(grid, below) if isinstance(self.aggregation, BlockAggregation) else grid
+        if below is None or seen is None:
+            return self.layers(grid_to_blocks(self.aggregation(grid), self.side) + self.positions)
+        plane = grid if isinstance(self.aggregation, nn.Identity) else self.aggregation(grid, below)
         blocks = grid_to_blocks(plane, self.side) + self.positions
         exist = grid_to_blocks(seen[..., None], self.side)[..., 0]
-        rows = int(exist[0].any(-1).sum())
-        tokens = self.layers(blocks[exist].view(len(blocks), rows, -1, blocks.shape[-1]))
+        rows = int(exist[:1].any(-1).sum())
+        many = int(exist[:1].sum()) // max(rows, 1)
+        tokens = self.layers(blocks[exist].view(len(blocks), rows, many, blocks.shape[-1]))
         laid = tokens.new_zeros(blocks.shape)
         laid[exist] = tokens.flatten(0, 2)
         return laid
@@ -441,9 +441,8 @@ class Nest(Encoder):
         grid = self.patch_embed(hide_masked(images, kept)).permute(0, 2, 3, 1)
         grids = []
         for level, hierarchy in enumerate(self.hierarchies):
-            assert isinstance(hierarchy, Hierarchy)
             seen = seen[:, :: 2 if level else 1, :: 2 if level else 1]
-            blocks = hierarchy.forward_seen(grid, below, seen)
+            blocks = hierarchy(grid, below, seen)
             if hierarchy is self.hierarchies[-1]:
                 blocks = self.norm(blocks)
             grid, below = blocks_to_grid(blocks), seen
