@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -239,14 +238,14 @@ def test_a_training_folder_with_bad_files_is_reported_before_training(
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     script = f"{sys.executable} -m hvit models --json | head -1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, timeout=600)
     assert json.loads(done.stdout)["name"] == "nest_tiny_224"
     assert "Traceback" not in done.stderr
 
 
 def test_help_answers_without_loading_torch() -> None:
     code = "import sys; from hvit import cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=600).returncode == 0
 
 
 def test_fine_tuning_at_another_resolution_from_the_command_line(hvit: Run, tmp_path: Path) -> None:
@@ -271,4 +270,6 @@ def test_fine_tuning_at_another_resolution_from_the_command_line(hvit: Run, tmp_
 def test_the_environment_of_a_run_names_versions_and_no_host(colour_run: Path) -> None:
     environment = json.loads((colour_run / "environment.json").read_text())
     assert torch.__version__.startswith(environment["torch"])
-    assert os.uname().nodename not in json.dumps(environment)
+    versions = {"hvit", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "python"}
+    machine = {"processes", "device", "device_name", "cpu_cores", "torch_threads", "system"}
+    assert environment.keys() == {"command"} | versions | machine

@@ -355,7 +355,7 @@ def test_a_run_compared_with_training_images_keeps_and_uses_their_statistics(tmp
 def test_a_game_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_and_kill: Callable[..., None]) -> None:
     folder = tmp_path / "broken"
     fields = [*ON_THE_COMMAND_LINE, "--loop.epochs", "8", "--loop.evaluate-every", "8"]
-    train_and_kill(folder, 300, "nest_gan_digits_32", *fields, OMP_NUM_THREADS="2")
+    train_and_kill(folder, 600, "nest_gan_digits_32", *fields, OMP_NUM_THREADS="2")
     recipe = read_recipe(folder)
     run.resume(folder)
     run.train(recipe, tmp_path / "whole")

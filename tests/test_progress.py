@@ -51,7 +51,10 @@ def test_without_a_terminal_there_are_lines_with_the_time_left_and_no_escape_cod
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_single_file_and_quick_ones_without_a_terminal_say_nothing(terminal: bool) -> None:
+def test_a_single_file_and_quick_ones_without_a_terminal_say_nothing(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 0.0)
     assert count(1 if terminal else 50, terminal)[0] == ""
 
 

@@ -71,10 +71,10 @@ def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> Non
 
 def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_and_kill: Callable[..., None]) -> None:
     whole = command("train", "nest_micro_digits", *ON_THE_COMMAND_LINE, "--out", tmp_path / "whole")
-    subprocess.run(whole, check=True, capture_output=True, timeout=120)
+    subprocess.run(whole, check=True, capture_output=True, timeout=600)
     folder = tmp_path / "broken"
-    train_and_kill(folder, 90, "nest_micro_digits", *ON_THE_COMMAND_LINE, "--loop.workers", "1")
-    subprocess.run(command("resume", folder), check=True, capture_output=True, timeout=120)
+    train_and_kill(folder, 600, "nest_micro_digits", *ON_THE_COMMAND_LINE, "--loop.workers", "1")
+    subprocess.run(command("resume", folder), check=True, capture_output=True, timeout=600)
     one, other = load_file(tmp_path / "whole" / "weights.safetensors"), load_file(folder / "weights.safetensors")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -83,9 +83,9 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, train_in_two_processe
     fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "6", "--optimize.epsilon", "1e-3"]
     subprocess.run(
         command("train", "nest_micro_digits", *fields, "--out", tmp_path / "one"),
-        check=True, capture_output=True, timeout=120,
+        check=True, capture_output=True, timeout=600,
     )  # fmt: skip
-    told = train_in_two_processes(tmp_path / "two", 180, "nest_micro_digits", *fields)
+    told = train_in_two_processes(tmp_path / "two", 600, "nest_micro_digits", *fields)
     assert told.count("top-1") == 1, "only the first process speaks"
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name in one:
@@ -162,13 +162,13 @@ def test_a_run_interrupted_with_its_workers_says_how_to_go_on(tmp_path: Path, nu
         command("train", "nest_micro_digits", *fields, "--out", tmp_path / "run"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     journal = tmp_path / "run" / "journal.jsonl"
     while not (journal.exists() and '"evaluate"' in journal.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     before = newest_checkpoint(tmp_path / "run")[0]
     os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 2, errors
     assert "hvit resume" in errors
     assert "Traceback" not in errors

@@ -268,7 +268,7 @@ def test_no_worker_outlives_a_program_that_is_killed_or_finishes_in_the_middle(t
             assert len(set(processes)) == 3
             if end == "killed":
                 program.kill()
-            _, errors = program.communicate(timeout=60)
+            _, errors = program.communicate(timeout=600)
         except BaseException:
             for process in processes:
                 os.kill(process, signal.SIGKILL)

@@ -212,7 +212,7 @@ def test_reading_in_many_threads_leaves_the_warning_filters_as_they_were() -> No
 
     def enter_and_leave(_: int) -> None:
         with quiet_pillow():
-            meet.wait(timeout=10)
+            meet.wait(timeout=600)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(enter_and_leave, range(4)))

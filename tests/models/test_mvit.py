@@ -327,9 +327,12 @@ def test_position_scores_are_the_same_as_a_table_and_as_channels(
                 parameter.normal_()
         images = torch.randn(2, 3, *model.config.input_size)
         tables = model(images)
+        monkeypatch.setattr("hvit.models.mvit._score_table", None)  # never called where tables are allowed no bytes
         monkeypatch.setattr("hvit.models.mvit._TABLE_BYTES", 0)
         channels = model(images)
-    assert not torch.equal(tables, channels)
+        monkeypatch.setattr("hvit.models.mvit._TABLE_BYTES", 2**25)
+        with pytest.raises(TypeError):
+            model(images)
     torch.testing.assert_close(tables, channels, rtol=1e-4, atol=1e-5)
 
 
