@@ -1,7 +1,8 @@
 """The named runs we stand behind: `hvit recipes` lists them, `hvit train NAME` carries one out.
 
 A recipe is a function without arguments; its docstring opens with what it does and goes on with the lines
-"claim", "command", "cost", "expected", "source" and "run here".
+"claim", "command", "cost", "expected", "source" and "run here". A published recipe also says where it departs from its
+source, under "departures".
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from hvit.errors import UserError
 from hvit.recipe import Recipe
 from hvit.recipes.classify import CLASSIFY
 from hvit.recipes.generate import GENERATE
+from hvit.recipes.hiera_images import HIERA_IMAGES
 from hvit.recipes.hiera_video import HIERA_VIDEO
 from hvit.recipes.lineage import LINEAGE
 from hvit.recipes.pretrain import PRETRAIN
 from hvit.recipes.video import VIDEO
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {
-    make.__name__: make for make in (*CLASSIFY, *LINEAGE, *PRETRAIN, *VIDEO, *HIERA_VIDEO, *GENERATE)
+    make.__name__: make for make in (*CLASSIFY, *LINEAGE, *HIERA_IMAGES, *PRETRAIN, *VIDEO, *HIERA_VIDEO, *GENERATE)
 }
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a recipe's docstring says of it."""
+    """What a recipe's docstring says of it; `departures` is empty for recipes of our own."""
 
     summary: str
     claim: str
@@ -36,6 +38,7 @@ class Header:
     expected: str
     source: str
     run_here: str
+    departures: str = ""
 
 
 def list_recipes(pattern: str = "*") -> list[str]:

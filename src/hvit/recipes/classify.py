@@ -173,7 +173,8 @@ def nest_tiny_cifar10() -> Recipe:
     command: hvit train nest_tiny_cifar10 --data.root DIR
     cost: not measured; 300 epochs of 2.1 GMAC images, for a GPU
     expected: top-1 96.04 %
-    source: arXiv 2105.12723, Table 1; settings of the official code
+    source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("tiny", "cifar10", batch_size=192)
@@ -186,7 +187,8 @@ def nest_small_cifar10() -> Recipe:
     command: hvit train nest_small_cifar10 --data.root DIR
     cost: not measured; 300 epochs of 8.1 GMAC images, for a GPU
     expected: top-1 96.97 %
-    source: arXiv 2105.12723, Table 1; settings of the official code
+    source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("small", "cifar10", batch_size=64)
@@ -199,7 +201,8 @@ def nest_base_cifar10() -> Recipe:
     command: hvit train nest_base_cifar10 --data.root DIR
     cost: not measured; 300 epochs of 31.7 GMAC images, for a GPU
     expected: top-1 97.20 %
-    source: arXiv 2105.12723, Table 1; settings of the official code
+    source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("base", "cifar10", batch_size=32)
@@ -212,7 +215,8 @@ def nest_tiny_cifar100() -> Recipe:
     command: hvit train nest_tiny_cifar100 --data.root DIR
     cost: not measured; 300 epochs of 2.1 GMAC images, for a GPU
     expected: top-1 78.69 %
-    source: arXiv 2105.12723, Table 1; settings of the official code
+    source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("tiny", "cifar100", batch_size=192)
@@ -225,7 +229,8 @@ def nest_small_cifar100() -> Recipe:
     command: hvit train nest_small_cifar100 --data.root DIR
     cost: not measured; 300 epochs of 8.1 GMAC images, for a GPU
     expected: top-1 81.70 %
-    source: arXiv 2105.12723, Table 1; settings of the official code
+    source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("small", "cifar100", batch_size=64)
@@ -238,7 +243,8 @@ def nest_base_cifar100() -> Recipe:
     command: hvit train nest_base_cifar100 --data.root DIR
     cost: not measured; 300 epochs of 31.7 GMAC images, for a GPU
     expected: top-1 82.56 %
-    source: arXiv 2105.12723, Table 1; settings of the official code
+    source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("base", "cifar100", batch_size=32)
@@ -251,7 +257,8 @@ def nest_tiny_imagenet() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train nest_tiny_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 5.8 GMAC images, for several GPUs
     expected: top-1 81.5 %
-    source: arXiv 2105.12723, Table 2; settings of the official code
+    source: arXiv 2105.12723, Table 2, and the authors' code (nested-transformer, configs/imagenet_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _imagenet("tiny")
@@ -264,7 +271,8 @@ def nest_small_imagenet() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train nest_small_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 10.3 GMAC images, for several GPUs
     expected: top-1 83.3 %
-    source: arXiv 2105.12723, Table 2; settings of the official code
+    source: arXiv 2105.12723, Table 2, and the authors' code (nested-transformer, configs/imagenet_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _imagenet("small")
@@ -277,7 +285,8 @@ def nest_base_imagenet() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train nest_base_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 17.9 GMAC images, for several GPUs
     expected: top-1 83.8 %
-    source: arXiv 2105.12723, Table 2; settings of the official code
+    source: arXiv 2105.12723, Table 2, and the authors' code (nested-transformer, configs/imagenet_nest.py)
+    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _imagenet("base")
@@ -291,6 +300,7 @@ def nest_base_imagenet_384() -> Recipe:
     cost: not measured; 30 epochs of 59.9 GMAC images, for several GPUs
     expected: no score published from ImageNet-1K weights (86.2 % from ImageNet-22K)
     source: resizing as the official code; epochs and learning rate are ours, the paper's are not public
+    departures: epochs, warm-up, learning rate and weight decay are ours; the rest as at 224
     run here: two steps only
     """
     recipe = _imagenet("base")

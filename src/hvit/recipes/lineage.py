@@ -1,7 +1,7 @@
-"""Classification with MViT, MViTv2 and Hiera: the published recipes for images, and micro ones for a CPU.
+"""Classification with MViT and MViTv2: the published recipes for images, and micro ones, also of Hiera, for a CPU.
 
-Where papers and code differ, these are the settings of the code, and the source says so. Two trifles are the house's:
-MViT's warm-up starts at 0, not at a 25,000th of the peak, and RandAugment fills with grey, not with the mean colour.
+Where papers and code differ, these are the settings of the code, and the source says so. The authors' rates are for the
+256 images of 8 GPUs and grow with their number (`BASE_LR_SCALE_NUM_SHARDS`).
 Fine-tuning names the file of weights that the authors gave out; it is refused where that is not in the current folder
 and no other is named.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hvit.data.augment import hiera_imagenet_augment, mvit_imagenet_augment
+from hvit.data.augment import mvit_imagenet_augment
 from hvit.data.images import FolderData
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.mvit import MVIT_SIZES
@@ -119,6 +119,7 @@ def mvit_base_imagenet() -> Recipe:
     expected: top-1 83.0 % (82.9 % by the weights the authors gave out)
     source: the authors' code (SlowFast, configs/ImageNet/MVIT_B_16_CONV.yaml), with the batch of arXiv 2112.01526, B.2;
         arXiv 2104.11227 names 100 epochs that show each image three times
+    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvit_base", "MViT-B with 16 blocks", drop_path=0.1)
@@ -132,6 +133,7 @@ def mvit_base24_imagenet() -> Recipe:
     cost: not measured; 300 epochs of 10.9 GMAC images, for several GPUs
     expected: top-1 83.4 %
     source: the code of 16 blocks, with the score and batch of arXiv 2112.01526 and stochastic depth of arXiv 2104.11227
+    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvit_base24", "MViT-B with 24 blocks", drop_path=0.3)
@@ -144,7 +146,8 @@ def mvitv2_tiny_imagenet() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train mvitv2_tiny_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 4.7 GMAC images, for several GPUs
     expected: top-1 82.3 %
-    source: arXiv 2112.01526, B.2, and the authors' code (facebookresearch/mvit)
+    source: arXiv 2112.01526, B.2 (batch), and the authors' code (mvit, configs/MVITv2_T.yaml)
+    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_tiny", "MViTv2-T", drop_path=0.1)
@@ -157,7 +160,8 @@ def mvitv2_small_imagenet() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train mvitv2_small_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 7.0 GMAC images, for several GPUs
     expected: top-1 83.6 %
-    source: arXiv 2112.01526, B.2, and the authors' code (facebookresearch/mvit)
+    source: arXiv 2112.01526, B.2 (batch), and the authors' code (mvit, configs/MVITv2_S.yaml)
+    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_small", "MViTv2-S", drop_path=0.1)
@@ -170,7 +174,8 @@ def mvitv2_base_imagenet() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train mvitv2_base_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 10.1 GMAC images, for several GPUs
     expected: top-1 84.4 %
-    source: arXiv 2112.01526, B.2, and the authors' code (facebookresearch/mvit)
+    source: arXiv 2112.01526, B.2 (batch), and the authors' code (mvit, configs/MVITv2_B.yaml)
+    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_base", "MViTv2-B", drop_path=0.3)
@@ -183,7 +188,9 @@ def mvitv2_large_imagenet() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train mvitv2_large_imagenet --data.root DIR --out DIR
     cost: not measured; 300 epochs of 43.7 GMAC images, for several GPUs
     expected: top-1 85.3 %
-    source: arXiv 2112.01526, B.2; the authors' code has this size for testing only
+    source: arXiv 2112.01526, B.2; the authors' code has this size for testing only (mvit,
+        configs/test/MVITv2_L_test.yaml: stochastic depth)
+    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_large", "MViTv2-L", drop_path=0.5, weight_decay=0.1)
@@ -197,7 +204,9 @@ def mvitv2_tiny_imagenet_384() -> Recipe:
         --weights FILE --out DIR
     cost: not measured; 30 epochs of 17.6 GMAC images, for several GPUs
     expected: no score published at this size
-    source: arXiv 2112.01526, B.2; what it does not tell is ours: the warm-up, and the rest as at 224
+    source: arXiv 2112.01526, B.2 (30 epochs, batch, learning rate)
+    departures: warm-up, stochastic depth, augmentation and the crop of testing, of which it does not speak, as at 224,
+        or ours; RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvitv2_384(mvitv2_tiny_imagenet(), "T")
@@ -211,7 +220,9 @@ def mvitv2_small_imagenet_384() -> Recipe:
         --weights FILE --out DIR
     cost: not measured; 30 epochs of 25.4 GMAC images, for several GPUs
     expected: no score published at this size
-    source: arXiv 2112.01526, B.2; what it does not tell is ours: the warm-up, and the rest as at 224
+    source: arXiv 2112.01526, B.2 (30 epochs, batch, learning rate)
+    departures: warm-up, stochastic depth, augmentation and the crop of testing, of which it does not speak, as at 224,
+        or ours; RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvitv2_384(mvitv2_small_imagenet(), "S")
@@ -225,7 +236,9 @@ def mvitv2_base_imagenet_384() -> Recipe:
         --weights FILE --out DIR
     cost: not measured; 30 epochs of 36.5 GMAC images, for several GPUs
     expected: top-1 85.2 %
-    source: arXiv 2112.01526, B.2; what it does not tell is ours: the warm-up, and the rest as at 224
+    source: arXiv 2112.01526, B.2 (30 epochs, batch, learning rate)
+    departures: warm-up, stochastic depth, augmentation and the crop of testing, of which it does not speak, as at 224,
+        or ours; RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvitv2_384(mvitv2_base_imagenet(), "B")
@@ -239,96 +252,14 @@ def mvitv2_large_imagenet_384() -> Recipe:
         --weights FILE --out DIR
     cost: not measured; 30 epochs of 145 GMAC images, for several GPUs
     expected: top-1 86.0 %
-    source: as the smaller ones, without mixing (and, as the code ties them, label smoothing); not the learning rate of
-        arXiv 2112.01526, B.2: 5e-4 for 64 images is 50 times that of the smaller ones, so it may be a misprint
+    source: arXiv 2112.01526, B.2 (30 epochs, no mixing), and no label smoothing, which the code ties to mixing
+    departures: the learning rate and batch of the smaller ones: the paper's 5e-4 for 64 images is 50 times theirs, so
+        it may be a misprint; the rest as at 224; RandAugment fills with grey and interpolates at random (docs/data.md);
+        bfloat16 on a GPU, there float32
     run here: two steps only
     """
     recipe = _mvitv2_384(mvitv2_large_imagenet(), "L")
     return replace(recipe, augment=replace(recipe.augment, mixup=0.0, cutmix=0.0, label_smoothing=0.0))
-
-
-def hiera_tiny_imagenet_finetune() -> Recipe:
-    """Hiera-T fine-tuned on ImageNet-1K at 224, from masked-pretrained weights.
-
-    claim: 28 M parameters without specialised parts reach 82.8 % after masked pretraining
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_tiny_imagenet_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 300 epochs of 4.9 GMAC images, for several GPUs
-    expected: top-1 82.8 % from the authors' masked-pretrained weights
-    source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("tiny", "T", epochs=300, learning_rate=2e-3, drop_path=0.1, layer_decay=0.65)
-
-
-def hiera_small_imagenet_finetune() -> Recipe:
-    """Hiera-S fine-tuned on ImageNet-1K at 224, from masked-pretrained weights.
-
-    claim: 35 M parameters without specialised parts reach 83.8 % after masked pretraining
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_small_imagenet_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 200 epochs of 6.4 GMAC images, for several GPUs
-    expected: top-1 83.8 % from the authors' masked-pretrained weights
-    source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("small", "S", epochs=200, learning_rate=2e-3, drop_path=0.1, layer_decay=0.65)
-
-
-def hiera_base_imagenet_finetune() -> Recipe:
-    """Hiera-B fine-tuned on ImageNet-1K at 224, from masked-pretrained weights.
-
-    claim: 52 M parameters without specialised parts reach 84.5 % after masked pretraining
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_base_imagenet_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 100 epochs of 9.4 GMAC images, for several GPUs
-    expected: top-1 84.5 % from the authors' masked-pretrained weights
-    source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("base", "B", epochs=100, learning_rate=2e-3, drop_path=0.1, layer_decay=0.7)
-
-
-def hiera_base_plus_imagenet_finetune() -> Recipe:
-    """Hiera-B+ fine-tuned on ImageNet-1K at 224, from masked-pretrained weights.
-
-    claim: 70 M parameters without specialised parts reach 85.2 % after masked pretraining
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_base_plus_imagenet_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 100 epochs of 12.6 GMAC images, for several GPUs
-    expected: top-1 85.2 % from the authors' masked-pretrained weights
-    source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("base_plus", "B+", epochs=100, learning_rate=1e-3, drop_path=0.1, layer_decay=0.7)
-
-
-def hiera_large_imagenet_finetune() -> Recipe:
-    """Hiera-L fine-tuned on ImageNet-1K at 224, from masked-pretrained weights.
-
-    claim: 214 M parameters without specialised parts reach 86.1 % after masked pretraining
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_large_imagenet_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 50 epochs of 40.3 GMAC images, for several GPUs
-    expected: top-1 86.1 % from the authors' masked-pretrained weights
-    source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("large", "L", epochs=50, learning_rate=1e-3, drop_path=0.1, layer_decay=0.85)
-
-
-def hiera_huge_imagenet_finetune() -> Recipe:
-    """Hiera-H fine-tuned on ImageNet-1K at 224, from masked-pretrained weights.
-
-    claim: 673 M parameters without specialised parts reach 86.9 % after masked pretraining
-    command: torchrun --nproc-per-node 8 -m hvit train hiera_huge_imagenet_finetune --data.root DIR
-        --weights FILE --out DIR
-    cost: not measured; 50 epochs of 125 GMAC images, for several GPUs
-    expected: top-1 86.9 % from the authors' masked-pretrained weights
-    source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
-    run here: two steps only
-    """
-    return _hiera("huge", "H", epochs=50, learning_rate=1e-3, drop_path=0.3, layer_decay=0.85)
 
 
 def _mvit(model: str, title: str, drop_path: float, weight_decay: float = 0.05) -> Recipe:
@@ -339,8 +270,8 @@ def _mvit(model: str, title: str, drop_path: float, weight_decay: float = 0.05) 
         data=FolderData(),
         augment=mvit_imagenet_augment(),
         optimize=OptimizeConfig(
-            learning_rate_per_256=2.5e-4, final_learning_rate_per_256=1e-6, weight_decay=weight_decay,
-            no_decay="vectors", warmup_epochs=70, clip_norm=1.0,
+            learning_rate_per_256=2.5e-4, final_learning_rate_per_256=1e-6, start_learning_rate_per_256=1e-8,
+            weight_decay=weight_decay, no_decay="vectors", warmup_epochs=70, clip_norm=1.0,
         ),
         loop=LoopConfig(epochs=300, batch_size=2048, workers=8),
         crop=0.875,
@@ -360,25 +291,6 @@ def _mvitv2_384(recipe: Recipe, letter: str) -> Recipe:
     )
 
 
-def _hiera(size: str, letter: str, epochs: int, learning_rate: float, drop_path: float, layer_decay: float) -> Recipe:
-    """learning_rate: that of the published batch of 1024 images."""
-    return Recipe(
-        name=f"hiera_{size}_imagenet_finetune",
-        summary=f"Hiera-{letter} fine-tuned on ImageNet-1K from masked-pretrained weights, as published",
-        model=replace(HIERA_SIZES[f"hiera_{size}_224"], drop_path=drop_path),
-        data=FolderData(),
-        augment=hiera_imagenet_augment(),
-        optimize=OptimizeConfig(
-            learning_rate_per_256=learning_rate / 4, no_decay="positions_and_vectors", warmup_epochs=5,
-            layer_decay=layer_decay, layer_decay_from="last_layer",
-        ),
-        loop=LoopConfig(epochs=epochs, batch_size=1024, workers=8),
-        weights=f"mae_hiera_{size}_224.pth",
-        crop=0.875,
-        interpolation="bicubic",
-    )  # fmt: skip
-
-
 LINEAGE = (
     hiera_micro_digits,
     mvitv2_micro_cifar10,
@@ -395,10 +307,4 @@ LINEAGE = (
     mvitv2_small_imagenet_384,
     mvitv2_base_imagenet_384,
     mvitv2_large_imagenet_384,
-    hiera_tiny_imagenet_finetune,
-    hiera_small_imagenet_finetune,
-    hiera_base_imagenet_finetune,
-    hiera_base_plus_imagenet_finetune,
-    hiera_large_imagenet_finetune,
-    hiera_huge_imagenet_finetune,
 )

@@ -87,7 +87,9 @@ def hiera_tiny_imagenet_mae() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train hiera_tiny_imagenet_mae --data.root DIR --out DIR
     cost: not measured; 1,600 epochs of 8.06 GMAC images (and their gradients), for several GPUs
     expected: 82.8 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
+    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule; no decay of positions
+        and vectors, as an author's unfinished code (dbolya/hiera, hiera/train/config.py)
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _published("tiny", "T", drop_path=0.0)
@@ -100,7 +102,9 @@ def hiera_small_imagenet_mae() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train hiera_small_imagenet_mae --data.root DIR --out DIR
     cost: not measured; 1,600 epochs of 8.62 GMAC images (and their gradients), for several GPUs
     expected: 83.8 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
+    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule; no decay of positions
+        and vectors, as an author's unfinished code (dbolya/hiera, hiera/train/config.py)
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _published("small", "S", drop_path=0.0)
@@ -113,7 +117,9 @@ def hiera_base_imagenet_mae() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train hiera_base_imagenet_mae --data.root DIR --out DIR
     cost: not measured; 1,600 epochs of 10.1 GMAC images (and their gradients), for several GPUs
     expected: 84.5 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
+    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule; no decay of positions
+        and vectors, as an author's unfinished code (dbolya/hiera, hiera/train/config.py)
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _published("base", "B", drop_path=0.2)
@@ -126,7 +132,9 @@ def hiera_base_plus_imagenet_mae() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train hiera_base_plus_imagenet_mae --data.root DIR --out DIR
     cost: not measured; 1,600 epochs of 11.9 GMAC images (and their gradients), for several GPUs
     expected: 85.2 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
+    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule; no decay of positions
+        and vectors, as an author's unfinished code (dbolya/hiera, hiera/train/config.py)
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _published("base_plus", "B+", drop_path=0.2)
@@ -139,7 +147,9 @@ def hiera_large_imagenet_mae() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train hiera_large_imagenet_mae --data.root DIR --out DIR
     cost: not measured; 1,600 epochs of 24.4 GMAC images (and their gradients), for several GPUs
     expected: 86.1 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
+    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule; no decay of positions
+        and vectors, as an author's unfinished code (dbolya/hiera, hiera/train/config.py)
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _published("large", "L", drop_path=0.2)
@@ -152,7 +162,9 @@ def hiera_huge_imagenet_mae() -> Recipe:
     command: torchrun --nproc-per-node 8 -m hvit train hiera_huge_imagenet_mae --data.root DIR --out DIR
     cost: not measured; 1,600 epochs of 64.9 GMAC images (and their gradients), for several GPUs
     expected: 86.9 % after fine-tuning (the authors'); no score of pretraining is published
-    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule
+    source: arXiv 2306.00989, Table 14; 400 epochs (--loop.epochs 400) are its shorter schedule; no decay of positions
+        and vectors, as an author's unfinished code (dbolya/hiera, hiera/train/config.py)
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _published("huge", "H", drop_path=0.3)

@@ -1,7 +1,9 @@
 """Classification of clips: the published recipes of MViT and MViTv2, and micro ones of Hiera for a CPU.
 
 Kinetics and Something-Something are named by their lists, as SlowFast has them (docs/data.md). Where papers and code
-differ, these are the settings of the code, and the source says so. Epochs count the copies of repeated sampling.
+differ, these are the settings of the code, and the source says so. SlowFast's epochs are passes of the loader, which
+gives every clip `NUM_SAMPLE` times; ours count the copies, so that its 200 epochs of 2 copies are 400 here, and its 30
+of warm-up 60. Its rates are for the clips of 8 GPUs and grow with their number (`BASE_LR_SCALE_NUM_SHARDS`).
 The authors resize clips bilinearly.
 """
 
@@ -93,11 +95,13 @@ def hiera_micro_mae_clips() -> Recipe:
 def mvit_base_k400() -> Recipe:
     """MViT-B, 16 frames by 4, on Kinetics-400 as published.
 
-    claim: 37 M parameters, from new weights, reach 78.4 % in 200 epochs
+    claim: 37 M parameters, from random initialisation, reach 78.4 % in 200 passes of two copies of every clip
     command: torchrun --nproc-per-node 8 -m hvit train mvit_base_k400 --data.root DIR --out DIR
-    cost: not measured; 200 epochs of 70.6 GMAC clips, for many GPUs
+    cost: not measured; 400 epochs of 70.6 GMAC clips, for many GPUs
     expected: top-1 78.4 % with 5 views
-    source: arXiv 2104.11227, D.1, and the authors' code (SlowFast, configs/Kinetics/MVIT_B_16x4_CONV.yaml)
+    source: arXiv 2104.11227, D.1 (batch, 5 views), and the authors' code (SlowFast,
+        configs/Kinetics/MVIT_B_16x4_CONV.yaml)
+    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvit_base_16x224", "mvit_base_k400", "MViT-B, 16 frames by 4,", stride=4, drop_path=0.2)
@@ -106,11 +110,15 @@ def mvit_base_k400() -> Recipe:
 def mvit_base_k400_32x3() -> Recipe:
     """MViT-B, 32 frames by 3, on Kinetics-400 as published.
 
-    claim: 37 M parameters, from new weights, reach 80.2 % in 200 epochs
+    claim: 37 M parameters, from random initialisation, reach 80.2 % in 200 passes of two copies of every clip
     command: torchrun --nproc-per-node 8 -m hvit train mvit_base_k400_32x3 --data.root DIR --out DIR
-    cost: not measured; 200 epochs of 170 GMAC clips, for many GPUs
+    cost: not measured; 400 epochs of 170 GMAC clips, for many GPUs
     expected: top-1 80.2 % with 5 views
-    source: arXiv 2104.11227, D.1, and the authors' code (SlowFast, configs/Kinetics/MVIT_B_32x3_CONV.yaml)
+    source: arXiv 2104.11227, D.1 (batch, 5 views), and the authors' code (SlowFast,
+        configs/Kinetics/MVIT_B_32x3_CONV.yaml)
+    departures: that file, and the weights given out for it, have 24 blocks and stochastic depth 0.3; here are the 16
+        blocks of the paper's table with its 0.2; RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU,
+        there float32
     run here: two steps only
     """
     return _mvit("mvit_base_32x224", "mvit_base_k400_32x3", "MViT-B, 32 frames by 3,", stride=3, drop_path=0.2)
@@ -119,11 +127,12 @@ def mvit_base_k400_32x3() -> Recipe:
 def mvitv2_small_k400() -> Recipe:
     """MViTv2-S, 16 frames by 4, on Kinetics-400 as published.
 
-    claim: 34.5 M parameters, from new weights, reach 81.0 % in 200 epochs
+    claim: 34.5 M parameters, from random initialisation, reach 81.0 % in 200 passes of two copies of every clip
     command: torchrun --nproc-per-node 8 -m hvit train mvitv2_small_k400 --data.root DIR --out DIR
-    cost: not measured; 200 epochs of 64.5 GMAC clips, for many GPUs
+    cost: not measured; 400 epochs of 64.5 GMAC clips, for many GPUs
     expected: top-1 81.0 % with 5 views
-    source: arXiv 2112.01526, B.4, and the authors' code (SlowFast, configs/Kinetics/MVITv2_S_16x4.yaml)
+    source: arXiv 2112.01526, B.4 (batch), and the authors' code (SlowFast, configs/Kinetics/MVITv2_S_16x4.yaml)
+    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_small_16x224", "mvitv2_small_k400", "MViTv2-S, 16 frames by 4,", stride=4, drop_path=0.2)
@@ -132,11 +141,12 @@ def mvitv2_small_k400() -> Recipe:
 def mvitv2_base_k400() -> Recipe:
     """MViTv2-B, 32 frames by 3, on Kinetics-400 as published.
 
-    claim: 51 M parameters, from new weights, reach 82.9 % in 200 epochs
+    claim: 51 M parameters, from random initialisation, reach 82.9 % in 200 passes of two copies of every clip
     command: torchrun --nproc-per-node 8 -m hvit train mvitv2_base_k400 --data.root DIR --out DIR
-    cost: not measured; 200 epochs of 225 GMAC clips, for many GPUs
+    cost: not measured; 400 epochs of 225 GMAC clips, for many GPUs
     expected: top-1 82.9 % with 5 views
-    source: arXiv 2112.01526, B.4, and the authors' code (SlowFast, configs/Kinetics/MVITv2_B_32x3.yaml)
+    source: arXiv 2112.01526, B.4 (batch), and the authors' code (SlowFast, configs/Kinetics/MVITv2_B_32x3.yaml)
+    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_base_32x224", "mvitv2_base_k400", "MViTv2-B, 32 frames by 3,", stride=3, drop_path=0.3)
@@ -150,11 +160,12 @@ def mvitv2_small_ssv2() -> Recipe:
         --data.held-out-list FILE --weights FILE --out DIR
     cost: not measured; 100 epochs of 64.5 GMAC clips, for many GPUs
     expected: top-1 68.2 % with 3 crops
-    source: arXiv 2112.01526, B.4; the warm-up of 3 epochs is of the authors' code (SlowFast, configs/SSv2), whose crops
-        of S are at random from clips of shorter side 256 to 320; here they are resized ones, as those of B
+    source: the authors' code (SlowFast, configs/SSv2/MVITv2_S_16x4.yaml), whose rate is 0.08 at the batch of arXiv
+        2112.01526, B.4 (which names 0.02)
+    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
-    return _mvit_ssv2(mvitv2_small_k400(), "small", "S", "MViTv2_S_16x4_k400_f302660347.pyth")
+    return _mvit_ssv2(mvitv2_small_k400(), "small", "S", 0.0025, "MViTv2_S_16x4_k400_f302660347.pyth")
 
 
 def mvitv2_base_ssv2() -> Recipe:
@@ -165,13 +176,16 @@ def mvitv2_base_ssv2() -> Recipe:
         --data.held-out-list FILE --weights FILE --out DIR
     cost: not measured; 100 epochs of 225 GMAC clips, for many GPUs
     expected: top-1 70.5 % with 3 crops
-    source: arXiv 2112.01526, B.4; the warm-up of 3 epochs is of the authors' code (SlowFast, configs/SSv2)
+    source: the authors' code (SlowFast, configs/SSv2/MVITv2_B_32x3.yaml), whose rate is 0.048 at the batch of arXiv
+        2112.01526, B.4 (which names 0.02)
+    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
-    return _mvit_ssv2(mvitv2_base_k400(), "base", "B", "MViTv2_B_32x3_k400_f304025456.pyth")
+    return _mvit_ssv2(mvitv2_base_k400(), "base", "B", 0.0015, "MViTv2_B_32x3_k400_f304025456.pyth")
 
 
 def _mvit(model: str, name: str, title: str, stride: int, drop_path: float) -> Recipe:
+    """The authors' rates are for 16 clips, two copies of each, on 8 GPUs, and 8 times as large for 256 copies."""
     return Recipe(
         name=name,
         summary=f"{title} on Kinetics-400, as published",
@@ -179,30 +193,32 @@ def _mvit(model: str, name: str, title: str, stride: int, drop_path: float) -> R
         data=ClipData(stride=stride, temporal_views=5),
         augment=mvit_clip_augment(),
         optimize=OptimizeConfig(
-            learning_rate_per_256=8e-4, final_learning_rate_per_256=8e-6, no_decay="vectors", warmup_epochs=30,
-            clip_norm=1.0,
+            learning_rate_per_256=1e-4 * 8, final_learning_rate_per_256=1e-6 * 8,
+            start_learning_rate_per_256=1e-6 * 8, no_decay="vectors", warmup_epochs=30 * 2, clip_norm=1.0,
         ),
-        loop=LoopConfig(epochs=200, batch_size=512, repeats=2, evaluate_every=10, workers=8),
+        loop=LoopConfig(epochs=200 * 2, batch_size=512, repeats=2, evaluate_every=10 * 2, workers=8),
         crop=0.875,
         interpolation="bilinear",
     )  # fmt: skip
 
 
-def _mvit_ssv2(recipe: Recipe, size: str, letter: str, weights: str) -> Recipe:
+def _mvit_ssv2(recipe: Recipe, size: str, letter: str, rate: float, weights: str) -> Recipe:
+    """rate: BASE_LR of the authors' file, for the 16 clips of 8 GPUs."""
     return replace(
         recipe,
         name=f"mvitv2_{size}_ssv2",
         summary=f"MViTv2-{letter} on Something-Something v2 from the weights of Kinetics-400, as published",
         model=replace(recipe.model, drop_path=0.4),
         data=ClipData(sampling="segments", temporal_views=1, spatial_views=3),
-        # Left and right are part of what happens.
-        augment=replace(recipe.augment, flip=0.0),
-        optimize=replace(
-            recipe.optimize, method="sgd", learning_rate_per_256=1e-2, weight_decay=1e-4, warmup_epochs=3, clip_norm=0.0
+        # Left and right are part of what happens. Crops of 224 from a shorter side of 256 to 320.
+        augment=replace(recipe.augment, crop="window", side=(224 / 320, 224 / 256), flip=0.0),
+        optimize=OptimizeConfig(
+            method="sgd", nesterov=True, learning_rate_per_256=rate * 16, final_learning_rate_per_256=1e-6 * 16,
+            start_learning_rate_per_256=1e-4 * 16, weight_decay=1e-4, no_decay="vectors", warmup_epochs=3,
         ),
         loop=replace(recipe.loop, epochs=100, repeats=1, evaluate_every=2),
         weights=weights,
-    )
+    )  # fmt: skip
 
 
 def mvit_clip_augment() -> AugmentConfig:
