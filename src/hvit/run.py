@@ -53,7 +53,7 @@ from hvit.training.activations import checkpointable_blocks
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import NO_COMPILING, Processes, check_compiler, is_compile_failure, processes
 from hvit.training.loop import Trainer
-from hvit.training.schedule import Schedule
+from hvit.training.schedule import Schedule, few_steps_notes
 
 Tell = Callable[[dict[str, str]], object]
 SCORES = "scores.json"
@@ -81,7 +81,9 @@ class Prepared:
         recipe, schedule = self.recipe, self.schedule
         batch, repeats = recipe.loop.batch_size, recipe.loop.repeats
         what = "clips" if self.preprocess.takes_clips else "images"
-        notes = self.splits.notes + small_set_notes(len(self.splits.train), batch, what)
+        size = len(self.splits.train)
+        notes = self.splits.notes + small_set_notes(size, batch, what)
+        notes += few_steps_notes(recipe.loop, recipe.optimize, size, self.ranks, what, recipe.weights is not None)
         return {
             "recipe": f"{recipe.name}: {recipe.summary}",
             **_describe_model(recipe.model),

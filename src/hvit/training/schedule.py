@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,14 @@ from hvit.errors import UserError, check_choices
 from hvit.machine import has_bfloat16
 from hvit.training.distribute import Processes
 from hvit.training.optimize import OptimizeConfig, learning_rate_at
+
+GOOD_STEPS, GOOD_STEPS_FROM_WEIGHTS = 1000, 250
+"""Optimizer steps that a plan advises at least, where a run has few: from random initialisation, and from weights."""
+FEW = 0.4
+"""Share of these below which steps are few; the recipes of embedded digits learn in a little more."""
+FEWEST_STEPS_AN_EPOCH = 20
+LARGE_BATCH = 256
+"""The smallest batch of the recipes that are meant for large GPUs or several."""
 
 
 @dataclass(frozen=True)
@@ -114,3 +123,45 @@ class Schedule:
         """The learning rate of a step, counted from 0; `max_steps` cuts a run short without changing its rates."""
         peak, final = self.peak_learning_rate, self.final_learning_rate
         return learning_rate_at(step, peak, self.warmup_steps, self.cosine_steps, final, self.start_learning_rate)
+
+
+def few_steps_notes(
+    loop: LoopConfig, optimize: OptimizeConfig, size: int, ranks: Processes, what: str, from_weights: bool = False
+) -> tuple[str, ...]:
+    """Sentences for the plan of a run that is too short to learn, or whose batch is for more data, and what to set.
+
+    size: how many images or clips (`what`) there are to train on. from_weights: whether training starts from weights,
+    which takes fewer steps. `max_steps` does not count: it is there to cut a run short.
+    """
+    an_epoch = max(1, size // loop.batch_size)
+    steps = loop.epochs * an_epoch
+    good = GOOD_STEPS_FROM_WEIGHTS if from_weights else GOOD_STEPS
+    batch, epochs = _enough_steps(loop, size, ranks, good)
+    settings = [f"--loop.batch-size {batch}"] if batch < loop.batch_size else []
+    settings += [f"--loop.epochs {epochs}"] if epochs > loop.epochs else []
+    follows = ", and the learning rate follows" if batch < loop.batch_size else ""
+    advice = f"{' '.join(settings)} would make {epochs * max(1, size // batch):,} steps{follows}"
+    notes = []
+    if loop.batch_size >= LARGE_BATCH and an_epoch < FEWEST_STEPS_AN_EPOCH and settings:
+        notes.append(
+            f"A batch of {loop.batch_size:,} is meant for large GPUs, or several, and far more than {size:,} {what}: "
+            f"they make {'1 step' if an_epoch == 1 else f'{an_epoch} steps'} an epoch: {advice}."
+        )
+    elif steps < FEW * good:
+        start = "weights" if from_weights else "random initialisation"
+        are_few = "1 step is" if steps == 1 else f"{steps:,} steps are"
+        notes.append(f"{are_few} little to train from {start}, where {good:,} are a good start: {advice}.")
+    if optimize.warmup_epochs >= loop.epochs:
+        notes.append(
+            f"The warm-up takes {optimize.warmup_epochs:g} epochs and the run {loop.epochs}: the learning rate never "
+            f"reaches its peak: set --optimize.warmup-epochs {loop.epochs / 10:g}, or more --loop.epochs."
+        )
+    return tuple(notes)
+
+
+def _enough_steps(loop: LoopConfig, size: int, ranks: Processes, good: int) -> tuple[int, int]:
+    """A batch and a number of epochs that make enough steps: at most the batch, and at least the epochs, of the run."""
+    unit = ranks.world_size * loop.accumulate * loop.repeats
+    wanted = max(8, size // FEWEST_STEPS_AN_EPOCH)
+    batch = min(loop.batch_size, unit * 2 ** math.floor(math.log2(max(1, wanted / unit))))
+    return batch, max(loop.epochs, math.ceil(good / max(1, size // batch)))
