@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.markup import shown
 from hvit.models.baselines import RESNET_FORMATS
 from hvit.models.checkpoints import flat_state, read_checkpoint
 from hvit.models.formats import Format, State, our_format
@@ -25,6 +26,7 @@ from hvit.models.translate_hiera import HIERA_FORMATS
 from hvit.models.translate_masked import MASKED_FORMATS
 from hvit.models.translate_mvit import MVIT_FORMATS
 from hvit.models.translate_nest import NEST_FORMATS
+from hvit.models.wrappers import is_average, plain_names, prefixes, unwrapped
 
 __all__ = [
     "FORMATS",
@@ -81,7 +83,7 @@ class WeightsReport:
 
 def detect(state: State) -> str:
     """The name of the format of a state dict, found by its names. Raises UserError for an unknown one."""
-    return _format_of(state).name
+    return _readings(state, "the state dict")[0].format.name
 
 
 def load_weights(
@@ -95,11 +97,16 @@ def load_weights(
     images, or shared out to three channels.
     Raises UserError, and leaves the model as it was, for anything else that does not fit.
     """
+    model = unwrapped(model)
+    if not hasattr(model, "position_resizes"):
+        raise UserError(f"weights are loaded into models of hvit; got a {type(model).__name__}")
+    if not isinstance(source, Mapping | str | Path):
+        raise UserError(f"weights are a path or a state dict; got a {type(source).__name__}")
     if isinstance(source, Mapping):
         where, (state, section) = "the state dict", flat_state(source)
         metadata = {"section": section} if section else {}
     else:
-        where, (state, metadata) = str(source), read_checkpoint(source)
+        where, (state, metadata) = shown(str(source)), read_checkpoint(source)
     ready, report = fit(model, state, where, metadata, position_resize)
     copy_weights(model, ready)
     return report
@@ -124,8 +131,41 @@ def fit(
 
     The model may be on the meta device. where: the source, as messages call it. metadata: that of the file.
     position_resize: as in `load_weights`, or None where every shape has to be the model's and nothing may be missing.
-    Raises UserError where state and model differ in more than that.
+    Raises UserError where state and model differ in more than that, and where weights are no finite numbers.
     """
+    readings = _readings(state, where)
+    fitting, refusals = [], []
+    for reading in readings:
+        try:
+            fitting.append((reading, _fit(model, reading.state, where, metadata, position_resize)))
+        except UserError as error:
+            refusals.append(error)
+        if fitting and (reading.is_average or not reading.prefix):
+            break
+    if not fitting:
+        raise refusals[0]
+    reading, (ready, report) = fitting[0]
+    if len(fitting) > 1 and not reading.is_average:
+        starts = ", ".join(repr(shown(one.prefix[:60])) for one, _ in fitting)
+        raise UserError(f"{where} holds several models that fit, under names that start with {starts}; give one alone")
+    _check_finite(ready, where)
+    if reading.others:
+        report = replace(
+            report,
+            dropped=(*report.dropped, *reading.others),
+            notes=(*report.notes, f"read from the names that start with {shown(reading.prefix[:60])!r}"),
+        )
+    return ready, report
+
+
+def _fit(
+    model: Any,
+    state: State,
+    where: str,
+    metadata: Mapping[str, Any],
+    position_resize: PositionResize | None,
+) -> tuple[dict[str, Tensor], WeightsReport]:
+    """As `fit`, for a state dict whose names start as its format has them."""
     if position_resize == "auto":
         position_resize = model.position_resizes[0]
     elif position_resize and position_resize not in model.position_resizes:
@@ -147,10 +187,12 @@ def fit(
         if name in fresh or (name in head and name not in ours):
             continue
         found = ours.get(name)
+        if found is not None and not _same_kind(found, target):
+            raise _misfit(name, found, target, model, where, layout, state)
         if found is not None and found.shape != target.shape:
             found = _adapt(model, name, found, tuple(target.shape), position_resize) if position_resize else None
             resized.setdefault(name, (tuple(ours[name].shape), tuple(target.shape)))
-        if found is None or found.is_floating_point() != target.is_floating_point():
+        if found is None:
             raise _misfit(name, ours.get(name), target, model, where, layout, state)
         ready[name] = found
     dropped = tuple(name for name in ours if name not in wanted)
@@ -181,8 +223,74 @@ def recognise(state: State, where: str = "the state dict") -> Any:
     by the catalogue; pooling and GELU as timm's nest_*_jx has them. None for our names: our files say it.
     Raises UserError for an unknown format; where: the source, as the message calls it.
     """
-    layout = _format_of(state, where)
-    return None if layout.name == "hvit" else _config_of(layout, state)
+    configs = (
+        None if one.format.name == "hvit" else _config_of(one.format, one.state) for one in _readings(state, where)
+    )
+    return next((config for config in configs if config is not None), None)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read the names of a state dict."""
+
+    prefix: str
+    """What every name starts with that is read; nothing where all are."""
+    state: dict[str, Tensor]
+    """The tensors without it."""
+    others: tuple[str, ...]
+    """Names that do not start so."""
+    format: Format
+
+    @property
+    def is_average(self) -> bool:
+        return is_average(self.prefix)
+
+
+def _readings(state: State, where: str) -> list[_Reading]:
+    """The ways to read the names of a state dict, the likeliest first: as they are, then without what wraps a model.
+
+    Raises UserError where there is none.
+    """
+    plain = plain_names(state)
+    starts = prefixes(plain, (layout.pattern for layout in FORMATS))
+    readings = []
+    for start in ("", *starts):
+        part = {name.removeprefix(start): tensor for name, tensor in plain.items() if name.startswith(start)}
+        layout = next((one for one in FORMATS if any(re.match(one.pattern, name) for name in part)), None)
+        if layout is not None:
+            others = tuple(name for name in plain if not name.startswith(start))
+            readings.append(_Reading(start, part, others, layout))
+        if len(readings) == _MOST_READINGS:
+            break
+    if not readings:
+        _format_of(plain, where)
+    return readings
+
+
+def _same_kind(found: Tensor, target: Tensor) -> bool:
+    """Whether both are real, floating or whole numbers."""
+    return (found.is_floating_point(), found.is_complex()) == (target.is_floating_point(), target.is_complex())
+
+
+def _check_finite(ready: State, where: str) -> None:
+    """Refuses (UserError) tensors that hold no numbers: on no device, not a number, or infinite."""
+    empty = [name for name, tensor in ready.items() if tensor.is_meta]
+    if empty:
+        raise UserError(f"{where} has shapes but no values (meta tensors): {_some(empty)}")
+    broken = [name for name, tensor in ready.items() if tensor.is_floating_point() and not is_finite(tensor)]
+    if broken:
+        raise UserError(
+            f"{where} holds values that are not a number or infinite, in {len(broken)} of {len(ready)} tensors: "
+            f"{_some(broken)}; the training that left them has diverged, or the file is damaged"
+        )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all values of a floating-point tensor are finite; in one pass, without a copy where they are."""
+    if tensor.element_size() == 1:
+        tensor = tensor.float()  # torch adds and compares no 8-bit floats
+    total = tensor.sum(dtype=torch.float64 if tensor.dtype == torch.float64 else torch.float32)
+    return bool(total.isfinite()) or bool(tensor.isfinite().all())
 
 
 def _inflate(ours: Mapping[str, Tensor], wanted: State) -> dict[str, Tensor]:
@@ -210,14 +318,14 @@ def _other_classes(tensor: Tensor, target: Tensor) -> bool:
 def _misfit(
     name: str, found: Tensor | None, target: Tensor | None, model: Any, where: str, layout: Format, state: State
 ) -> UserError:
-    alike = found is not None and target is not None and found.shape == target.shape
+    alike = found is not None and target is not None and not (_same_kind(found, target) and found.shape != target.shape)
 
     def place(tensor: Tensor | None, what: str) -> str:
         if tensor is None:
             return f"not in the {what}"
         return f"{tensor.dtype if alike else tuple(tensor.shape)} in the {what}"
 
-    both = f"{name} is {place(found, 'file')} and {place(target, 'model')}"
+    both = f"{shown(name[:200])} is {place(found, 'file')} and {place(target, 'model')}"
     config = getattr(model.config, "encoder", model.config)
     sizes = f"the model has dims {config.dims} and depths {config.depths}"
     return UserError(f"{where} ({layout.name}) does not fit this model: {both}; {sizes}{_alike(layout, state)}")
@@ -301,10 +409,11 @@ def _compare_choices(
 
 
 def _some(items: Iterable[str], count: int = 4) -> str:
-    items = list(items)
+    items = [shown(item[:200]) for item in items]
     return ", ".join(items[:count]) + (f" and {len(items) - count} more" if len(items) > count else "")
 
 
+_MOST_READINGS = 8  # that are tried, of a state dict whose names start with those of several modules
 # Fields of a configuration that leave the meaning of the weights alone.
 _FREE = (
     "family",
