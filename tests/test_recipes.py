@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from hvit import recipes, run
-from hvit.data.augment import AugmentConfig
 from hvit.data.digits import DigitsData
 from hvit.data.folders import FolderData
 from hvit.data.images import CifarData, ClipData
@@ -134,16 +133,22 @@ def test_a_recipe_json_from_before_a_field_was_added_opens_with_its_default(name
     recipe = recipes.get_recipe(name)
     write_recipe(recipe, tmp_path)
     fields = json.loads((tmp_path / "recipe.json").read_text())
-    for section, field in (
-        ("optimize", "start_learning_rate_per_256"),
-        ("optimize", "nesterov"),
-        ("augment", "side"),
-    ):
-        del fields[section][field]
+    added = {
+        "optimize": ("start_learning_rate_per_256", "nesterov"),
+        "augment": ("side", "rand_augment_fill", "rand_augment_interpolation"),
+    }
+    for section, names in added.items():
+        for field in names:
+            del fields[section][field]
     (tmp_path / "recipe.json").write_text(json.dumps(fields))
-    optimize = replace(recipe.optimize, start_learning_rate_per_256=0.0, nesterov=False)
-    augment = replace(recipe.augment, side=AugmentConfig().side)
-    assert read_recipe(tmp_path) == replace(recipe, optimize=optimize, augment=augment)
+    usual = Recipe(name="", summary="", model=recipe.model, data=recipe.data)
+    defaults = {
+        section: replace(
+            getattr(recipe, section), **{field: getattr(getattr(usual, section), field) for field in names}
+        )
+        for section, names in added.items()
+    }
+    assert read_recipe(tmp_path) == replace(recipe, **defaults)
 
 
 @pytest.mark.parametrize("work", [run.plan, lambda recipe: run.train(recipe, Path("run"))], ids=["plan", "train"])

@@ -247,6 +247,33 @@ def test_no_rand_augment_shift_exceeds_its_field() -> None:
             assert 0.05 <= moved <= 0.11
 
 
+@pytest.mark.parametrize(("fill", "level"), [("grey", 128), ("mean", 51)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rand_augment_fills_with_grey_or_the_mean_colour(fill: str, level: int, channels: int) -> None:
+    config = AugmentConfig(rand_augment="rand-m10-n1-p1", rand_augment_fill=fill)  # pyright: ignore[reportArgumentType]
+    augment = Augment(config, Preprocess((32, 32), (0.2,) * channels, (1.0,) * channels))
+    assert augment.rand_augment is not None
+    for operation in augment.rand_augment.ops:
+        if operation.name in ("TranslateXRel", "ShearY"):
+            moved = np.asarray(operation(Image.new("RGB", (32, 32), "white")))
+            assert level in moved
+
+
+def test_rand_augment_interpolates_as_asked() -> None:
+    """Nearest neighbours make no colour that was not there."""
+    image = Image.fromarray((np.indices((32, 32)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
+    seen = {}
+    for way in ("nearest", "bilinear", "bicubic"):
+        config = AugmentConfig(rand_augment="rand-m10-n1-p1", rand_augment_interpolation=way)
+        operations = Augment(config, plain()).rand_augment.ops  # pyright: ignore[reportOptionalMemberAccess]
+        (rotate,) = (operation for operation in operations if operation.name == "Rotate")
+        random.seed(1)
+        seen[way] = np.asarray(rotate(image))
+    assert set(np.unique(seen["nearest"])) <= {0, 128, 255}
+    assert len(np.unique(seen["bilinear"])) > 10
+    assert not np.array_equal(seen["bilinear"], seen["bicubic"])
+
+
 def test_soft_targets_spread_the_smoothed_share_over_all_classes() -> None:
     shares = np.array([0.5, 0.5, 0, 0], dtype=np.float32)
     targets = soft_targets([2, shares], 4, label_smoothing=0.2)

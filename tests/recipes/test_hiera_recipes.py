@@ -159,10 +159,10 @@ def test_hiera_is_fine_tuned_as_its_paper_says(name: str, schedule_of: Callable[
     assert (recipe.model.drop_path, recipe.model.head_dropout) == (published.drop_path, published.dropout)
     mixed = AugmentConfig(
         crop="resized", area=(0.08, 1.0), flip=0.5, mixup=0.8, cutmix=1.0, mix_probability=1.0, mix_switch=0.5,
-        label_smoothing=0.1,
+        label_smoothing=0.1, rand_augment_interpolation="bicubic",
     )  # fmt: skip
-    if "imagenet" in name:  # erasing is of the unfinished code alone
-        mixed = replace(mixed, rand_augment="rand-m9-mstd0.5-inc1", erasing=0.25)
+    if "imagenet" in name:  # erasing, and the fill of timm's create_transform, are of the unfinished code alone
+        mixed = replace(mixed, rand_augment="rand-m9-mstd0.5-inc1", rand_augment_fill="mean", erasing=0.25)
     else:
         mixed = replace(mixed, rand_augment="rand-m7-mstd0.5-inc1", flip=0.0 if "ssv2" in name else 0.5)
         data = recipe.data

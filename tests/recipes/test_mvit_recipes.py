@@ -45,6 +45,7 @@ MIXING: dict[str, Any] = {  # MIXUP and AUG of every file below
     "MIXUP.SWITCH_PROB": 0.5,
     "MIXUP.LABEL_SMOOTH_VALUE": 0.1,
     "AUG.RE_PROB": 0.25,
+    "AUG.INTERPOLATION": "bicubic",
     "SOLVER.ZERO_WD_1D_PARAM": True,
     "MVIT.ZERO_DECAY_POS_CLS": False,
 }
@@ -178,6 +179,9 @@ def check_training(recipe: Recipe, config: dict[str, Any], size: int, schedule: 
     augment = recipe.augment
     assert augment.flip == (0.5 if config["DATA.RANDOM_FLIP"] else 0.0)
     assert (augment.rand_augment, augment.rand_augment_shift) == (config["AUG.AA_TYPE"], 0.45)  # create_random_augment
+    assert augment.rand_augment_interpolation == config["AUG.INTERPOLATION"]
+    # img_mean is given by transforms_imagenet_train, and not by create_random_augment.
+    assert augment.rand_augment_fill == ("mean" if len(recipe.model.input_size) == 2 else "grey")
     assert augment.color_jitter == 0.0  # COLOR_JITTER: "Not used if using randaug."
     assert augment.erasing == config["AUG.RE_PROB"]
     assert (augment.mixup, augment.cutmix) == (config["MIXUP.ALPHA"], config["MIXUP.CUTMIX_ALPHA"])

@@ -72,6 +72,7 @@ def test_nest_is_trained_as_in_the_authors_files(name: str, schedule_of: Callabl
     augment = recipe.augment
     # timm's words: two operations, each with probability 0.5, are what it takes where -n and -p are not given.
     assert augment.rand_augment == "rand-m9-mstd0.5"
+    assert (augment.rand_augment_fill, augment.rand_augment_interpolation) == ("grey", "nearest")  # augment_ops.py
     assert augment.rand_augment_shift == pytest.approx(10 / 32 if is_cifar else 100 / 224)
     assert (augment.crop, augment.flip) == ("pad" if is_cifar else "resized", 0.5)
     assert augment.pad == 2 if is_cifar else augment.area == (0.05, 1.0)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -52,6 +52,10 @@ class AugmentConfig:
     """RandAugment in timm's words, such as rand-m9-mstd0.5 for two operations of magnitude 9; empty for none."""
     rand_augment_shift: float = 0.45
     """Largest shift by RandAugment, as a share of the picture's side."""
+    rand_augment_fill: Literal["grey", "mean"] = "grey"
+    """What RandAugment fills empty corners with: grey, or the data's mean colour."""
+    rand_augment_interpolation: Literal["random", "nearest", "bilinear", "bicubic"] = "random"
+    """How RandAugment rotates, shears and shifts; random: bilinear or bicubic, drawn anew each time."""
     color_jitter: float = 0.0
     """Strength of the random change of colours (SimCLR v2: brightness, contrast and saturation 0.8 and hue 0.2 times it
     with probability 0.8, grey with probability 0.2); 0 for none."""
@@ -120,6 +124,7 @@ def nest_imagenet_augment() -> AugmentConfig:
         flip=0.5,
         rand_augment="rand-m9-mstd0.5",
         rand_augment_shift=100 / 224,
+        rand_augment_interpolation="nearest",
         color_jitter=0.3,
         erasing=0.25,
         mixup=0.8,
@@ -135,6 +140,7 @@ def nest_cifar_augment() -> AugmentConfig:
         flip=0.5,
         rand_augment="rand-m9-mstd0.5",
         rand_augment_shift=10 / 32,
+        rand_augment_interpolation="nearest",
         erasing=0.25,
         mixup=0.8,
         cutmix=1.0,
@@ -143,15 +149,14 @@ def nest_cifar_augment() -> AugmentConfig:
 
 
 def mvit_imagenet_augment() -> AugmentConfig:
-    """The augmentation of MViT's and MViTv2's ImageNet recipes.
-
-    Six operations of RandAugment in a row. What they leave empty is grey here, and the data's mean colour there.
-    """
+    """The augmentation of MViT's and MViTv2's ImageNet recipes, with six operations of RandAugment in a row."""
     return AugmentConfig(
         crop="resized",
         area=(0.08, 1.0),
         flip=0.5,
         rand_augment="rand-m9-n6-mstd0.5-inc1",
+        rand_augment_fill="mean",
+        rand_augment_interpolation="bicubic",
         erasing=0.25,
         mixup=0.8,
         cutmix=1.0,
@@ -191,7 +196,12 @@ class Augment:
         if config.rand_augment:
             from timm.data.auto_augment import rand_augment_transform
 
-            hparams = {"translate_pct": config.rand_augment_shift}
+            hparams: dict[str, Any] = {"translate_pct": config.rand_augment_shift}
+            if config.rand_augment_fill == "mean":
+                levels = [min(255, round(255 * mean)) for mean in preprocess.mean]
+                hparams["img_mean"] = tuple(levels * (3 // len(levels)))
+            if config.rand_augment_interpolation != "random":
+                hparams["interpolation"] = INTERPOLATIONS[config.rand_augment_interpolation]
             self.rand_augment = rand_augment_transform(config.rand_augment, hparams)
         if config.color_jitter:
             from torchvision.transforms import ColorJitter

@@ -174,7 +174,7 @@ def nest_tiny_cifar10() -> Recipe:
     cost: not measured; 300 epochs of 2.1 GMAC images, for a GPU
     expected: top-1 96.04 %
     source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("tiny", "cifar10", batch_size=192)
@@ -188,7 +188,7 @@ def nest_small_cifar10() -> Recipe:
     cost: not measured; 300 epochs of 8.1 GMAC images, for a GPU
     expected: top-1 96.97 %
     source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("small", "cifar10", batch_size=64)
@@ -202,7 +202,7 @@ def nest_base_cifar10() -> Recipe:
     cost: not measured; 300 epochs of 31.7 GMAC images, for a GPU
     expected: top-1 97.20 %
     source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("base", "cifar10", batch_size=32)
@@ -216,7 +216,7 @@ def nest_tiny_cifar100() -> Recipe:
     cost: not measured; 300 epochs of 2.1 GMAC images, for a GPU
     expected: top-1 78.69 %
     source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("tiny", "cifar100", batch_size=192)
@@ -230,7 +230,7 @@ def nest_small_cifar100() -> Recipe:
     cost: not measured; 300 epochs of 8.1 GMAC images, for a GPU
     expected: top-1 81.70 %
     source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("small", "cifar100", batch_size=64)
@@ -244,7 +244,7 @@ def nest_base_cifar100() -> Recipe:
     cost: not measured; 300 epochs of 31.7 GMAC images, for a GPU
     expected: top-1 82.56 %
     source: arXiv 2105.12723, Table 1, and the authors' code (nested-transformer, configs/cifar_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _cifar("base", "cifar100", batch_size=32)
@@ -258,7 +258,7 @@ def nest_tiny_imagenet() -> Recipe:
     cost: not measured; 300 epochs of 5.8 GMAC images, for several GPUs
     expected: top-1 81.5 %
     source: arXiv 2105.12723, Table 2, and the authors' code (nested-transformer, configs/imagenet_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _imagenet("tiny")
@@ -272,7 +272,7 @@ def nest_small_imagenet() -> Recipe:
     cost: not measured; 300 epochs of 10.3 GMAC images, for several GPUs
     expected: top-1 83.3 %
     source: arXiv 2105.12723, Table 2, and the authors' code (nested-transformer, configs/imagenet_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _imagenet("small")
@@ -286,7 +286,7 @@ def nest_base_imagenet() -> Recipe:
     cost: not measured; 300 epochs of 17.9 GMAC images, for several GPUs
     expected: top-1 83.8 %
     source: arXiv 2105.12723, Table 2, and the authors' code (nested-transformer, configs/imagenet_nest.py)
-    departures: how crops, RandAugment and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
+    departures: how crops, jitter and mixing draw (docs/data.md); bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _imagenet("base")

@@ -26,7 +26,7 @@ def hiera_tiny_imagenet_finetune() -> Recipe:
     expected: top-1 82.8 % from the authors' masked-pretrained weights
     source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
         (dbolya/hiera, hiera/train/config.py)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float16
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _hiera("tiny", "T", epochs=300, learning_rate=2e-3, drop_path=0.1, layer_decay=0.65)
@@ -42,7 +42,7 @@ def hiera_small_imagenet_finetune() -> Recipe:
     expected: top-1 83.8 % from the authors' masked-pretrained weights
     source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
         (dbolya/hiera, hiera/train/config.py)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float16
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _hiera("small", "S", epochs=200, learning_rate=2e-3, drop_path=0.1, layer_decay=0.65)
@@ -58,7 +58,7 @@ def hiera_base_imagenet_finetune() -> Recipe:
     expected: top-1 84.5 % from the authors' masked-pretrained weights
     source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
         (dbolya/hiera, hiera/train/config.py)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float16
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _hiera("base", "B", epochs=100, learning_rate=2e-3, drop_path=0.1, layer_decay=0.7)
@@ -74,7 +74,7 @@ def hiera_base_plus_imagenet_finetune() -> Recipe:
     expected: top-1 85.2 % from the authors' masked-pretrained weights
     source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
         (dbolya/hiera, hiera/train/config.py)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float16
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _hiera("base_plus", "B+", epochs=100, learning_rate=1e-3, drop_path=0.1, layer_decay=0.7)
@@ -90,7 +90,7 @@ def hiera_large_imagenet_finetune() -> Recipe:
     expected: top-1 86.1 % from the authors' masked-pretrained weights
     source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
         (dbolya/hiera, hiera/train/config.py)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float16
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _hiera("large", "L", epochs=50, learning_rate=1e-3, drop_path=0.1, layer_decay=0.85)
@@ -106,7 +106,7 @@ def hiera_huge_imagenet_finetune() -> Recipe:
     expected: top-1 86.9 % from the authors' masked-pretrained weights
     source: arXiv 2306.00989, Table 14; crops, erasing and the count of layer decay are of an author's unfinished code
         (dbolya/hiera, hiera/train/config.py)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float16
+    departures: bfloat16 on a GPU, there float16
     run here: two steps only
     """
     return _hiera("huge", "H", epochs=50, learning_rate=1e-3, drop_path=0.3, layer_decay=0.85)

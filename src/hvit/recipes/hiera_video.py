@@ -41,8 +41,8 @@ def hiera_base_k400_finetune() -> Recipe:
     cost: not measured; 150 epochs of 102 GMAC clips, for many GPUs
     expected: top-1 84.0 % with 15 views, from weights of 3,200 epochs
     source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
-    departures: crops as MViT's; no erasing, as the table has none; the batch is taken to count copies; RandAugment
-        interpolates at random (docs/data.md); bfloat16 on a GPU
+    departures: crops, and how RandAugment fills and interpolates, as MViT's; no erasing, as the table has none; the
+        batch is taken to count copies; bfloat16 on a GPU
     run here: two steps only
     """
     return _hiera("base", "B", epochs=150, learning_rate=0.0008, drop_path=0.2, dropout=0.3, layer_decay=0.8)
@@ -72,8 +72,8 @@ def hiera_base_plus_k400_finetune() -> Recipe:
     cost: not measured; 150 epochs of 132 GMAC clips, for many GPUs
     expected: top-1 85.0 % with 15 views, from weights of 3,200 epochs
     source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
-    departures: crops as MViT's; no erasing, as the table has none; the batch is taken to count copies; RandAugment
-        interpolates at random (docs/data.md); bfloat16 on a GPU
+    departures: crops, and how RandAugment fills and interpolates, as MViT's; no erasing, as the table has none; the
+        batch is taken to count copies; bfloat16 on a GPU
     run here: two steps only
     """
     return _hiera("base_plus", "B+", epochs=150, learning_rate=0.0008, drop_path=0.2, dropout=0.3, layer_decay=0.8)
@@ -103,8 +103,8 @@ def hiera_large_k400_finetune() -> Recipe:
     cost: not measured; 100 epochs of 412 GMAC clips, for many GPUs
     expected: top-1 87.3 % with 15 views, from weights of 3,200 epochs
     source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
-    departures: crops as MViT's; no erasing, as the table has none; the batch is taken to count copies; RandAugment
-        interpolates at random (docs/data.md); bfloat16 on a GPU
+    departures: crops, and how RandAugment fills and interpolates, as MViT's; no erasing, as the table has none; the
+        batch is taken to count copies; bfloat16 on a GPU
     run here: two steps only
     """
     return _hiera("large", "L", epochs=100, learning_rate=0.0008, drop_path=0.2, dropout=0.5, layer_decay=0.875)
@@ -134,8 +134,8 @@ def hiera_huge_k400_finetune() -> Recipe:
     cost: not measured; 100 epochs of 1,159 GMAC clips, for many GPUs
     expected: top-1 87.8 % with 15 views, from weights of 3,200 epochs
     source: arXiv 2306.00989, Table 11; the count of layer decay is of an author's unfinished code
-    departures: crops as MViT's; no erasing, as the table has none; the batch is taken to count copies; RandAugment
-        interpolates at random (docs/data.md); bfloat16 on a GPU
+    departures: crops, and how RandAugment fills and interpolates, as MViT's; no erasing, as the table has none; the
+        batch is taken to count copies; bfloat16 on a GPU
     run here: two steps only
     """
     return _hiera("huge", "H", epochs=100, learning_rate=0.0004, drop_path=0.3, dropout=0.5, layer_decay=0.875)
@@ -178,7 +178,7 @@ def hiera_large_ssv2_finetune() -> Recipe:
     expected: top-1 74.9 % with 3 crops
     source: arXiv 2306.00989, Table 12
     departures: crops and operations of RandAugment as on Kinetics; no erasing, as the table has none; SGD without
-        Nesterov's momentum; RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU
+        Nesterov's momentum; bfloat16 on a GPU
     run here: two steps only
     """
     recipe = _hiera("large", "L", epochs=40, learning_rate=0.16, drop_path=0.1, dropout=0.5, layer_decay=0.875)

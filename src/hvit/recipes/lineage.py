@@ -119,7 +119,7 @@ def mvit_base_imagenet() -> Recipe:
     expected: top-1 83.0 % (82.9 % by the weights the authors gave out)
     source: the authors' code (SlowFast, configs/ImageNet/MVIT_B_16_CONV.yaml), with the batch of arXiv 2112.01526, B.2;
         arXiv 2104.11227 names 100 epochs that show each image three times
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvit_base", "MViT-B with 16 blocks", drop_path=0.1)
@@ -133,7 +133,7 @@ def mvit_base24_imagenet() -> Recipe:
     cost: not measured; 300 epochs of 10.9 GMAC images, for several GPUs
     expected: top-1 83.4 %
     source: the code of 16 blocks, with the score and batch of arXiv 2112.01526 and stochastic depth of arXiv 2104.11227
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvit_base24", "MViT-B with 24 blocks", drop_path=0.3)
@@ -147,7 +147,7 @@ def mvitv2_tiny_imagenet() -> Recipe:
     cost: not measured; 300 epochs of 4.7 GMAC images, for several GPUs
     expected: top-1 82.3 %
     source: arXiv 2112.01526, B.2 (batch), and the authors' code (mvit, configs/MVITv2_T.yaml)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_tiny", "MViTv2-T", drop_path=0.1)
@@ -161,7 +161,7 @@ def mvitv2_small_imagenet() -> Recipe:
     cost: not measured; 300 epochs of 7.0 GMAC images, for several GPUs
     expected: top-1 83.6 %
     source: arXiv 2112.01526, B.2 (batch), and the authors' code (mvit, configs/MVITv2_S.yaml)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_small", "MViTv2-S", drop_path=0.1)
@@ -175,7 +175,7 @@ def mvitv2_base_imagenet() -> Recipe:
     cost: not measured; 300 epochs of 10.1 GMAC images, for several GPUs
     expected: top-1 84.4 %
     source: arXiv 2112.01526, B.2 (batch), and the authors' code (mvit, configs/MVITv2_B.yaml)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_base", "MViTv2-B", drop_path=0.3)
@@ -190,7 +190,7 @@ def mvitv2_large_imagenet() -> Recipe:
     expected: top-1 85.3 %
     source: arXiv 2112.01526, B.2; the authors' code has this size for testing only (mvit,
         configs/test/MVITv2_L_test.yaml: stochastic depth)
-    departures: RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_large", "MViTv2-L", drop_path=0.5, weight_decay=0.1)
@@ -206,7 +206,7 @@ def mvitv2_tiny_imagenet_384() -> Recipe:
     expected: no score published at this size
     source: arXiv 2112.01526, B.2 (30 epochs, batch, learning rate)
     departures: warm-up, stochastic depth, augmentation and the crop of testing, of which it does not speak, as at 224,
-        or ours; RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+        or ours; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvitv2_384(mvitv2_tiny_imagenet(), "T")
@@ -222,7 +222,7 @@ def mvitv2_small_imagenet_384() -> Recipe:
     expected: no score published at this size
     source: arXiv 2112.01526, B.2 (30 epochs, batch, learning rate)
     departures: warm-up, stochastic depth, augmentation and the crop of testing, of which it does not speak, as at 224,
-        or ours; RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+        or ours; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvitv2_384(mvitv2_small_imagenet(), "S")
@@ -238,7 +238,7 @@ def mvitv2_base_imagenet_384() -> Recipe:
     expected: top-1 85.2 %
     source: arXiv 2112.01526, B.2 (30 epochs, batch, learning rate)
     departures: warm-up, stochastic depth, augmentation and the crop of testing, of which it does not speak, as at 224,
-        or ours; RandAugment fills with grey and interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+        or ours; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvitv2_384(mvitv2_base_imagenet(), "B")
@@ -254,8 +254,7 @@ def mvitv2_large_imagenet_384() -> Recipe:
     expected: top-1 86.0 %
     source: arXiv 2112.01526, B.2 (30 epochs, no mixing), and no label smoothing, which the code ties to mixing
     departures: the learning rate and batch of the smaller ones: the paper's 5e-4 for 64 images is 50 times theirs, so
-        it may be a misprint; the rest as at 224; RandAugment fills with grey and interpolates at random (docs/data.md);
-        bfloat16 on a GPU, there float32
+        it may be a misprint; the rest as at 224; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     recipe = _mvitv2_384(mvitv2_large_imagenet(), "L")

@@ -101,7 +101,7 @@ def mvit_base_k400() -> Recipe:
     expected: top-1 78.4 % with 5 views
     source: arXiv 2104.11227, D.1 (batch, 5 views), and the authors' code (SlowFast,
         configs/Kinetics/MVIT_B_16x4_CONV.yaml)
-    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: frames are antialiased where they shrink, there not; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvit_base_16x224", "mvit_base_k400", "MViT-B, 16 frames by 4,", stride=4, drop_path=0.2)
@@ -117,8 +117,8 @@ def mvit_base_k400_32x3() -> Recipe:
     source: arXiv 2104.11227, D.1 (batch, 5 views), and the authors' code (SlowFast,
         configs/Kinetics/MVIT_B_32x3_CONV.yaml)
     departures: that file, and the weights given out for it, have 24 blocks and stochastic depth 0.3; here are the 16
-        blocks of the paper's table with its 0.2; RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU,
-        there float32
+        blocks of the paper's table with its 0.2; frames are antialiased where they shrink, there not; bfloat16 on a
+        GPU, there float32
     run here: two steps only
     """
     return _mvit("mvit_base_32x224", "mvit_base_k400_32x3", "MViT-B, 32 frames by 3,", stride=3, drop_path=0.2)
@@ -132,7 +132,7 @@ def mvitv2_small_k400() -> Recipe:
     cost: not measured; 400 epochs of 64.5 GMAC clips, for many GPUs
     expected: top-1 81.0 % with 5 views
     source: arXiv 2112.01526, B.4 (batch), and the authors' code (SlowFast, configs/Kinetics/MVITv2_S_16x4.yaml)
-    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: frames are antialiased where they shrink, there not; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_small_16x224", "mvitv2_small_k400", "MViTv2-S, 16 frames by 4,", stride=4, drop_path=0.2)
@@ -146,7 +146,7 @@ def mvitv2_base_k400() -> Recipe:
     cost: not measured; 400 epochs of 225 GMAC clips, for many GPUs
     expected: top-1 82.9 % with 5 views
     source: arXiv 2112.01526, B.4 (batch), and the authors' code (SlowFast, configs/Kinetics/MVITv2_B_32x3.yaml)
-    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: frames are antialiased where they shrink, there not; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit("mvitv2_base_32x224", "mvitv2_base_k400", "MViTv2-B, 32 frames by 3,", stride=3, drop_path=0.3)
@@ -162,7 +162,7 @@ def mvitv2_small_ssv2() -> Recipe:
     expected: top-1 68.2 % with 3 crops
     source: the authors' code (SlowFast, configs/SSv2/MVITv2_S_16x4.yaml), whose rate is 0.08 at the batch of arXiv
         2112.01526, B.4 (which names 0.02)
-    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: frames are antialiased where they shrink, there not; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit_ssv2(mvitv2_small_k400(), "small", "S", 0.0025, "MViTv2_S_16x4_k400_f302660347.pyth")
@@ -178,7 +178,7 @@ def mvitv2_base_ssv2() -> Recipe:
     expected: top-1 70.5 % with 3 crops
     source: the authors' code (SlowFast, configs/SSv2/MVITv2_B_32x3.yaml), whose rate is 0.048 at the batch of arXiv
         2112.01526, B.4 (which names 0.02)
-    departures: RandAugment interpolates at random (docs/data.md); bfloat16 on a GPU, there float32
+    departures: frames are antialiased where they shrink, there not; bfloat16 on a GPU, there float32
     run here: two steps only
     """
     return _mvit_ssv2(mvitv2_base_k400(), "base", "B", 0.0015, "MViTv2_B_32x3_k400_f304025456.pyth")
@@ -223,7 +223,7 @@ def _mvit_ssv2(recipe: Recipe, size: str, letter: str, rate: float, weights: str
 
 def mvit_clip_augment() -> AugmentConfig:
     """MViT's augmentation of clips: four operations of RandAugment, and the crops, mixing and erasing of images."""
-    return replace(mvit_imagenet_augment(), rand_augment="rand-m7-n4-mstd0.5-inc1")
+    return replace(mvit_imagenet_augment(), rand_augment="rand-m7-n4-mstd0.5-inc1", rand_augment_fill="grey")
 
 
 VIDEO = (
