@@ -49,6 +49,8 @@ class Recipe:
     """Weights to start from: a file in any known format, a run folder, or timm for the published ones."""
     position_resize: Literal["auto", "plane", "block", "unit"] = "auto"
     """How positions of loaded weights are resized: auto (the family's own way), plane, block (NesT), unit (Hiera)."""
+    weights_input_size: tuple[int, int] | None = None
+    """Height and width in pixels that the loaded weights were made for, where their file does not say it."""
     crop: float = 1.0
     """Share of the shorter side that the centre crop keeps in testing."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"

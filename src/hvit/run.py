@@ -246,7 +246,12 @@ def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencode
         elif not Path(source).exists():
             raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
         learner = model.generator if isinstance(model, Players) else model
-        report = translate.load_weights(learner, source, position_resize=recipe.position_resize)
+        report = translate.load_weights(
+            learner,
+            source,
+            position_resize=recipe.position_resize,
+            weights_input_size=recipe.weights_input_size,
+        )
         tell({"loaded": str(report)})
     return model
 

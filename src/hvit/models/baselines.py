@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.formats import Format, State
+from hvit.models.grids import PositionResize, resize_plane
 from hvit.models.layers import Encoder
 
 
@@ -102,6 +103,13 @@ class Vit(Encoder):
     def classify(self, last_grid: Tensor) -> Tensor:
         """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim)."""
         return self.network.forward_head(last_grid.flatten(1, 2))
+
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """As `Encoder.resize_positions`, from a plane (1, rows, columns, dim) to this model's flat table; bicubic."""
+        if name != "network.pos_embed" or tensor.ndim != 4 or (len(tensor), tensor.shape[3]) != (shape[0], shape[2]):
+            return None
+        sides = zip(self.config.input_size, self.config.patch_size, strict=True)
+        return resize_plane(tensor, tuple(side // patch for side, patch in sides)).flatten(1, 2)
 
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter: 0 the stem, i + 1 layer i, one more the norm and head."""
@@ -278,7 +286,7 @@ RESNET_FORMATS = (
         name="timm or torchvision ResNet",
         pattern=r"layer1\.0\.bn1\.running_mean",
         translate=resnet_from_timm,
-        config=config_of_timm_resnet,
+        config=lambda state, _: config_of_timm_resnet(state),
         note=lambda config: "timm's resnetaa models have the same names and shapes, but average before they stride",
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
@@ -256,7 +257,12 @@ def build_network(config: NetworkConfig) -> Network:
 
 
 def create_model(
-    name: str, weights: Any = None, *, position_resize: translate.PositionResize = "auto", **changes: Any
+    name: str,
+    weights: Any = None,
+    *,
+    position_resize: translate.PositionResize = "auto",
+    weights_input_size: Sequence[int] | None = None,
+    **changes: Any,
 ) -> Network:
     """A model of the catalogue, with new weights or with somebody's.
 
@@ -264,8 +270,9 @@ def create_model(
 
     name: as `list_models` gives it. weights: None for new ones; a file or state dict in any known format; or "timm"
     for the published weights as timm's authors converted them. position_resize: how position embeddings are
-    resized where the weights were made for another input size. changes: any field of the model's configuration,
-    such as `num_classes=10`.
+    resized where the weights were made for another input size; weights_input_size: that size, height and width in
+    pixels, where the file does not show it (see `translate.load_weights`). changes: any field of the model's
+    configuration, such as `num_classes=10`.
     Raises UserError for an unknown name or field, an impossible size, and weights that do not fit.
     """
     config = change(entry(name).config, **changes)
@@ -275,7 +282,7 @@ def create_model(
         weights = translate.download_timm(name)
     model = build_network(config)
     if weights is not None:
-        translate.load_weights(model, weights, position_resize=position_resize)
+        translate.load_weights(model, weights, position_resize=position_resize, weights_input_size=weights_input_size)
     return model
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hvit.errors import UserError
 from hvit.markup import shown
+from hvit.models.input_sizes import input_size_beside, stated_input_size
 from hvit.models.torch_files import MOST_TENSORS, Described, StoredTensor, read_torch
 
 # Where training programs put the state dict inside their file; averaged weights come first, as in timm.
@@ -82,7 +83,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     Known kinds, told apart by content: safetensors, torch files (see `torch_files`), the msgpack files of the official
     Flax code (names joined by "/"), and the index of safetensors or torch files that hold a model in parts. For folders
     see `find_weights`. The metadata is that of a safetensors file, or {"section": name} where a torch file holds
-    several parts. Tensors of torch files may lie in the mapped file: copy them before it changes.
+    several parts; and "input_size" is the height and width of the input where the file, or a config.json in its folder,
+    states them. Tensors of torch files may lie in the mapped file: copy them before it changes.
     Raises UserError for a file that is missing, empty, damaged, dangerous or of another kind.
     """
     file = find_weights(path)
@@ -273,7 +275,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         names = opened.keys()
         if len(names) > MOST_TENSORS:
             raise UserError(f"{shown(str(file))} holds {len(names):,} tensors; no model has more than {MOST_TENSORS:,}")
-        return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
+        return {name: opened.get_tensor(name) for name in names}, {**(opened.metadata() or {}), **_stated(file, None)}
 
 
 def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -286,7 +288,13 @@ def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state, section = flat_state(loaded)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    return state, {"section": section} if section else {}
+    return state, ({"section": section} if section else {}) | _stated(file, loaded)
+
+
+def _stated(file: Path, loaded: Any) -> dict[str, Any]:
+    """The input size that a file, or a config.json in its folder, states, as metadata."""
+    size = stated_input_size(loaded) or input_size_beside(file)
+    return {"input_size": size} if size else {}
 
 
 def _read_index(file: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
@@ -320,7 +328,7 @@ def _read_index(file: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     missing = [shown(name[:200]) for name in parts if name not in state]
     if missing:
         raise UserError(f"{where} names tensors that its files do not have: {_few(missing)}")
-    return state, {}, total
+    return state, _stated(file, None), total
 
 
 def _read_flax(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

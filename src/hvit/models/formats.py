@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 State = Mapping[str, Tensor]
+Axes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,9 @@ class Format:
     """Regular expression that some name of such a state dict matches from its start; the first such format wins."""
     translate: Callable[[State, Any], dict[str, Tensor]]
     """(state, config of our model) -> tensors under our names; names it does not know are kept."""
-    config: Callable[[State], Any]
-    """state -> the configuration of the model it belongs to, or None where the names and shapes do not tell."""
+    config: Callable[[State, Axes | None], Any]
+    """(state, height and width of the input where known) -> the configuration of the model that the state belongs to,
+    or None where names and shapes do not decide."""
     choices: Callable[[State, Any], dict[str, Any]] = lambda state, config: {}
     """(state, config of our model that it fits) -> fields of the configuration it was made with that no shape shows."""
     note: Callable[[Any], str] = lambda config: ""
@@ -32,7 +34,7 @@ class Format:
 
 def our_format(pattern: str, config: Callable[[State], Any] = lambda state: None) -> Format:
     """The format of our own names, for the families whose names match a pattern."""
-    return Format("hvit", pattern, lambda state, _: dict(state), config)
+    return Format("hvit", pattern, lambda state, _: dict(state), lambda state, _: config(state))
 
 
 def renamed(name: str, names: Sequence[tuple[str, str]]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from hvit.models.baselines import RESNET_FORMATS
 from hvit.models.checkpoints import flat_state, read_checkpoint
 from hvit.models.formats import Format, State, our_format
 from hvit.models.grids import PositionResize
+from hvit.models.input_sizes import Axes, stated_input_size
+from hvit.models.position_tables import lay_out_positions
 from hvit.models.timm_weights import download_timm, timm_arguments, to_timm
 from hvit.models.translate_hiera import HIERA_FORMATS
 from hvit.models.translate_masked import MASKED_FORMATS
@@ -87,7 +89,11 @@ def detect(state: State) -> str:
 
 
 def load_weights(
-    model: Any, source: str | Path | Mapping[str, Any], *, position_resize: PositionResize = "auto"
+    model: Any,
+    source: str | Path | Mapping[str, Any],
+    *,
+    position_resize: PositionResize = "auto",
+    weights_input_size: Sequence[int] | None = None,
 ) -> WeightsReport:
     """Copies weights in any known format into a model, and tells what became of each tensor.
 
@@ -95,7 +101,11 @@ def load_weights(
     classes is left as it is; position embeddings are resized (`position_resize`: one of the family's
     `position_resizes`, "auto" for the first of them); the patch convolution is summed over colours for one-channel
     images, or shared out to three channels.
-    Raises UserError, and leaves the model as it was, for anything else that does not fit.
+    weights_input_size: height and width in pixels that the weights were made for, which flat tables of positions (the
+    authors', timm's, transformers') do not show. Default: what the file states; where it states nothing, a table is
+    taken for a square or for the model's own grid, and the report says so.
+    Raises UserError, and leaves the model as it was, where a table may be both, and for anything else that does not
+    fit.
     """
     model = unwrapped(model)
     if not hasattr(model, "position_resizes"):
@@ -104,10 +114,10 @@ def load_weights(
         raise UserError(f"weights are a path or a state dict; got a {type(source).__name__}")
     if isinstance(source, Mapping):
         where, (state, section) = "the state dict", flat_state(source)
-        metadata = {"section": section} if section else {}
+        metadata = {"input_size": stated_input_size(source)} | ({"section": section} if section else {})
     else:
         where, (state, metadata) = shown(str(source)), read_checkpoint(source)
-    ready, report = fit(model, state, where, metadata, position_resize)
+    ready, report = fit(model, state, where, metadata, position_resize, weights_input_size)
     copy_weights(model, ready)
     return report
 
@@ -126,18 +136,20 @@ def fit(
     where: str,
     metadata: Mapping[str, Any],
     position_resize: PositionResize | None,
+    weights_input_size: Sequence[int] | None = None,
 ) -> tuple[dict[str, Tensor], WeightsReport]:
     """The tensors of a state dict under the model's names and in its shapes, and the report; the model is only read.
 
     The model may be on the meta device. where: the source, as messages call it. metadata: that of the file.
     position_resize: as in `load_weights`, or None where every shape has to be the model's and nothing may be missing.
+    weights_input_size: as in `load_weights`.
     Raises UserError where state and model differ in more than that, and where weights are no finite numbers.
     """
     readings = _readings(state, where)
     fitting, refusals = [], []
     for reading in readings:
         try:
-            fitting.append((reading, _fit(model, reading.state, where, metadata, position_resize)))
+            fitting.append((reading, _fit(model, reading.state, where, metadata, position_resize, weights_input_size)))
         except UserError as error:
             refusals.append(error)
         if fitting and (reading.is_average or not reading.prefix):
@@ -164,6 +176,7 @@ def _fit(
     where: str,
     metadata: Mapping[str, Any],
     position_resize: PositionResize | None,
+    weights_input_size: Sequence[int] | None,
 ) -> tuple[dict[str, Tensor], WeightsReport]:
     """As `fit`, for a state dict whose names start as its format has them."""
     if position_resize == "auto":
@@ -174,8 +187,12 @@ def _fit(
             f"position embeddings of {model.config.family} models are resized by {ways}, not by {position_resize!r}"
         )
     layout = _format_of(state, where)
-    ours = layout.translate(state, model.config)
     wanted = model.state_dict()
+    ours = layout.translate(state, model.config)
+    sizes = _named_size(weights_input_size), _stated_size(metadata)
+    ours, assumed = lay_out_positions(ours, model.config, f"{where} ({layout.name})", *sizes)
+    if assumed and _is_published(_config_of(layout, state)):
+        assumed = []
     inflated = _inflate(ours, wanted) if position_resize else {}
     resized = {name: (tuple(ours[name].shape), tuple(wanted[name].shape)) for name in inflated if name in ours}
     ours |= inflated
@@ -201,6 +218,7 @@ def _fit(
         if name.split(".")[0] in parts:
             raise _misfit(name, ours[name], None, model, where, layout, state)
     notes = _compare_choices(where, layout, state, metadata, model.config)
+    notes = (*notes, *assumed)
     if inflated:
         notes = (*notes, "weights of images: kernels are shared out over the frames, and positions in time start at 0")
     if "section" in metadata:
@@ -216,15 +234,17 @@ def _fit(
     )
 
 
-def recognise(state: State, where: str = "the state dict") -> Any:
+def recognise(state: State, where: str = "the state dict", metadata: Mapping[str, Any] | None = None) -> Any:
     """The configuration of the model that a foreign state dict belongs to, or None where it cannot be told.
 
     Flax: the shapes tell everything, except the layers per level of CIFAR sizes, which the catalogue does. timm: heads
     by the catalogue; pooling and GELU as timm's nest_*_jx has them. None for our names: our files say it.
-    Raises UserError for an unknown format; where: the source, as the message calls it.
+    Raises UserError for an unknown format; where: the source, as the message calls it; metadata: that of the file.
     """
+    size = _stated_size(metadata or {})
     configs = (
-        None if one.format.name == "hvit" else _config_of(one.format, one.state) for one in _readings(state, where)
+        None if one.format.name == "hvit" else _config_of(one.format, one.state, size)
+        for one in _readings(state, where)
     )
     return next((config for config in configs if config is not None), None)
 
@@ -341,11 +361,37 @@ def _format_of(state: State, where: str = "the state dict") -> Format:
     raise UserError(f"{where} is in no known format ({known}); its first names are {_some(list(state), 3)}")
 
 
-def _config_of(layout: Format, state: State) -> Any:
+def _config_of(layout: Format, state: State, input_size: Axes | None = None) -> Any:
     try:
-        return layout.config(state)
+        return layout.config(state, input_size)
     except (LookupError, ValueError, RuntimeError):  # names are absent, or the shapes are those of no model
-        return None
+        return None if input_size is None else _config_of(layout, state)
+
+
+def _stated_size(metadata: Mapping[str, Any]) -> Axes | None:
+    """Height and width of the input that a file states, in its own words or in ours."""
+    size = metadata.get("input_size")
+    if not isinstance(size, tuple) and "hvit" in metadata:
+        try:
+            size = stated_input_size(json.loads(metadata["hvit"]))
+        except (TypeError, ValueError, RecursionError):  # damaged metadata are reported where they are needed
+            size = None
+    return size if isinstance(size, tuple) else None
+
+
+def _named_size(size: Sequence[int] | None) -> Axes | None:
+    if size is not None and (len(size) != 2 or any(type(side) is not int or side < 1 for side in size)):
+        raise UserError(f"weights_input_size is a height and a width in pixels, such as (224, 224); got {size!r}")
+    return None if size is None else tuple(size)
+
+
+def _is_published(config: Any) -> bool:
+    """Whether a configuration is one of published weights, whose input size is known, whatever its classes."""
+    from hvit.models.catalogue import entry, list_models, name_of
+
+    name = name_of(config) if config is not None else ""
+    row = entry(name) if name in list_models() else None
+    return row is not None and row.published is not None and row.config.input_size == config.input_size
 
 
 def _alike(layout: Format, state: State) -> str:

@@ -10,17 +10,17 @@ import re
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from math import isqrt, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.formats import Format, State, in_one_row, renamed
+from hvit.models.formats import Axes, Format, State, in_one_row, renamed
 from hvit.models.grids import window_plane
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
+from hvit.models.input_sizes import grid_at, square, with_input_size
 from hvit.models.layers import Encoder
 
 # (their part of a name, ours), applied one after the other; the authors, timm and SAM 2 hardly differ.
@@ -61,17 +61,14 @@ _TO_TIMM = (
 
 
 def from_official(state: State, config: Any, antialias: bool = False) -> dict[str, Tensor]:
-    """Tensors of the authors, of timm or of SAM 2 under our names, positions on their grid.
+    """Tensors of the authors, of timm or of SAM 2 under our names; flat tables of positions stay flat.
 
-    config: that of our model, or None. It tells the grid of positions that is not square; and where the model has
-    learned positions, but the file a coarse plane and a window, these become learned ones, so that the model computes
-    the same (antialias: whether the plane is interpolated with antialiasing).
+    config: that of our model, or None. Where the model has learned positions, but the file a coarse plane and a window,
+    these become learned ones, so that the model computes the same (antialias: whether the plane is interpolated with
+    antialiasing).
     """
     ours = {renamed(name, _NAMES): tensor for name, tensor in state.items()}
     positions, window = ours.get("positions"), ours.get("window_positions")
-    if positions is not None and positions.ndim == 3:
-        plane = _plane(positions.shape[1], config)
-        ours["positions"] = positions.unflatten(1, plane) if plane else positions
     if positions is not None and window is not None and positions.ndim == window.ndim == 4:
         ours["positions"], ours["window_positions"] = positions.permute(0, 2, 3, 1), window.permute(0, 2, 3, 1)
         if isinstance(config, HieraConfig) and config.positions == "learned" and len(config.input_size) == 2:
@@ -95,17 +92,20 @@ def with_fresh_norm(state: State, config: Any, translate: Any = from_official) -
     return ours
 
 
-def config_of(ours: State, antialias: bool = False) -> HieraConfig | None:
+def config_of(ours: State, antialias: bool = False, input_size: Axes | None = None) -> HieraConfig | None:
     """The configuration that tensors under our names belong to; None where the catalogue has no such widths.
 
-    The catalogue tells what no shape does: heads, which levels attend inside units, and the input size of a model with
-    window positions.
+    The catalogue has what no shape shows: heads, which levels attend inside units, and the input size of a model with
+    window positions. input_size: height and width of the input where they are known; otherwise a flat table of
+    positions is a square.
     """
     layers = sum(re.fullmatch(r"blocks\.\d+\.norm2\.weight", name) is not None for name in ours)
     widths = [ours[f"blocks.{layer}.norm2.weight"].shape[0] for layer in range(layers)]
     dims, depths = zip(*((dim, len(list(run))) for dim, run in groupby(widths)), strict=True)
     stem, window = ours["patch_embed.weight"], "window_positions" in ours
     grid = tuple(ours["positions"].shape[1:-1])
+    if len(grid) == 1 and stem.ndim > 3:
+        grid = (grid_at(grid[0], input_size) if input_size else None) or square(grid[0]) or ()
     alike = [size for size in HIERA_SIZES.values() if (size.dims, size.patch_kernel) == (dims, tuple(stem.shape[2:]))]
     if not alike:
         return None
@@ -114,7 +114,7 @@ def config_of(ours: State, antialias: bool = False) -> HieraConfig | None:
     learned = tuple(side * patch for side, patch in zip(tokens, known.patch_size, strict=True))
     return replace(
         known,
-        input_size=known.input_size if window else learned,
+        input_size=(input_size or known.input_size) if window else learned,
         in_channels=stem.shape[1],
         num_classes=ours["head.weight"].shape[0] if "head.weight" in ours else known.num_classes,
         depths=depths,
@@ -143,7 +143,7 @@ def hiera_to_timm(model: Encoder) -> dict[str, Tensor]:
         if name == "pos_embed" and len(config.input_size) == 3:
             name = "pos_embed_spatial"
         theirs[name] = tensor.clone(memory_format=torch.contiguous_format)
-    return theirs
+    return with_input_size(theirs, config.input_size)
 
 
 def hiera_timm_arguments(model: Encoder) -> dict[str, Any]:
@@ -193,14 +193,6 @@ def _timm_config(model: Encoder) -> HieraConfig:
     return config
 
 
-def _plane(tokens: int, config: Any) -> tuple[int, ...] | None:
-    """Rows and columns of so many positions: a square, or the grid of our model; None where neither fits."""
-    if isqrt(tokens) ** 2 == tokens:
-        return isqrt(tokens), isqrt(tokens)
-    grid = config.token_grid[-2:] if isinstance(config, HieraConfig) else ()
-    return grid if len(grid) == 2 and prod(grid) == tokens else None
-
-
 def _antialiased(state: State, config: Any, antialias: bool) -> dict[str, Any]:
     return {"position_antialias": antialias} if config.positions == "window" else {}
 
@@ -228,7 +220,7 @@ def _foreign(name: str, pattern: str, translate: Any, antialias: bool = False, *
         name=name,
         pattern=pattern,
         translate=translate,
-        config=lambda state: config_of(translate(state, None), antialias),
+        config=lambda state, size: config_of(translate(state, None), antialias, size),
         choices=partial(_antialiased, antialias=antialias),
         **note,
     )

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from math import prod
 from typing import Any
 
 from torch import Tensor
@@ -52,8 +51,6 @@ def from_hiera(layout: Format, names: Sequence[tuple[str, str]], state: State, c
         name = renamed(name, names)
         if name == "mask_token":
             tensor = tensor.flatten()
-        if name == "decoder_positions" and tensor.shape[1] == prod(config.patch_grid):
-            tensor = tensor.unflatten(1, config.patch_grid)
         ours[name if re.match(_OWN, name) else f"encoder.{name}"] = tensor
     return ours
 
@@ -83,7 +80,7 @@ MASKED_FORMATS = (
         name="hvit masked autoencoder",
         pattern=r"encoder\.(blocks|hierarchies)\.\d+\.\S*(attention|layers)\.",
         translate=from_ours,
-        config=lambda state: None,
+        config=lambda state, size: None,
     ),
     *(
         replace(

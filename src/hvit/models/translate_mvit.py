@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from math import isqrt, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.formats import Format, State, in_one_row, renamed
+from hvit.models.formats import Axes, Format, State, in_one_row, renamed
+from hvit.models.input_sizes import grid_at, square, with_input_size
 from hvit.models.layers import Encoder
 from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig
@@ -66,8 +66,7 @@ _TORCHVISION = (
 def from_official(state: State, config: Any) -> dict[str, Tensor]:
     """Tensors of SlowFast's or mvit's checkpoints under our names; joint positions are split from the class token's.
 
-    config: that of our model, which tells the grid of positions where it is not square. Pooling kernels of one frame
-    become those of images.
+    Pooling kernels of one frame become those of images. Flat tables of positions stay flat.
     """
     ours = {renamed(name, _OFFICIAL): tensor for name, tensor in state.items()}
     images = ours["patch_embed.weight"].ndim == 4 if "patch_embed.weight" in ours else True
@@ -76,10 +75,6 @@ def from_official(state: State, config: Any) -> dict[str, Tensor]:
             ours[name] = tensor.squeeze(2)
     if "class_token" in ours and "class_positions" not in ours and "positions" in ours:
         ours["class_positions"], ours["positions"] = ours["positions"][:, :1], ours["positions"][:, 1:]
-    if "positions" in ours and ours["positions"].ndim == 3:
-        plane = _plane(ours["positions"].shape[1], config)
-        if plane:
-            ours["positions"] = ours["positions"].unflatten(1, plane)
     return ours
 
 
@@ -104,7 +99,7 @@ def mvit_to_timm(model: Encoder) -> dict[str, Tensor]:
             stage, block = place[int(found[1])]
             name = f"stages.{stage}.blocks.{block}.{found[2].replace('widen', shortcut)}"
         theirs[renamed(name, _TO_TIMM)] = tensor.clone(memory_format=torch.contiguous_format)
-    return theirs
+    return with_input_size(theirs, config.input_size)
 
 
 def mvit_timm_arguments(model: Encoder) -> dict[str, Any]:
@@ -159,12 +154,19 @@ def from_torchvision(state: State, config: Any) -> dict[str, Tensor]:
     return from_official(theirs, config)
 
 
-def config_of(ours: State) -> MvitConfig | None:
+def config_of(ours: State, input_size: Axes | None = None) -> MvitConfig | None:
     """The configuration of the published size that tensors under our names have the shapes of, or None.
 
-    Names and shapes tell width, depth, pooling kernels, where the width grows, class token and kind of positions; the
-    published sizes tell the rest. The input size follows from the positions.
+    Names and shapes decide on width, depth, pooling kernels, where the width grows, class token and kind of positions;
+    the published sizes on the rest. The input size follows from the positions; input_size: its height and width where
+    they are known, otherwise a flat table of positions is a square.
     """
+    if "positions" in ours and ours["positions"].ndim == 3:
+        entries = ours["positions"].shape[1]
+        grid = (grid_at(entries, input_size) if input_size else None) or square(entries)
+        if grid is None:
+            return None
+        ours = {**ours, "positions": ours["positions"].unflatten(1, grid)}
     wanted = {name: tuple(tensor.shape) for name, tensor in ours.items() if not name.startswith("head.")}
     for size in MVIT_SIZES.values():
         if size.dims[0] != wanted["patch_embed.weight"][0] or f"blocks.{sum(size.depths)}.norm1.weight" in wanted:
@@ -188,10 +190,10 @@ def _with_input(size: MvitConfig, ours: State) -> MvitConfig | None:
     if "positions" in ours and ours["positions"].ndim == 4:
         sides = tuple(ours["positions"].shape[1:3])
     else:
-        table = ours.get("blocks.0.attention.relative_row_positions")
-        if table is None:
+        tables = [ours.get(f"blocks.0.attention.relative_{axis}_positions") for axis in ("row", "column")]
+        if tables[0] is None or tables[1] is None:
             return None
-        sides = ((table.shape[0] + 1) // 2,) * 2
+        sides = tuple((table.shape[0] + 1) // 2 for table in tables if table is not None)
     frames = ()
     if len(size.input_size) == 3:
         if "temporal_positions" in ours:
@@ -201,15 +203,6 @@ def _with_input(size: MvitConfig, ours: State) -> MvitConfig | None:
             frames = ((table.shape[0] + 1) // 2 * size.patch_size[0],)
     pixels = tuple(side * patch for side, patch in zip(sides, size.patch_size[-2:], strict=True))
     return replace(size, input_size=(*frames, *pixels))
-
-
-def _plane(tokens: int, config: Any) -> tuple[int, int] | None:
-    """Rows and columns of a number of positions: those of our model if it has as many, else those of a square."""
-    grid = getattr(config, "grid", None)
-    if grid is not None and prod(grid[-2:]) == tokens:
-        return grid[-2:]
-    side = isqrt(tokens)
-    return (side, side) if side * side == tokens else None
 
 
 def _note_on_timm(config: Any) -> str:
@@ -227,19 +220,19 @@ MVIT_FORMATS = (
         name="torchvision mvit",
         pattern=r"pos_encoding\.class_token",
         translate=from_torchvision,
-        config=lambda state: config_of(from_torchvision(state, None)),
+        config=lambda state, size: config_of(from_torchvision(state, None), size),
     ),
     Format(
         name="timm mvitv2",
         pattern=r"stages\.\d+\.blocks\.\d+\.attn\.pool_k\.",
         translate=from_timm,
-        config=lambda state: config_of(from_timm(state, None)),
+        config=lambda state, size: config_of(from_timm(state, None), size),
         note=_note_on_timm,
     ),
     Format(
         name="official MViT (SlowFast, mvit)",
         pattern=r"cls_token$|pos_embed_class$|blocks\.\d+\.attn\.(pool_[qkv]|norm_[qkv]|rel_pos_[hwt])",
         translate=from_official,
-        config=lambda state: config_of(from_official(state, None)),
+        config=lambda state, size: config_of(from_official(state, None), size),
     ),
 )

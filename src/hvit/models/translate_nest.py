@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.models.formats import Format, State, our_format
+from hvit.models.input_sizes import with_input_size
 from hvit.models.layers import Encoder
 from hvit.models.linear import Activation
 from hvit.models.nest import NEST_SIZES, AttentionKind, NestConfig
@@ -86,7 +87,7 @@ def nest_to_timm(model: Encoder) -> dict[str, Tensor]:
         for foreign, own in _TIMM_NAMES:
             name = name.replace(own, foreign)
         theirs[name] = tensor.clone(memory_format=torch.contiguous_format)
-    return theirs
+    return with_input_size(theirs, config.input_size)
 
 
 def nest_timm_arguments(model: Encoder) -> dict[str, Any]:
@@ -285,7 +286,7 @@ NEST_FORMATS = (
         name="timm nest",
         pattern=r"levels\.\d+\.transformer_encoder\.",
         translate=from_timm,
-        config=config_of_timm,
+        config=lambda state, _: config_of_timm(state),
         choices=choices_of_timm,
         note=note_on_timm,
     ),
@@ -293,7 +294,7 @@ NEST_FORMATS = (
         name="official NesT (Flax)",
         pattern=r"EncoderNDBlock_\d+/",
         translate=from_flax,
-        config=config_of_flax,
+        config=lambda state, _: config_of_flax(state),
         choices=choices_of_flax,
     ),
 )

@@ -126,7 +126,7 @@ def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, Any], Net
     """The model in a weights file, in evaluation mode, what became of the tensors, the header, the configuration."""
     state, metadata = read_checkpoint(path)
     header = _header(metadata["hvit"], path) if "hvit" in metadata else {}
-    config = _config(header, path) if header else recognise(state, str(path))
+    config = _config(header, path) if header else recognise(state, str(path), metadata)
     if config is None:
         raise UserError(
             f"{path} does not say which model its weights belong to; create the model by name and load them into it"
