@@ -389,9 +389,10 @@ def _is_published(config: Any) -> bool:
     """Whether a configuration is one of published weights, whose input size is known, whatever its classes."""
     from hvit.models.catalogue import entry, list_models, name_of
 
-    name = name_of(config) if config is not None else ""
-    row = entry(name) if name in list_models() else None
-    return row is not None and row.published is not None and row.config.input_size == config.input_size
+    if config is None or name_of(config) not in list_models():
+        return False
+    row = entry(name_of(config))
+    return row.published is not None and row.config.input_size == config.input_size
 
 
 def _alike(layout: Format, state: State) -> str:
