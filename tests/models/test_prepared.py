@@ -44,7 +44,7 @@ def test_a_prepared_model_of_every_family_gives_the_model_s_logits(name: str):
     model, images = make(name, drop_path=0.3)
     ready = prepare_for_inference(model.train(), 3, ways=("eager", "packed"))
     with torch.no_grad():
-        wanted = model(images)  # in evaluation mode, where preparing has put it
+        wanted = model.eval()(images)
         assert relative(ready(images), wanted) < 1e-5
         assert relative(ready(images[:1]), wanted[:1]) < 1e-5
     assert ready.config is model.config

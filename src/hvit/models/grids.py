@@ -95,7 +95,8 @@ def keep_units(units: Tensor, kept: Tensor) -> Tensor:
     units: (batch, units, ..., dim). kept: bool (batch, *unit grid), the same number of True in every sample.
     Returns (batch, kept units, ..., dim).
     """
-    return units[kept.flatten(1)].unflatten(0, (units.shape[0], -1))
+    chosen = units[kept.flatten(1)]
+    return chosen.unflatten(0, (units.shape[0], len(chosen) // max(units.shape[0], 1)))
 
 
 def unit_windows(images: Tensor, unit_grid: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Tensor:

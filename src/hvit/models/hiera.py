@@ -59,11 +59,14 @@ class UnitAttention(nn.Module):
         batch, count, tokens, _ = units.shape
         rows = batch * count if self.inside_units else batch
         # Units join the batch, by views.
-        q, k, v = self.qkv(units).view(batch, count, tokens, 3, self.heads, -1).unbind(3)
+        qkv = self.qkv(units)
+        width = qkv.shape[-1] // (3 * self.heads)
+        q, k, v = qkv.view(batch, count, tokens, 3, self.heads, width).unbind(3)
         q = _pool(q, self.window)
-        q, k, v = (part.reshape(rows, -1, self.heads, part.shape[-1]).transpose(1, 2) for part in (q, k, v))
+        joined = 1 if self.inside_units else count
+        q, k, v = (part.reshape(rows, joined * part.shape[2], *part.shape[3:]).transpose(1, 2) for part in (q, k, v))
         mixed = attend(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens // self.window, -1))
+        return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens // self.window, self.heads * width))
 
 
 class HieraLayer(nn.Module):

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from hvit.errors import UserError
 from hvit.models.grids import PositionResize
@@ -78,7 +79,10 @@ class Encoder(nn.Module, ABC):
         return None
 
     def check_images(self, images: Tensor) -> None:
-        """Refuses (UserError) images of another shape than (batch, in_channels, *input_size)."""
+        """Refuses (UserError) images of another shape than (batch, in_channels, *input_size), or of whole numbers."""
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise UserError(f"images must be a tensor of floating-point numbers, normalised as in training; got {kind}")
         wanted = (self.config.in_channels, *self.config.input_size)
         if images.ndim != len(wanted) + 1 or tuple(images.shape[1:]) != wanted:
             axes = ("time", "height", "width")[-len(self.config.input_size) :]
@@ -87,6 +91,17 @@ class Encoder(nn.Module, ABC):
                 f"this model takes batches of {kind} of (channels, {', '.join(axes)}) {wanted}; "
                 f"got shape {tuple(images.shape)}"
             )
+
+
+def unwrap(model: Any) -> Any:
+    """The model inside of what torch wraps models in: DataParallel and its like, averages, `torch.compile`.
+
+    What is no such wrapper is returned as it is.
+    """
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+    while isinstance(model, wrappers) or type(model).__name__ == "OptimizedModule":
+        model = model._modules["_orig_mod" if "_orig_mod" in model._modules else "module"]
+    return model
 
 
 class DropPath(nn.Module):

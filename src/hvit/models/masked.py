@@ -209,7 +209,8 @@ class DecoderLayer(nn.Module):
             q, k, v = self.qkv(normed).unflatten(2, (3, self.heads, -1)).unbind(2)
         else:
             dim = tokens.shape[2]
-            tokens = tokens[wanted].unflatten(0, (len(tokens), -1))
+            chosen = tokens[wanted]
+            tokens = chosen.unflatten(0, (len(tokens), len(chosen) // max(len(tokens), 1)))
             if is_plain(self.qkv, SplitLinear):
                 q = self.qkv.rows(normed[wanted].view_as(tokens), 0, dim)
                 keys_values = self.qkv.rows(normed, dim, 3 * dim)
@@ -327,8 +328,11 @@ class MaskedAutoencoder(nn.Module):
     def loss(self, told: Tensor, images: Tensor, kept: Tensor) -> Tensor:
         """The mean squared difference over the hidden patches (arXiv 2111.06377).
 
-        told: as `forward` gives it, of every patch or of the hidden ones. images, kept: as for `forward`.
+        told: as `forward` gives it, of every patch or of the hidden ones. images, kept: as for `forward`. Raises
+        UserError for a batch of no images, which has no mean.
         """
+        if not len(images):
+            raise UserError("the loss is a mean over hidden patches, and this batch has no images")
         hidden = self.hidden_patches(kept)
         wanted = make_targets(images, self.config.patch, self.config.target, hidden)
         return F.mse_loss((told if told.ndim == 2 else told[hidden]).float(), wanted)

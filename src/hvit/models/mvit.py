@@ -60,7 +60,7 @@ def _pool_tokens(
     extra = length - units * prod(grid)
     grids = tokens[:, extra:].reshape(batch * units, *grid, dim)
     pooled = pool_grids(grids, *pooling, kind, weight)  # pyright: ignore[reportArgumentType]  (kind is one of its four)
-    flat = pooled.reshape(batch, -1, dim)
+    flat = pooled.reshape(batch, units * prod(pooled.shape[1:-1]), dim)
     return torch.cat((tokens[:, :extra], flat), 1) if extra else flat, tuple(pooled.shape[1:-1])
 
 
@@ -99,7 +99,9 @@ class Attention(nn.Module):
         queries, grid = self._pooled(queries, "q", units, plan.query_pooling)
         keys_values, key_grid = self._pooled(keys_values, "kv", units, plan.key_pooling)
         if plan.unit_attention:
-            queries, keys_values = (part.view(batch * units, -1, *part.shape[2:]) for part in (queries, keys_values))
+            queries, keys_values = (
+                part.view(batch * units, part.shape[1] // units, *part.shape[2:]) for part in (queries, keys_values)
+            )
         q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))
         if self.relative:
             mixed = self._attend_relative(q, k, v, extra, grid, key_grid)
@@ -109,7 +111,8 @@ class Attention(nn.Module):
             mixed = mixed + q
         elif self.query_residual:
             mixed = torch.cat((mixed[:, :, :extra], mixed[:, :, extra:] + q[:, :, extra:]), 2)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, -1, dim)), grid
+        tokens = mixed.transpose(1, 2).reshape(batch, mixed.shape[2] * (units if plan.unit_attention else 1), dim)
+        return self.proj(tokens), grid
 
     def _pooled(self, tokens: Tensor, names: str, units: int, pooling: Pooling | None) -> tuple[Tensor, Axes]:
         """Pools queries ("q"), or keys and values side by side ("kv"): one convolution for both.

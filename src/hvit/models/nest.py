@@ -433,7 +433,7 @@ class Nest(Encoder):
         side = 2 ** (len(config.depths) - 1)
         check_kept(kept, images.shape[0], (side, side))
         fours = kept.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4)) if side > 1 else kept.sum((1, 2))
-        if int(fours.min()) != int(fours.max()):
+        if fours.numel() and int(fours.min()) != int(fours.max()):
             raise UserError(
                 "kept must keep as many blocks of every two by two, so that all nodes of the tree are alike"
             )

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hvit.models.linear import Linear, Mlp, SplitLinear, product
+from hvit.models.linear import Linear, Mlp, SplitLinear, is_hooked, is_plain, product
 
 
 class PackedLinear(nn.Module):
@@ -68,7 +69,8 @@ class PackedMlp(nn.Module):
 
 def pack(model: nn.Module, rows_hint: int = 1024) -> nn.Module:
     """A copy of a model, every linear layer and MLP of it packed, and batch norms folded into the convolutions before
-    them (`conv1`, `bn1` and so on, and neighbours in a sequence). What stays as it is shares its memory with `model`.
+    them (`conv1`, `bn1` and so on, and neighbours in a sequence). Layers with hooks and the like (`linear.is_plain`)
+    stay as they are. What is not packed or folded shares its memory with `model`, which must not change afterwards.
 
     rows_hint: as for `PackedLinear`. Needs `has_onednn`, and the model on the CPU in float32 or bfloat16.
     """
@@ -86,19 +88,19 @@ def _fold_norms(model: nn.Module) -> None:
         if isinstance(module, nn.Sequential):
             pairs = list(pairwise(names))
         for name, norm in pairs:
-            convolution, after = getattr(module, name), getattr(module, norm, None)
+            convolution: Any = getattr(module, name)
+            after: Any = getattr(module, norm, None)
             # timm's batch norms may have an activation inside, which is theirs to be done.
-            if isinstance(convolution, nn.Conv2d) and type(after) is nn.BatchNorm2d:
+            if is_plain(convolution, nn.Conv2d) and is_plain(after, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(convolution, after))
                 setattr(module, norm, nn.Identity())
 
 
 def _pack_children(module: nn.Module, rows_hint: int) -> None:
     for name, child in module.named_children():
-        # Exact types: a subclass may use its weight in its own way.
-        if type(child) is Mlp:
+        if type(child) is Mlp and not is_hooked(child) and all(is_plain(one, nn.Linear) for one in child.children()):
             setattr(module, name, PackedMlp(child, rows_hint))
-        elif isinstance(child, nn.Linear) and type(child) in (nn.Linear, Linear, SplitLinear):
+        elif isinstance(child, nn.Linear) and is_plain(child, nn.Linear, Linear, SplitLinear):
             setattr(module, name, PackedLinear(child, rows_hint))
         else:
             _pack_children(child, rows_hint)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.machine import has_bfloat16, keep_freed_memory, missing_compiler
-from hvit.models.layers import Encoder
+from hvit.models.layers import Encoder, unwrap
 from hvit.models.linear import has_onednn
 from hvit.models.packed import pack
 
@@ -62,8 +62,10 @@ class Choice:
 class PreparedModel(nn.Module):
     """A classifier that answers as its model does, in a way chosen for speed. Made by `prepare_for_inference`.
 
-    It is called as the model is; `config` is the model's, `choice` says what was chosen. It learns nothing and gives no
-    gradients, and does not follow when the model's weights change afterwards.
+    It is called as the model is; `config` is the model's, `choice` says what was chosen. `model` is a copy of the
+    model as it was when it was prepared, in evaluation mode and in float32 or wider: no later change of the model
+    changes an answer. A prepared model computes in one number format on one device, under autocast, too; it is not
+    trained, moved, cast or given other weights (UserError), and gives no gradients.
     """
 
     def __init__(self, model: Encoder, run: Run, choice: Choice) -> None:
@@ -77,13 +79,20 @@ class PreparedModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes), float32, of images (batch, channels, *input_size), never softmaxed.
 
-        Raises UserError for images of another shape, and for ones that want gradients.
+        Images of any floating-point type are taken. Raises UserError for images of another shape or on another device,
+        and for ones that want gradients.
         """
         self.model.check_images(images)
+        device = _device_of(self.model)
+        if images.device != device:
+            raise UserError(f"this model was prepared on {device}, and the images are on {images.device}; move them")
         if torch.is_grad_enabled() and images.requires_grad:
             raise UserError("a model prepared for inference gives no gradients; use the model itself")
-        with torch.inference_mode():
-            logits = in_chunks(self._run, images, self.choice.chunk)
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            if len(images):
+                logits = in_chunks(self._run, images, self.choice.chunk)
+            else:
+                logits = self.model(images.to(_dtype_of(self.model))).float()
         return logits.clone()  # outside of inference mode, so that autograd can take it
 
     def train(self, mode: bool = True) -> PreparedModel:
@@ -92,6 +101,22 @@ class PreparedModel(nn.Module):
             raise UserError("a model prepared for inference cannot be trained; train the model itself")
         super().train(False)
         return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PreparedModel:
+        """What `to`, `half`, `cuda` and their like call: taken where it changes nothing, else refused (UserError)."""
+        probe = torch.empty(0, dtype=_dtype_of(self.model), device=_device_of(self.model))
+        moved = fn(probe)
+        if (moved.dtype, moved.device) != (probe.dtype, probe.device):
+            raise UserError(
+                "a model prepared for inference is not moved or cast; do so to the model, and prepare it again"
+            )
+        return self
+
+    def load_state_dict(self, *_: Any, **__: Any) -> Any:
+        """Raises UserError: a prepared model keeps its weights."""
+        raise UserError(
+            "a model prepared for inference keeps its weights; load them into the model, and prepare it again"
+        )
 
 
 def prepare_for_inference(
@@ -107,12 +132,18 @@ def prepare_for_inference(
     what remains is the model itself. Takes seconds to a minute, and is worth it from some hundred images on. On a CPU
     the process keeps freed memory from then on (`hvit.machine.keep_freed_memory`).
 
-    model: any encoder of ours; it is put into evaluation mode. batch_size: the largest batch to expect. dtype:
-    "bfloat16" is refused where the CPU or GPU has no units for it. ways: what to try. "compiled" is torch.compile with
-    frozen weights; it takes a minute and a C++ compiler, so it is tried only when named. "packed" and "openvino" are
-    for the CPU, the latter where the package is installed.
-    Raises UserError for models that are no classifiers of ours, and for choices that do not exist.
+    model: any encoder of ours, in any floating-point type, compiled or inside DataParallel, too. It is copied and left
+    as it is, so that answers stay the same bit for bit whatever becomes of it; the copy costs the memory of its weights
+    once more, and a way other than "eager" as much again. Weights that are not float32 are cast to it, and the logits
+    compared are those of these weights in float32, or in float64 if they were. batch_size: the largest batch to
+    expect. dtype: what to compute in; "bfloat16" is refused where the CPU or GPU has no units for it. ways: what to
+    try. "compiled" is torch.compile with frozen weights; it takes a minute and a C++ compiler, so it is tried only
+    when named. "packed" and "openvino" are for the CPU, the latter where the package is installed.
+    Raises UserError for models that are no classifiers of ours or cannot be copied, and for choices that do not exist.
     """
+    model = unwrap(model)
+    if isinstance(model, PreparedModel):
+        model = model.model
     if not isinstance(model, Encoder):
         raise UserError(f"only classifiers of hvit can be prepared for inference; this is a {type(model).__name__}")
     unknown = [way for way in ways if way not in get_args(Way)]
@@ -121,22 +152,32 @@ def prepare_for_inference(
             f"ways are {', '.join(get_args(Way))}, dtype is float32 or bfloat16, and batch_size 1 or more; got "
             f"{', '.join(ways)}, {dtype} and {batch_size}"
         )
-    model.eval()
-    device = next(model.parameters()).device
+    device = _device_of(model)
+    if device.type == "meta":
+        raise UserError("this model has no weights in memory (they are on torch's meta device); load them first")
     if dtype == "bfloat16" and not has_bfloat16(device.type):
         raise UserError(f"this {device.type} has no bfloat16 units, which would make bfloat16 slower; leave dtype out")
     if device.type == "cpu":
         keep_freed_memory()
+    model = _copied(model)
     candidates = _Candidates(model, device, dtype)
     images = torch.randn(batch_size, model.config.in_channels, *model.config.input_size, generator=_seeded())
     images = images.to(device)
+    with torch.autocast(device.type, enabled=False):
+        return _fastest(model, candidates, images, dtype, ways)
+
+
+def _fastest(
+    model: Encoder, candidates: _Candidates, images: Tensor, dtype: Precision, ways: tuple[Way, ...]
+) -> PreparedModel:
+    """The model in the fastest of the ways whose logits are its own."""
     notes: list[str] = []
     runs: dict[str, tuple[Run, int]] = {}
     differences: dict[str, float] = {}
     for way in dict.fromkeys(("eager", *ways)):
         try:
             run = candidates.make(way)
-            difference = _difference(run, model, images[: min(2, batch_size)])
+            difference = _difference(run, model, images[:2])
             if difference > BOUNDS[dtype] and way != "eager":
                 notes.append(f"{way} is not used: its logits differ by {difference:.1e} of the largest")
                 continue
@@ -180,7 +221,8 @@ class _Candidates:
         return makers[way]()
 
     def _cast(self) -> Encoder:
-        if next(self.model.parameters()).dtype == self.kind:
+        """The copy, which nobody else changes, or one of it in the wanted type."""
+        if all(one.dtype == self.kind for one in _numbers(self.model)):
             return self.model
         return copy.deepcopy(self.model).to(self.kind)
 
@@ -255,6 +297,41 @@ def _without_warnings() -> Iterator[None]:
         logging.disable(level)
 
 
+def _numbers(model: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers that are floating-point numbers."""
+    yield from (one for one in (*model.parameters(), *model.buffers()) if one.is_floating_point())
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
+    return next(_numbers(model)).dtype
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _copied(model: Encoder) -> Encoder:
+    """A model's own copy for evaluation, in float32, or in float64 if any of its numbers are.
+
+    What pruning and torch's older norms leave in a layer, weights computed of others, is copied as numbers.
+    """
+    kind = torch.float64 if any(one.dtype == torch.float64 for one in _numbers(model)) else torch.float32
+    with torch.inference_mode(False), torch.no_grad():
+        computed = {
+            id(value): value.detach().clone()
+            for module in model.modules()
+            for value in vars(module).values()
+            if isinstance(value, Tensor) and not value.is_leaf
+        }
+        try:
+            copied = copy.deepcopy(model, {**computed, id(model.config): model.config})
+        except Exception as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"this model cannot be copied, so it cannot be prepared ({first[:120]}); remove what holds "
+                            "it, such as hooks with open files") from error  # fmt: skip
+        return copied.to(kind).eval().requires_grad_(False)
+
+
 def _seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
@@ -262,7 +339,7 @@ def _seeded() -> torch.Generator:
 @torch.inference_mode()
 def _difference(run: Run, model: Encoder, images: Tensor) -> float:
     """Largest difference from the model's own logits, relative to the largest of those; infinite for no numbers."""
-    own, other = model(images), run(images)
+    own, other = model(images.to(_dtype_of(model))), run(images)
     difference = float((other - own).abs().max() / own.abs().max().clamp_min(torch.finfo(own.dtype).tiny))
     return difference if difference == difference else float("inf")
 

@@ -91,7 +91,7 @@ def histograms(images: Tensor, patch: tuple[int, ...]) -> Tensor:
     if images.ndim == 5:
         frames = images[:, :, :: patch[0]]
         cells = histograms(frames.transpose(1, 2).flatten(0, 1), patch[1:])
-        return cells.unflatten(0, (images.shape[0], -1))
+        return cells.unflatten(0, (images.shape[0], frames.shape[2]))
     channels = images.shape[1]
     smooth, slope = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([1.0, 0.0, -1.0])
     kernel = torch.outer(smooth, slope).to(images).expand(channels, 1, 3, 3)
