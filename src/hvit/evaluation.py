@@ -16,6 +16,8 @@ from hvit.data.batches import evaluation_batches
 from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.folders import FolderData
 from hvit.data.images import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
+from hvit.data.preprocess import stored_preprocess
+from hvit.data.reading import show
 from hvit.errors import UserError
 from hvit.explain.features import encoder_features
 from hvit.explain.gradcat import has_tree
@@ -76,7 +78,7 @@ def evaluate(
     if splits.notes:
         tell({"notes": "\n".join(splits.notes)})
     preprocess = (
-        Preprocess(**opened.preprocess)
+        stored_preprocess(opened.preprocess, config.input_size, show(target))
         if opened.preprocess
         else Preprocess(config.input_size, splits.mean, splits.std, 0.875, "bilinear")
     )

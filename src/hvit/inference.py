@@ -12,6 +12,7 @@ from PIL import Image
 
 from hvit.data.augment import Preprocess
 from hvit.data.images import read_image
+from hvit.data.preprocess import stored_preprocess
 from hvit.data.reading import show
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
@@ -77,7 +78,7 @@ def open_classifier(weights: Path, device: str = "auto") -> Classifier:
     opened = open_weights(weights)
     config = opened.model.config
     if opened.preprocess:
-        preprocess = Preprocess(**opened.preprocess)
+        preprocess = stored_preprocess(opened.preprocess, config.input_size, show(weights))
     else:
         mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, config.in_channels)
         preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear")

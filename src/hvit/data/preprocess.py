@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hvit.data.sets import Sample
 from hvit.data.views import Sampling, crop_corner
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
+from hvit.fields import check_fields
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -24,6 +25,10 @@ INTERPOLATIONS = {
 }
 LONGEST_STRIP = 4
 """Pictures longer than so many times their width are cropped to it, around their centre, before they are enlarged."""
+_LONGEST_RESIZED = 8192  # pixels of a side before the centre is cut out, as weights files may state it
+_FARTHEST = 1e4  # of means and standard deviations from 1
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,9 @@ class Preprocess:
     """How frames are chosen from a clip; none for pictures."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
         if isinstance(self.sampling, dict):
-            object.__setattr__(self, "sampling", Sampling(**self.sampling))
-        for name in ("input_size", "mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, "sampling", _made(Sampling, self.sampling))
+        check_fields(self)
         if len(self.input_size) not in (2, 3) or min(self.input_size) < 1:
             raise UserError(
                 f"input_size must be a height and a width in pixels, with the number of frames before them for clips, "
@@ -184,6 +187,41 @@ class Preprocess:
         """What takes grey levels from 0 to 255 to normalised values, one number a channel."""
         mean, std = np.array(self.mean), np.array(self.std)
         return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+
+
+def stored_preprocess(values: dict[str, Any], input_size: tuple[int, ...], where: str) -> Preprocess:
+    """The preparation of images that a weights file states.
+
+    input_size: that of the file's model. where: the file, as the message calls it. Raises UserError for unknown fields,
+    values of another type, another input size than the model's, and pictures enlarged beyond any use.
+    """
+    try:
+        preprocess = _made(Preprocess, values)
+        if preprocess.input_size != tuple(input_size):
+            raise UserError(f"input_size is {preprocess.input_size}, but the model takes {tuple(input_size)}")
+        if preprocess.sampling is not None and preprocess.sampling.num_frames != preprocess.input_size[0]:
+            raise UserError(f"it samples {preprocess.sampling.num_frames} frames for inputs of {preprocess.input_size}")
+        if max(preprocess.frame_size) / preprocess.crop > _LONGEST_RESIZED:
+            raise UserError(f"crop {preprocess.crop} has pictures enlarged to more than {_LONGEST_RESIZED} pixels")
+        if max(map(abs, preprocess.mean)) > _FARTHEST or not all(
+            1 / _FARTHEST < std < _FARTHEST for std in preprocess.std
+        ):
+            raise UserError(f"mean {preprocess.mean} and std {preprocess.std} are no statistics of pictures")
+    except UserError as error:
+        raise UserError(f"{where} is damaged, its preprocess is not valid: {str(error)[:400]}") from error
+    return preprocess
+
+
+def _made(kind: type[Made], values: dict[str, Any]) -> Made:
+    """A dataclass of values by name. Raises UserError for names that it does not have."""
+    known = [field.name for field in fields(kind)]  # pyright: ignore[reportArgumentType]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise UserError(f"there is no field {unknown[0][:60]!a}; the fields are {', '.join(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UserError(f"not all fields are there; they are {', '.join(known)}") from error
 
 
 def resize_clip(clip: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:

@@ -14,6 +14,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from hvit.errors import UserError
+from hvit.fields import check_fields
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -30,6 +33,14 @@ class Sampling:
     kind: Literal["span", "segments"] = "span"
     target_fps: float = 30.0
     starts: Literal["offset", "share"] = "offset"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not (1 <= self.num_frames <= 2**20 and 1 <= self.stride <= 2**20 and 1e-3 <= self.target_fps <= 1e6):
+            raise UserError(
+                f"frames are sampled by num_frames and stride from 1 and a target_fps above 0; got {self.num_frames}, "
+                f"{self.stride} and {self.target_fps}"
+            )
 
     def at_random(self, frames: int, rate: float, random: Random) -> np.ndarray:
         """The frames for learning from a clip of so many frames and frames per second: (num_frames,) int64."""

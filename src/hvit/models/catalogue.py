@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hvit.errors import UserError
 from hvit.fields import plain
+from hvit.markup import shown
 from hvit.models import counts, translate
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.gan import Generator
@@ -326,8 +327,10 @@ def config_from_json(text: str) -> NetworkConfig:
         return _STORED.validate_json(text).config
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"the stored model configuration is not valid at {place}: {first['msg']}") from error
+        place = shown(".".join(str(part)[:60] for part in first["loc"]))
+        raise UserError(
+            f"the stored model configuration is not valid at {place}: {shown(first['msg'][:400])}"
+        ) from error
 
 
 def count_parameters(model: torch.nn.Module) -> int:

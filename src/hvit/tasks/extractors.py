@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvit.data.preprocess import Preprocess
+from hvit.data.preprocess import Preprocess, stored_preprocess
+from hvit.data.reading import show
 from hvit.distances import Extractor, FeatureSource
 from hvit.errors import UserError
 from hvit.models.layers import Encoder
@@ -33,7 +34,12 @@ def open_extractor(what: str) -> Extractor:
     opened = open_weights(what)
     if opened.preprocess is None:
         raise UserError(f"{what} does not say how images are prepared for it; name weights that hvit wrote")
-    return classifier_extractor(opened.model, Preprocess(**opened.preprocess), opened.name, opened.classes)
+    return classifier_extractor(
+        opened.model,
+        stored_preprocess(opened.preprocess, opened.model.config.input_size, show(what)),
+        opened.name,
+        opened.classes,
+    )
 
 
 def full_name(what: str) -> str:
