@@ -411,8 +411,15 @@ class _Machine:
         self.stack[-count:] = [items]
 
     def persistent(self, _: Any) -> None:
-        """A storage: ("storage", its class, key, device, number of elements), with a view in old files."""
-        kind, storage_class, key, _, count, *view = self.stack.pop()
+        """A storage: ("storage", its class, key, device, number of elements), with a view in old files.
+
+        Or, in old files, a module's class with its source code: ("module", class, file, source).
+        """
+        reference = self.stack.pop()
+        if reference[0] in ("module", b"module"):
+            self.push(reference[1])
+            return
+        kind, storage_class, key, _, count, *view = reference
         if kind not in ("storage", b"storage") or not isinstance(key, str) or any(one is not None for one in view):
             raise ValueError(f"it refers to a {kind!r:.60}")
         dtype = _DTYPES.get(storage_class.path.rpartition(".")[2])

@@ -148,11 +148,13 @@ def fit(
     readings = _readings(state, where)
     fitting, refusals = [], []
     for reading in readings:
+        if any(reading.prefix.startswith(one.prefix) for one, _ in fitting):
+            continue  # a part of what fits already
         try:
             fitting.append((reading, _fit(model, reading.state, where, metadata, position_resize, weights_input_size)))
         except UserError as error:
             refusals.append(error)
-        if fitting and (reading.is_average or not reading.prefix):
+        if fitting and fitting[0][0].is_average:
             break
     if not fitting:
         raise refusals[0]
