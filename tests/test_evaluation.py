@@ -49,7 +49,7 @@ def test_a_labelled_run_is_probed_and_its_features_are_mapped(photo_folder: Path
     assert len(list((tmp_path / "run/reconstructions").iterdir())) == 2
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
     assert "Linear probe" in page
-    assert "What it tells of what is hidden" in page
+    assert "What it reconstructs" in page
     assert "What it gets right" not in page
     probed = evaluation.evaluate(tmp_path / "run")
     assert probed["loss"] == pytest.approx(scores["loss"])

@@ -369,7 +369,7 @@ def test_two_processes_play_the_game_of_one(tmp_path: Path, train_in_two_process
     # Adam with a small epsilon makes as much of the rounding of small gradients as of the gradients themselves.
     fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "5", "--optimize.epsilon", "0.1", "--loop.epochs", "1"]
     told = train_in_two_processes(tmp_path / "two", 600, "nest_gan_digits_32", *fields)
-    assert told.count("made images:") == 1, "only the first process speaks"
+    assert told.count("generated images:") == 1, "only the first process speaks"
     recipe = read_recipe(tmp_path / "two")
     run.train(recipe, tmp_path / "one")
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))

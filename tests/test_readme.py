@@ -124,8 +124,8 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.generation.open_painter",
         "hvit.cli._some_named",  # before files are looked at
         "hvit.report.write_report",
-        "hvit.cli._table",  # after `hvit models` has found names that match
-        "hvit.cli._print_json_lines",
+        "hvit.cli.print_table",  # after `hvit models` has found names that match
+        "hvit.cli.print_json_lines",
         "hvit.recipes.header",  # after `hvit recipes` has found names that match
     ):
         monkeypatch.setattr(work, stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -84,6 +85,7 @@ def make_run(
         (folder / "scores.json").write_text(json.dumps(scores))
     picture = pictures.figure_to_png(pictures.draw_image_grid([np.eye(8)], ["a digit"], 1), 20)
     for name in images:
+        (folder / "pictures" / name).parent.mkdir(exist_ok=True)
         (folder / "pictures" / name).write_bytes(picture)
     return folder
 
@@ -145,7 +147,7 @@ def test_curves_classes_and_confusion_are_there(tmp_path: Path):
     ]
     assert "cat 2 50.0 % 100.0 % 66.7 %" in page.text
     assert "never seen 0 — — —" in page.text
-    assert "“cat” taken for “dog”: once" in page.text
+    assert "“cat” predicted as “dog”: once" in page.text
 
 
 def test_with_many_classes_the_hardest_come_first_and_all_are_folded_up(tmp_path: Path):
@@ -471,3 +473,73 @@ def test_a_run_of_generation_that_has_just_begun_is_readable(tmp_path: Path):
 
 def test_the_report_names_columns_as_the_grids_are_laid(tmp_path: Path):
     assert generation.MOST_COLUMNS == generations.MOST_COLUMNS
+
+
+def sample(number: int, predicted: str, name: str = "birds/a.png") -> dict[str, Any]:
+    return {
+        "picture": f"mistake_{number}", "sample": name, "class": "cat", "predicted": predicted, "confidence": 0.987,
+    }  # fmt: skip
+
+
+def test_the_worst_mistakes_are_shown_with_name_class_and_verdict(tmp_path: Path):
+    mistakes = [sample(1, "dog"), sample(2, "dog", "b\u202egpj.png"), sample(9, "dog", "gone.png")]
+    shown = {"mistakes": mistakes, "explained_samples": [sample(1, "cat") | {"picture": "explain_1"}]}
+    images = ("mistake_1.png", "mistake_2.png", "explain_1.png", "dark/explain_1.png")
+    page = Page(make_run(tmp_path / "run", scores=SCORES | shown, images=images))
+    assert "The worst mistakes" in page.text
+    assert "birds/a.png wrong true class cat, predicted dog (98.7" in page.text
+    assert r"b\u202egpj.png wrong" in page.text
+    assert "gone.png" not in page.text, "a picture that is not there"
+    assert "birds/a.png right true class cat, predicted cat" in page.text
+    dark = [fields for tag, fields in page.tags if tag == "source" and "image/png" in fields["srcset"]]
+    assert [fields["media"] for fields in dark] == ["(prefers-color-scheme: dark)"]
+    assert "More pictures" not in page.text
+
+
+def test_a_run_without_mistakes_says_so_and_an_older_run_says_nothing(tmp_path: Path):
+    without = Page(make_run(tmp_path / "run", scores=SCORES | {"mistakes": []}))
+    assert "No held-out image was misclassified." in without.text
+    assert "worst mistakes" not in Page(make_run(tmp_path / "old")).text
+
+
+def test_a_report_of_clips_says_clips(tmp_path: Path):
+    recipe = RECIPE | {"model": {"family": "hiera", "input_size": [16, 64, 64]}}
+    page = Page(make_run(tmp_path / "run", recipe=recipe))
+    for words in ("of 4 clips", "900 clips per second", "multiply-adds per clip", "class clips recall"):
+        assert words in page.text
+    assert not re.search(r"\bimages?\b", page.text)
+
+
+@pytest.mark.parametrize(("classes", "drawn"), [(5, False), (6, True)])
+def test_top_5_is_drawn_from_six_classes_on(classes: int, drawn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[bool] = []
+    draw = pictures.draw_curves
+    monkeypatch.setattr(
+        pictures,
+        "draw_curves",
+        lambda rows, *rest, **more: seen.append("top5" in str(rows)) or draw(rows, *rest, **more),
+    )
+    Page(make_run(tmp_path / "run", recipe=RECIPE | {"model": {"family": "nest", "num_classes": classes}}))
+    assert set(seen) == {drawn}
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "environment.json", "journal.jsonl", "scores.json"])
+@pytest.mark.parametrize("kind", ["fifo", "folder", "dangling", "device"])
+def test_what_is_no_file_is_refused_at_once(name: str, kind: str, tmp_path: Path):
+    run = make_run(tmp_path / "run")
+    (run / name).unlink()
+    make = {
+        "fifo": lambda path: os.mkfifo(path),
+        "folder": lambda path: path.mkdir(),
+        "dangling": lambda path: path.symlink_to("nowhere"),
+        "device": lambda path: path.symlink_to("/dev/zero"),
+    }
+    make[kind](run / name)
+    with pytest.raises(UserError, match=f"{name} is not a regular file"):
+        write_report(run)
+
+
+def test_a_picture_that_is_no_file_is_left_out(tmp_path: Path):
+    run = make_run(tmp_path / "run")
+    os.mkfifo(run / "pictures" / "waits.png")
+    assert "no PNG pictures: waits.png" in Page(run).text

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, make_dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from hvit.errors import UserError
+from hvit.arguments import parse
+from hvit.errors import UserError, did_you_mean
 from hvit.machine import keep_freed_memory
+from hvit.markup import quoted
+from hvit.printing import (
+    Refusals,
+    cut,
+    encode_anything,
+    notes,
+    out,
+    percent,
+    print_json_lines,
+    print_table,
+    readable,
+    say,
+    table_width,
+    tell,
+    wait_for,
+    waited,
+)
 
 # Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
-
-T = TypeVar("T")
-# Tables in a pipe or a file are not squeezed into the 80 columns that rich assumes there.
-# Of several processes that torchrun started, the first one speaks; errors are told by all.
-_silent = os.environ.get("RANK", "0") != "0"
-out = Console(highlight=False, quiet=_silent, width=None if sys.stdout.isatty() else 160)
-notes = Console(stderr=True, highlight=False, quiet=_silent)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,19 +53,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(version("hvit"))
         return
+    encode_anything()
     try:
         if verb not in VERBS:
-            raise UserError(f"there is no verb {verb!r}; verbs are {', '.join(VERBS)}; `hvit --help` explains them")
+            near = did_you_mean(_VERB_SYNONYMS.get(verb, verb), VERBS)
+            known = near or f"; verbs are {', '.join(VERBS)};"
+            raise UserError(f"there is no verb {quoted(verb)}{known} `hvit --help` explains them")
+        if not {"-h", "--help"} & set(rest):
+            wait_for(f"hvit {verb}: loading")
         VERBS[verb](rest)
         sys.stdout.flush()
     except UserError as error:
-        print(f"hvit: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"hvit: {error}", 2)
     except KeyboardInterrupt:
-        print("hvit: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _end("hvit: interrupted", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of a path that is too long, or in a folder that may not be entered
+        place = f"cannot use {error.filename}: " if error.filename else ""
+        _end(f"hvit: {place}the system says: {error.strerror or error}", 2)
+    finally:
+        waited()
+
+
+def _end(sentence: str, status: int) -> None:
+    waited()
+    print(readable(sentence), file=sys.stderr)
+    sys.exit(status)
 
 
 @dataclass(frozen=True)
@@ -69,16 +91,17 @@ class DemoArguments:
 
 
 def demo(rest: list[str]) -> None:
-    """the whole story on embedded data, on a CPU, in about two minutes"""
-    arguments = _parse(DemoArguments, "demo", rest)
+    """trains, measures and explains a small model on embedded data: about two minutes on a CPU"""
+    arguments = parse(DemoArguments, "hvit demo", rest)
     from hvit.recipes import get_recipe
     from hvit.run import train
 
     folder = arguments.out or _free_folder("demo")
-    scores = train(get_recipe("nest_micro_digits"), folder, _tell)
+    wait_for("hvit demo: opening the data")
+    scores = train(get_recipe("nest_micro_digits"), folder, tell)
     _print_scores(scores)
     _print_report(folder)
-    out.print(f"Pictures of why: {folder / 'pictures'}", markup=False, soft_wrap=True)
+    say(f"Pictures of why: {folder / 'pictures'}")
 
 
 @dataclass(frozen=True)
@@ -93,48 +116,72 @@ class ListArguments:
 
 def models(rest: list[str]) -> None:
     """every model: size, cost, published score"""
-    arguments = _parse(ListArguments, "models", rest)
+    arguments = parse(ListArguments, "hvit models", rest)
     from hvit.models import counts
 
     stored = counts.stored()
     names = [name for name in stored if fnmatchcase(name, arguments.pattern)]
-    rows = [{"name": name, **stored[name]} for name in _matching(names, "model", arguments.pattern)]
+    rows = [{"name": name, **stored[name]} for name in _matching(names, "model", arguments.pattern, stored)]
     if arguments.json:
-        _print_json_lines(rows)
+        print_json_lines(rows)
         return
-    table = _table("model", "parameters", "multiply-adds", "input", "published score", "source")
-    for row in rows:
-        millions, giga = f"{row['parameters'] / 1e6:.2f} M", counts.in_billions(row["multiply_adds"])
-        table.add_row(row["name"], millions, giga, row["input"], row["published"] or "-", row["source"])
-    out.print(table)
+    columns = ["model", "parameters", "multiply-adds", "input", "published score", "source"]
+    cells = [
+        (
+            row["name"],
+            f"{row['parameters'] / 1e6:.2f} M",
+            counts.in_billions(row["multiply_adds"]),
+            row["input"],
+            row["published"] or "-",
+            row["source"],
+        )
+        for row in rows
+    ]
+    if table_width() < 110:  # where a score is written is in the JSON, too
+        print_table(["model", "params", "GMAC", *columns[3:5]], [_narrow(row) for row in cells], ["model"])
+        say("params: parameters; GMAC: multiply-adds; --json, or more columns, adds sources")
+        return
+    print_table(columns, cells, ["model"])
 
 
 def recipes(rest: list[str]) -> None:
     """every named run: what it claims, costs and gave here"""
-    arguments = _parse(ListArguments, "recipes", rest)
-    from hvit.recipes import header, list_recipes
+    arguments = parse(ListArguments, "hvit recipes", rest)
+    from hvit.recipes import get_recipe, header, list_recipes
 
-    names = _matching(list_recipes(arguments.pattern), "recipe", arguments.pattern)
-    rows = [{"name": name, **asdict(header(name))} for name in names]
+    names = _matching(list_recipes(arguments.pattern), "recipe", arguments.pattern, list_recipes())
+    headers = {name: header(name) for name in names}
     if arguments.json:
-        _print_json_lines(rows)
+        print_json_lines({"name": name, **asdict(one)} for name, one in headers.items())
         return
-    table = _table("recipe", "what it does", "cost", "expected", "run here")
-    for row in rows:
-        table.add_row(row["name"], row["summary"], row["cost"], row["expected"], row["run_here"])
-    out.print(table)
+    if names == [arguments.pattern]:
+        for key, value in {"recipe": names[0], **asdict(headers[names[0]])}.items():
+            say(f"{key.replace('_', ' '):<9} {value}")
+        return
+    rows = [(name, get_recipe(name).data.kind, one.summary, one.run_here) for name, one in headers.items()]
+    if table_width() >= 110:
+        print_table(["recipe", "data", "what it does", "run here"], rows, ["recipe", "data"])
+    else:
+        longest = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        for name, data, what, run_here in rows:
+            say(cut(f"{name:<{longest[0]}}  {data:<{longest[1]}}  run here: {run_here}", table_width()))
+            say(cut(f"    {what}", table_width()))
+    say()
+    say("`hvit recipes NAME` shows claim, cost and expected score of one recipe")
 
 
 def train(rest: list[str]) -> None:
-    """carries out a recipe; any field of it can be changed"""
+    """runs a recipe; any field of it can be changed"""
     from hvit.recipes import get_recipe, list_recipes
 
     if not rest or rest[0].startswith("-"):
         if rest and rest[0] not in ("-h", "--help"):
             raise UserError(f"name a recipe first: hvit train RECIPE {' '.join(rest)}")
-        print("usage: hvit train RECIPE [--field value ...] [--weights FILE] [--out DIR] [--dry-run]\n")
-        out.print("`hvit train RECIPE --help` lists every field of a recipe; `hvit recipes` tells what each does.\n")
-        out.print("Recipes: " + ", ".join(list_recipes()))
+        say("usage: hvit train RECIPE [--field value ...] [--weights FILE] [--out DIR] [--dry-run]")
+        say()
+        say("`hvit train RECIPE --help` lists every field of a recipe; `hvit recipes` says what each does.")
+        say()
+        say("Recipes: " + ", ".join(list_recipes()))
         return
     from hvit import run
     from hvit.recipe import Recipe
@@ -151,12 +198,14 @@ def train(rest: list[str]) -> None:
         ],
         namespace={"__doc__": recipe.summary},
     )
-    arguments = _parse(options, f"train {name}", fields, default=options(recipe))
+    arguments = parse(options, f"hvit train {name}", fields, options(recipe))
     if arguments.dry_run:
-        _tell(run.plan(arguments.recipe))
+        wait_for(f"hvit train {name}: opening the data")
+        tell(run.plan(arguments.recipe))
         return
     folder = arguments.out or _free_folder(name)
-    _print_scores(run.train(arguments.recipe, folder, _tell))
+    wait_for(f"hvit train {name}: opening the data")
+    _print_scores(run.train(arguments.recipe, folder, tell))
     _print_report(folder)
 
 
@@ -180,10 +229,11 @@ class RunArguments:
 
 def resume(rest: list[str]) -> None:
     """continues a stopped run exactly where it was"""
-    arguments = _parse(ResumeArguments, "resume", rest)
+    arguments = parse(ResumeArguments, "hvit resume", rest)
     from hvit import run
 
-    _print_scores(run.resume(arguments.run, arguments.root, _tell))
+    wait_for("hvit resume: opening the data")
+    _print_scores(run.resume(arguments.run, arguments.root, tell))
     _print_report(arguments.run)
 
 
@@ -207,28 +257,29 @@ class EvaluateArguments:
 
 
 def evaluate(rest: list[str]) -> None:
-    """accuracy and confusions of a run or of weights; of a generator its distance"""
-    arguments = _parse(EvaluateArguments, "evaluate", rest)
+    """accuracy and confusions of a run or of weights; of a generator, how far its images are from real ones"""
+    arguments = parse(EvaluateArguments, "hvit evaluate", rest)
     from hvit import evaluation
     from hvit.measures import per_class_table
 
+    wait_for(f"hvit evaluate: scoring {arguments.target}")
     scores = evaluation.evaluate(
-        arguments.target, arguments.data, arguments.root, arguments.device, _tell, arguments.fast
+        arguments.target, arguments.data, arguments.root, arguments.device, tell, arguments.fast
     )
     if "labels" not in scores:
-        _print_json_lines([scores]) if arguments.json else _print_scores(scores)
+        print_json_lines([scores]) if arguments.json else _print_scores(scores)
         return
     rows = per_class_table(scores["labels"], scores["predictions"], scores["classes"])
     if arguments.json:
-        _print_json_lines([scores | {"per_class": rows}])
+        print_json_lines([scores | {"per_class": rows}])
         return
     _print_scores(scores)
-    table = _table("class", "images", "mistakes", "recall", "precision", "F1")
+    table = []
     for row in rows:
-        shares = (_percent(row[key]) for key in ("recall", "precision", "f1"))
+        shares = (percent(row[key]) for key in ("recall", "precision", "f1"))
         mistakes = round(row["count"] * (1 - (row["recall"] or 0.0)))
-        table.add_row(escape(row["name"]), str(row["count"]), str(mistakes), *shares)
-    out.print(table)
+        table.append((row["name"], str(row["count"]), str(mistakes), *shares))
+    print_table(["class", _samples(scores), "mistakes", "recall", "precision", "F1"], table)
     _print_confusions(scores["confusion"], scores["classes"])
 
 
@@ -255,16 +306,17 @@ class PredictArguments:
 
 
 def predict(rest: list[str]) -> None:
-    """the likeliest classes of pictures, clips or folders of them"""
-    arguments = _parse(PredictArguments, "predict", rest)
+    """the most probable classes of images, clips or folders of them"""
+    arguments = parse(PredictArguments, "hvit predict", rest)
     _at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size, views=arguments.views)
     from hvit import inference
 
     _some_named(arguments.files)
+    wait_for(f"hvit predict: opening {arguments.weights}")
     classifier = inference.open_classifier(arguments.weights, arguments.device)
     if arguments.fast:
         classifier = _made_fast(classifier, 1 if classifier.preprocess.takes_clips else arguments.batch_size)
-    refused = _Refusals()
+    refused = Refusals()
     if classifier.preprocess.takes_clips:
         from hvit import clip_inference
 
@@ -277,10 +329,10 @@ def predict(rest: list[str]) -> None:
         answers = inference.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
     for answer in answers:
         if arguments.json:
-            _print_json_lines([answer])
+            print_json_lines([answer])
             continue
-        ranked = "  ".join(f"{one['class']} {_percent(one['probability'])}" for one in answer["classes"])
-        out.print(f"{answer['file']}: {ranked}", markup=False, soft_wrap=True)
+        ranked = "  ".join(f"{one['class']} {percent(one['probability'])}" for one in answer["classes"])
+        say(f"{answer['file']}: {ranked}")
     refused.end()
 
 
@@ -293,7 +345,8 @@ class ExplainArguments:
     images: tyro.conf.Positional[tuple[Path, ...]]
     """Pictures or clips, or folders of them."""
     classes: tuple[str, ...] = ()
-    """Classes to explain, by name or number (four at most); left out, the likeliest."""
+    """Classes to explain, four at most: by name, or '#8' for class number 8 (plain 8 too, unless class names are
+    numbers); default: the most probable."""
     top_k: int | None = None
     """How many of the likeliest classes to explain, four at most; left out, three."""
     methods: tuple[Literal["gradcat", "cam", "gradcam", "gradcam++", "rollout"], ...] = ()
@@ -314,8 +367,8 @@ class ExplainArguments:
 
 
 def explain(rest: list[str]) -> None:
-    """pictures of why: the tree walk (GradCAT) and activation maps (CAM)"""
-    arguments = _parse(ExplainArguments, "explain", rest)
+    """pictures of why: the path through the tree of blocks (GradCAT) and activation maps (CAM)"""
+    arguments = parse(ExplainArguments, "hvit explain", rest)
     if arguments.top_k is not None and arguments.classes:
         raise UserError("give --classes or --top-k, not both")
     top_k = 3 if arguments.top_k is None else arguments.top_k
@@ -325,11 +378,12 @@ def explain(rest: list[str]) -> None:
     from hvit import inference
 
     _some_named(arguments.images)
+    wait_for(f"hvit explain: opening {arguments.weights}")
     classifier = inference.open_classifier(arguments.weights, arguments.device)
     classes = [classifier.class_index(name) for name in arguments.classes] or None
     if arguments.fast:
         classifier = _made_fast(classifier, 1)
-    refused = _Refusals()
+    refused = Refusals()
     if classifier.preprocess.takes_clips:
         _explain_clips(classifier, arguments, classes, top_k, refused)
         return
@@ -344,6 +398,7 @@ def explain(rest: list[str]) -> None:
     from hvit.progress import FilesDone
 
     files = list_images(arguments.images)
+    waited()
     with FilesDone(len(files), notes) as done:
         answers = inference.explain(
             classifier, files, classes, top_k, methods, arguments.out, done.refusing(refused),
@@ -352,7 +407,7 @@ def explain(rest: list[str]) -> None:
         for answer in done.over(answers):
             _print_explanation(answer, arguments.json)
     if not arguments.json and done.done > refused.count:
-        out.print(f"The page: {arguments.out / inference.PAGE}", markup=False, soft_wrap=True)
+        say(f"The page: {arguments.out / inference.PAGE}")
     refused.end()
 
 
@@ -360,25 +415,26 @@ def _made_fast(classifier: Any, batch_size: int) -> Any:
     """The classifier prepared for inference; says on stderr what was chosen."""
     from hvit.inference import made_fast
 
+    wait_for("preparing the model for this machine")
     classifier, choice = made_fast(classifier, batch_size)
-    _tell({"fast": choice})
+    tell({"fast": choice})
     return classifier
 
 
 def _print_explanation(answer: dict[str, Any], as_json: bool) -> None:
     """Prints the paths that explain one picture, and the files they are drawn in."""
     if as_json:
-        _print_json_lines([answer])
+        print_json_lines([answer])
         return
     for tree in answer["trees"]:
         way = " > ".join(("top-left", "top-right", "bottom-left", "bottom-right")[step] for step in tree["path"])
-        text = f"{answer['file']}: {tree['class']} {_percent(tree['probability'])}: {way}"
-        out.print(text, markup=False, soft_wrap=True)
+        text = f"{answer['file']}: {tree['class']} {percent(tree['probability'])}: {way}"
+        say(text)
     for picture in answer["pictures"]:
-        out.print(f"  {picture}", markup=False, soft_wrap=True)
+        say(f"  {picture}")
 
 
-def _explain_clips(classifier: Any, arguments: ExplainArguments, classes: Any, top_k: int, refused: _Refusals) -> None:
+def _explain_clips(classifier: Any, arguments: ExplainArguments, classes: Any, top_k: int, refused: Refusals) -> None:
     """Explains clips by class activation maps over time, the only method for them."""
     if set(arguments.methods) - {"cam"} or arguments.level is not None or arguments.beam > 1:
         raise UserError("clips are explained by cam only, so leave out --level, --beam and other --methods")
@@ -387,12 +443,12 @@ def _explain_clips(classifier: Any, arguments: ExplainArguments, classes: Any, t
     files = clip_inference.list_clips(arguments.images)
     for answer in clip_inference.explain_clips(classifier, files, classes, top_k, arguments.out, refused):
         if arguments.json:
-            _print_json_lines([answer])
+            print_json_lines([answer])
             continue
-        ranked = "  ".join(f"{one['class']} {_percent(one['probability'])}" for one in answer["classes"])
-        out.print(f"{answer['file']}: {ranked}", markup=False, soft_wrap=True)
+        ranked = "  ".join(f"{one['class']} {percent(one['probability'])}" for one in answer["classes"])
+        say(f"{answer['file']}: {ranked}")
         for picture in answer["pictures"]:
-            out.print(f"  {picture}", markup=False, soft_wrap=True)
+            say(f"  {picture}")
     refused.end()
 
 
@@ -405,7 +461,8 @@ class GenerateArguments:
     num: int = 64
     """How many samples; more of them begin with the same ones."""
     classes: tuple[str, ...] = ()
-    """Classes to make, by name or number, in turn; left out, all that the generator knows."""
+    """Classes to generate, in turn: by name, or '#8' for class number 8 (plain 8 too, unless class names are numbers);
+    default: all that the generator knows."""
     seed: int = 0
     """What the latents are drawn from; the same seed gives the same samples."""
     columns: int | None = None
@@ -424,18 +481,20 @@ class GenerateArguments:
 
 def generate(rest: list[str]) -> None:
     """samples and walks between them, as pictures"""
-    arguments = _parse(GenerateArguments, "generate", rest)
+    arguments = parse(GenerateArguments, "hvit generate", rest)
     from hvit import generation
     from hvit.progress import FilesDone
 
+    wait_for(f"hvit generate: opening {arguments.weights}")
     painter = generation.open_painter(arguments.weights, arguments.device)
+    waited()
     with FilesDone(arguments.num, notes, ("painting", "painted", "samples")) as done:
         made = generation.generate(
             painter, arguments.out, arguments.num, arguments.seed, arguments.classes, arguments.columns,
             arguments.walks, arguments.each, done.step,
         )  # fmt: skip
     if arguments.json:
-        _print_json_lines([{"weights": str(arguments.weights), **made}])
+        print_json_lines([{"weights": str(arguments.weights), **made}])
         return
     size = " x ".join(map(str, made["size"]))
     told = [f"{made['count']:,} samples of {size} by {made['model']}, seed {made['seed']}"]
@@ -447,16 +506,23 @@ def generate(rest: list[str]) -> None:
     told += [f"  {made['walks']}"] if made["walks"] else []
     told += [f"  {made['files'][0]} to {Path(made['files'][-1]).name}"] if made["files"] else []
     for line in told:
-        out.print(line, markup=False, soft_wrap=True)
+        say(line)
 
 
 def report(rest: list[str]) -> None:
     """writes the page of a run anew"""
-    arguments = _parse(RunArguments, "report", rest)
+    arguments = parse(RunArguments, "hvit report", rest)
     from hvit.report import write_report
 
-    out.print(str(write_report(arguments.run)), markup=False, soft_wrap=True)
+    say(str(write_report(arguments.run)))
 
+
+_VERB_SYNONYMS = {
+    "test": "evaluate", "eval": "evaluate", "validate": "evaluate", "score": "evaluate", "infer": "predict",
+    "classify": "predict", "inference": "predict", "sample": "generate", "fit": "train", "pretrain": "train",
+    "finetune": "train", "run": "train", "continue": "resume", "list": "models", "gradcam": "explain", "cam": "explain",
+    "visualize": "explain", "example": "demo", "start": "demo",
+}  # fmt: skip
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
     verb.__name__: verb for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, generate, report)
@@ -464,115 +530,103 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 
 
 def _print_help() -> None:
-    out.print("hvit: train, pretrain, explain and generate with hierarchical vision transformers\n")
-    out.print("usage: hvit VERB ...     `hvit VERB --help` explains a verb\n")
+    say("hvit: train, pretrain, explain and generate with hierarchical vision transformers")
+    say()
+    say("usage: hvit VERB ...     `hvit VERB --help` explains a verb")
+    say()
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     for name, verb in VERBS.items():
         table.add_row(f"  {name}", (verb.__doc__ or "").strip())
     out.print(table)
-    out.print("\nStart with: hvit demo", highlight=False)
-
-
-def _parse(kind: type[T], verb: str, rest: list[str], default: T | None = None) -> T:
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"hvit {verb}", args=rest, config=(tyro.conf.AvoidSubcommands,), **given)
-
-
-def _tell(lines: dict[str, str]) -> None:
-    """Prints a plan on stderr, a line each."""
-    width = max(map(len, lines))
-    for name, value in lines.items():
-        text = value.replace("\n", "\n" + " " * (width + 2))
-        notes.print(f"{name:<{width}}  {text}", markup=False, soft_wrap=True)
+    say()
+    say("Start with: hvit demo")
 
 
 def _print_scores(scores: dict[str, Any]) -> None:
     if "explained" in scores:
-        told = f"loss {scores['loss']:.4f}, {_percent(scores['explained'])} of the variance of hidden patches told"
-        out.print(f"\n{scores['count']:,} held-out images: {told}", soft_wrap=True)
+        shares = (
+            f"loss {scores['loss']:.4f}, {percent(scores['explained'])} of the variance of masked patches explained"
+        )
+        say()
+        say(f"{scores['count']:,} held-out {_samples(scores)}: {shares}")
         if "nearest_neighbours" in scores:
             known = scores.get("learned_from")
-            source = f"{known:,} training images" if known else "the other half of them"
-            out.print(
-                f"Classes told by the encoder's features, from {source}: nearest neighbours "
-                f"{_percent(scores['nearest_neighbours'])}, linear probe {_percent(scores['linear_probe'])}",
-                soft_wrap=True,
+            source = f"{known:,} training {_samples(scores)}" if known else "the other half of them"
+            say(
+                f"Classes predicted from the encoder's features, from {source}: nearest neighbours "
+                f"{percent(scores['nearest_neighbours'])}, linear probe {percent(scores['linear_probe'])}"
             )
         return
     if "distance" in scores:
         _print_distances(scores)
         return
-    shown = f"top-1 {_percent(scores['top1'])}, top-5 {_percent(scores['top5'])}, loss {scores['loss']:.4f}"
-    calibration = f"calibration error {_percent(scores['calibration_error'])}"
-    out.print(f"\n{scores['count']:,} held-out images: {shown}, {calibration}")
+    reached = [f"top-1 {percent(scores['top1'])}"]
+    if len(scores["classes"]) > 5:  # with fewer, all classes are among the first five
+        reached.append(f"top-5 {percent(scores['top5'])}")
+    reached += [f"loss {scores['loss']:.4f}", f"calibration error {percent(scores['calibration_error'])}"]
+    say()
+    say(f"{scores['count']:,} held-out {_samples(scores)}: {', '.join(reached)}")
     found = scores.get("explanations")
     if found:
-        out.print(
+        say(
             f"GradCAT on {found['mosaics']} mosaics of four digits: the right quadrant for "
-            f"{_percent(found['quadrant_hits'])} of {found['asked']:,} digits (chance 25 %; with the sign flipped "
-            f"{_percent(found['flipped_sign'])}); for digits alone on their canvas "
-            f"{_percent(found['single_object_hits'])}",
-            soft_wrap=True,
+            f"{percent(found['quadrant_hits'])} of {found['asked']:,} digits (chance 25 %; with the sign flipped "
+            f"{percent(found['flipped_sign'])}); for digits alone on their canvas "
+            f"{percent(found['single_object_hits'])}"
         )
 
 
+def _samples(scores: dict[str, Any]) -> str:
+    """What was counted: images or clips."""
+    return scores.get("sample_kind", "images")
+
+
 def _print_distances(scores: dict[str, Any]) -> None:
-    """How far made images are from real ones, and what is wrong with them, if anything."""
+    """How far generated images are from real ones, and what is wrong with them, if anything."""
     halves = scores["distance_of_halves"]
     usual = "" if halves is None else f" (between halves of the real ones {halves:.3g})"
     against = f"{scores['reference_count']:,} {scores['split'].replace('held out', 'held-out')} images"
-    told = [
+    lines = [
         f"{scores['measure']}: {scores['distance']:.3g} from {against}{usual}",
-        f"precision {_percent(scores['precision'])}, recall {_percent(scores['recall'])}",
+        f"precision {percent(scores['precision'])}, recall {percent(scores['recall'])}",
         f"diversity {scores['diversity']:.2f} and distinctness {scores['distinctness']:.2f} of real images",
     ]
     if "recognised" in scores:
-        told.append(f"recognised as the class that was asked for: {_percent(scores['recognised'])}")
+        lines.append(f"recognised as the class that was asked for: {percent(scores['recognised'])}")
     if "warning" in scores:
-        told.append(f"warning: {scores['warning']}")
-    out.print(f"\n{scores['count']:,} made images:")
-    for line in told:
-        out.print(f"  {line}", markup=False, soft_wrap=True)
+        lines.append(f"warning: {scores['warning']}")
+    say()
+    say(f"{scores['count']:,} generated images:")
+    for line in lines:
+        say(f"  {line}")
 
 
 def _print_confusions(matrix: list[list[int]], classes: list[str]) -> None:
-    """The commonest mistakes, ten at most."""
+    """The most frequent mistakes, ten at most."""
     from hvit.measures import commonest_mistakes
 
-    table = _table("mistakes", "class", "taken for")
-    for truth, guess, count in commonest_mistakes(matrix, 10):
-        table.add_row(str(count), escape(classes[truth]), escape(classes[guess]))
-    if table.rows:
-        out.print(table)
+    rows = [(str(count), classes[truth], classes[guess]) for truth, guess, count in commonest_mistakes(matrix, 10)]
+    if rows:
+        print_table(["mistakes", "class", "predicted as"], rows)
 
 
 def _print_report(folder: Path) -> None:
-    out.print(f"\nThe report: {folder / 'report.html'}", markup=False, soft_wrap=True)
-    out.print(f"The weights: {folder / 'weights.safetensors'}", markup=False, soft_wrap=True)
+    say()
+    say(f"The report: {folder / 'report.html'}")
+    say(f"The weights: {folder / 'weights.safetensors'}")
 
 
-def _print_json_lines(rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False), flush=True)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(header_style="bold")
-    for column in columns:
-        numeric = column in ("parameters", "multiply-adds", "images", "mistakes", "recall", "precision", "F1")
-        is_name = column in ("model", "recipe")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=is_name)
-    return table
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def _matching(names: list[str], what: str, pattern: str) -> list[str]:
+def _matching(names: list[str], what: str, pattern: str, known: Iterable[str]) -> list[str]:
     if not names:
-        raise UserError(f"no {what} matches {pattern!r}; `hvit {what}s` lists them all")
+        near = did_you_mean(pattern, known)
+        raise UserError(f"no {what} matches {quoted(pattern)}{near or ';'} `hvit {what}s` lists them all")
     return names
+
+
+def _narrow(row: tuple[str, ...]) -> tuple[str, ...]:
+    """A row of `hvit models` without units and source."""
+    name, parameters, multiply_adds, size, published, _ = row
+    return name, parameters.replace(" ", ""), multiply_adds.removesuffix(" G"), size, published
 
 
 def _some_named(paths: tuple[Path, ...]) -> None:
@@ -599,19 +653,3 @@ def _free_folder(name: str) -> Path:
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
-
-
-class _Refusals:
-    """Prints a sentence for each file that cannot be used, and ends with status 2 if there was any."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, sentence: str) -> None:
-        self.count += 1
-        notes.print(f"hvit: {sentence}", markup=False, soft_wrap=True)
-
-    def end(self) -> None:
-        sys.stdout.flush()
-        if self.count:
-            sys.exit(2)

@@ -61,7 +61,7 @@ def predict_clips(
         with torch.inference_mode():
             shares = [classifier.logits(one[None].to(classifier.device))[0].softmax(0).cpu() for one in batch]
         yield {
-            "file": show(file),
+            "file": str(file),
             "classes": _ranked(classifier, torch.stack(shares).mean(0), top_k),
             "over_time": [
                 {
@@ -103,12 +103,12 @@ def explain_clips(
         chosen = classes or shares.topk(min(top_k, len(shares))).indices.tolist()
         maps = list(class_activation_map_batch(classifier.model, batch, chosen)[0])
         names, likely = [classifier.name(one) for one in chosen], [float(shares[one]) for one in chosen]
-        stem = free_name(show(file.stem), taken)
+        stem = free_name(file.stem, taken)
         strip, moving = folder / f"{stem}_cam.png", folder / f"{stem}_cam.gif"
         save_figure(draw_clip_maps(frames, maps, names, likely), strip)
         write_clip_gif(frames, maps, moving)
         yield {
-            "file": show(file),
+            "file": str(file),
             "pictures": [str(strip), str(moving)],
             "classes": [
                 {

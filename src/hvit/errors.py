@@ -1,7 +1,9 @@
-"""The one exception for what a user typed or supplied."""
+"""The one exception for what a user typed or supplied, and what they may have meant."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
@@ -22,3 +24,10 @@ def check_choices(config: Any) -> None:
         if get_origin(kind) is Literal and value not in get_args(kind):
             choices = ", ".join(map(str, get_args(kind)))
             raise UserError(f"{name} must be one of {choices}; got {value!r}")
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that does not exist: `; did you mean 'NAME'?`, empty if none is near."""
+    # Long ones are no typing mistakes, and comparing them takes long.
+    near = get_close_matches(given.lower(), list(known), 1, 0.6) if len(given) <= 100 else []
+    return f"; did you mean {near[0]!r}?" if near else ""

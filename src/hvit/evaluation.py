@@ -104,6 +104,7 @@ def evaluate(
     if fast:
         scores["fast"] = str(asked.choice)
     scores["classes"] = list(splits.classes)
+    scores["sample_kind"] = "clips" if preprocess.takes_clips else "images"
     scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
     if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
         scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
@@ -138,6 +139,7 @@ def score_clips(model: Encoder, splits: Splits, preprocess: Preprocess, results:
 def _evaluate_encoder(model: MaskedAutoencoder, splits: Splits, preprocess: Preprocess, tell: Tell) -> dict[str, Any]:
     task = Reconstruct(model.eval(), preprocess, labelled=False)
     scores = task.evaluate(task.networks, _held_out(splits, preprocess, model))
+    scores["sample_kind"] = "clips" if preprocess.takes_clips else "images"
     if len(splits.classes) < 2:
         tell({"notes": "The images have no labels, so features are not probed for classes."})
         return scores

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hvit.class_names import find_class
 from hvit.data.batches import evaluation_batches
 from hvit.data.images import Splits, moved, open_data
 from hvit.data.preprocess import Preprocess
@@ -167,22 +168,14 @@ class Painter:
     """Names of the classes that it knows; empty where its weights tell none."""
 
     def class_numbers(self, wanted: Sequence[str]) -> list[int]:
-        """The classes of names or numbers; all where none are wanted, and an empty list where there are no classes.
+        """The classes that a person means; all where none are wanted, and an empty list where there are no classes.
 
-        Raises UserError for one that it does not have.
+        Raises UserError for one that it does not have (see `find_class`).
         """
         count = self.generator.config.num_classes
         if wanted and not count:
             raise UserError("this generator makes images without classes; leave out --classes")
-        return [self._class_number(name, count) for name in wanted] or list(range(count))
-
-    def _class_number(self, wanted: str, count: int) -> int:
-        if wanted in self.known:
-            return self.known.index(wanted)
-        if wanted.isdecimal() and int(wanted) < count:
-            return int(wanted)
-        some = f"{', '.join(self.known[:20])}{', …' if len(self.known) > 20 else ''} or " if self.known else ""
-        raise UserError(f"there is no class {wanted!r}; classes are {some}numbers from 0 to {count - 1}")
+        return [find_class(name, self.known, count) for name in wanted] or list(range(count))
 
     def class_name(self, number: int) -> str:
         """The name of a class, or its number where the weights tell no names."""

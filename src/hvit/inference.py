@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +12,16 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
+from hvit.class_names import find_class
 from hvit.data.augment import Preprocess
 from hvit.data.images import read_image
 from hvit.data.preprocess import stored_preprocess
-from hvit.data.reading import show
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import MAP_METHODS, draw_trees, gradcat_batch, methods_for, save_figure
 from hvit.explain.comparison import draw_comparison
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
+from hvit.markup import shown as printable
 from hvit.models import catalogue
 from hvit.models.layers import Encoder
 from hvit.models.prepared import PreparedModel, prepare_for_inference
@@ -28,6 +31,7 @@ from hvit.training.distribute import choose_device
 Method = Literal["gradcat", "cam", "gradcam", "gradcam++", "rollout"]
 PAGE = "index.html"
 _LEAST_SHOWN = 448  # pixels of a side of the pictures
+_LONGEST_STEM = 120  # bytes
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,8 @@ class Classifier:
         return self.classes[class_index] if self.classes else f"class {class_index}"
 
     def class_index(self, wanted: str) -> int:
-        """The class of a name or a number. Raises UserError for one the model does not have."""
-        if wanted in self.classes:
-            return self.classes.index(wanted)
-        count = self.model.config.num_classes
-        if wanted.isdecimal() and int(wanted) < count:
-            return int(wanted)
-        known = (
-            f"{', '.join(self.classes[:20])}{', …' if len(self.classes) > 20 else ''} or a number"
-            if self.classes
-            else "numbers"
-        )
-        raise UserError(f"there is no class {wanted!r}; classes are {known} from 0 to {count - 1}")
+        """The number of the class that a person means (see `find_class`). Raises UserError for one it does not have."""
+        return find_class(wanted, self.classes, self.model.config.num_classes)
 
 
 def open_classifier(weights: Path, device: str = "auto") -> Classifier:
@@ -78,7 +72,7 @@ def open_classifier(weights: Path, device: str = "auto") -> Classifier:
     opened = open_weights(weights)
     config = opened.model.config
     if opened.preprocess:
-        preprocess = stored_preprocess(opened.preprocess, config.input_size, show(weights))
+        preprocess = stored_preprocess(opened.preprocess, config.input_size, printable(str(weights)))
     else:
         mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, config.in_channels)
         preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear")
@@ -114,7 +108,7 @@ def predict(
                 {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
                 for value, index in zip(values, indices, strict=True)
             ]
-            yield {"file": show(file), "classes": ranked}
+            yield {"file": str(file), "classes": ranked}
 
 
 def explain(
@@ -151,8 +145,8 @@ def explain(
         chosen = classes or probabilities.topk(min(top_k, len(probabilities))).indices.tolist()
         names = [classifier.name(index) for index in chosen]
         shares = [float(probabilities[index]) for index in chosen]
-        stem = free_name(show(file.stem), taken)
-        answer: dict[str, Any] = {"file": show(file), "pictures": [], "trees": []}
+        stem = free_name(file.stem, taken)
+        answer: dict[str, Any] = {"file": str(file), "pictures": [], "trees": []}
         trees = None
         if "gradcat" in methods:
             trees = gradcat_batch(classifier.model, batch, chosen, level=level)[0]
@@ -181,7 +175,7 @@ def explain(
             answer["pictures"].append(str(path))
         explained.append(
             ExplainedImage(
-                show(file.name),
+                file.name,
                 shown,
                 [
                     ExplainedClass(name, share, trees[rank] if trees else None, {key: maps[key][rank] for key in maps})
@@ -203,10 +197,18 @@ def _read(files: list[Path], channels: int, refused: Callable[[str], None]) -> I
 
 
 def free_name(stem: str, taken: set[str]) -> str:
-    """A file name no other picture of this call has."""
-    name, number = stem, 1
-    while name in taken:
+    """What the pictures of an input file are called: as it is, escaped, and as no other picture of this call.
+
+    Long names are cut, with a few letters of their checksum, so that what is added to them fits into the 255 bytes that
+    a name may have. Names that some file systems do not tell apart, such as A and a, count as equal.
+    """
+    name = printable(stem)
+    if len(name.encode()) > _LONGEST_STEM:
+        checksum = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name.encode()[:_LONGEST_STEM].decode(errors='ignore')}~{checksum}"
+    first, number = name, 1
+    while (same := unicodedata.normalize("NFC", name).casefold()) in taken:
         number += 1
-        name = f"{stem}_{number}"
-    taken.add(name)
+        name = f"{first}_{number}"
+    taken.add(same)
     return name

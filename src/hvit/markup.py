@@ -11,6 +11,8 @@ NOTHING = "—"
 """What stands where there is no value."""
 
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
+DARK_PICTURES = "dark"
+"""The folder, beside pictures, of the same pictures for dark pages."""
 
 
 # Joiners that emoji, and scripts such as Persian and Hindi, are spelt with.
@@ -36,6 +38,14 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def quoted(text: str, limit: int = 100) -> str:
+    """Text of any origin in quotation marks, as a sentence repeats it: escaped, of long text only both ends."""
+    safe = shown(text)
+    if len(safe) > limit:
+        safe = f"{safe[: limit // 2]} ... {safe[-limit // 4 :]}"
+    return f"'{safe}'"
+
+
 class Html(str):
     """Finished HTML. Any other string is text, and is escaped where `element` takes it in."""
 
@@ -50,10 +60,11 @@ MARK = Html(
 def element(tag: str, *children: object, **attributes: object) -> Html:
     """An HTML or SVG element. `class_` stands for the attribute `class`, `aria_label` for `aria-label`.
 
-    Children that are not `Html`, and the values of all attributes, are escaped.
+    Children that are not `Html`, and the values of all attributes, are escaped; what is not `Html` is first made safe
+    to show (`shown`).
     """
     names = (name.rstrip("_").replace("_", "-") for name in attributes)
-    written = (f' {name}="{html.escape(str(value))}"' for name, value in zip(names, attributes.values(), strict=True))
+    written = (f' {name}="{html.escape(_safe(value))}"' for name, value in zip(names, attributes.values(), strict=True))
     opening = f"<{tag}{''.join(written)}>"
     if tag in ("img", "input", "meta", "source"):
         return Html(opening)
@@ -62,12 +73,16 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
 
 def join(children: Iterable[object]) -> Html:
     """Pieces of a page one after the other; those that are not `Html` are escaped."""
-    return Html("".join(child if isinstance(child, Html) else html.escape(str(child)) for child in children))
+    return Html("".join(child if isinstance(child, Html) else html.escape(_safe(child)) for child in children))
+
+
+def _safe(value: object) -> str:
+    return value if isinstance(value, Html) else shown(str(value))
 
 
 def breakable(name: str) -> Html:
     """A name of a program, escaped, that may go on in the next line after a dot or an underscore."""
-    return Html(html.escape(name).replace(".", ".<wbr>").replace("_", "_<wbr>"))
+    return Html(html.escape(shown(name)).replace(".", ".<wbr>").replace("_", "_<wbr>"))
 
 
 def inline(content: bytes, kind: str) -> str:

@@ -25,6 +25,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from hvit.markup import shown
+
 Rows = Sequence[Mapping[str, Any]]
 """Lines of a run's journal, as `hvit.training.journal.read_journal` returns them."""
 
@@ -55,8 +57,8 @@ _POINT_COLOURS = (*OKABE_ITO[:6], "#8C510A", "#7F7F7F", YELLOW, BLACK)  # two mo
 QUANTITIES = {
     "loss": "Loss",
     "top1": "Accuracy",
-    "explained": "Hidden part told",
-    "nearest_neighbours": "Classes told by features",
+    "explained": "Explained variance of masked patches",
+    "nearest_neighbours": "Classes from features",
     "learning_rate": "Learning rate",
 }
 """What a chart can show over the epochs, by its key in the journal, with the chart's title."""
@@ -269,9 +271,10 @@ def figure_to_svg(figure: Figure) -> str:
 
 
 def plain_text(text: str, limit: int) -> str:
-    """A string of the user, made safe to draw: no formulas, no line breaks, at most `limit` letters.
+    """A string of the user, made safe to draw: no formulas, on one line, at most `limit` letters.
 
-    Letters that the figures' font lacks become a small square.
+    Control characters and the like are escaped (`markup.shown`); letters that the figures' font lacks become a small
+    square.
     """
     letters = ["□" if ord(letter) not in _font_letters() else letter for letter in _one_line(text)]
     if len(letters) > limit:
@@ -280,7 +283,7 @@ def plain_text(text: str, limit: int) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(" " if unicodedata.category(letter).startswith(("C", "Z")) else letter for letter in text)
+    return "".join(" " if unicodedata.category(letter).startswith("Z") else letter for letter in shown(text))
 
 
 def _is_drawable(text: str) -> bool:

@@ -25,11 +25,11 @@ from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.images import DigitsData, Splits, moved, open_data, with_full_paths
 from hvit.errors import UserError
 from hvit.evaluation import CLIP_RESULTS, score_clips
-from hvit.explain.canvas import save_figure
+from hvit.explain.canvas import save_in_both_themes
 from hvit.explain.features import MOST_MAPPED, draw_feature_map, encoder_features
 from hvit.explain.gradcat import has_tree
 from hvit.explain.reconstructions import watch
-from hvit.explain.samples import digit_explanations, draw_samples
+from hvit.explain.samples import digit_explanations, draw_mistakes, draw_samples
 from hvit.files import write_text
 from hvit.generation import finish_generation, make_task
 from hvit.models import catalogue, translate
@@ -80,8 +80,7 @@ class Prepared:
         """What will happen, in lines a person reads before it does."""
         recipe, schedule = self.recipe, self.schedule
         batch, repeats = recipe.loop.batch_size, recipe.loop.repeats
-        what = "clips" if self.preprocess.takes_clips else "images"
-        size = len(self.splits.train)
+        what, size = self.sample_kind, len(self.splits.train)
         notes = self.splits.notes + small_set_notes(size, batch, what)
         notes += few_steps_notes(recipe.loop, recipe.optimize, size, self.ranks, what, recipe.weights is not None)
         return {
@@ -98,6 +97,11 @@ class Prepared:
             "device": f"{self.ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
             **({"notes": "\n".join(notes)} if notes else {}),
         }
+
+    @property
+    def sample_kind(self) -> str:
+        """What the data is made of: images or clips."""
+        return "clips" if self.preprocess.takes_clips else "images"
 
     def data_identity(self) -> dict[str, Any]:
         """What a resumed run compares, so that it never goes on with other data than it began with."""
@@ -296,10 +300,10 @@ def _carry_out(
         task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed, vary
     )
     try:
-        scores = trainer.run() | {"classes": list(splits.classes)}
+        scores = trainer.run() | {"classes": list(splits.classes), "sample_kind": prepared.sample_kind}
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"{ranks.device} has too little memory for {schedule.images_per_device} images at a time: "
+            f"{ranks.device} has too little memory for {schedule.images_per_device} {prepared.sample_kind} at a time: "
             f"raise --loop.accumulate (now {recipe.loop.accumulate}), or set --loop.checkpoint-activations"
         ) from error
     except RuntimeError as error:
@@ -348,13 +352,15 @@ def _finish(prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path
         "parameters": catalogue.count_parameters(model),
         "multiply_adds": catalogue.multiply_adds(model.config),
     }
+    if not preprocess.takes_clips:
+        scores["mistakes"] = draw_mistakes(scores, prepared.splits, preprocess, folder / PICTURES)
     write_text(folder / SCORES, json.dumps(scores) + "\n")
     if has_tree(model) and not preprocess.takes_clips:
         if isinstance(recipe.data, DigitsData) and recipe.data.canvas >= SMALLEST_CANVAS:
             scores["explanations"] = digit_explanations(model, preprocess, recipe.data, folder / PICTURES)
-            write_text(folder / SCORES, json.dumps(scores) + "\n")
         else:
-            draw_samples(model, preprocess, prepared.splits, folder / PICTURES)
+            scores["explained_samples"] = draw_samples(model, preprocess, prepared.splits, folder / PICTURES)
+        write_text(folder / SCORES, json.dumps(scores) + "\n")
     write_report(folder)
 
 
@@ -364,8 +370,10 @@ def _finish_pretraining(prepared: Prepared, scores: dict[str, Any], folder: Path
     scores["model"] = {"name": catalogue.name_of(model.config), "parameters": catalogue.count_parameters(model)}
     write_text(folder / SCORES, json.dumps(scores) + "\n")
     features, labels = encoder_features(model, prepared.splits.held_out, prepared.preprocess, MOST_MAPPED)
-    figure = draw_feature_map(features, labels, prepared.splits.classes)
-    save_figure(figure, folder / PICTURES / "feature_map.png")
+    save_in_both_themes(
+        lambda theme: draw_feature_map(features, labels, prepared.splits.classes, theme),
+        folder / PICTURES / "feature_map.png",
+    )
     write_report(folder)
 
 
@@ -430,7 +438,7 @@ def _draw_training_images(prepared: Prepared, path: Path) -> None:
         pairs = zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
         captions[number] = ", ".join(f"{splits.classes[index]} {share:.2f}" for share, index in pairs if share > 0.05)
     images = [image[..., 0] if image.shape[-1] == 1 else image for image in pixels]
-    save_figure(draw_image_grid(images, captions, columns=6), path)
+    save_in_both_themes(lambda theme: draw_image_grid(images, captions, columns=6, theme=theme), path)
 
 
 def _environment(ranks: Processes) -> dict[str, Any]:

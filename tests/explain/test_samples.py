@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from hvit.data.augment import Preprocess
 from hvit.data.digits import DigitsData
 from hvit.data.images import open_data
 from hvit.explain.gradcat import has_tree
-from hvit.explain.samples import digit_explanations, draw_samples
+from hvit.explain.samples import digit_explanations, draw_mistakes, draw_samples
 from hvit.models import catalogue
 from hvit.models.layers import Encoder
 
@@ -54,8 +55,42 @@ def test_a_model_that_looks_at_the_ink_finds_every_digit_that_is_alone() -> None
 def test_samples_are_pictures_of_different_classes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = catalogue.create_model("nest_micro_32", in_channels=1)
-    draw_samples(model, PREPROCESS, open_data(DigitsData(), 0, 1), tmp_path / "new", count=2)
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["explain_1.png", "explain_2.png"]
+    splits = open_data(DigitsData(), 0, 1)
+    told = draw_samples(model, PREPROCESS, splits, tmp_path / "new", count=2)
+    names = ["explain_1.png", "explain_2.png"]
+    assert sorted(path.name for path in (tmp_path / "new").glob("*.png")) == names
+    assert sorted(path.name for path in (tmp_path / "new" / "dark").iterdir()) == names
+    assert [one["picture"] for one in told] == ["explain_1", "explain_2"]
+    assert [one["class"] for one in told] == ["0", "9"]
+    for one in told:
+        batch = PREPROCESS.tensor(splits.held_out.read(int(one["sample"]), int(one["sample"]))[0])[None]
+        share, guess = model.eval()(batch)[0].softmax(0).max(0)
+        assert (one["predicted"], one["confidence"]) == (str(int(guess)), pytest.approx(share.item(), abs=1e-4))
+
+
+def test_a_sheet_for_dark_pages_is_dark_and_a_light_one_is_what_it_was(tmp_path: Path) -> None:
+    model = catalogue.create_model("nest_micro_32", in_channels=1)
+    draw_samples(model, PREPROCESS, open_data(DigitsData(), 0, 1), tmp_path, count=1)
+    corners = []
+    for path in (tmp_path / "explain_1.png", tmp_path / "dark" / "explain_1.png"):
+        with Image.open(path) as drawn:
+            corners.append(drawn.convert("RGB").getpixel((2, 2)))
+    assert corners == [(255, 255, 255), (0x17, 0x1D, 0x26)]
+
+
+def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:
+    splits = open_data(DigitsData(), 0, 1)
+    labels = splits.held_out.labels[:6].tolist()
+    guesses = [label if number in (1, 4) else (label + 1) % 10 for number, label in enumerate(labels)]
+    scores = {"labels": labels, "predictions": guesses, "confidences": [0.3, 1.0, 0.9, 0.5, 1.0, 0.7]}
+    told = draw_mistakes(scores, splits, PREPROCESS, tmp_path, count=3)
+    assert [(one["sample"], one["confidence"]) for one in told] == [("2", 0.9), ("5", 0.7), ("3", 0.5)]
+    assert told[0]["class"] == str(labels[2])
+    assert told[0]["predicted"] == str((labels[2] + 1) % 10)
+    for number, one in enumerate(told, start=1):
+        seen = np.asarray(PREPROCESS.shown(splits.held_out.read(int(one["sample"]), int(one["sample"]))[0]))
+        with Image.open(tmp_path / f"mistake_{number}.png") as drawn:
+            assert np.array_equal(np.asarray(drawn), seen)
 
 
 def test_one_level_is_no_tree() -> None:
@@ -67,5 +102,7 @@ def test_mosaics_are_drawn_where_a_folder_is_given(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = catalogue.create_model("nest_micro_32", in_channels=1)
     rates = digit_explanations(model, PREPROCESS, DigitsData(), tmp_path / "p", count=3, drawn=1)
-    assert [path.name for path in (tmp_path / "p").iterdir()] == ["explain_mosaic_1.png"]
+    assert [path.name for path in (tmp_path / "p").glob("*.png")] == ["explain_mosaic_1.png"]
+    assert [(one["picture"], len(one["digits"])) for one in rates["pictures"]] == [("explain_mosaic_1", 4)]
+    assert 0 <= rates["pictures"][0]["hits"] <= 4
     assert np.isfinite([rates["quadrant_hits"], rates["flipped_sign"]]).all()

@@ -118,6 +118,11 @@ class FolderSet(ImageSet):
             file = self.file(index)
             yield (file.relative_to(self._folder).as_posix() if self._folder else file.name), file
 
+    def name(self, index: int) -> str:
+        """The file of an image, as seen from the folder of the split."""
+        file = self.file(index)
+        return str(file.relative_to(self._folder)) if self._folder else file.name
+
     def file(self, index: int) -> Path:
         """The file of an image."""
         return Path(os.fsdecode(self._names[index].item()))

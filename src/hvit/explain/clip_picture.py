@@ -14,7 +14,6 @@ from PIL import Image
 
 from hvit.explain.cam import normalise
 from hvit.explain.canvas import (
-    MUTED,
     PALETTE,
     disc,
     enlarge,
@@ -22,6 +21,7 @@ from hvit.explain.canvas import (
     page,
     percent,
     show,
+    theme,
     write_name,
     write_text,
 )
@@ -53,12 +53,14 @@ def draw_clip_maps(
     tops = [_MARGIN + _HEAD + (height + _SPACE) * row for row in range(1 + len(maps))]
     figure, axes = page(lefts[-1] + _SIDE + _MARGIN, tops[-1] + height + _MARGIN, 200)
     for left, number in zip(lefts, chosen, strict=True):
-        write_text(axes, left, _MARGIN + 0.1, f"frame {number + 1}", 8, color=MUTED)
+        write_text(axes, left, _MARGIN + 0.1, f"frame {number + 1}", 8, color=theme().soft_ink)
         show(axes, _pixels(clip[number]), (left, tops[0], _SIDE, height))
     for rank, (top, one) in enumerate(zip(tops[1:], maps, strict=True)):
         disc(axes, _MARGIN + 0.1, top + height / 2, PALETTE[rank], 0.1, str(rank + 1))
         write_name(axes, _MARGIN + 0.28, top + height / 2, class_names[rank], 10, _LABEL - 0.38)
-        write_text(axes, _MARGIN + 0.28, top + height / 2 + 0.19, percent(probabilities[rank]), 8, color=MUTED)
+        write_text(
+            axes, _MARGIN + 0.28, top + height / 2 + 0.19, percent(probabilities[rank]), 8, color=theme().soft_ink
+        )
         heat = heat_of_clip(one, clip.shape[:3])
         for left, number in zip(lefts, chosen, strict=True):
             show(axes, overlay_of_heat(_pixels(clip[number]), heat[number]), (left, top, _SIDE, height))

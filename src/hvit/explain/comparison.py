@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from hvit.errors import UserError
 from hvit.explain.canvas import (
-    MUTED,
     PALETTE,
     Picture,
     disc,
@@ -21,6 +20,7 @@ from hvit.explain.canvas import (
     percent,
     picture_pixels,
     show,
+    theme,
     write_name,
     write_text,
 )
@@ -85,7 +85,7 @@ def draw_label(axes: Axes, y: float, number: int, name: str, probability: float 
     disc(axes, MARGIN + 0.1, y, PALETTE[number], 0.1, str(number + 1))
     write_name(axes, MARGIN + 0.28, y, name, 10, LABEL - 0.38)
     if probability is not None:
-        write_text(axes, MARGIN + 0.28, y + 0.19, percent(probability), 8, color=MUTED)
+        write_text(axes, MARGIN + 0.28, y + 0.19, percent(probability), 8, color=theme().soft_ink)
 
 
 def draw_path(axes: Axes, pixels: np.ndarray, box: Box, colour: str, tree: Tree | None) -> None:
@@ -104,13 +104,19 @@ def draw_map(axes: Axes, pixels: np.ndarray, values: np.ndarray, box: Box) -> No
     low, high = float(np.min(values)), float(np.max(values))
     write, factor = number_writer([low, high])
     write_text(
-        axes, left + width, top + height + 0.09, f"{write(low)} to {write(high)} {factor}", 6.5, ha="right", color=MUTED
+        axes,
+        left + width,
+        top + height + 0.09,
+        f"{write(low)} to {write(high)} {factor}",
+        6.5,
+        ha="right",
+        color=theme().soft_ink,
     )
 
 
 def draw_scale(axes: Axes, left: float, top: float) -> None:
     """Draws what the colours of maps mean."""
     colours, _ = heat_colours(np.linspace(0.0, 1.0, 256)[None])
-    write_text(axes, left, top + 0.05, "least", 7.5, color=MUTED)
+    write_text(axes, left, top + 0.05, "least", 7.5, color=theme().soft_ink)
     show(axes, colours, (left + 0.36, top, 0.9, 0.1))
-    write_text(axes, left + 1.33, top + 0.05, "most, of each map", 7.5, color=MUTED)
+    write_text(axes, left + 1.33, top + 0.05, "most, of each map", 7.5, color=theme().soft_ink)

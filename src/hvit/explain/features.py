@@ -13,7 +13,7 @@ from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches
 from hvit.data.sets import ImageSet
 from hvit.models.masked import MaskedAutoencoder
-from hvit.pictures import draw_points
+from hvit.pictures import LIGHT, Theme, draw_points
 
 MOST_MAPPED = 2_000
 """Images on a map: t-SNE takes time that grows faster than their number."""
@@ -55,7 +55,7 @@ def encoder_features(
     return torch.cat(features), torch.cat(labels)
 
 
-def draw_feature_map(features: Tensor, labels: Tensor, classes: Sequence[str]) -> Figure:
+def draw_feature_map(features: Tensor, labels: Tensor, classes: Sequence[str], theme: Theme = LIGHT) -> Figure:
     """Images as points of a plane in which images of similar features are near, coloured by class.
 
     features: (images, dim). labels: (images,), indices into `classes`. By t-SNE (van der Maaten & Hinton, 2008), which
@@ -74,4 +74,4 @@ def draw_feature_map(features: Tensor, labels: Tensor, classes: Sequence[str]) -
         plane = np.zeros((len(points), 2))
         plane[:, :count] = PCA(count).fit_transform(points) if len(points) > 1 else 0
         name = "principal components"
-    return draw_points(plane, labels.numpy(), classes, f"Features of {len(points):,} images ({name})")
+    return draw_points(plane, labels.numpy(), classes, f"Features of {len(points):,} images ({name})", theme)

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from hvit.explain.canvas import page, save_figure, show, write_text
+from hvit.explain.canvas import page, save_in_both_themes, show, write_text
 from hvit.files import replacing
 from hvit.models.gan import Generator
 from hvit.models.gan_config import GeneratorConfig
@@ -118,6 +119,10 @@ def draw_neighbours(
     samples, neighbours: (count, channels, height, width) from 0 to 1. distances: between each and its neighbour, in
     features. typical: that of a held-out image to its nearest training image, for comparison.
     """
+    save_in_both_themes(lambda _: _neighbours_figure(samples, neighbours, distances, typical), path)
+
+
+def _neighbours_figure(samples: Tensor, neighbours: Tensor, distances: Sequence[float], typical: float) -> Figure:
     size, margin, label = 0.9, 0.08, 1.1
     width = label + len(samples) * (size + margin) + margin
     figure, axes = page(width, 2 * (size + margin) + 0.45, 110)
@@ -131,7 +136,7 @@ def draw_neighbours(
         centre = label + column * (size + margin) + size / 2
         write_text(axes, centre, 2 * (size + margin) + 0.2, f"{distance:.3g}", 8, ha="center")
     write_text(axes, 0.1, 2 * (size + margin) + 0.2, f"typical {typical:.3g}", 8)
-    save_figure(figure, path)
+    return figure
 
 
 def save_pixels(pixels: np.ndarray, path: Path) -> None:
@@ -164,15 +169,20 @@ def _draw_over_time(folder: Path, shape: tuple[int, ...], columns: int) -> None:
         if pixels.shape[:2] == (_ROWS * shape[0], columns * shape[1]):
             rows.append((step, np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1)[: shape[0]] / 255, (
                 shape[0], columns * shape[1], 3))))  # fmt: skip
+    path = folder / PICTURES / "samples_over_time.png"
+    save_in_both_themes(lambda _: _over_time_figure(rows, shape[1], columns), path)
+
+
+def _over_time_figure(rows: Sequence[tuple[int, np.ndarray]], width: int, columns: int) -> Figure:
     size, margin, label = 0.9, 0.06, 1.2
     figure, axes = page(label + columns * size + 0.1, len(rows) * (size + margin) + 0.1, 110)
     for number, (step, strip) in enumerate(rows):
         top = 0.08 + number * (size + margin)
         write_text(axes, 0.1, top + size / 2, f"step {step:,}", 9)
         for column in range(columns):
-            image = strip[:, column * shape[1] : (column + 1) * shape[1]]
+            image = strip[:, column * width : (column + 1) * width]
             show(axes, image, (label + column * size, top, size - margin, size - margin))
-    save_figure(figure, folder / PICTURES / "samples_over_time.png")
+    return figure
 
 
 def _shown_grids(folder: Path) -> list[tuple[int, Path]]:

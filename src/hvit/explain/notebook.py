@@ -67,4 +67,4 @@ def page_frame(page: str, title: str) -> Html:
     """
     style = f"width:100%;height:{FRAME_HEIGHT}px;border:0"
     # An attribute is escaped as a whole, so that nothing in the page can end it.
-    return element("iframe", srcdoc=page, sandbox="allow-scripts", title=title, style=style)
+    return element("iframe", srcdoc=Html(page), sandbox="allow-scripts", title=title, style=style)

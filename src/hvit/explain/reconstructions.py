@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hvit.data.augment import Preprocess
 from hvit.data.sets import ImageSet
-from hvit.explain.canvas import save_figure
+from hvit.explain.canvas import save_in_both_themes
 from hvit.files import replacing
 from hvit.models.layers import hide_masked, spread_mask
 from hvit.models.masked import MaskedAutoencoder
@@ -85,7 +85,9 @@ def keep_strip(model: MaskedAutoencoder, preprocess: Preprocess, images: Tensor,
             rows[f"step {number:,}"] = np.stack(np.split(pixels, len(images), axis=1))
     pictures = [picture[..., 0] if picture.shape[-1] == 1 else picture for row in rows.values() for picture in row]
     captions = [name for name, row in rows.items() for _ in row]
-    save_figure(draw_image_grid(pictures, captions, columns=len(images)), folder / PICTURE)
+    save_in_both_themes(
+        lambda theme: draw_image_grid(pictures, captions, columns=len(images), theme=theme), folder / PICTURE
+    )
 
 
 def _pixels(images: Tensor, preprocess: Preprocess) -> np.ndarray:

@@ -14,9 +14,10 @@ from PIL import Image
 from hvit.data.augment import Preprocess
 from hvit.data.digits import CLASSES, digit_mosaics, open_digits
 from hvit.data.images import DigitsData, Splits
-from hvit.explain.canvas import save_figure
-from hvit.explain.gradcat import gradcat_batch
+from hvit.explain.canvas import save_in_both_themes
+from hvit.explain.gradcat import Tree, gradcat_batch
 from hvit.explain.tree_picture import draw_trees
+from hvit.files import replacing
 from hvit.measures import path_hit_rate
 from hvit.models.layers import Encoder
 
@@ -24,15 +25,56 @@ _CLASSES_SHOWN = 4
 _IMAGES_AT_ONCE = 100
 
 
-def draw_samples(model: Encoder, preprocess: Preprocess, splits: Splits, folder: Path, count: int = 6) -> None:
-    """Writes `explain_<number>.png` for held-out images of different classes: the trees of their likeliest classes."""
+def draw_samples(
+    model: Encoder, preprocess: Preprocess, splits: Splits, folder: Path, count: int = 6
+) -> list[dict[str, Any]]:
+    """Writes `explain_<number>.png` for held-out images of different classes: the trees of their most probable classes.
+
+    Returns what a reader should know of each, as `describe_sample`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     labels = splits.held_out.labels
     _, first = np.unique(labels, return_index=True)
     chosen = first[np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int)]
+    told = []
     for number, index in enumerate(chosen.tolist(), start=1):
         image, _ = splits.held_out.read(index, index)
-        draw_explanation(model, preprocess, image, splits.classes, folder / f"explain_{number}.png")
+        name = f"explain_{number}"
+        shares, _ = draw_explanation(model, preprocess, image, splits.classes, folder / f"{name}.png")
+        told.append(describe_sample(splits, index, name, int(shares.argmax()), float(shares.max())))
+    return told
+
+
+def draw_mistakes(
+    scores: dict[str, Any], splits: Splits, preprocess: Preprocess, folder: Path, count: int = 12
+) -> list[dict[str, Any]]:
+    """Writes `mistake_<number>.png` for the held-out images that were misclassified with the highest probability.
+
+    scores: as `Classify.evaluate` gives them. The images are as the model sees them. Returns what a reader should know
+    of each, as `describe_sample`, the highest probability first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = list(zip(scores["labels"], scores["predictions"], scores["confidences"], strict=True))
+    wrong = [index for index, (label, guess, _) in enumerate(answers) if label != guess]
+    told = []
+    for number, index in enumerate(sorted(wrong, key=lambda one: -answers[one][2])[:count], start=1):
+        image, _ = splits.held_out.read(index, index)
+        name, (_, guess, confidence) = f"mistake_{number}", answers[index]
+        with replacing(folder / f"{name}.png") as file:
+            preprocess.shown(image).save(file, "PNG")
+        told.append(describe_sample(splits, index, name, guess, confidence))
+    return told
+
+
+def describe_sample(splits: Splits, index: int, picture: str, guess: int, confidence: float) -> dict[str, Any]:
+    """What a caption says of a held-out sample: the picture's name, its own, its class, and what was predicted."""
+    return {
+        "picture": picture,
+        "sample": splits.held_out.name(index),
+        "class": splits.classes[int(splits.held_out.labels[index])],
+        "predicted": splits.classes[guess],
+        "confidence": round(confidence, 4),
+    }
 
 
 def draw_explanation(
@@ -42,10 +84,10 @@ def draw_explanation(
     classes: tuple[str, ...],
     path: Path,
     chosen: list[int] | None = None,
-) -> None:
-    """Draws the trees of the chosen classes of an image.
+) -> tuple[torch.Tensor, list[Tree]]:
+    """Draws the trees of the chosen classes of an image; returns the probability of every class, and the trees.
 
-    Left out, of the likeliest: four at most, none of them less than a fifth as likely as the first.
+    Not given, of the most probable: four at most, none of them less than a fifth as probable as the first.
     """
     shown = preprocess.shown(image)
     batch = preprocess.normalised(shown)[None]
@@ -54,8 +96,9 @@ def draw_explanation(
     likely = probabilities.topk(min(_CLASSES_SHOWN, len(classes)))
     asked = chosen or likely.indices[likely.values >= 0.2 * likely.values[0]].tolist()
     trees = gradcat_batch(model, batch, asked)[0]
-    names = [classes[tree.class_index] for tree in trees]
-    save_figure(draw_trees(shown, trees, names, [probabilities[one].item() for one in asked]), path)
+    names, shares = [classes[tree.class_index] for tree in trees], [probabilities[one].item() for one in asked]
+    save_in_both_themes(lambda _: draw_trees(shown, trees, names, shares), path)
+    return probabilities, trees
 
 
 def digit_explanations(
@@ -66,15 +109,19 @@ def digit_explanations(
     Asks for each of the four different digits of `count` mosaics; a path hits when its first quadrant is the digit's
     (chance 25 %). The same with the sign flipped is the control. Then asks for the one digit of every held-out canvas;
     there a path hits when its first quadrant holds most of the ink. Draws the first mosaics into `folder`, if there is
-    one. Returns {"quadrant_hits", "flipped_sign", "single_object_hits", "asked", "mosaics"}, rates as fractions.
+    one. Returns {"quadrant_hits", "flipped_sign", "single_object_hits", "asked", "mosaics"}, rates as fractions, and
+    of the mosaics that were drawn "pictures": the digits from top left to bottom right, and how many paths hit.
     """
     mosaics = digit_mosaics("held_out", seed=0, count=count, canvas=data.canvas, held_out=data.held_out)
+    told: list[dict[str, Any]] = []
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(min(drawn, count)):
-            image = Image.fromarray(mosaics.images[number])
-            path = folder / f"explain_mosaic_{number + 1}.png"
-            draw_explanation(model, preprocess, image, CLASSES, path, mosaics.digits[number].tolist())
+            image, digits = Image.fromarray(mosaics.images[number]), mosaics.digits[number].tolist()
+            name = f"explain_mosaic_{number + 1}"
+            _, trees = draw_explanation(model, preprocess, image, CLASSES, folder / f"{name}.png", digits)
+            hits = sum(tree.path[0] == place for place, tree in enumerate(trees))
+            told.append({"picture": name, "sample": f"mosaic {number + 1}", "digits": digits, "hits": hits})
     places = np.tile(np.arange(4), (count, 1))
     alone = open_digits(replace(data, digits_per_canvas=(1, 1)), seed=0, in_channels=1).held_out
     canvases = np.stack([np.asarray(alone.read(index, index)[0]) for index in range(len(alone))])
@@ -87,6 +134,7 @@ def digit_explanations(
         ),
         "asked": 4 * count,
         "mosaics": count,
+        **({"pictures": told} if folder else {}),
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
@@ -17,8 +18,6 @@ from matplotlib.path import Path as Curve
 from hvit.errors import UserError
 from hvit.explain.canvas import (
     INK,
-    LINE,
-    MUTED,
     PALETTE,
     TIMES,
     Picture,
@@ -34,6 +33,7 @@ from hvit.explain.canvas import (
     picture_pixels,
     readable_on,
     show,
+    theme,
     write_name,
     write_text,
 )
@@ -196,9 +196,9 @@ def draw_paths(axes: Axes, pixels: np.ndarray, trees: Sequence[Tree], box: Box) 
 
 
 def draw_image(axes: Axes, pixels: np.ndarray, box: Box) -> None:
-    """Draws an image that frames will be drawn on; a white edge keeps its outermost pixels from showing beside them."""
+    """Draws an image that frames will be drawn on; an edge keeps its outermost pixels from showing beside them."""
     show(axes, pixels, box)
-    axes.add_artist(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=2 * HALO, zorder=4))
+    axes.add_artist(Rectangle(box[:2], *box[2:], fill=False, edgecolor=theme().paper, linewidth=2 * HALO, zorder=4))
 
 
 def draw_line(axes: Axes, start: Point, end: Point, colour: str) -> None:
@@ -228,7 +228,7 @@ def draw_legend(
         if probabilities is not None:
             write_text(axes, end, y, percent(probabilities[number]), 10, ha="right")
             end -= 0.7
-        write_text(axes, end, y, logit_words(tree.logit), 7.5, ha="right", color=MUTED)
+        write_text(axes, end, y, logit_words(tree.logit), 7.5, ha="right", color=theme().soft_ink)
         end -= 0.85
         write_name(axes, MARGIN + 0.28, y, name, 10, end - MARGIN - 0.28)
 
@@ -249,12 +249,12 @@ def draw_tree(
     """
     write_text(axes, left, top, "GradCAT", 11, weight="bold", va="top")
     for number, line in enumerate(MEANING if trees[0].sign == 1 else AGAINST):
-        write_text(axes, left, top + 0.27 + 0.15 * number, line, 7.2, color=MUTED, va="top")
+        write_text(axes, left, top + 0.27 + 0.15 * number, line, 7.2, color=theme().soft_ink, va="top")
     places = {path: left + TREE_WIDTH / 2 + x for path, x in place_blocks(trees, PITCH, FAMILY_GAP).items()}
     writers = depth_writers(trees, places)
     for number, line in enumerate(factor_words(writers)):
         y = top + 0.05 + 0.15 * number
-        write_text(axes, left + TREE_WIDTH, y, line, 7.2, color=MUTED, ha="right", va="top")
+        write_text(axes, left + TREE_WIDTH, y, line, 7.2, color=theme().soft_ink, ha="right", va="top")
     tops = [top + sum(cards[:depth]) + EDGE_HEIGHT * depth for depth in range(len(cards))]
     groups = [classes_along(trees, depth) for depth in range(len(cards))]
     regions = regions_of(trees[0])
@@ -266,7 +266,12 @@ def draw_tree(
             draw_edges(axes, start, (x, y - 0.03), [(number, share_of_peak(trees[number], path)) for number in group])
         width, height = by_depth(THUMBNAILS, depth) * shape[0], by_depth(THUMBNAILS, depth) * shape[1]
         part = cut(pixels, regions[path], trees[0].image_size)
-        show(axes, part if group else 0.6 + 0.4 * part, (x - width / 2, y, width, height), zorder=4)
+        show(
+            axes,
+            part if group else 0.6 * np.array(to_rgb(theme().paper)) + 0.4 * part,
+            (x - width / 2, y, width, height),
+            zorder=4,
+        )
         for rank, number in enumerate(group if path else ()):
             draw_border(axes, (x - width / 2, y, width, height), PALETTE[number], 2.0 / 72 * rank)
         for number, tree in enumerate(trees):
@@ -307,7 +312,7 @@ def draw_edges(axes: Axes, start: Point, end: Point, shares: Sequence[tuple[int,
         axes.add_artist(PathPatch(path, fill=False, capstyle="butt", **style))
 
     if not shares:
-        line(0.0, edgecolor=LINE, linewidth=0.8, zorder=2)
+        line(0.0, edgecolor=theme().rule, linewidth=0.8, zorder=2)
     widths = [2 * THINNEST + (THICKEST - THINNEST) * share for _, share in shares]
     for rank, ((number, _), width) in enumerate(zip(shares, widths, strict=True)):
         aside = (sum(widths[:rank]) + width / 2 - sum(widths) / 2) / 72

@@ -13,9 +13,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 from torch.utils.flop_counter import FlopCounterMode
 
-from hvit.errors import UserError
+from hvit.errors import UserError, did_you_mean
 from hvit.fields import plain
-from hvit.markup import shown
+from hvit.markup import quoted, shown
 from hvit.models import counts, translate
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.gan import Generator
@@ -196,7 +196,8 @@ def list_models(pattern: str = "*") -> list[str]:
 def entry(name: str) -> Entry:
     """The catalogue's row for a model name. Raises UserError for an unknown one."""
     if not isinstance(name, str) or name not in _CONFIGS:
-        raise UserError(f"there is no model called {name!r}; `hvit models` lists them: {', '.join(_CONFIGS)}")
+        meant = did_you_mean(name, _CONFIGS) if isinstance(name, str) else ""
+        raise UserError(f"there is no model called {quoted(str(name))}{meant or ';'} `hvit models` lists them")
     return Entry(name, _CONFIGS[name], _PUBLISHED.get(name))
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from hvit.errors import UserError
+from hvit.errors import UserError, did_you_mean
+from hvit.markup import quoted
 from hvit.recipe import Recipe
 from hvit.recipes.classify import CLASSIFY
 from hvit.recipes.generate import GENERATE
@@ -49,7 +50,8 @@ def list_recipes(pattern: str = "*") -> list[str]:
 def get_recipe(name: str) -> Recipe:
     """The recipe of a name, with its defaults. Raises UserError for an unknown one."""
     if name not in _RECIPES:
-        raise UserError(f"there is no recipe called {name!r}; `hvit recipes` lists them: {', '.join(_RECIPES)}")
+        meant = did_you_mean(name, _RECIPES)
+        raise UserError(f"there is no recipe called {quoted(name)}{meant or ';'} `hvit recipes` lists them")
     return _RECIPES[name]()
 
 

@@ -155,7 +155,7 @@ def _found(run: Run) -> dict[str, Any]:
 def _pictured(run: Run, captions: dict[str, str]) -> Html:
     """The pictures that are there; empty where none is."""
     shown = [
-        picture(run.pictures[name], name.replace("_", " "), caption)
+        picture(run.picture(name), name.replace("_", " "), caption)
         for name, caption in captions.items()
         if name in run.pictures
     ]

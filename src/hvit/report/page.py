@@ -30,9 +30,23 @@ from hvit.markup import (
 )
 from hvit.report import generation, pretraining
 from hvit.report.generation import game_section, generation_section, is_generation, memory_section
-from hvit.report.pieces import EXPLANATION, chart, gallery, interval, number_in, object_in, place, quiet, section, tile
+from hvit.report.pieces import (
+    EXPLANATION,
+    MISTAKE,
+    cards,
+    chart,
+    gallery,
+    interval,
+    number_in,
+    object_in,
+    place,
+    quiet,
+    section,
+    tile,
+    verdict,
+)
 from hvit.report.pretraining import is_pretraining, pretraining_section
-from hvit.report.reading import ModelFacts, Run
+from hvit.report.reading import ModelFacts, Mosaic, Run
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SHOWN_CLASSES = 30  # with more, the table of all classes is folded up behind the hardest ones
@@ -57,7 +71,7 @@ def render_page(run: Run) -> str:
     elif is_pretraining(run):
         told = (curves_section(run), pretraining_section(run))
     else:
-        told = (curves_section(run), classes_section(run), explanations_section(run))
+        told = (curves_section(run), classes_section(run), mistakes_section(run), explanations_section(run))
     sections = (
         headline(run, name),
         *told,
@@ -102,7 +116,7 @@ def tiles(run: Run) -> list[Html]:
     elif is_pretraining(run):
         made += pretraining.pretraining_tiles(run)
     elif scores and scores.top1 is not None:
-        detail = f"of {scores.count:,} images · {interval(scores.top1, scores.count)}"
+        detail = f"of {scores.count:,} {run.samples} · {interval(scores.top1, scores.count)}"
         made.append(tile("Held-out accuracy", percent(scores.top1), detail))
     elif evaluated:
         made.append(tile("Held-out accuracy", percent(evaluated[-1]["top1"]), f"at {place(evaluated[-1])}"))
@@ -113,12 +127,12 @@ def tiles(run: Run) -> list[Html]:
         made.append(tile("Best on the way", percent(best["top1"]), f"at {place(best)}"))
     seconds = max((number_in(row, "seconds") or 0.0 for row in run.rows), default=0.0)
     rates = sorted(rate for row in run.rows if (rate := number_in(row, "images_per_second")))
-    speed = f"{rates[len(rates) // 2]:,.0f} images per second" if rates else ""
+    speed = f"{rates[len(rates) // 2]:,.0f} {run.samples} per second" if rates else ""
     made.append(tile("Training time", duration(seconds), speed))
     planned, data = (object_in(run.recipe, key) for key in ("model", "data"))
     family = object_in(planned, "generator").get("family") or planned.get("family", NOTHING)
     facts = scores.model if scores and scores.model else ModelFacts(name=str(family))
-    sizes = ((facts.parameters, "parameters"), (facts.multiply_adds, "multiply-adds per image"))
+    sizes = ((facts.parameters, "parameters"), (facts.multiply_adds, f"multiply-adds per {run.samples[:-1]}"))
     details = [f"{short_number(size)} {name}" for size, name in sizes if size is not None]
     made.append(tile("Model", facts.name, " · ".join(details)))
     details = [Path(str(data["root"])).name] if data.get("root") else []
@@ -130,10 +144,12 @@ def tiles(run: Run) -> list[Html]:
 
 def curves_section(run: Run) -> Html:
     """How loss, accuracy and learning rate went, and where the run was resumed."""
-    charts = []
+    charts, rows = [], run.rows
+    if (number_in(object_in(run.recipe, "model"), "num_classes") or 6) < 6:  # then all are among the first five
+        rows = [{key: value for key, value in row.items() if key != "top5"} for row in rows]
     for quantity, title in pictures.QUANTITIES.items():
         if any(number_in(row, quantity) is not None for row in run.rows):
-            draw = partial(pictures.draw_curves, run.rows, [quantity])
+            draw = partial(pictures.draw_curves, rows, [quantity])
             charts.append(chart(draw, f"{title} against epochs"))
     if not charts:
         return section("How it learned", quiet("There are no curves yet."))
@@ -145,18 +161,18 @@ def curves_section(run: Run) -> Html:
 
 
 def classes_section(run: Run) -> Html:
-    """Recall, precision and F1 of every class, the confusion matrix, and the commonest mistakes."""
+    """Recall, precision and F1 of every class, the confusion matrix, and the most frequent mistakes."""
     title, scores = "What it gets right", run.scores
     if scores is None or not scores.labels:
         return section(title, quiet("There is no per-class table yet: the run has no final scores (scores.json)."))
     table = measures.per_class_table(scores.labels, scores.predictions, scores.classes)
     matrix = measures.confusion_matrix(scores.labels, scores.predictions, len(scores.classes))
-    mistakes = element("h3", "The commonest mistakes"), _commonest_mistakes(matrix, scores.classes)
-    shown = [_class_table(table), *mistakes]
+    mistakes = element("h3", "The most frequent mistakes"), _commonest_mistakes(matrix, scores.classes)
+    shown = [_class_table(table, run.samples), *mistakes]
     if len(table) > SHOWN_CLASSES:
         hardest = sorted((row for row in table if row["count"]), key=lambda row: row["recall"] or 0.0)[:10]
-        every = element("details", element("summary", f"All {len(table):,} classes"), _class_table(table))
-        shown = [element("h3", "The hardest classes"), _class_table(hardest), *mistakes, every]
+        every = element("details", element("summary", f"All {len(table):,} classes"), _class_table(table, run.samples))
+        shown = [element("h3", "The hardest classes"), _class_table(hardest, run.samples), *mistakes, every]
     confusion = (
         chart(partial(pictures.draw_confusion, matrix, scores.classes), "Confusion matrix"),
         quiet("Rows are true classes, columns predictions; the deeper the shade, the larger the share of the row."),
@@ -165,9 +181,9 @@ def classes_section(run: Run) -> Html:
     return section(title, element("div", element("div", *shown), element("div", *confusion), class_=layout))
 
 
-def _class_table(table: Sequence[measures.ClassRow]) -> Html:
+def _class_table(table: Sequence[measures.ClassRow], samples: str) -> Html:
     heads = [element("th", "class", scope="col")]
-    heads += [element("th", text, scope="col", class_="number") for text in ("images", "recall", "precision", "F1")]
+    heads += [element("th", text, scope="col", class_="number") for text in (samples, "recall", "precision", "F1")]
     lines = [
         element(
             "tr",
@@ -190,15 +206,30 @@ def _bar(share: float | None) -> Html:
 
 def _commonest_mistakes(matrix: list[list[int]], classes: Sequence[str]) -> Html:
     lines = [
-        element("li", f"“{classes[truth]}” taken for “{classes[guess]}”: {times(count)}")
+        element("li", f"“{classes[truth]}” predicted as “{classes[guess]}”: {times(count)}")
         for truth, guess, count in measures.commonest_mistakes(matrix, 5)
     ]
     return element("ul", *lines) if lines else quiet("There is not one.")
 
 
+def mistakes_section(run: Run) -> Html:
+    """The held-out images that were misclassified with the highest probability."""
+    if run.scores is None or run.scores.mistakes is None:
+        return Html()
+    if not run.scores.mistakes:
+        return section("The worst mistakes", quiet(f"No held-out {run.samples[:-1]} was misclassified."))
+    words = f"The held-out {run.samples} that were misclassified with the highest probability, as the model sees them."
+    return section("The worst mistakes", quiet(words), cards(run.scores.mistakes, run.pictures))
+
+
 def explanations_section(run: Run) -> Html:
     """Pictures of why the model decides, and how often they point at the right place."""
-    shown = {name: content for name, content in run.pictures.items() if name.startswith(EXPLANATION)}
+    shown = {name: run.picture(name) for name in run.pictures if name.startswith(EXPLANATION)}
+    captions: dict[str, Html] = {}
+    if run.scores:
+        captions |= {one.picture: verdict(one) for one in run.scores.explained_samples}
+        if run.scores.explanations:
+            captions |= {one.picture: _mosaic_words(one) for one in run.scores.explanations.pictures}
     pieces = []
     if run.scores and run.scores.explanations:
         hits = run.scores.explanations
@@ -215,17 +246,23 @@ def explanations_section(run: Run) -> Html:
                 f"{percent(hits.single_object_hits)}."
             )
     text = element("p", *pieces) if pieces else Html()
-    pictured = gallery(shown) if shown else quiet("There are no pictures of explanations in the run folder.")
+    pictured = gallery(shown, captions) if shown else quiet("There are no pictures of explanations in the run folder.")
     return section("Why it decides", text, pictured)
+
+
+def _mosaic_words(one: Mosaic) -> Html:
+    digits = ", ".join(map(str, one.digits))
+    found = f"the right quadrant for {one.hits} of {len(one.digits)}"
+    return join([element("span", one.sample, class_="sample"), f": the digits {digits}, {found}"])
 
 
 def pictures_section(run: Run) -> Html:
     """The other pictures of the run folder, by name."""
     shown = pretraining.PICTURES if is_pretraining(run) else generation.PICTURES if is_generation(run) else ()
     others = {
-        name: content
-        for name, content in run.pictures.items()
-        if not name.startswith(EXPLANATION) and name not in shown
+        name: run.picture(name)
+        for name in run.pictures
+        if not name.startswith((EXPLANATION, MISTAKE)) and name not in shown
     }
     return section("More pictures", gallery(others)) if others else Html()
 

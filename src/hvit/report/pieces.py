@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from hvit import measures, pictures
-from hvit.markup import SPACE, Html, breakable, element, inline, percent
+from hvit.markup import SPACE, Html, breakable, element, inline, join, percent
+from hvit.report.reading import Sample
 
 EXPLANATION = "explain_"  # what the names of pictures of explanations start with
+MISTAKE = "mistake_"
 
 
 def section(title: str, *content: object) -> Html:
@@ -40,22 +42,56 @@ def chart(draw: Callable[[pictures.Theme], Figure], description: str) -> Html:
     return element("picture", source, element("img", src=inline(light.encode(), kind), alt=description), class_="chart")
 
 
-def picture(content: bytes, name: str, caption: object) -> Html:
-    """A PNG file with its caption below; side by side with others it is as high as they are."""
+def picture(both: tuple[bytes, bytes | None], name: str, caption: object) -> Html:
+    """A PNG file, or the one for dark pages, with its caption below; side by side with others it is as high as they."""
+    content, dark = both
     image = element("img", src=inline(content, "image/png"), alt=name)
+    if dark is not None:
+        scheme = {"srcset": inline(dark, "image/png"), "media": "(prefers-color-scheme: dark)"}
+        image = element("picture", element("source", **scheme), image)
     width, height = (int.from_bytes(content[place : place + 4], "big") for place in (16, 20))  # of every PNG
     ratio = width / height if height else 1.0
-    return element("figure", image, element("figcaption", caption), style=f"flex: {ratio:.3f} 1 0")
+    # On a phone the words in a wide one are readable only where it is scrolled.
+    kind = {"class_": "sheet"} if ratio > 1.5 and width > 1000 else {}
+    return element("figure", image, element("figcaption", caption), style=f"flex: {ratio:.3f} 1 0", **kind)
 
 
-def gallery(shown: Mapping[str, bytes]) -> Html:
-    """Pictures by their names, which are their captions."""
+def gallery(shown: Mapping[str, tuple[bytes, bytes | None]], captions: Mapping[str, Html] | None = None) -> Html:
+    """Pictures by their names, which are their captions where there are no others."""
     figures = []
     for name, content in shown.items():
-        caption = name.removeprefix(EXPLANATION).replace("_", " ")
-        caption = f"image {caption}" if caption.isdecimal() else caption
-        figures.append(picture(content, caption, caption))
+        words = name.removeprefix(EXPLANATION).replace("_", " ")
+        words = f"image {words}" if words.isdecimal() else words
+        figures.append(picture(content, words, (captions or {}).get(name, words)))
     return element("div", *figures, class_="gallery")
+
+
+def verdict(sample: Sample) -> Html:
+    """The caption of a held-out sample: its name, its class, and what it was predicted as, right or wrong."""
+    mark = element("span", "right" if sample.right else "wrong", class_="badge" + " done" * sample.right)
+    name = f"image {sample.sample}" if sample.sample.isdecimal() else sample.sample
+    words = (
+        "true class ",
+        element("strong", element("bdi", sample.class_)),
+        ", predicted ",
+        element("strong", element("bdi", sample.predicted)),
+        f" ({percent(sample.confidence)})",
+    )
+    return join([element("bdi", name, class_="sample"), " ", mark, " ", element("span", *words, class_="answer")])
+
+
+def cards(samples: Sequence[Sample], pictures: Mapping[str, bytes]) -> Html:
+    """Small pictures of samples side by side, each with its verdict; few pixels stay squares."""
+    figures = [
+        element(
+            "figure",
+            element("img", src=inline(pictures[sample.picture], "image/png"), alt=sample.sample, class_="sharp"),
+            element("figcaption", verdict(sample)),
+        )
+        for sample in samples
+        if sample.picture in pictures
+    ]
+    return element("div", *figures, class_="cards")
 
 
 def interval(share: float, count: int) -> str:

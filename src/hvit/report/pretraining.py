@@ -16,7 +16,7 @@ def is_pretraining(run: Run) -> bool:
 
 
 def pretraining_tiles(run: Run) -> list[Html]:
-    """How much of what was hidden is told, and which classes the features tell."""
+    """How much of what was masked is explained, and which classes the features tell apart."""
     last = run.of_kind("evaluate")[-1:]
     if run.scores and run.scores.explained is not None:
         found = run.scores.model_dump()
@@ -24,29 +24,29 @@ def pretraining_tiles(run: Run) -> list[Html]:
         found = dict(last[0]) if last else {}
     made = []
     for key, name, detail in (
-        ("explained", "Hidden part told", "of the variance of hidden patches, held out"),
-        ("linear_probe", "Linear probe", "of held-out images, by features learned without labels"),
-        ("nearest_neighbours", "Nearest neighbours", "of held-out images, by the vote of ten"),
+        ("explained", "Explained variance", "of masked patches, held out"),
+        ("linear_probe", "Linear probe", f"of held-out {run.samples}, by features learned without labels"),
+        ("nearest_neighbours", "Nearest neighbours", f"of held-out {run.samples}, by the vote of ten"),
     ):
         value = number_in(found, key)
         if value is not None:
             made.append(tile(name, percent(value), detail))
-    return made or [tile("Hidden part told", NOTHING, "not measured yet")]
+    return made or [tile("Explained variance", NOTHING, "not measured yet")]
 
 
 def pretraining_section(run: Run) -> Html:
     """What the model tells of what it does not see, and where its features put the images."""
     labelled = run.scores is not None and len(run.scores.classes) > 1
     captions = (
-        "Held-out images, what the model sees of them, and what it tells of the rest as it learns. "
-        "A model of normalised patches tells neither their brightness nor their contrast; here the image's are used.",
-        "Held-out images, placed so that those with similar features are near."
+        f"Held-out {run.samples}, what the model sees of them, and what it reconstructs of the rest as it trains. "
+        "A model of normalised patches gives neither their brightness nor their contrast; here the image's are used.",
+        f"Held-out {run.samples}, placed so that those with similar features are near."
         + " The encoder was never told the classes: where they gather, few labels will do." * labelled,
     )
     pieces = [
-        picture(run.pictures[name], name.replace("_", " "), caption)
+        picture(run.picture(name), name.replace("_", " "), caption)
         for name, caption in zip(PICTURES, captions, strict=True)
         if name in run.pictures
     ]
     shown = pieces or [quiet("There are no pictures yet: the first come with the first evaluation.")]
-    return section("What it tells of what is hidden", element("div", *shown, class_="gallery"))
+    return section("What it reconstructs", element("div", *shown, class_="gallery"))

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from hvit.errors import UserError
+from hvit.markup import DARK_PICTURES
 from hvit.training.journal import JOURNAL, read_journal
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
+_LARGEST_FILE = 100 * 2**20  # bytes, of a file of text and of all pictures together
 Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -23,6 +25,33 @@ class ModelFacts(BaseModel):
     name: str
     parameters: int | None = None
     multiply_adds: int | None = None
+
+
+class Sample(BaseModel):
+    """A held-out sample that the report shows: its picture's name, its own, its class, and what was predicted.
+
+    confidence: the probability of the prediction.
+    """
+
+    picture: str
+    sample: str
+    class_: Annotated[str, Field(alias="class")]
+    predicted: str
+    confidence: Share
+
+    @property
+    def right(self) -> bool:
+        """Whether the prediction is the class."""
+        return self.class_ == self.predicted
+
+
+class Mosaic(BaseModel):
+    """A mosaic of four digits, from top left to bottom right, and for how many of them the explanation hit."""
+
+    picture: str
+    sample: str
+    digits: list[int]
+    hits: int
 
 
 class ExplanationScores(BaseModel):
@@ -35,6 +64,7 @@ class ExplanationScores(BaseModel):
     asked: Count
     flipped_sign: Share | None = None
     single_object_hits: Share | None = None
+    pictures: list[Mosaic] = []
 
 
 class Memorisation(BaseModel):
@@ -77,6 +107,8 @@ class Scores(BaseModel):
     classes: list[str] = []
     labels: list[int] = []
     predictions: list[int] = []
+    mistakes: list[Sample] | None = None
+    explained_samples: list[Sample] = []
     explanations: ExplanationScores | None = None
     model: ModelFacts | None = None
 
@@ -85,8 +117,8 @@ class Scores(BaseModel):
 class Run:
     """Everything a report is made of.
 
-    folder: its name without the path. rows: the journal. pictures: the PNG files by name, without ending.
-    notes: sentences on what was left out.
+    folder: its name without the path. rows: the journal. pictures: the PNG files by name, without ending;
+    dark_pictures: those for dark pages. notes: sentences on what was left out.
     """
 
     folder: str
@@ -95,7 +127,20 @@ class Run:
     rows: list[dict[str, Any]]
     scores: Scores | None
     pictures: dict[str, bytes]
+    dark_pictures: dict[str, bytes]
     notes: list[str]
+
+    def picture(self, name: str) -> tuple[bytes, bytes | None]:
+        """A picture by its name, and the one for dark pages if there is one."""
+        return self.pictures[name], self.dark_pictures.get(name)
+
+    @property
+    def samples(self) -> str:
+        """What the data is made of: images or clips."""
+        model = self.recipe.get("model")
+        parts = [model, model.get("encoder")] if isinstance(model, dict) else []
+        sizes = [part.get("input_size") for part in parts if isinstance(part, dict)]
+        return "clips" if any(isinstance(size, list) and len(size) == 3 for size in sizes) else "images"
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """The journal's lines of one kind, such as "evaluate"."""
@@ -109,18 +154,30 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: give the folder of a run, which `hvit train` prints")
-    if not (folder / "recipe.json").exists():
+    if not _exists(folder / "recipe.json"):
         raise UserError(f"{folder} is no run folder: it has no recipe.json; give the folder `hvit train` prints")
     try:
         recipe = _read_object(folder / "recipe.json")
         environment_path = folder / "environment.json"
-        environment = _read_object(environment_path) if environment_path.exists() else {}
+        environment = _read_object(environment_path) if _exists(environment_path) else {}
         rows, notes = _read_rows(folder / JOURNAL)
         scores = _read_scores(folder / "scores.json")
         pictures, odd = _read_pictures(folder / "pictures")
+        dark, odd_dark = _read_pictures(folder / "pictures" / DARK_PICTURES)
     except OSError as error:
-        raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-    return Run(folder.resolve().name, recipe, environment, rows, scores, pictures, notes + odd)
+        raise UserError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+    return Run(folder.resolve().name, recipe, environment, rows, scores, pictures, dark, notes + odd + odd_dark)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is a file to read. Raises UserError for what is none, or too large to be a run's."""
+    if not path.exists() and not path.is_symlink():
+        return False
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file; restore it from a copy, or train again")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes, more than a run leaves; restore it, or train again")
+    return True
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -135,7 +192,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The journal's lines, and what a reader should know about it."""
-    if not path.exists():
+    if not _exists(path):
         return [], []
     rows = read_journal(path)
     lines = path.read_bytes().splitlines()
@@ -159,7 +216,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def _read_scores(path: Path) -> Scores | None:
-    if not path.exists():
+    if not _exists(path):
         return None
     advice = "remove it, or write it anew with `hvit evaluate`"
     try:
@@ -179,11 +236,17 @@ def _read_pictures(folder: Path) -> tuple[dict[str, bytes], list[str]]:
 
     Links are not followed: a report shows nothing from outside its run folder.
     """
-    found, odd = {}, []
+    found, odd, large = {}, [], []
     for path in sorted(folder.glob("*.png")):
-        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        is_file = path.is_file() and not path.is_symlink()
+        size = path.stat().st_size if is_file else 0
+        if is_file and sum(map(len, found.values())) + size > _LARGEST_FILE:
+            large.append(path.name)
+            continue
+        content = path.read_bytes() if is_file else b""
         if content.startswith(b"\x89PNG\r\n\x1a\n"):
             found[path.stem] = content
         else:
             odd.append(path.name)
-    return found, [f"Left out, because they are no PNG pictures: {', '.join(odd)}."] if odd else []
+    notes = [f"Not shown, because the pictures have too many bytes: {', '.join(large)}."] if large else []
+    return found, notes + ([f"Left out, because they are no PNG pictures: {', '.join(odd)}."] if odd else [])

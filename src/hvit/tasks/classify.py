@@ -42,7 +42,8 @@ class Classify(Task):
 
     @torch.no_grad()
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Loss, top-1 and top-5 accuracy and calibration error (fractions), every label and prediction in order.
+        """Loss, top-1 and top-5 accuracy and calibration error (fractions), every label and prediction in order,
+        and the probability of every prediction.
 
         Where batches have "clips", rows are views of clips: a clip's probabilities are the mean over its views, as in
         SlowFast, and their logarithms stand for its logits.
@@ -66,6 +67,7 @@ class Classify(Task):
             "count": len(labels),
             "labels": labels.tolist(),
             "predictions": logits.argmax(dim=1).tolist(),
+            "confidences": [round(share, 4) for share in logits.softmax(dim=1).max(dim=1).values.tolist()],
         }
 
     def save(self, folder: Path, networks: Networks, step: int) -> None:

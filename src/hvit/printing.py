@@ -1,0 +1,157 @@
+"""What the command line shows: lines, tables and JSON on stdout, plans and notes on stderr.
+
+Everything that came from files is escaped here (`markup.shown`), so that it can neither command a terminal nor break
+an encoding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hvit.markup import shown
+
+# Of several processes that torchrun started, the first one speaks; errors are shown by all.
+_silent = os.environ.get("RANK", "0") != "0"
+out = Console(highlight=False, emoji=False, quiet=_silent)
+notes = Console(stderr=True, highlight=False, emoji=False, quiet=_silent)
+
+_USUAL_WIDTH = 160  # of tables in a pipe or a file, where COLUMNS says nothing
+_LONGEST_WORD = 1000
+_NUMERIC = ("parameters", "multiply-adds", "images", "clips", "mistakes", "recall", "precision", "F1", "params", "GMAC")
+_PLAN_NAMES = {"against": "discriminator", "judged by": "evaluated with"}
+_SEVERAL_LINES = ("notes", "loaded")
+
+_waits = False
+
+
+def encode_anything() -> None:
+    """Lets stdout and stderr escape what their encoding does not have, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="backslashreplace")
+
+
+def wait_for(what: str) -> None:
+    """Says on a terminal what is being waited for, until the next output of this file."""
+    global _waits
+    if notes.is_terminal and not _silent:
+        waited()
+        sys.stderr.write(f"{shown(what)} ...")
+        sys.stderr.flush()
+        _waits = True
+
+
+def waited() -> None:
+    """Removes the line of `wait_for`, if it is there."""
+    global _waits
+    if _waits:
+        _waits = False
+        sys.stderr.write("\r\x1b[2K")
+        sys.stderr.flush()
+
+
+def say(line: str = "") -> None:
+    """Prints a line on stdout."""
+    waited()
+    out.print(shown(line), markup=False, soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """Prints a line on stderr."""
+    waited()
+    notes.print(readable(line), markup=False, soft_wrap=True)
+
+
+def readable(sentence: str) -> str:
+    """A sentence about what a user gave, escaped; words of more than a thousand letters lose their middle."""
+    words = shown(sentence).split(" ")
+    return " ".join(word if len(word) <= _LONGEST_WORD else f"{word[:100]}...{word[-50:]}" for word in words)
+
+
+def tell(lines: dict[str, str]) -> None:
+    """Prints a plan on stderr, a line each."""
+    waited()
+    width = max(len(_PLAN_NAMES.get(name, name)) for name in lines)
+    for name, value in lines.items():
+        parts = value.split("\n") if name in _SEVERAL_LINES else [value]
+        text = ("\n" + " " * (width + 2)).join(map(shown, parts))
+        notes.print(f"{_PLAN_NAMES.get(name, name):<{width}}  {text}", markup=False, soft_wrap=True)
+
+
+def print_json_lines(rows: Iterable[dict[str, Any]]) -> None:
+    """Prints JSON, an object a line. Strings are exact; what would command a terminal is escaped as JSON escapes it."""
+    waited()
+    for row in rows:
+        text = json.dumps(row, ensure_ascii=False)
+        if shown(text) != text:
+            text = "".join(letter if shown(letter) == letter else _json_escape(letter) for letter in text)
+        print(text, flush=True)
+
+
+def _json_escape(letter: str) -> str:
+    return json.dumps(letter)[1:-1] if ord(letter) > 0xFFFF else f"\\u{ord(letter):04x}"
+
+
+def table_width() -> int:
+    """Columns that a table may take: those of the terminal, in a pipe or a file those that COLUMNS names."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and 0 < len(columns) < 6 and int(columns) > 0:
+        return int(columns)
+    return out.width if out.is_terminal else _USUAL_WIDTH
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str] = ()) -> None:
+    """Prints a table inside `table_width`. names: columns whose cells stay on one line."""
+    waited()
+    narrow = table_width() < 100
+    table = Table(
+        header_style="bold",
+        box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
+        pad_edge=not narrow,
+        show_edge=not narrow,
+    )
+    for column in columns:
+        justify = "right" if column in _NUMERIC else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in names)
+    for row in rows:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    Console(width=table_width(), highlight=False, emoji=False, quiet=_silent).print(table)
+
+
+def cut(line: str, width: int) -> str:
+    """A line that takes so many columns at most."""
+    text = Text(shown(line))
+    text.truncate(max(width, 1), overflow="ellipsis")
+    return text.plain
+
+
+def percent(value: float | None) -> str:
+    """A share with one decimal; a dash where there is none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+class Refusals:
+    """Prints a sentence for each file that cannot be used, and ends with status 2 if there was any."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, sentence: str) -> None:
+        self.count += 1
+        note(f"hvit: {sentence}")
+
+    def end(self) -> None:
+        """Ends the program with status 2 if a file was refused."""
+        sys.stdout.flush()
+        if self.count:
+            sys.exit(2)
