@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from hvit import recipes
+from hvit import recipes, run
 from hvit.data.batches import steps_per_epoch
+from hvit.data.folders import FolderData
 from hvit.training.distribute import Processes
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule, few_steps_notes
@@ -99,3 +101,9 @@ def test_cutting_a_run_short_by_steps_is_not_commented_on() -> None:
 def test_recipes_on_embedded_data_which_learn_are_not_said_to_have_few_steps(name: str, size: int) -> None:
     recipe = recipes.get_recipe(name)
     assert few_steps_notes(recipe.loop, recipe.optimize, size, ALONE, "images") == ()
+
+
+@pytest.mark.parametrize("name", ["nest_micro_folder", "nest_tiny_imagenet"])
+def test_the_plan_of_a_small_folder_says_what_to_set(name: str, photo_folder: Path) -> None:
+    lines = run.plan(replace(recipes.get_recipe(name), data=FolderData(root=str(photo_folder))))
+    assert "--loop.batch-size 8" in lines["notes"]
