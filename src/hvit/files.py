@@ -1,39 +1,139 @@
-"""Writing files that are whole or not there."""
+"""Reading files that may be anything, and writing files that are whole or not there."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from hvit.errors import UserError
+
+UNFINISHED = ".unfinished"
+LONGEST_OBJECT = 64 * 2**20
+"""Bytes that a JSON file of a run may have."""
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """A file to write, which takes its name, and the place of an older one, only when it is whole and on the disk.
 
-    Missing folders are made. Raises UserError where it cannot be written; the older file is then untouched.
+    Missing folders are made. Until then it has a random name, so that several threads and processes can write the same
+    file: the last one to finish wins. Raises UserError where it cannot be written, or where something else than a file
+    has its name; the older file is then untouched.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    # Without the name of the file, which may itself be as long as a name can be.
+    unfinished = path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
     try:
+        _refuse_to_replace(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(unfinished, flags, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
+        _flush_folder(path.parent)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if unfinished.exists():
-            unfinished.unlink()
+        raise UserError(f"{short_path(path)} cannot be written: {error.strerror or error}") from error
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Writes a text file in one step (see `replacing`). Letters that are no text, as in odd file names, become "?"."""
     with replacing(path) as file:
         file.write(text.encode("utf-8", "replace"))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what writers that were killed have left in a folder and the folders in it; links are not followed.
+
+    Only for the process that alone may write there: the files of others that still write look the same.
+    """
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and name.endswith(UNFINISHED):
+                with suppress(OSError):
+                    Path(place, name).unlink()
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """All bytes of a file, which may be a link to one.
+
+    most: how many bytes it may have. Raises UserError where there is no such file, where it is a folder, a pipe or a
+    device, where it cannot be read, and where it is longer.
+    """
+    try:
+        # Without O_NONBLOCK a pipe that nobody writes to would make this wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                raise UserError(f"{short_path(path)} is damaged: it is {_kind(state)}, and should be a file")
+            if state.st_size > most:
+                raise UserError(f"{short_path(path)} is damaged: it is longer than {most:,} bytes")
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UserError(f"{short_path(path)} cannot be read: {error.strerror or error}") from error
+
+
+def read_object(path: Path, most: int = LONGEST_OBJECT) -> dict[str, Any]:
+    """The JSON object in a file. Raises UserError as `read_whole`, and where the file holds anything else."""
+    content = read_whole(path, most)
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+        raise UserError(f"{short_path(path)} is damaged: it holds no JSON ({reason})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{short_path(path)} is damaged: it must hold a JSON object, not {type(found).__name__}")
+    return found
+
+
+def short_path(path: Path) -> str:
+    """The path in a sentence; of one that is too long for any file, its beginning and its end."""
+    text = str(path)
+    return text if len(text) <= 500 else f"{text[:200]} … {text[-200:]}"
+
+
+def _refuse_to_replace(path: Path) -> None:
+    """A rename would put a file in the place of a device or a pipe."""
+    with suppress(FileNotFoundError):
+        state = path.lstat()
+        if not (stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)):
+            raise OSError(errno.EEXIST, f"it is {_kind(state)} and no file")
+
+
+def _kind(state: os.stat_result) -> str:
+    if stat.S_ISDIR(state.st_mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(state.st_mode) else "a device or a socket"
+
+
+def _flush_folder(folder: Path) -> None:
+    """Puts a new name on the disk; where the system cannot flush folders, there is nothing to do."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError:  # a folder may be written and not read, and Windows opens none
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS, errno.EACCES):
+            raise
+    finally:
+        os.close(descriptor)

@@ -6,7 +6,9 @@ import ctypes
 import os
 import shutil
 import sys
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _LARGEST = 2**31 - 1
@@ -25,6 +27,20 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return bool(mallopt and mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+
+
+def total_memory() -> int | None:
+    """Bytes of memory that this process may use: those of the machine, or fewer where a container limits them.
+
+    None where the system does not say.
+    """
+    found = []
+    with suppress(OSError, ValueError, AttributeError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max" is no number
+            found.append(int(Path(limit).read_text()))
+    return min((count for count in found if count > 0), default=None)
 
 
 @cache

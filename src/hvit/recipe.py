@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from hvit.bounds import check_bounds
 from hvit.data.augment import AugmentConfig
 from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.errors import UserError
-from hvit.files import write_text
+from hvit.files import read_whole, write_text
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.gan_config import GanConfig
 from hvit.models.hiera_config import HieraConfig
@@ -61,22 +63,57 @@ class Recipe:
 
 _ADAPTER = TypeAdapter(Recipe)
 RECIPE = "recipe.json"
+LONGEST_RECIPE = 2**20
+"""Bytes that a recipe may have; the longest of ours has some thousands."""
+WITHOUT_EFFECT = ("loop.workers", "data.root", "data.cache")
+"""Fields that may be changed before a run is resumed."""
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:
     """Writes `recipe.json` into a run folder."""
-    text = json.dumps(asdict(recipe), indent=2)  # pyright: ignore[reportArgumentType]  (pydantic's is a dataclass, too)
-    write_text(folder / RECIPE, text + "\n")
+    write_text(folder / RECIPE, json.dumps(as_json(recipe), indent=2) + "\n")
+
+
+def as_json(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON has it: lists where it has tuples."""
+    return json.loads(json.dumps(asdict(recipe)))  # pyright: ignore[reportArgumentType]  (pydantic's is one, too)
 
 
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a run folder. Raises UserError if there is none, or if it holds anything but a recipe."""
     path = folder / RECIPE
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise UserError(f"{folder} is no run folder: it has no {RECIPE}; `hvit train` makes one")
+    content = read_whole(path, LONGEST_RECIPE)
     try:
-        return _ADAPTER.validate_json(path.read_bytes())
+        recipe = _ADAPTER.validate_json(content)
+        check_bounds(recipe)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise UserError(f"{path} is not a valid recipe at {place}: {first['msg']}") from error
+        place = ".".join(str(part) for part in first["loc"])[:200] or "the top"
+        raise UserError(f"{path} is not a valid recipe at {place}: {first['msg'][:500]}") from error
+    except UserError as error:
+        raise UserError(f"{path} is not a valid recipe: {error}") from error
+    return recipe
+
+
+def changed_fields(before: dict[str, Any], now: Recipe) -> tuple[str, ...]:
+    """In which fields a recipe differs from what was recorded of one, a phrase each, with the old and the new value.
+
+    before: as `as_json` gives it, perhaps of an earlier version that had fewer fields. Fields that change nothing that
+    is learned don't count: the number of data workers, and where the data lies. Raises ValueError for no recipe.
+    """
+    old, new = _leaves(as_json(_ADAPTER.validate_json(json.dumps(before)))), _leaves(as_json(now))
+    return tuple(
+        f"{name} was {json.dumps(old.get(name))[:200]} and is {json.dumps(new.get(name))[:200]}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name) and name not in WITHOUT_EFFECT
+    )
+
+
+def _leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """The fields of nested objects by their full names, such as "loop.epochs"."""
+    found = {}
+    for name, value in tree.items():
+        found |= _leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
+    return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from math import prod
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from hvit import recipes
+from hvit.bounds import check_bounds
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches, small_set_notes, steps_per_epoch, train_batches
 from hvit.data.device_augment import DeviceAugment
@@ -32,6 +33,8 @@ from hvit.explain.reconstructions import watch
 from hvit.explain.samples import digit_explanations, draw_mistakes, draw_samples
 from hvit.files import write_text
 from hvit.generation import finish_generation, make_task
+from hvit.interrupts import Interrupts
+from hvit.memory import networks_without_memory, refuse_too_large
 from hvit.models import catalogue, translate
 from hvit.models.counts import in_billions
 from hvit.models.gan_config import GanConfig, Players, build_players
@@ -41,6 +44,7 @@ from hvit.models.masks import count_kept
 from hvit.models.nest import NestConfig
 from hvit.models.weights import open_autoencoder, open_weights
 from hvit.pictures import draw_image_grid
+from hvit.plan_file import compare, fingerprints, read_plan, write_plan
 from hvit.randomness import derive_seed
 from hvit.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from hvit.report import write_report
@@ -52,12 +56,12 @@ from hvit.tasks.task import Task
 from hvit.training.activations import checkpointable_blocks
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import NO_COMPILING, Processes, check_compiler, is_compile_failure, processes
+from hvit.training.lock import locked, refuse_if_held
 from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule, few_steps_notes
 
 Tell = Callable[[dict[str, str]], object]
 SCORES = "scores.json"
-PLAN = "plan.json"
 PICTURES = "pictures"
 _IMAGES_DRAWN = 12
 
@@ -83,6 +87,10 @@ class Prepared:
         what, size = self.sample_kind, len(self.splits.train)
         notes = self.splits.notes + small_set_notes(size, batch, what)
         notes += few_steps_notes(recipe.loop, recipe.optimize, size, self.ranks, what, recipe.weights is not None)
+        try:
+            self.refuse_too_large()
+        except UserError as error:
+            notes += (f"This machine cannot train it: {error}.",)
         return {
             "recipe": f"{recipe.name}: {recipe.summary}",
             **_describe_model(recipe.model),
@@ -103,24 +111,16 @@ class Prepared:
         """What the data is made of: images or clips."""
         return "clips" if self.preprocess.takes_clips else "images"
 
-    def data_identity(self) -> dict[str, Any]:
-        """What a resumed run compares, so that it never goes on with other data than it began with."""
-        labels = [images.labels.astype(np.int64).tobytes() for images in (self.splits.train, self.splits.held_out)]
-        names = json.dumps(self.splits.classes).encode()
-        return {
-            "images": len(self.splits.train),
-            "held_out": len(self.splits.held_out),
-            "classes": len(self.splits.classes),
-            "checksum": hashlib.sha256(b"/".join([names, *labels])).hexdigest(),
-        }
+    def refuse_too_large(self) -> None:
+        """Raises UserError, with the numbers, where this machine has too little memory to train it."""
+        refuse_too_large(self.recipe, self.schedule.images_per_device, self.ranks.world_size, self.ranks.device)
 
 
 def _describe_model(model: catalogue.NetworkConfig | GanConfig) -> dict[str, str]:
     """The lines of a plan that tell the model, or the models that play against each other."""
     size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
     if isinstance(model, GanConfig):
-        with torch.device("meta"):
-            generator, discriminator = map(catalogue.count_parameters, build_players(model))
+        generator, discriminator = map(catalogue.count_parameters, networks_without_memory(model))
         cost = in_billions(catalogue.multiply_adds(model.generator))
         labels = f"with labels of {model.num_classes} classes" if model.num_classes else "without labels"
         return {
@@ -171,10 +171,7 @@ def _check_loop(recipe: Recipe, ranks: Processes) -> None:
     if recipe.loop.compile:
         check_compiler(ranks.device)
     if recipe.loop.checkpoint_activations:
-        config = recipe.model
-        with torch.device("meta"):
-            networks = build_players(config) if isinstance(config, GanConfig) else [catalogue.build_network(config)]
-        checkpointable_blocks(networks)
+        checkpointable_blocks(networks_without_memory(recipe.model))
 
 
 def _with_classes(recipe: Recipe, splits: Splits) -> catalogue.ModelConfig:
@@ -198,7 +195,8 @@ def _with_labels(model: GanConfig, splits: Splits) -> GanConfig:
 
 
 def plan(recipe: Recipe) -> dict[str, str]:
-    """What `train` would do, without doing it."""
+    """What `train` would do, without doing it; nothing is written."""
+    check_bounds(recipe)
     with processes(recipe.loop.device) as ranks:
         prepared = prepare(recipe, ranks)
         lines = prepared.plan()
@@ -208,32 +206,69 @@ def plan(recipe: Recipe) -> dict[str, str]:
 
 
 def train(recipe: Recipe, folder: Path, tell: Tell = ignore) -> dict[str, Any]:
-    """Carries out a recipe in a new run folder; returns the scores.
+    """Runs a recipe in a new run folder; returns the scores.
 
     tell: called with the plan (a dict of lines) before anything is learned.
-    Raises UserError when the folder already holds a run, and as `prepare` and `Trainer` do.
+    Raises UserError when the folder already holds a run, when another process trains in it, when the machine is too
+    small, and as `prepare` and `Trainer` do.
     """
+    check_bounds(recipe)
     recipe = _with_full_paths(recipe)
-    with processes(recipe.loop.device) as ranks:
+    with processes(recipe.loop.device) as ranks, _faults_as_sentences():
         ranks.first_only(lambda: _refuse_old_run(folder))
         prepared = prepare(recipe, ranks)
+        prepared.refuse_too_large()
         model = new_model(prepared.recipe, tell)
-        ranks.first_only(lambda: _start_folder(prepared, folder))
-        return _carry_out(prepared, model, folder, tell)
+        with _held(folder, ranks):
+            ranks.first_only(lambda: _start_folder(prepared, folder))
+            return _carry_out(prepared, model, folder, tell, read_plan(folder))
 
 
-def resume(folder: Path, root: str | None = None, tell: Tell = ignore) -> dict[str, Any]:
+def resume(
+    folder: Path, root: str | None = None, tell: Tell = ignore, accept_changed_data: bool = False
+) -> dict[str, Any]:
     """Continues the run in a folder exactly where its newest checkpoint left it; returns the scores.
 
-    root: where the data is now, if it has moved. Raises UserError when the data is not what the run began with.
+    root: where the data is now, if it has moved. accept_changed_data: go on with other data, or another recipe, than
+    the run began with; the journal then says what has changed.
+    Raises UserError, with what differs, when the data or the recipe is not what the run began with, and when another
+    process trains in the folder.
     """
     recipe = read_recipe(folder)
-    recipe = replace(recipe, data=moved(recipe.data, root))
-    with processes(recipe.loop.device) as ranks:
-        prepared = prepare(recipe, ranks)
-        _refuse_other_data(prepared, folder)
+    with processes(recipe.loop.device) as ranks, _faults_as_sentences(), _held(folder, ranks):
+        prepared = prepare(replace(recipe, data=moved(recipe.data, root)), ranks)
+        prepared.refuse_too_large()
+        accepted: list[str] = []
+        ranks.first_only(lambda: accepted.extend(_accepted(prepared, recipe, folder, accept_changed_data, tell)))
         started = replace(prepared.recipe, weights=None if has_checkpoint(folder) else recipe.weights)
-        return _carry_out(prepared, new_model(started), folder, tell)
+        plan, model = read_plan(folder), new_model(started)
+        return _carry_out(prepared, model, folder, tell, plan, accept_changed_data, accepted)
+
+
+@contextmanager
+def _held(folder: Path, ranks: Processes) -> Iterator[None]:
+    """Holds the run folder, in the first process for all of them."""
+    with ExitStack() as stack:
+        ranks.first_only(lambda: stack.enter_context(locked(folder)))
+        yield
+
+
+@contextmanager
+def _faults_as_sentences() -> Iterator[None]:
+    """What the machine refuses a run, such as room on a disk or memory, becomes one sentence (UserError)."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise UserError(f"the system refused the run something: {place}{error.strerror or error}") from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        first = (str(error).strip().splitlines() or ["no memory is left"])[-1][:200]
+        raise UserError(
+            f"this machine has too little memory for the run ({first}): lower --loop.batch-size or --loop.workers, "
+            f"raise --loop.accumulate, or choose a smaller --model"
+        ) from error
 
 
 def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencoder | Players:
@@ -266,26 +301,34 @@ def _test_batch(preprocess: Preprocess) -> int:
 
 
 def _carry_out(
-    prepared: Prepared, model: Encoder | MaskedAutoencoder | Players, folder: Path, tell: Tell
+    prepared: Prepared,
+    model: Encoder | MaskedAutoencoder | Players,
+    folder: Path,
+    tell: Tell,
+    plan: dict[str, Any],
+    accepts_changes: bool = False,
+    accepted: Sequence[str] = (),
 ) -> dict[str, Any]:
     recipe, splits, schedule, ranks = prepared.recipe, prepared.splits, prepared.schedule, prepared.ranks
     tell(prepared.plan() | {"run folder": str(folder)})
     workers = recipe.loop.workers
     pinned = ranks.device.type == "cuda"
+    interrupts = Interrupts()
+    stops = interrupts.__bool__ if ranks.world_size == 1 else lambda: False
 
     def learn_from(start_step: int) -> Iterable[Any]:
         return train_batches(
             splits.train, num_classes=len(splits.classes), preprocess=prepared.preprocess, augment=recipe.augment,
             seed=recipe.seed, batch_size=recipe.loop.batch_size, total_steps=schedule.total_steps,
             start_step=start_step, repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size,
-            workers=workers, pin_memory=pinned,
+            workers=workers, pin_memory=pinned, stops=stops,
         )  # fmt: skip
 
     def test_on() -> Iterable[Any]:
         # While a run goes on a clip is looked at once; all its views are, when it has finished.
         return evaluation_batches(
             splits.held_out, preprocess=prepared.preprocess, batch_size=_test_batch(prepared.preprocess), views=(1, 1),
-            workers=workers, pin_memory=pinned,
+            workers=workers, pin_memory=pinned, stops=stops,
         )  # fmt: skip
 
     if isinstance(model, MaskedAutoencoder):
@@ -297,10 +340,12 @@ def _carry_out(
         task = Classify(model, splits.classes, asdict(prepared.preprocess))
     vary = _on_device(prepared, recipe.loop.batch_size, ranks.rank, ranks.world_size)
     trainer = Trainer(
-        task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed, vary
-    )
+        task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed, vary,
+        interrupts, fingerprints(plan), accepts_changes,
+    )  # fmt: skip
     try:
-        scores = trainer.run() | {"classes": list(splits.classes), "sample_kind": prepared.sample_kind}
+        told = {"accepted": list(accepted)} if accepted else {}
+        scores = trainer.run(**told) | {"classes": list(splits.classes), "sample_kind": prepared.sample_kind}
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"{ranks.device} has too little memory for {schedule.images_per_device} {prepared.sample_kind} at a time: "
@@ -378,22 +423,25 @@ def _finish_pretraining(prepared: Prepared, scores: dict[str, Any], folder: Path
 
 
 def _refuse_old_run(folder: Path) -> None:
-    if (folder / RECIPE).exists() or has_checkpoint(folder):
+    refuse_if_held(folder)
+    _refuse_old_run_here(folder)
+
+
+def _refuse_old_run_here(folder: Path) -> None:
+    if os.path.lexists(folder / RECIPE) or has_checkpoint(folder):
         raise UserError(f"{folder} already holds a run: `hvit resume {folder}` continues it, or choose another --out")
 
 
-def _refuse_other_data(prepared: Prepared, folder: Path) -> None:
-    try:
-        began_with = json.loads((folder / PLAN).read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder / PLAN} cannot be read, so the run cannot be resumed exactly") from error
-    now = prepared.data_identity()
-    if now != began_with:
-        counts = "{images} images to learn from, {held_out} held out, {classes} classes"
-        raise UserError(
-            f"the data is not what the run in {folder} began with: then {counts.format(**began_with)}; "
-            f"now {counts.format(**now)}; names or labels of the classes may differ as well"
-        )
+def _accepted(prepared: Prepared, recipe: Recipe, folder: Path, accepts: bool, tell: Tell) -> tuple[str, ...]:
+    """What differs from what the run began with, if that is accepted; the plan then says what it goes on with."""
+    changes, notes, is_new = compare(folder, recipe, prepared.splits, prepared.sample_kind, accepts)
+    if changes:
+        tell({"accepted": "\n".join(changes)})
+    if notes:
+        tell({"notes": "\n".join(notes)})
+    if is_new:
+        write_plan(folder, prepared.plan(), prepared.schedule, recipe, prepared.splits)
+    return changes
 
 
 def _with_full_paths(recipe: Recipe) -> Recipe:
@@ -407,9 +455,9 @@ def _with_full_paths(recipe: Recipe) -> Recipe:
 
 
 def _start_folder(prepared: Prepared, folder: Path) -> None:
-    plan = {"plan": prepared.plan(), "schedule": asdict(prepared.schedule), "data": prepared.data_identity()}
+    _refuse_old_run_here(folder)
     write_text(folder / "environment.json", json.dumps(_environment(prepared.ranks), indent=2) + "\n")
-    write_text(folder / PLAN, json.dumps(plan, indent=2) + "\n")
+    write_plan(folder, prepared.plan(), prepared.schedule, prepared.recipe, prepared.splits)
     write_recipe(prepared.recipe, folder)
     _draw_training_images(prepared, folder / PICTURES / "training_images.png")
 

@@ -1,6 +1,6 @@
 """Checkpoints that a kill, a crash or a full disk cannot spoil.
 
-A checkpoint is written beside its name, flushed to the disk and renamed, so that a file with a checkpoint's name is
+A checkpoint is written under another name, flushed to the disk and renamed, so that a file with a checkpoint's name is
 whole; its first bytes are a checksum of the rest, so that one damaged later is noticed and an older one is used.
 """
 
@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hvit.errors import UserError
-from hvit.files import replacing
+from hvit.files import read_whole, replacing
 
 FOLDER = "checkpoints"
 _MAGIC = b"hvit checkpoint 1\n"
 _KEPT = 2
+_LARGEST = 2**40
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
@@ -37,8 +41,13 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
             file.write(payload)
     except UserError as error:
         raise UserError(f"{error}; what was saved before is intact: make room, then `hvit resume {folder}`") from error
-    for old in sorted(places.glob("step_*.checkpoint"))[:-_KEPT]:
-        old.unlink()
+    # Those of later steps are damaged: a run continues from the newest that is not.
+    older = sorted(file for file in places.glob("step_*.checkpoint") if file != path)
+    kept = [file for file in older if file < path][1 - _KEPT :]
+    for file in older:
+        if file not in kept:
+            with suppress(OSError):  # such as a folder of that name
+                file.unlink()
     return path
 
 
@@ -47,19 +56,55 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / FOLDER).glob("step_*.checkpoint"))
 
 
-def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[Path]]:
+def newest_checkpoint(
+    folder: Path, is_whole: Callable[[dict[str, Any]], bool] = lambda state: True
+) -> tuple[dict[str, Any] | None, list[Path]]:
     """The state of the newest intact checkpoint of a run folder, and the damaged files passed over.
 
-    None where the run has no checkpoint yet. Raises UserError where it has some and all are damaged.
+    Damaged are files whose checksum is wrong, what is no file at all (folders, pipes, links that lead nowhere), and
+    states that are not whole. None where the run has no checkpoint yet. Raises UserError where it has some and all are
+    damaged.
     """
     damaged: list[Path] = []
     for path in sorted((folder / FOLDER).glob("step_*.checkpoint"), reverse=True):
-        content = path.read_bytes()
-        head = len(_MAGIC) + hashlib.sha256().digest_size
-        payload = memoryview(content)[head:]
-        if content[:head] == _MAGIC + hashlib.sha256(payload).digest():
-            return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True), damaged
+        state = _read_checkpoint(path)
+        if state is not None and is_whole(state):
+            return state, damaged
         damaged.append(path)
     if damaged:
         raise UserError(f"every checkpoint in {folder / FOLDER} is damaged: the run cannot continue; start it anew")
     return None, damaged
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The state in a checkpoint, on the CPU; None where it is damaged. Nothing in the file is executed."""
+    try:
+        content = read_whole(path, _LARGEST)
+    except UserError:
+        return None
+    head = len(_MAGIC) + hashlib.sha256().digest_size
+    payload = memoryview(content)[head:]
+    if content[:head] != _MAGIC + hashlib.sha256(payload).digest() or not _takes_its_size_only(payload):
+        return None
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception:  # whatever torch finds wrong with it, the file is damaged
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def _takes_its_size_only(payload: memoryview) -> bool:
+    """Whether what is in the archive takes no more memory than the archive itself.
+
+    Its members are not compressed and share no bytes, and its pickle makes no arrays of bytes, which may have any size.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            members = archive.infolist()
+            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            if not stored or sum(member.file_size for member in members) > len(payload):
+                return False
+            pickles = [member for member in members if member.filename.endswith(".pkl")]
+            return not any(b"bytearray" in archive.read(member) for member in pickles)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+        return False

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from hvit.errors import UserError
 from hvit.machine import missing_compiler
+from hvit.training.heartbeat import Heartbeat, end_process
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Processes:
             raise failure
 
 
+_PATIENCE_AT_THE_START = timedelta(minutes=5)
+_WITHOUT_ANOTHER = "{}, and none goes on without it: `hvit resume RUN` continues from the last checkpoint"
 NO_COMPILING = "leave out --loop.compile, which changes the speed only"
 
 
@@ -129,11 +133,38 @@ def processes(wanted_device: str) -> Iterator[Processes]:
     if world_size == 1:
         yield Processes(0, 1, device)
         return
-    # The others wait while the first process evaluates, which may take longer than the usual ten minutes.
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    with lost_as_sentence():
+        store, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE_AT_THE_START))
+        # The others wait while the first process evaluates, which may take longer than the usual ten minutes. One that
+        # is lost is noticed by its heartbeat.
+        torch.distributed.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=timedelta(hours=2)
+        )
+    heartbeat = Heartbeat(store.clone(), rank, world_size, _end_without_another)
+    heartbeat.start()
     try:
-        yield Processes(torch.distributed.get_rank(), world_size, device)
-        # All leave together: a process whose partner is gone in the middle of a message may abort.
-        torch.distributed.barrier()
+        with lost_as_sentence():
+            yield Processes(rank, world_size, device)
+            # All leave together: a process whose partner is gone in the middle of a message may abort.
+            torch.distributed.barrier()
     finally:
+        heartbeat.stop()
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def lost_as_sentence() -> Iterator[None]:
+    """Inside this block an error of the connection between processes becomes one sentence (UserError)."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not (isinstance(error, torch.distributed.DistError) or "gloo" in text.lower()):
+            raise
+        reason = text.strip().splitlines()[0][:200]
+        raise UserError(f"{_WITHOUT_ANOTHER.format('another process of this run is lost')} ({reason})") from error
+
+
+def _end_without_another(sentence: str) -> None:
+    end_process(_WITHOUT_ANOTHER.format(sentence))

@@ -1,0 +1,107 @@
+"""Whether a machine can train a recipe: what is known of the memory it takes, before any is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.machine import total_memory
+from hvit.models import catalogue
+from hvit.models.gan_config import GanConfig, build_players
+from hvit.models.masked import MaskedConfig
+from hvit.recipe import Recipe
+
+_LEARNING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.LayerNorm, nn.BatchNorm2d)
+
+
+def networks_without_memory(config: catalogue.NetworkConfig | GanConfig) -> Iterable[nn.Module]:
+    """The networks of a configuration on torch's meta device. Raises UserError for sizes that no network can have."""
+    if not isinstance(config, GanConfig):
+        return [catalogue.build_empty(config)]
+    try:
+        with torch.device("meta"):
+            return build_players(config)
+    except (RuntimeError, OverflowError, TypeError, MemoryError) as error:  # what torch says to numbers beyond its own
+        raise UserError("networks of these sizes are larger than any memory") from error
+
+
+def refuse_too_large(recipe: Recipe, per_device: int, world_size: int, device: torch.device) -> None:
+    """Raises UserError, with the numbers, where this machine cannot train a recipe.
+
+    per_device: images, or clips, that a device learns from at a time. What is counted is less than what training takes:
+    the weights with their gradients, the optimizer's numbers and their average; the inputs of all layers with weights,
+    which are kept for the gradients; and the batches that the data workers make ahead. What can be trained is never
+    refused.
+    """
+    host = total_memory()
+    own = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else host
+    weights, kept = weight_bytes(recipe), kept_bytes(recipe, device) * per_device
+    if own and weights + kept > own:
+        raise UserError(
+            f"training takes more than {_in_words(weights)} for the model's weights, gradients and optimizer and "
+            f"{_in_words(kept)} for what {per_device:,} inputs at a time leave in it, but {device} has "
+            f"{_in_words(own)}: choose a smaller --model, or raise --loop.accumulate (now {recipe.loop.accumulate})"
+        )
+    config, workers = recipe.model, recipe.loop.workers
+    batch = recipe.loop.batch_size // world_size
+    waiting = 4 * config.in_channels * prod(config.input_size) * batch * (1 + 2 * workers)
+    if host and waiting > host:
+        raise UserError(
+            f"batches of {batch:,} inputs, of which {workers} data workers make 2 each ahead, take "
+            f"{_in_words(waiting)}, but this machine has {_in_words(host)}: lower --loop.batch-size or --loop.workers"
+        )
+
+
+def weight_bytes(recipe: Recipe) -> int:
+    """Bytes of all that is as large as the weights: they, gradients, the optimizer's numbers, and the average."""
+    copies = 2 + (2 if recipe.optimize.method == "adamw" else 1) + bool(recipe.optimize.average_decay)
+    return 4 * copies * sum(map(catalogue.count_parameters, networks_without_memory(recipe.model)))
+
+
+def kept_bytes(recipe: Recipe, device: torch.device) -> int:
+    """Bytes that one input leaves in the layers with weights until the backward pass; 0 where they are forgotten."""
+    if recipe.loop.checkpoint_activations:
+        return 0
+    config, share = recipe.model, 1.0
+    if isinstance(config, MaskedConfig):
+        config, share = config.encoder, 1.0 - config.mask_ratio
+    low = recipe.loop.precision == "bfloat16" or (recipe.loop.precision == "auto" and device.type == "cuda")
+    count = 0
+    if isinstance(config, GanConfig):
+        generator, discriminator = networks_without_memory(config)
+        labels = [torch.zeros(1, dtype=torch.long, device="meta")] if config.num_classes else []
+        latents = torch.empty(1, config.generator.latent_dim, device="meta")
+        count += _layer_inputs(generator, latents, *labels)
+        count += _layer_inputs(discriminator, _blank(config), *labels)
+    else:
+        count += _layer_inputs(catalogue.build_empty(config), _blank(config))
+    return int(count * share) * (2 if low else 4)
+
+
+def _blank(config: Any) -> Tensor:
+    return torch.empty(1, config.in_channels, *config.input_size, device="meta")
+
+
+def _layer_inputs(network: nn.Module, *inputs: Tensor) -> int:
+    """Numbers in the inputs of all layers with weights, in one forward pass without memory."""
+    seen: dict[int, Tensor] = {}
+
+    def note(module: nn.Module, given: tuple[Any, ...]) -> None:
+        if given and isinstance(given[0], Tensor):
+            seen[id(given[0])] = given[0]  # the tensor stays, so that no other one gets its number
+
+    for module in network.modules():
+        if isinstance(module, _LEARNING):
+            module.register_forward_pre_hook(note)
+    with torch.no_grad():
+        network.eval()(*inputs)
+    return sum(tensor.numel() for tensor in seen.values())
+
+
+def _in_words(count: float) -> str:
+    return f"{count / 2**30:,.1f} GiB"
