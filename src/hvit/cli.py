@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, make_dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from hvit.arguments import parse
 from hvit.errors import UserError, did_you_mean
+from hvit.interrupts import Ended, raising_ended
 from hvit.machine import keep_freed_memory
 from hvit.markup import quoted
 from hvit.printing import (
@@ -59,14 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             near = did_you_mean(_VERB_SYNONYMS.get(verb, verb), VERBS)
             known = near or f"; verbs are {', '.join(VERBS)};"
             raise UserError(f"there is no verb {quoted(verb)}{known} `hvit --help` explains them")
-        if not {"-h", "--help"} & set(rest):
-            wait_for(f"hvit {verb}: loading")
-        VERBS[verb](rest)
-        sys.stdout.flush()
+        with raising_ended():
+            if not {"-h", "--help"} & set(rest):
+                wait_for(f"hvit {verb}: loading")
+            VERBS[verb](rest)
+            sys.stdout.flush()
     except UserError as error:
         _end(f"hvit: {error}", 2)
     except KeyboardInterrupt:
         _end("hvit: interrupted", 130)
+    except Ended as error:
+        _end(f"hvit: {error}", 2)
     except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # of a path that is too long, or in a folder that may not be entered
@@ -77,8 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end(sentence: str, status: int) -> None:
-    waited()
-    print(readable(sentence), file=sys.stderr)
+    with suppress(OSError):  # the terminal may be gone
+        waited()
+        print(readable(sentence), file=sys.stderr, flush=True)
     sys.exit(status)
 
 
@@ -217,6 +223,8 @@ class ResumeArguments:
     """The run folder."""
     root: str | None = None
     """Where the data is now, if it has moved."""
+    accept_changed_data: bool = False
+    """Go on although the data or the recipe is not what the run began with; the journal then says what has changed."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +241,7 @@ def resume(rest: list[str]) -> None:
     from hvit import run
 
     wait_for("hvit resume: opening the data")
-    _print_scores(run.resume(arguments.run, arguments.root, tell))
+    _print_scores(run.resume(arguments.run, arguments.root, tell, arguments.accept_changed_data))
     _print_report(arguments.run)
 
 
