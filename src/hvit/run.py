@@ -436,7 +436,7 @@ def _accepted(prepared: Prepared, recipe: Recipe, folder: Path, accepts: bool, t
     """What differs from what the run began with, if that is accepted; the plan then says what it goes on with."""
     changes, notes, is_new = compare(folder, recipe, prepared.splits, prepared.sample_kind, accepts)
     if changes:
-        tell({"accepted": "\n".join(changes)})
+        tell({"accepted": "; ".join(changes)})
     if notes:
         tell({"notes": "\n".join(notes)})
     if is_new:
