@@ -97,7 +97,7 @@ def pixels(path: Path | str) -> np.ndarray:
 
 
 def test_a_run_leaves_samples_walks_neighbours_scores_and_its_page(digits_run: Path) -> None:
-    names = {path.stem for path in (digits_run / "pictures").iterdir()}
+    names = {path.stem for path in (digits_run / "pictures").glob("*.png")}
     assert names == {"training_images", "samples", "samples_over_time", "interpolation", "neighbours"}
     assert [path.name for path in sorted((digits_run / "samples").iterdir())] == [
         "step_000000005.png",

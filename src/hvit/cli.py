@@ -162,7 +162,8 @@ def recipes(rest: list[str]) -> None:
         return
     if names == [arguments.pattern]:
         for key, value in {"recipe": names[0], **asdict(headers[names[0]])}.items():
-            say(f"{key.replace('_', ' '):<9} {value}")
+            if value:
+                say(f"{key.replace('_', ' '):<9} {value}")
         return
     rows = [(name, get_recipe(name).data.kind, one.summary, one.run_here) for name, one in headers.items()]
     if table_width() >= 110:
@@ -538,7 +539,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 
 
 def _print_help() -> None:
-    say("hvit: train, pretrain, explain and generate with hierarchical vision transformers")
+    say("hvit: train, pretrain, explain, generate with hierarchical vision transformers")
     say()
     say("usage: hvit VERB ...     `hvit VERB --help` explains a verb")
     say()
