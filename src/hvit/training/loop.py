@@ -113,6 +113,7 @@ class Trainer:
                 if self.owes_evaluation:
                     self.evaluate_here(view)
                 for batch in self.noticed(self.train_batches(self.step)):
+                    view.samples = "clips" if any(part.ndim == 5 for part in batch.values()) else "images"
                     self.learn(batch)
                     self.step += 1
                     if self.look_around(view):

@@ -17,6 +17,7 @@ class ProgressView(BarOrLines):
     def __init__(self, start: int, total: int, silent: bool) -> None:
         super().__init__(Console(file=sys.stderr, quiet=silent, highlight=False))
         self.total, self.news_step, self.news_at = total, start, self.start
+        self.samples = "images"  # or "clips": what a rate counts
         if self.console.is_terminal and not silent:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[news]}"), TimeRemainingColumn())
             self.bar = Progress(TextColumn("training"), *columns, TextColumn("left"), console=self.console)
@@ -37,11 +38,11 @@ class ProgressView(BarOrLines):
         speed = images_per_step / seconds_per_step
         self.news_at, self.news_step = now, step
         if self.bar:
-            self.bar.update(self.row, news=f"loss {loss:.3f}  {speed:,.0f} images/s")
+            self.bar.update(self.row, news=f"loss {loss:.3f}  {speed:,.0f} {self.samples}/s")
         elif self.line_is_due(now):
             left = (self.total - step) * seconds_per_step / 60
             where = f"step {step}/{self.total}  epoch {epoch:.2f}"
-            self.console.print(f"{where}  loss {loss:.3f}  {speed:,.0f} images/s  {left:.1f} min left")
+            self.console.print(f"{where}  loss {loss:.3f}  {speed:,.0f} {self.samples}/s  {left:.1f} min left")
         return speed
 
     def evaluated(self, epoch: float, loss: float, name: str, score: float) -> None:
