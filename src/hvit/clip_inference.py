@@ -52,7 +52,7 @@ def predict_clips(
     sampling = _sampling(classifier)
     for file in files:
         try:
-            facts = probe(file)
+            facts = probe(file, page=classifier.preprocess.page)
             looks = [sampling.of_view(facts.frames, facts.rate, view, views) for view in range(views)]
             batch = [_input(classifier, file, facts, indices)[0] for indices in looks]
         except UserError as error:
@@ -92,7 +92,7 @@ def explain_clips(
     sampling, taken = _sampling(classifier), set()
     for file in files:
         try:
-            facts = probe(file)
+            facts = probe(file, page=classifier.preprocess.page)
             tensor, frames = _input(classifier, file, facts, sampling.of_view(facts.frames, facts.rate, 0, 1))
         except UserError as error:
             refused(str(error))
@@ -131,8 +131,9 @@ def _input(
     classifier: Classifier, file: Path, facts: ClipFacts, indices: np.ndarray
 ) -> tuple[torch.Tensor, np.ndarray]:
     """The model's input (channels, time, height, width), and the frames (time, height, width, channels) it shows."""
-    clip = classifier.preprocess.clip_in_mode(read_frames(file, indices, facts, _SHORT_SIDE))
-    (frames,) = classifier.preprocess.shown_clips(clip)
+    preprocess = classifier.preprocess
+    clip = read_frames(file, indices, facts, _SHORT_SIDE, preprocess.grey_range, preprocess.page)
+    (frames,) = preprocess.shown_clips(preprocess.clip_in_mode(clip))
     return classifier.preprocess.normalised_clip(frames), frames
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from hvit.data.augment import Preprocess
@@ -16,6 +17,7 @@ from hvit.data.batches import evaluation_batches
 from hvit.data.digits import SMALLEST_CANVAS
 from hvit.data.folders import FolderData
 from hvit.data.images import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
+from hvit.data.layout import spelling
 from hvit.data.preprocess import stored_preprocess
 from hvit.data.reading import show
 from hvit.errors import UserError
@@ -30,6 +32,7 @@ from hvit.models.layers import Encoder
 from hvit.models.masked import MaskedAutoencoder
 from hvit.models.prepared import prepare_for_inference
 from hvit.models.weights import open_any
+from hvit.progress import DataOpening
 from hvit.recipe import RECIPE, read_recipe
 from hvit.tasks.classify import Classify
 from hvit.tasks.reconstruct import Reconstruct
@@ -74,18 +77,22 @@ def evaluate(
     model, config = opened.model, opened.model.config
     pretrained = isinstance(model, MaskedAutoencoder)
     data = _data_to_test_on(target, kind, root, pretrained)
-    splits = open_data(data, 0, config.in_channels, config.input_size[0] if len(config.input_size) == 3 else None)
+    stored = stored_preprocess(opened.preprocess, config.input_size, show(target)) if opened.preprocess else None
+    if stored and isinstance(data, FolderData | ClipData):
+        # Files are read as in training, whatever the values of these files are.
+        data = replace(data, grey_range=stored.grey_range, page=stored.page)
+    frames = config.input_size[0] if len(config.input_size) == 3 else None
+    with DataOpening(Console(stderr=True)) as progress:
+        splits = open_data(data, 0, config.in_channels, frames, progress=progress)
     if splits.notes:
         tell({"notes": "\n".join(splits.notes)})
-    preprocess = (
-        stored_preprocess(opened.preprocess, config.input_size, show(target))
-        if opened.preprocess
-        else Preprocess(config.input_size, splits.mean, splits.std, 0.875, "bilinear")
+    preprocess = stored or Preprocess(
+        config.input_size, splits.mean, splits.std, 0.875, "bilinear", None, splits.grey_range, splits.page
     )
     model.to(choose_device(device))
     if pretrained:
         return _evaluate_encoder(model, splits, preprocess, tell)
-    if opened.classes and tuple(opened.classes) != splits.classes:
+    if opened.classes and list(map(spelling, opened.classes)) != list(map(spelling, splits.classes)):
         raise UserError(
             f"{target} tells {len(opened.classes)} classes apart ({_some(opened.classes)}), but the data has "
             f"{len(splits.classes)} ({_some(splits.classes)})"

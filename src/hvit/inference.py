@@ -75,7 +75,7 @@ def open_classifier(weights: Path, device: str = "auto") -> Classifier:
         preprocess = stored_preprocess(opened.preprocess, config.input_size, printable(str(weights)))
     else:
         mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, config.in_channels)
-        preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear")
+        preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear", grey_range="auto")
     chosen = choose_device(device)
     return Classifier(opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen)
 
@@ -94,12 +94,13 @@ def predict(
     refused: called with one sentence for each file that cannot be read; the others go on.
     Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, likeliest first.
     """
-    channels = len(classifier.preprocess.mean)
     for start in range(0, len(files), batch_size):
-        read = list(_read(files[start : start + batch_size], channels, refused))
+        # One image at a time becomes the model's input: a batch of huge ones would take gigabytes.
+        portion = _read(files[start : start + batch_size], classifier.preprocess, refused)
+        read = [(file, classifier.preprocess.tensor(image)) for file, image in portion]
         if not read:
             continue
-        batch = torch.stack([classifier.preprocess.tensor(image) for _, image in read]).to(classifier.device)
+        batch = torch.stack([tensor for _, tensor in read]).to(classifier.device)
         with torch.inference_mode():
             probabilities = classifier.logits(batch).softmax(dim=1).cpu()
         likely = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
@@ -136,7 +137,7 @@ def explain(
     size, colours = classifier.preprocess.input_size, len(classifier.preprocess.mean)
     times = max(1, _LEAST_SHOWN // max(size)) if colours == 3 else 1
     finer = replace(classifier.preprocess, input_size=tuple(times * side for side in size))
-    for file, image in _read(files, len(classifier.preprocess.mean), refused):
+    for file, image in _read(files, classifier.preprocess, refused):
         shown = classifier.preprocess.shown(image)
         batch = classifier.preprocess.normalised(shown)[None].to(classifier.device)
         shown = finer.shown(image)
@@ -188,10 +189,12 @@ def explain(
         write_page(explained, folder / PAGE, model=catalogue.name_of(classifier.model.config))
 
 
-def _read(files: list[Path], channels: int, refused: Callable[[str], None]) -> Iterator[tuple[Path, Image.Image]]:
+def _read(
+    files: list[Path], preprocess: Preprocess, refused: Callable[[str], None]
+) -> Iterator[tuple[Path, Image.Image]]:
     for file in files:
         try:
-            yield file, read_image(file, channels)
+            yield file, read_image(file, len(preprocess.mean), preprocess.grey_range, preprocess.page)
         except UserError as error:
             refused(str(error))
 

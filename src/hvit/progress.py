@@ -88,3 +88,29 @@ class FilesDone(BarOrLines):
             self.step()
 
         return told
+
+
+class DataOpening(BarOrLines):
+    """How far opening a data set has got, called with what is done, how many files are, and how many there are.
+
+    A bar on a terminal; elsewhere a line after two seconds and then one every ten. console: where it is shown, stderr.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.line_at -= _SECONDS_BETWEEN_LINES - 2
+        self.doing = ""
+        if console.is_terminal and not console.quiet:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=console, transient=True)
+            self.row = self.bar.add_task("opening the data", total=None)
+
+    def __call__(self, doing: str, done: int, total: int) -> None:
+        """So many files of all are done; a total of 0 is not known yet."""
+        if self.bar:
+            if doing != self.doing:
+                self.bar.reset(self.row, description=doing)
+            self.bar.update(self.row, completed=done, total=total or None)
+        elif self.line_is_due(time.monotonic()):
+            self.console.print(f"{doing}: {done:,} of {total:,}" if total else doing)
+        self.doing = doing

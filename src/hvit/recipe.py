@@ -86,7 +86,7 @@ def read_recipe(folder: Path) -> Recipe:
         raise UserError(f"{folder} is no run folder: it has no {RECIPE}; `hvit train` makes one")
     content = read_whole(path, LONGEST_RECIPE)
     try:
-        recipe = _ADAPTER.validate_json(content)
+        recipe = _ADAPTER.validate_json(_read_as_before(content))
         check_bounds(recipe)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -103,7 +103,10 @@ def changed_fields(before: dict[str, Any], now: Recipe) -> tuple[str, ...]:
     before: as `as_json` gives it, perhaps of an earlier version that had fewer fields. Fields that change nothing that
     is learned don't count: the number of data workers, and where the data lies. Raises ValueError for no recipe.
     """
-    old, new = _leaves(as_json(_ADAPTER.validate_json(json.dumps(before)))), _leaves(as_json(now))
+    old, new = (
+        _leaves(as_json(_ADAPTER.validate_json(_read_as_before(json.dumps(before).encode())))),
+        _leaves(as_json(now)),
+    )
     return tuple(
         f"{name} was {json.dumps(old.get(name))[:200]} and is {json.dumps(new.get(name))[:200]}"
         for name in dict.fromkeys([*old, *new])
@@ -117,3 +120,16 @@ def _leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         found |= _leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
     return found
+
+
+def _read_as_before(content: bytes) -> bytes:
+    """A recipe written before files were read by a stated grey range and page, with those they were read by then."""
+    try:
+        fields = json.loads(content)
+        data = fields["data"]
+        if data["kind"] not in ("folder", "clips") or "grey_range" in data:
+            return content
+        fields["data"] = {"grey_range": "full", "page": 1, **data}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return content  # what is no recipe is refused when it is validated
+    return json.dumps(fields).encode()

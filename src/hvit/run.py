@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from hvit import recipes
 from hvit.bounds import check_bounds
@@ -45,6 +46,7 @@ from hvit.models.nest import NestConfig
 from hvit.models.weights import open_autoencoder, open_weights
 from hvit.pictures import draw_image_grid
 from hvit.plan_file import compare, fingerprints, read_plan, write_plan
+from hvit.progress import DataOpening
 from hvit.randomness import derive_seed
 from hvit.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from hvit.report import write_report
@@ -137,14 +139,21 @@ def _describe_model(model: catalogue.NetworkConfig | GanConfig) -> dict[str, str
     return {"model": f"{catalogue.name_of(model)}, {parameters:,} parameters, {cost} on {size}"}
 
 
-def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
-    """Opens the recipe's data and derives the rest. Raises UserError for what cannot be run."""
+def prepare(recipe: Recipe, ranks: Processes, remember: bool = True) -> Prepared:
+    """Opens the recipe's data and derives the rest. Raises UserError for what cannot be run.
+
+    remember: whether an index of clips may be written.
+    """
     opened: dict[str, Any] = {}
     model = recipe.model
 
     def look() -> None:
         frames = model.input_size[0] if len(model.input_size) == 3 else None
-        opened.update(splits=open_data(recipe.data, recipe.seed, model.in_channels, frames))
+        with DataOpening(Console(stderr=True)) as progress:
+            splits = open_data(
+                recipe.data, recipe.seed, model.in_channels, frames, progress=progress, remember=remember
+            )
+        opened.update(splits=splits)
 
     # One process looks at the files, so that all agree on which of them can be read.
     ranks.first_only(look)
@@ -158,8 +167,9 @@ def prepare(recipe: Recipe, ranks: Processes) -> Prepared:
             )
         recipe = replace(recipe, model=_with_classes(recipe, splits))
     preprocess = Preprocess(
-        model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation, splits.held_out.sampling
-    )
+        model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation, splits.held_out.sampling,
+        splits.grey_range, splits.page,
+    )  # fmt: skip
     _check_loop(recipe, ranks)
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
@@ -198,7 +208,7 @@ def plan(recipe: Recipe) -> dict[str, str]:
     """What `train` would do, without doing it; nothing is written."""
     check_bounds(recipe)
     with processes(recipe.loop.device) as ranks:
-        prepared = prepare(recipe, ranks)
+        prepared = prepare(recipe, ranks, remember=False)
         lines = prepared.plan()
         if recipe.weights is not None:
             new_model(prepared.recipe, lines.update)

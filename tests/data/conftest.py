@@ -14,20 +14,28 @@ MakeVideo = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def make_video() -> MakeVideo:
-    """Writes a video: make_video(path, frames (count, height, width, 3) uint8, rate=25, times=None, keys=12).
+    """Writes a video: make_video(path, frames (count, height, width, 3) uint8, rate=25, times=None, keys=12,
+    shape=None).
 
     times: the moments at which the frames appear, in milliseconds, for variable frame rates. keys: frames from one key
-    frame to the next. The frames decode almost as they were.
+    frame to the next. shape: width of a pixel as a multiple of its height. The frames decode almost as they were.
     """
     av = pytest.importorskip("av")
 
     def make(
-        path: Path, frames: np.ndarray, rate: int = 25, times: Sequence[int] | None = None, keys: int = 12
+        path: Path,
+        frames: np.ndarray,
+        rate: int = 25,
+        times: Sequence[int] | None = None,
+        keys: int = 12,
+        shape: Fraction | None = None,
     ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=rate, options={"crf": "1", "g": str(keys)})
             stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv444p"
+            if shape is not None:
+                stream.codec_context.sample_aspect_ratio = shape
             if times is not None:
                 stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
             for number, pixels in enumerate(frames):

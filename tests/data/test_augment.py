@@ -440,13 +440,11 @@ def test_three_views_in_space_show_both_ends_and_the_middle_of_the_longer_side()
 def test_clips_are_for_models_of_clips_of_as_many_frames_and_pictures_for_models_of_pictures() -> None:
     config = AugmentConfig(crop="resized")
     for varied in (Augment(config, clip_preprocess()), Augment(no_augment(), clip_preprocess())):
-        with pytest.raises(
-            UserError, match=r"takes clips of \(4, 32, 32\) frames, rows and columns; these are pictures"
-        ):
+        with pytest.raises(UserError, match=r"takes clips of \(4, 32, 32\) frames, rows and columns; these are images"):
             varied([picture()], 0, [0])
         with pytest.raises(UserError, match="takes clips of 4 frames, and this is a clip of 5"):
             varied([moving_picture(5)], 0, [0])
-    with pytest.raises(UserError, match="takes pictures, and this is a clip of 4 frames"):
+    with pytest.raises(UserError, match="takes images, and this is a clip of 4 frames"):
         plain().tensor(moving_picture())
 
 

@@ -382,7 +382,7 @@ def test_other_views_than_the_set_has_may_be_asked_for() -> None:
     for views in ((0, 1), (1, 2)):
         with pytest.raises(UserError, match="views must be"):
             batches.evaluation_batches(images, preprocess=CLIPS, batch_size=9, views=views)
-    with pytest.raises(UserError, match="pictures have one view"):
+    with pytest.raises(UserError, match="images have one view"):
         batches.evaluation_batches(Numbered(3), preprocess=PLAIN, batch_size=9, views=(5, 1))
 
 

@@ -7,6 +7,8 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +103,24 @@ def test_a_first_frame_that_comes_late_on_the_clock_is_still_the_first(
     assert numbers(read(path, 0, 17, 29)) == [0, 17, 29]
 
 
-@pytest.mark.parametrize(
-    ("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1), ((1, 0, 0, 1), 0)]
-)
-def test_clips_are_turned_as_their_files_say(
-    tmp_path: Path, make_video: MakeVideo, matrix: tuple[int, int, int, int], turns: int
+def place_by_matrix(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Every pixel (x, y) moved to (a x + c y, b x + d y), and all of them back into the corner."""
+    a, b, c, d = matrix
+    rows, columns = np.indices(pixels.shape[:2])
+    x, y = a * columns + c * rows, b * columns + d * rows
+    x, y = x - x.min(), y - y.min()
+    placed = np.zeros((y.max() + 1, x.max() + 1, 3), pixels.dtype)
+    placed[y, x] = pixels
+    return placed
+
+
+SIGNS = list(product((-1, 1), repeat=2))
+ORIENTATIONS = [(a, 0, 0, d) for a, d in SIGNS] + [(0, b, c, 0) for b, c in SIGNS]
+
+
+@pytest.mark.parametrize("matrix", ORIENTATIONS)
+def test_clips_are_turned_and_mirrored_as_their_files_say(
+    tmp_path: Path, make_video: MakeVideo, matrix: tuple[int, int, int, int]
 ) -> None:
     """The matrix of a track (ISO 14496-12) takes (x, y) to (a x + c y, b x + d y): (0, 1, -1, 0) turns clockwise."""
     pixels = np.zeros((32, 48, 3), np.uint8)
@@ -116,11 +131,41 @@ def test_clips_are_turned_as_their_files_say(
     for offset, value in zip((0, 4, 12, 16), matrix, strict=True):
         content[place + offset : place + offset + 4] = struct.pack(">i", value * 65536)
     path.write_bytes(content)
-    expected = np.rot90(pixels, turns)
+    expected = place_by_matrix(pixels, matrix)
     assert (probe(path).height, probe(path).width) == expected.shape[:2]
     clip = read(path, 1)
     assert np.abs(clip[0].astype(int) - expected).mean() < 3
     assert read(path, 1, short_side=16).shape == (1, *(side // 2 for side in expected.shape[:2]), 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((4, 3), (32, 64)), ((16, 15), (32, 51)), ((1, 2), (64, 48)), ((1, 1), (32, 48)), ((201, 200), (32, 48)),
+     ((100, 1), (32, 48)), ((1, 100), (32, 48))],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_pixels_that_are_no_squares_are_shown_as_a_player_does(
+    tmp_path: Path, make_video: MakeVideo, name: str, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:, 24:] = 200
+    path = make_video(tmp_path / name, np.stack([pixels] * 3), shape=Fraction(*shape))
+    facts = probe(path)
+    assert (facts.height, facts.width) == size
+    clip = read(path, 1)
+    assert clip.shape == (1, *size, 3)
+    middle = size[1] // 2
+    assert clip[0, :, : middle - 3].max() < 12
+    assert clip[0, :, middle + 3 :].min() > 188
+
+
+def test_a_lying_clip_of_wide_pixels_becomes_high(tmp_path: Path, make_video: MakeVideo, numbered: Numbered) -> None:
+    path = make_video(tmp_path / "clip.mp4", numbered(3), shape=Fraction(4, 3))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44
+    content[place : place + 20] = struct.pack(">5i", 0, 65536, 0, -65536, 0)
+    path.write_bytes(content)
+    assert read(path, 1).shape == (1, 64, 32, 3)
 
 
 def test_large_frames_are_scaled_down_as_they_are_read_and_small_ones_left(
@@ -265,7 +310,7 @@ def test_a_file_that_takes_too_long_is_given_up(
 
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     assert "there is no such file" in refusal(lambda: probe(tmp_path / "none.mp4"))
-    assert "folder without pictures" in refusal(lambda: probe(tmp_path))
+    assert "folder without images" in refusal(lambda: probe(tmp_path))
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.mp4")
         assert "not a regular file" in refusal(lambda: probe(tmp_path / "pipe.mp4"))

@@ -1,4 +1,4 @@
-"""A folder of pictures is understood, checked before training, split and subset as it says."""
+"""A folder of images is understood, checked before training, split and subset as it says."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_wrong_layouts_are_refused_with_a_sentence_that_helps(tmp_path: Path) ->
     (tmp_path / "file").touch()
     assert "is not a folder" in refusal(tmp_path / "file")
     make_pictures(tmp_path / "flat", 3)
-    assert "has 3 pictures but no sub-folders" in refusal(tmp_path / "flat")
+    assert "has 3 images but no sub-folders" in refusal(tmp_path / "flat")
     (tmp_path / "bare").mkdir()
     assert "has no sub-folders" in refusal(tmp_path / "bare")
     make_pictures(tmp_path / "one" / "cat", 3)
@@ -128,11 +128,23 @@ def test_classes_without_enough_readable_pictures_are_refused(tmp_path: Path) ->
     make_pictures(tmp_path / "cat", 4)
     (tmp_path / "dog").mkdir()
     (tmp_path / "dog" / "notes.txt").touch()
-    assert "dog holds no picture" in refusal(tmp_path)
+    assert "dog holds no image" in refusal(tmp_path)
     (tmp_path / "dog" / "empty.png").touch()
-    assert "none of the 1 pictures in class folder" in refusal(tmp_path)
+    assert "none of the 1 images in class folder" in refusal(tmp_path)
     make_pictures(tmp_path / "dog", 1)
-    assert "dog has only one readable picture" in refusal(tmp_path)
+    (tmp_path / "cat").rename(tmp_path / "many")
+    make_pictures(tmp_path / "cat", 1)
+    shutil.rmtree(tmp_path / "many")
+    assert "cat has only one readable image" in refusal(tmp_path)
+
+
+def test_the_only_image_of_a_class_is_trained_on_and_the_plan_says_so(two_classes: Path) -> None:
+    make_pictures(two_classes / "newt", 1)
+    splits = open_folder(two_classes)
+    assert splits.classes == ("cat", "dog", "newt")
+    assert np.bincount(splits.train.labels).tolist()[2] == 1
+    assert 2 not in splits.held_out.labels
+    assert "1 class has only one image, which is trained on and not held out: newt." in splits.notes
 
 
 def test_hidden_files_and_other_kinds_are_left_out_and_counted(two_classes: Path) -> None:
@@ -150,8 +162,8 @@ def test_hidden_files_and_other_kinds_are_left_out_and_counted(two_classes: Path
     splits = open_folder(two_classes)
     assert len(splits.train) + len(splits.held_out) == 15
     assert [note for note in splits.notes if "Left out" in note] == [
-        "Left out, as no pictures or in no class's folder: "
-        "2 .heic; 1 .mp4; 1 without suffix; 1 picture outside any class folder."
+        "Left out, as no images or in no class's folder: "
+        "2 .heic; 1 .mp4; 1 without suffix; 1 image outside any class folder."
     ]
 
 
@@ -166,7 +178,7 @@ def test_unreadable_files_are_counted_named_and_left_out_before_training(with_ba
     splits = open_folder(with_bad_files)
     assert len(splits.train) + len(splits.held_out) == 15
     note = next(note for note in splits.notes if "cannot be read" in note)
-    assert note.startswith("12 pictures of 27 cannot be read and will be left out: ")
+    assert note.startswith("12 images of 27 cannot be read and will be left out: ")
     assert note.endswith(" and 2 more.")
     assert "bad09.jpg: it is not a JPEG" in note
     assert "bad10.jpg" not in note
@@ -174,7 +186,7 @@ def test_unreadable_files_are_counted_named_and_left_out_before_training(with_ba
 
 def test_unreadable_files_stop_the_run_where_it_is_asked_for(with_bad_files: Path) -> None:
     message = refusal(with_bad_files, unreadable="stop")
-    assert "12 pictures of 27 cannot be read" in message
+    assert "12 images of 27 cannot be read" in message
     assert "and 2 more" in message
 
 
@@ -185,7 +197,7 @@ def test_every_bad_file_of_the_shared_data_is_found_before_training(shared_data:
     note = next(note for note in splits.notes if "cannot be read" in note)
     for name in ("truncated.jpg", "zero_byte.png", "text_renamed.jpg", "corrupt_crc.png", "bomb_30000x30000.png"):
         assert name in note
-    assert note.startswith("5 pictures of 31 ")
+    assert note.startswith("5 images of 31 ")
     for images in (splits.train, splits.held_out):
         for index in range(len(images)):
             assert images.read(index, draw=0)[0].mode == "RGB"
@@ -198,10 +210,10 @@ def test_a_header_check_finds_what_the_header_shows_and_says_so(
     (with_bad_files / "cat" / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 6])
     monkeypatch.setattr(folders, "MOST_DECODED", 20)
     by_header = " ".join(open_folder(with_bad_files).notes)
-    assert "Only the headers of the 28 pictures were checked" in by_header
-    assert "12 pictures of 28" in by_header
-    assert "13 pictures of 28" in " ".join(open_folder(with_bad_files, check="decode").notes)
-    assert "28 pictures were not checked" in " ".join(open_folder(with_bad_files, check="none").notes)
+    assert "Only the headers of the 28 images were checked" in by_header
+    assert "12 images of 28" in by_header
+    assert "13 images of 28" in " ".join(open_folder(with_bad_files, check="decode").notes)
+    assert "28 images were not checked" in " ".join(open_folder(with_bad_files, check="none").notes)
 
 
 def test_a_file_that_fails_during_training_is_replaced_by_the_next_readable_one(
@@ -225,7 +237,7 @@ def test_a_held_out_picture_that_fails_is_an_error_that_names_it(two_classes: Pa
     assert isinstance(held_out, FolderSet)
     held_out.file(1).write_bytes(b"")
     assert held_out.read(0, draw=0)[1] == 0
-    with pytest.raises(UserError, match=r"cannot read .*: the file is empty\. It is a held-out picture") as caught:
+    with pytest.raises(UserError, match=r"cannot read .*: the file is empty\. It is a held-out image") as caught:
         held_out.read(1, draw=1)
     assert str(held_out.file(1)) in str(caught.value)
 
@@ -320,7 +332,7 @@ def test_a_pile_without_sub_folders_is_read_whole(tmp_path: Path) -> None:
         assert len({*files(splits.train), *files(splits.held_out)}) == 10
         assert "no labels" in " ".join(splits.notes)
         assert ".txt" in " ".join(splits.notes)
-    assert "10 pictures but" not in refusal(tmp_path)
+    assert "10 images but" not in refusal(tmp_path)
 
 
 def test_labels_are_taken_from_class_folders_where_there_are_such(two_classes: Path) -> None:
@@ -341,16 +353,18 @@ def test_a_pile_that_is_held_out_apart_stays_apart(tmp_path: Path) -> None:
 
 def test_piles_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "holds no picture" in refusal(tmp_path / "empty", labels="none")
+    assert "holds no image" in refusal(tmp_path / "empty", labels="none")
     make_pictures(tmp_path / "one", 1)
-    assert f"{tmp_path / 'one'} has only one readable picture" in refusal(tmp_path / "one", labels="auto")
+    assert f"{tmp_path / 'one'} has only one readable image" in refusal(tmp_path / "one", labels="auto")
 
 
-def test_checking_shows_no_progress_bar_where_nobody_watches(
-    two_classes: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_opening_reports_its_progress_and_prints_nothing_itself(
+    two_classes: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(folders, "MANY_FILES", 1)
-    open_folder(two_classes)
+    seen: list[tuple[str, int, int]] = []
+    open_data(FolderData(root=str(two_classes)), 0, progress=lambda *state: seen.append(state))
+    assert seen[0] == ("listing images", 0, 0)
+    assert seen[-1] == ("checking images", 15, 15)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
 

@@ -140,7 +140,7 @@ def test_impossible_settings_are_refused_at_once(fields: dict[str, Any]) -> None
 
 
 def test_they_need_a_model_of_clips_and_no_root() -> None:
-    with pytest.raises(UserError, match="are clips, and the model takes pictures"):
+    with pytest.raises(UserError, match="are clips, and the model takes images"):
         open_data(MovingDigitsData(), 0, 1)
     with pytest.raises(UserError, match="embedded"):
         moved(MovingDigitsData(), "somewhere")

@@ -163,4 +163,4 @@ def test_a_photo_gone_bad_is_replaced(photos: Path, tmp_path: Path, capsys: pyte
     train.file(0).write_bytes(b"no picture")
     picture, _ = train.read_enough(0, 0, lambda *size: (10, 10))
     assert isinstance(picture, Reduced)
-    assert "The next readable picture takes its place" in capsys.readouterr().err
+    assert "The next readable image takes its place" in capsys.readouterr().err

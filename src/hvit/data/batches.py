@@ -195,9 +195,13 @@ class _TrainSource(Dataset[Batch]):
         targets: list[Target] = [int(label) for label in self.images.labels[chosen]]
         pixels = self.images.stored_pixels(chosen)
         if pixels is None or not self.augment.preprocess.takes_as_they_are(*pixels.shape[2:]):
-            read = [self.images.read(*pair) for pair in zip(chosen.tolist(), draws[:: self.repeats], strict=True)]
-            targets = [target for _, target in read]
-            pixels = np.stack([self.augment.preprocess.bytes_of(sample) for sample, _ in read])
+            targets, rows = [], []
+            # One at a time: a batch of large images takes hundreds of times the memory of what is made of them.
+            for number, draw in zip(chosen.tolist(), draws[:: self.repeats], strict=True):
+                sample, target = self.images.read(number, draw)
+                targets.append(target)
+                rows.append(self.augment.preprocess.bytes_of(sample))
+            pixels = np.stack(rows)
         shares = soft_targets(targets, self.num_classes, self.augment.config.label_smoothing)
         batch: Batch = {"images": torch.from_numpy(pixels), "targets": shares}
         if self.repeats > 1:
@@ -221,7 +225,7 @@ class _TestSource(Dataset[Batch]):
         if views[0] < 1 or views[1] not in (1, 3):
             raise UserError(f"views must be 1 or more in time and 1 or 3 in space, not {views[0]} and {views[1]}.")
         if views != (1, 1) and not preprocess.takes_clips:
-            raise UserError(f"pictures have one view, not {views[0]} in time and {views[1]} in space.")
+            raise UserError(f"images have one view, not {views[0]} in time and {views[1]} in space.")
         self.images, self.preprocess, self.batch_size = images, preprocess, batch_size
         self.times, self.places = views
         self.start = len(images) * rank // world_size * prod(views)

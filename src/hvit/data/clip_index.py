@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
 from hvit.data.decoding import probe
+from hvit.data.opening import open_regular
 from hvit.data.reading import quiet_pillow, show
+from hvit.data.sets import Progress, no_progress
+from hvit.data.survey import in_threads
 from hvit.data.videos import ClipFacts
 from hvit.errors import UserError
 from hvit.files import write_text
 
-MANY_CLIPS = 200
-"""From so many clips on, checking them shows a progress bar."""
-_KIND = "hvit clips 1"
+_LARGEST = 500_000_000  # bytes of an index: millions of clips
+_ANY_KIND = "hvit clips"
+_KIND = f"{_ANY_KIND} 2"
 
 Entry = tuple[int, int, bool, ClipFacts | str]
 """Size and time of change of a file, whether all of it was decoded, and its facts or what is wrong with it."""
 
 
-def index_clips(sources: Sequence[Path], whole: bool, frame_rate: float, cache: Path | None) -> list[ClipFacts | str]:
+def index_clips(
+    sources: Sequence[Path],
+    whole: bool,
+    frame_rate: float,
+    cache: Path | None,
+    progress: Progress = no_progress,
+    remember: bool = True,
+    page: int | None = None,
+) -> tuple[list[ClipFacts | str], tuple[str, ...]]:
     """The facts of every clip, or why it cannot be read: what follows after its name, such as ": the file is empty".
 
     whole: whether every frame is decoded. frame_rate: of clips that do not say theirs. cache: a file that remembers;
     a clip whose size or time of change is another one is looked at again. It is JSON, is written in one step, and is
-    left alone where it cannot be written; what is no such file is written anew.
+    left alone where it cannot be written, or with `remember` False. A damaged one is written anew, and the notes that
+    are returned say so. page: of frames that have several.
     """
-    header = {"kind": _KIND, "frame_rate": frame_rate, "decoder": _decoder()}
-    known = _read(cache, header) if cache else {}
+    header = {"kind": _KIND, "frame_rate": frame_rate, "decoder": _decoder(), "page": page}
+    known, notes = _read(cache, header) if cache else ({}, ())
     names = [_name(source, cache) for source in sources]
     stamps = [_stamp(source) for source in sources]
     unknown = [
@@ -47,39 +55,29 @@ def index_clips(sources: Sequence[Path], whole: bool, frame_rate: float, cache: 
     ]
     try:
         for place, found in zip(
-            unknown, _look_at([sources[place] for place in unknown], frame_rate, whole), strict=True
+            unknown, _look_at([sources[place] for place in unknown], frame_rate, whole, progress, page), strict=True
         ):
             known[names[place]] = (*stamps[place], whole, found)
     finally:
         # What was found out before an interrupt is kept, too.
-        if cache and unknown:
+        if cache and unknown and remember:
             _write(cache, header, known)
-    return [known[name][3] for name in names]
+    return [known[name][3] for name in names], notes
 
 
-def _look_at(sources: list[Path], frame_rate: float, whole: bool) -> Iterator[ClipFacts | str]:
-    def look(some: list[Path]) -> list[ClipFacts | str]:
-        found: list[ClipFacts | str] = []
-        for source in some:
-            try:
-                found.append(probe(source, frame_rate, whole))
-            except UserError as error:
-                found.append(str(error).removeprefix(f"cannot read {show(source)}").removesuffix("."))
-        return found
+def _look_at(
+    sources: list[Path], frame_rate: float, whole: bool, progress: Progress, page: int | None
+) -> Iterator[ClipFacts | str]:
+    def look(source: Path) -> ClipFacts | str:
+        try:
+            return probe(source, frame_rate, whole, page)
+        except UserError as error:
+            return str(error).removeprefix(f"cannot read {show(source)}").removesuffix(".")
 
-    # In portions, because the pool keeps a record of everything it is given.
-    portions = [sources[start : start + 16] for start in range(0, len(sources), 16)]
-    console = Console(stderr=True)
-    with quiet_pillow(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = track(
-            pool.map(look, portions),
-            "checking clips",
-            total=len(portions),
-            console=console,
-            transient=True,
-            disable=len(sources) < MANY_CLIPS or not console.is_terminal,
-        )
-        yield from chain.from_iterable(results)
+    with quiet_pillow():
+        for done, (_, found) in enumerate(in_threads(look, sources, 16), 1):
+            progress("checking clips", done, len(sources))
+            yield found
 
 
 def _decoder() -> str:
@@ -102,18 +100,38 @@ def _stamp(source: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _read(cache: Path, header: dict[str, Any]) -> dict[str, Entry]:
+def _read(cache: Path, header: dict[str, Any]) -> tuple[dict[str, Entry], tuple[str, ...]]:
+    """What an index knows, nothing if it was made in another way; and the note that it is damaged, if it is."""
     try:
-        content = json.loads(cache.read_bytes())
-        if any(content[name] != value for name, value in header.items()):
-            return {}
-        return {name: _entry(*values) for name, values in content["clips"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}
+        with open_regular(cache) as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ValueError("too large")
+        parsed = json.loads(content)
+        if not parsed["kind"].startswith(_ANY_KIND) or not isinstance(parsed["clips"], dict):
+            raise ValueError("no index")
+        made_alike = all(parsed.get(name) == value for name, value in header.items())
+        known = {name: _entry(*values) for name, values in parsed["clips"].items()} if made_alike else {}
+        return known, ()
+    except FileNotFoundError:
+        return {}, ()
+    # Whatever is in a file of this name: text, lists where tables should be, a thousand brackets, a pipe.
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
+        return {}, (f"{show(cache)} is damaged, so all clips were looked at again.",)
 
 
-def _entry(size: int, changed: int, whole: bool, found: list[Any] | str) -> Entry:
-    return size, changed, whole, found if isinstance(found, str) else ClipFacts(*found)
+def _entry(size: Any, changed: Any, whole: Any, found: Any) -> Entry:
+    """Raises ValueError for anything but what `_write` writes."""
+    if type(size) is not int or type(changed) is not int or type(whole) is not bool:
+        raise ValueError("no entry")
+    if isinstance(found, str):
+        return size, changed, whole, found
+    frames, rate, start, height, width = found
+    whole_numbers = all(type(number) is int and 0 < number < 2**31 for number in (frames, height, width))
+    real_numbers = all(type(number) in (int, float) and math.isfinite(number) for number in (rate, start))
+    if not (whole_numbers and real_numbers and rate > 0):
+        raise ValueError("no facts")
+    return size, changed, whole, ClipFacts(frames, float(rate), float(start), height, width)
 
 
 def _write(cache: Path, header: dict[str, Any], known: dict[str, Entry]) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from hvit.data import layout
 from hvit.data.decoding import is_clip_name
-from hvit.data.folders import HELD_OUT_NAMES, UNLABELLED
+from hvit.data.folders import UNLABELLED
+from hvit.data.layout import Layout, class_folders, counted, spelling, stray_samples, sub_folders
+from hvit.data.opening import open_regular, system_reason
 from hvit.data.reading import is_image_name, show, walk
 from hvit.data.videos import VIDEO_SUFFIXES
 from hvit.errors import UserError
 
-LAYOUTS = "DIR/train/CLASS/… with DIR/val/CLASS/…, or DIR/CLASS/…"
+_LONGEST_LIST = 500_000_000
 SSV2_LABELS = "something-something-v2-labels.json"
 
 
@@ -35,57 +38,54 @@ class Listing:
         return Listing([self.sources[index] for index in kept], self.labels[kept], self.other)
 
 
-def find_layout(folder: Path) -> tuple[Path, Path | None]:
-    """The folder to learn from, and the one that is held out if there is one.
-
-    Raises UserError if the folder is missing.
-    """
-    if not folder.is_dir():
-        state = "is not a folder" if folder.exists() else "does not exist"
-        raise UserError(f"{show(folder)} {state}: the data's root must be a folder of clips laid out as {LAYOUTS}.")
-    children = {child.name.lower(): child for child in _sub_folders(folder)}
-    train = children.get("train")
-    held_out = next((children[name] for name in HELD_OUT_NAMES if name in children), None)
-    if train and (held_out or _sub_folders(train)):
-        return train, held_out
-    return folder, None
+def find_layout(root: str, unwraps: bool) -> Layout:
+    """The folders of the clips to train on and of the held-out ones (see `layout.find_layout`)."""
+    return layout.find_layout(root, "clips", is_clip_name, unwraps, _may_be_class)
 
 
-def list_folders(folder: Path) -> tuple[Listing, tuple[str, ...]]:
-    """The clips in class folders, and the classes in alphabetical order.
+def _may_be_class(folder: Path) -> bool:
+    """Whether clips lie in a folder; if not it may be a clip itself, its frames."""
+    return bool(stray_samples(folder, is_clip_name) or sub_folders(folder))
 
-    A clip is a video, a .npy file, or a folder that holds pictures and no other clip: its frames.
+
+def list_folders(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...]]:
+    """The clips in class folders, the classes in alphabetical order, and notes.
+
+    A clip is a video, a .npy file, or a folder that holds images and no other clip: its frames.
     Raises UserError if there are not two or more class folders, each with clips.
     """
-    sources, labels, names, other = [], [], [], Counter()
-    for child in _sub_folders(folder):
-        clips, rest = _clips_in(child)
-        other.update(rest)
-        if clips == [child]:
+    sources, labels, other = [], [], Counter()
+    folders, notes = class_folders(folder)
+    for number, (name, members) in enumerate(folders.items()):
+        found = 0
+        for member in members:
+            clips, rest = _clips_in(member)
+            other.update(rest)
+            if clips == [member]:
+                raise UserError(
+                    f"class folder {show(member)} holds images and no clips: the frames of a clip lie in a folder of "
+                    "their own in the folder of its class (clips without classes: labels none; images: kind folder)."
+                )
+            sources += clips
+            labels += [number] * len(clips)
+            found += len(clips)
+        if not found:
             raise UserError(
-                f"class folder {show(child)} holds pictures and no clips: the frames of a clip lie in a folder of "
-                "their own in the folder of its class (clips without classes: labels none; pictures: kind folder)."
+                f"class folder {show(folder / name)} holds no clip (a file ending in {', '.join(VIDEO_SUFFIXES)} or "
+                ".npy, or a folder of frames): add some, or remove the folder."
             )
-        if not clips:
-            raise UserError(
-                f"class folder {show(child)} holds no clip (a file ending in {', '.join(VIDEO_SUFFIXES)} or .npy, or a "
-                "folder of frames): add some, or remove the folder."
-            )
-        sources += clips
-        labels += [len(names)] * len(clips)
-        names.append(show(child.name))
-    stray = sum(is_clip_name(file) and file.is_file() for file in folder.glob("[!.]*"))
-    if len(names) < 2:
+    stray = len(stray_samples(folder, is_clip_name))
+    if len(folders) < 2:
         raise UserError(
-            f"{show(folder)} has {_count(len(names), 'class folder')} and {_count(stray, 'clip')} beside: put the "
+            f"{show(folder)} has {counted(len(folders), 'class folder')} and {counted(stray, 'clip')} in none: put the "
             "clips of each of two or more classes into a folder of its own; clips without classes need labels none."
         )
     if stray:
         other[f"clip{'s' if stray > 1 else ''} outside any class folder"] = stray
-    return Listing(sources, np.array(labels), other), tuple(names)
+    return Listing(sources, np.array(labels), other), tuple(folders), notes
 
 
-def list_pile(folder: Path) -> tuple[Listing, tuple[str, ...]]:
+def list_pile(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...]]:
     """Every clip anywhere in a folder, without classes. Raises UserError if there is none."""
     clips, other = _clips_in(folder)
     if not clips:
@@ -93,20 +93,19 @@ def list_pile(folder: Path) -> tuple[Listing, tuple[str, ...]]:
             f"{show(folder)} holds no clip: expected files ending in {', '.join(VIDEO_SUFFIXES)} or .npy, or folders "
             "of frames."
         )
-    return Listing(clips, np.zeros(len(clips), np.int64), other), (UNLABELLED,)
+    return Listing(clips, np.zeros(len(clips), np.int64), other), (UNLABELLED,), ()
 
 
 def has_class_folders(folders: Iterable[Path]) -> bool:
-    """Whether each folder has the same two or more sub-folders, each with clips in it, and no clip beside them."""
+    """Whether each folder has the same two or more classes, each with clips in it, and no clip in none of them."""
     found = set()
     for folder in folders:
-        children = _sub_folders(folder)
-        listed = [_clips_in(child)[0] for child in children]
-        stray = any(is_clip_name(file) and file.is_file() for file in folder.glob("[!.]*"))
-        filled = all(clips and clips != [child] for clips, child in zip(listed, children, strict=True))
-        if len(children) < 2 or stray or not filled:
+        children = class_folders(folder)[0]
+        listed = [(child, _clips_in(child)[0]) for members in children.values() for child in members]
+        filled = all(clips and clips != [child] for child, clips in listed)
+        if len(children) < 2 or stray_samples(folder, is_clip_name) or not filled:
             return False
-        found.add(tuple(child.name for child in children))
+        found.add(tuple(map(spelling, children)))
     return len(found) == 1
 
 
@@ -189,7 +188,7 @@ def _read_templates(path: Path, text: str, root: Path, frame_list: Path | None, 
         raise UserError(f"{show(path)} lists no clip.")
     if unknown:
         raise UserError(
-            f"{show(path)} has {_count(len(unknown), 'template')} that class_names does not name: "
+            f"{show(path)} has {counted(len(unknown), 'template')} that class_names does not name: "
             f"{'; '.join(unknown[:3])}."
         )
     places = _read_frame_list(frame_list, root) if frame_list else _places(root)
@@ -238,26 +237,21 @@ def _clips_in(folder: Path) -> tuple[list[Path], Counter[str]]:
     return sorted((*clips, *frames)), other
 
 
-def _sub_folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"cannot list {show(folder)}: {error.strerror}.") from error
-
-
 def _read_text(path: Path) -> str:
+    """The text of a list, at most 2 GB. Raises UserError if it is no file, or too large."""
     try:
-        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        with open_regular(path) as file:
+            content = file.read(_LONGEST_LIST + 1)
     except OSError as error:
-        raise UserError(f"cannot read the list {show(path)}: {error.strerror}.") from error
+        raise UserError(f"cannot read the list {show(path)}: {system_reason(error)}.") from error
+    if len(content) > _LONGEST_LIST:
+        raise UserError(f"cannot read the list {show(path)}: it is longer than {_LONGEST_LIST / 1e6:g} MB.")
+    return content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parse_json(path: Path, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{show(path)} is no JSON: {error}.") from error
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
+        raise UserError(f"{show(path)} is no JSON: {reason}.") from error

@@ -12,6 +12,7 @@ from random import Random
 import numpy as np
 
 from hvit.data.decoding import Source, probe, read_frames
+from hvit.data.grey import GreyRange
 from hvit.data.reading import show
 from hvit.data.sets import ImageSet, Stored
 from hvit.data.videos import ClipFacts
@@ -28,6 +29,7 @@ class ClipSet(ImageSet):
     place of one that cannot be read (training); if not, that is an error (held out, where a score on others would be
     wrong). views: in time and in space, in testing. frame_rate: of clips that do not say theirs. short_side: frames
     whose shorter side is longer are scaled down to it; 0 for never. folder: what the names of the clips start from.
+    grey_range, page: how frames that are image files are read.
     """
 
     sampling: Sampling
@@ -45,6 +47,8 @@ class ClipSet(ImageSet):
         frame_rate: float = 30.0,
         short_side: int = 512,
         folder: Path | None = None,
+        grey_range: GreyRange = "auto",
+        page: int | None = None,
     ) -> None:
         self.labels, self.sampling, self.learns, self.seed = labels, sampling, learns, seed
         self.views, self.frame_rate, self.short_side = views, frame_rate, short_side
@@ -54,7 +58,8 @@ class ClipSet(ImageSet):
         self._sources = list(sources) if self._names is None else []
         unknown = ClipFacts(0, 0.0, 0.0, 0, 0)
         self._facts = np.array([astuple(fact or unknown) for fact in facts or [None] * len(sources)])
-        self._folder = folder
+        self._folder, self._page = folder, page
+        self._grey_range: GreyRange = grey_range
         self._failed: set[int] = set()
 
     def stored(self) -> Iterator[tuple[str, Stored]]:
@@ -74,7 +79,7 @@ class ClipSet(ImageSet):
         """What is known of a clip. Raises UserError if it has to be looked at and cannot be read."""
         frames, rate, start, height, width = self._facts[index].tolist()
         if not frames:
-            found = probe(self.source(index), self.frame_rate)
+            found = probe(self.source(index), self.frame_rate, page=self._page)
             self._facts[index] = astuple(found)
             return found
         return ClipFacts(int(frames), rate, start, int(height), int(width))
@@ -96,7 +101,9 @@ class ClipSet(ImageSet):
                 if candidate not in self._failed:
                     self._failed.add(candidate)
                     print(f"warning: {error} The next readable clip takes its place.", file=sys.stderr)
-        raise UserError(f"none of the {len(self)} clips beside {self.name(index)} can be read any more.")
+        raise UserError(
+            f"none of the {len(self)} clips of the training set ({self.name(index)}, …) can be read any more."
+        )
 
     def read_view(self, index: int, view: int, views: int) -> tuple[np.ndarray, int]:
         """Frames of one of several views of a clip in time, and its class. Raises UserError if it cannot be read."""
@@ -110,7 +117,9 @@ class ClipSet(ImageSet):
             ) from error
 
     def _frames(self, index: int, facts: ClipFacts, indices: np.ndarray) -> tuple[np.ndarray, int]:
-        return read_frames(self.source(index), indices, facts, self.short_side), int(self.labels[index])
+        source = self.source(index)
+        frames = read_frames(source, indices, facts, self.short_side, self._grey_range, self._page)
+        return frames, int(self.labels[index])
 
     def name(self, index: int) -> str:
         """The file or folder of a clip, as it can be printed."""

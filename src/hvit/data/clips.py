@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +13,21 @@ from hvit.data import clip_lists
 from hvit.data.clip_index import index_clips
 from hvit.data.clip_lists import Listing
 from hvit.data.clip_sets import ClipSet
+from hvit.data.decoding import frame_files, is_clip_name
 from hvit.data.folders import UNLABELLED
+from hvit.data.grey import GreyRange, check_page, checked_range
+from hvit.data.layout import alone_notes, ignored_notes, imbalance_notes, same_classes, some, split_name
 from hvit.data.reading import show
-from hvit.data.sets import Splits, check_subset, choose_subset, statistics_for, subset_notes
+from hvit.data.sets import (
+    Progress,
+    Splits,
+    check_subset,
+    choose_subset,
+    no_progress,
+    statistics_for,
+    subset_notes,
+)
+from hvit.data.survey import LOOKED_AT, Survey, evenly_spaced
 from hvit.data.videos import VIDEO_SUFFIXES, ClipFacts, load_av
 from hvit.data.views import Sampling
 from hvit.errors import UserError, check_choices
@@ -82,6 +93,11 @@ class ClipData:
     decodes up to 500 and looks at headers beyond."""
     unreadable: Literal["skip", "stop"] = "skip"
     """What to do about clips that the check finds unreadable: name and skip them, or name them and stop."""
+    grey_range: GreyRange = "auto"
+    """Black and white of frames that are images with more than 8 bits a channel: auto, full, percentile, or two numbers
+    such as 0 4095 (as for images)."""
+    page: int | None = None
+    """Which page of frames that are TIFF files with several is read, from 1; none to refuse such files."""
     cache: str = ""
     """The file that remembers what the check found; empty for .hvit_clips.json in the data's root, none for no file."""
     num_per_class: int | None = None
@@ -91,6 +107,8 @@ class ClipData:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        object.__setattr__(self, "grey_range", checked_range(self.grey_range))
+        check_page(self.page)
         if not 0 < self.val_fraction < 1:
             raise UserError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
         for name in ("stride", "temporal_views"):
@@ -109,30 +127,46 @@ class ClipData:
                 "be the same."
             )
         if not self.train_list and (self.held_out_list or self.train_frames or self.held_out_frames):
-            raise UserError("held_out_list, train_frames and held_out_frames need train_list beside them.")
+            raise UserError("held_out_list, train_frames and held_out_frames need train_list.")
         if (self.train_frames or self.held_out_frames) and not self.train_list.lower().endswith(".json"):
             raise UserError("train_frames and held_out_frames are for lists in Something-Something's JSON only.")
         check_subset(self.num_per_class, self.fraction)
 
 
-def open_clips(config: ClipData, seed: int, in_channels: int, num_frames: int) -> Splits:
+def open_clips(
+    config: ClipData,
+    seed: int,
+    in_channels: int,
+    num_frames: int,
+    progress: Progress = no_progress,
+    remember: bool = True,
+) -> Splits:
     """Lists clips, checks that they can be read, and splits them.
 
-    num_frames: how many frames of a clip the model sees.
+    num_frames: how many frames of a clip the model sees. remember: whether what is found out about the clips is
+    written to their index.
     Raises UserError, in a sentence that says what to change, if the folder or the lists are not laid out as expected,
     if a class is left without clips, or if PyAV is needed and missing.
     """
+    progress("listing clips", 0, 0)
     train, held_out, classes, notes = _list(config)
     listings = [train] if held_out is None else [train, held_out]
-    facts, more_notes = _check([source for listing in listings for source in listing.sources], config)
-    notes += _other_notes(listings) + more_notes
+    sources = [source for listing in listings for source in listing.sources]
+    facts, more_notes = _check(sources, config, progress, remember)
+    survey = _survey_frames([source for source in sources if isinstance(facts[source], ClipFacts | None)], config)
+    other: Counter[str] = sum((listing.other for listing in listings), Counter())
+    notes += (*ignored_notes(other, "clips"), *more_notes, *survey.notes(len(sources), "frames"))
     train = _leave_out(train, facts, classes)
     if held_out is None:
-        train, held_out = _hold_out(train, classes, config)
-        notes += (f"{config.val_fraction:.0%} of {'each class' if len(classes) > 1 else 'the clips'} is held out.",)
+        train, held_out, split_notes = _hold_out(train, classes, config)
+        notes += (
+            f"{config.val_fraction:.0%} of {'each class' if len(classes) > 1 else 'the clips'} is held out.",
+            *split_notes,
+        )
     else:
         held_out = _leave_out(held_out, facts, classes)
-    chosen = choose_subset(train.labels, classes, seed, config.num_per_class, config.fraction)
+    chosen = choose_subset(train.labels, classes, seed, config.num_per_class, config.fraction, "clips")
+    counts = np.bincount(train.labels[chosen], minlength=len(classes)).tolist()
     root = Path(config.root or Path(config.train_list).parent).expanduser()
     sampling = Sampling(num_frames, config.stride, config.sampling, config.target_fps, config.view_starts)
 
@@ -148,6 +182,8 @@ def open_clips(config: ClipData, seed: int, in_channels: int, num_frames: int) -
             frame_rate=config.frame_rate,
             short_side=config.short_side,
             folder=root,
+            grey_range=survey.grey_range,
+            page=config.page,
         )
 
     mean, std = statistics_for(VIDEO_MEAN, VIDEO_STD, in_channels)
@@ -157,7 +193,13 @@ def open_clips(config: ClipData, seed: int, in_channels: int, num_frames: int) -
         classes=classes,
         mean=mean,
         std=std,
-        notes=(*notes, *subset_notes(len(chosen), len(train.labels))),
+        notes=(
+            *notes,
+            *imbalance_notes({name: count for name, count in zip(classes, counts, strict=True) if count}, "clips"),
+            *subset_notes(len(chosen), len(train.labels), "clips"),
+        ),
+        grey_range=survey.grey_range,
+        page=config.page,
     )
 
 
@@ -165,25 +207,23 @@ def _list(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], t
     """The clips to learn from, the held-out ones if they are told apart, the classes, and notes."""
     if config.train_list:
         return _list_lists(config)
-    if not config.root:
-        raise UserError(
-            "the folder of clips is missing: give it as the data's root (--data.root DIR in train), laid out as "
-            f"{clip_lists.LAYOUTS}."
-        )
-    folder, held_out_folder = clip_lists.find_layout(Path(config.root).expanduser())
-    folders = [folder] if held_out_folder is None else [folder, held_out_folder]
+    found = clip_lists.find_layout(config.root, config.labels != "none")
+    folders = [folder for folder in (found.train, found.held_out) if folder]
     has_labels = config.labels == "folders" or (config.labels == "auto" and clip_lists.has_class_folders(folders))
+    if not has_labels:
+        found = clip_lists.find_layout(config.root, False)
+        folders = [folder for folder in (found.train, found.held_out) if folder]
     listed = [clip_lists.list_folders(each) if has_labels else clip_lists.list_pile(each) for each in folders]
-    classes = listed[0][1]
-    for each, (_, others) in zip(folders, listed, strict=True):
-        lacking = sorted(set(classes) ^ set(others))
-        if lacking:
-            raise UserError(
-                f"{show(folder)} and {show(each)} need the same class folders, but only one of them has: "
-                f"{_some(lacking)}."
-            )
-    notes = () if has_labels else (f"The clips in {show(folder)} have no labels: they are one pile.",)
-    return listed[0][0], listed[1][0] if held_out_folder else None, classes, notes
+    notes = found.notes + tuple(note for _, _, some_notes in listed for note in some_notes)
+    train, classes, _ = listed[0]
+    if not has_labels:
+        notes += (f"The clips in {show(found.train)} have no labels: they are one unlabelled data set.",)
+    if not found.held_out:
+        return train, None, classes, notes
+    held_out, names, _ = listed[1]
+    places = same_classes(classes, names, found.train, found.held_out)
+    number_of = np.argsort(places)
+    return train, replace(held_out, labels=number_of[held_out.labels]), classes, notes
 
 
 def _list_lists(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], tuple[str, ...]]:
@@ -207,7 +247,7 @@ def _list_lists(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, .
             listings[0],
             held_out,
             (UNLABELLED,),
-            (f"The clips in {show(paths[0])} have no labels: they are one pile.",),
+            (f"The clips in {show(paths[0])} have no labels: they are one unlabelled data set.",),
         )
     if (labels < 0).any():
         raise UserError(
@@ -220,7 +260,18 @@ def _list_lists(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, .
     return listings[0], held_out, classes, ()
 
 
-def _check(sources: list[Path], config: ClipData) -> tuple[dict[Path, ClipFacts | str | None], tuple[str, ...]]:
+def _survey_frames(sources: list[Path], config: ClipData) -> Survey:
+    """The grey range of clips that are folders of frames: a frame from the middle of each of some of them decides."""
+    survey = Survey(config.grey_range, config.page)
+    folders = [source for source in sources if not is_clip_name(source)]
+    files = [frame_files(folder) for folder in evenly_spaced(folders, LOOKED_AT)]
+    survey.look_at_some([frames[len(frames) // 2] for frames in files if frames])
+    return survey
+
+
+def _check(
+    sources: list[Path], config: ClipData, progress: Progress, remember: bool
+) -> tuple[dict[Path, ClipFacts | str | None], tuple[str, ...]]:
     """What is known of each clip, or what is wrong with it, or None if nobody looked; and notes."""
     if any(source.suffix.lower() in VIDEO_SUFFIXES for source in sources):
         load_av()
@@ -228,13 +279,17 @@ def _check(sources: list[Path], config: ClipData) -> tuple[dict[Path, ClipFacts 
         return dict.fromkeys(sources), (f"The {len(sources):,} clips were not checked.",)
     whole = config.check == "decode" or (config.check == "auto" and len(sources) <= MOST_DECODED)
     cache = Path(config.cache or Path(config.root or Path(config.train_list).parent, CACHE)).expanduser()
-    found = index_clips(sources, whole, config.frame_rate, None if config.cache == "none" else cache)
+    found, index_notes = index_clips(
+        sources, whole, config.frame_rate, None if config.cache == "none" else cache, progress, remember, config.page
+    )
     complaints = [f"{show(source)}{fact}" for source, fact in zip(sources, found, strict=True) if isinstance(fact, str)]
-    notes = () if whole else (f"Only the headers of the {len(sources):,} clips were checked, not whether all decode.",)
+    notes = index_notes
+    if not whole:
+        notes += (f"Only the headers of the {len(sources):,} clips were checked, not whether all decode.",)
     if complaints:
         sentence = (
             f"{len(complaints):,} of {len(sources):,} clips cannot be read"
-            f"{'' if config.unreadable == 'stop' else ' and will be left out'}: {_some(complaints)}."
+            f"{'' if config.unreadable == 'stop' else ' and will be left out'}: {some(complaints)}."
         )
         if config.unreadable == "stop":
             raise UserError(f"{sentence} Repair or remove them, or train with --data.unreadable skip.")
@@ -254,36 +309,28 @@ def _leave_out(listing: Listing, facts: dict[Path, ClipFacts | str | None], clas
     return listing.only(np.flatnonzero(kept))
 
 
-def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> tuple[Listing, Listing]:
-    """Holds out a share of every class.
+def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> tuple[Listing, Listing, tuple[str, ...]]:
+    """Holds out a share of every class; the only clip of a class is trained on. Returns a note about these, too.
 
     The order hangs on each clip's name alone, so that it stays on its side when others come or go or the folder moves.
     """
     root = Path(config.root or Path(config.train_list).parent).expanduser()
-    names = [os.path.relpath(source, root) for source in listing.sources]
-    order = np.array([derive_seed(config.split_seed, f"split/{show(name)}") for name in names])
+    order = np.array(
+        [derive_seed(config.split_seed, f"split/{split_name(source, root)}") for source in listing.sources]
+    )
     held_out = np.zeros(len(order), dtype=bool)
-    for label in np.unique(listing.labels):
+    alone = []
+    present = np.unique(listing.labels)
+    for label in present:
         members = np.flatnonzero(listing.labels == label)
         if len(members) < 2:
-            raise UserError(
-                f"class {classes[label]} has only one readable clip ({show(listing.sources[members[0]])}), too few to "
-                "hold one out: add some, or a val folder or held_out_list."
-            )
+            alone.append(classes[label])
+            continue
         count = min(max(1, round(len(members) * config.val_fraction)), len(members) - 1)
         held_out[members[np.argsort(order[members], kind="stable")[:count]]] = True
-    return listing.only(np.flatnonzero(~held_out)), listing.only(np.flatnonzero(held_out))
-
-
-def _other_notes(listings: list[Listing]) -> tuple[str, ...]:
-    other: Counter[str] = sum((listing.other for listing in listings), Counter())
-    if not other:
-        return ()
-    kinds = [f"{count} {kind}" for kind, count in other.most_common()]
-    return (f"Left out, as no clips or in no class's folder: {_some(kinds)}.",)
-
-
-def _some(names: list[str], most: int = 10) -> str:
-    """The first few of many names, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return "; ".join(show(name) for name in names[:most]) + more
+    if len(alone) == len(present):
+        raise UserError(
+            f"class {alone[0]} has only one readable clip ({show(listing.sources[0])}), too few to hold one out: add "
+            "some, or a val folder or held_out_list."
+        )
+    return listing.only(np.flatnonzero(~held_out)), listing.only(np.flatnonzero(held_out)), alone_notes(alone, "clip")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,10 @@ import numpy as np
 from PIL import Image
 
 from hvit.data import videos
-from hvit.data.reading import is_image_name, read_image, show
-from hvit.data.videos import ClipFacts, Refusal
+from hvit.data.grey import GreyRange
+from hvit.data.opening import NotRegularError, Refusal, check_regular, entries_of, is_folder, system_reason
+from hvit.data.reading import is_image_name, look_at, read_image, show
+from hvit.data.videos import ClipFacts
 from hvit.errors import UserError
 
 Source = Path | np.ndarray
@@ -30,21 +31,23 @@ def is_clip_name(path: Path) -> bool:
     return path.suffix.lower() in (*videos.VIDEO_SUFFIXES, ".npy")
 
 
-def probe(source: Source, frame_rate: float = 30.0, whole: bool = False) -> ClipFacts:
+def probe(source: Source, frame_rate: float = 30.0, whole: bool = False, page: int | None = None) -> ClipFacts:
     """Looks at a clip: its header and first frame, or all of it.
 
     frame_rate: frames per second of folders of frames and arrays, which do not say theirs. whole: whether every frame
-    is decoded, as far as that takes a minute, to see that it can be.
+    is decoded, as far as that takes a minute, to see that it can be. page: of frames that are files of several pages.
     Raises UserError, naming the file and the reason, if it cannot be read.
     """
     if isinstance(source, np.ndarray):
         return _array_facts(_checked(source, "the array"), frame_rate)
     with _one_sentence(source):
-        if source.is_dir():
-            files = _frame_files(source)
-            first = read_image(files[0])
+        if is_folder(source):
+            files = frame_files(source)
+            if not files:
+                raise Refusal("it is a folder without images")
+            first = read_image(files[0], page=page)
             for file in files[1:] if whole else []:
-                read_image(file)
+                look_at(file, True, page=page)
             return ClipFacts(len(files), frame_rate, 0.0, first.height, first.width)
         _refuse_what_is_no_file(source)
         if source.suffix.lower() == ".npy":
@@ -52,11 +55,19 @@ def probe(source: Source, frame_rate: float = 30.0, whole: bool = False) -> Clip
         return videos.probe_video(source, whole)
 
 
-def read_frames(source: Source, indices: np.ndarray, facts: ClipFacts, short_side: int = 0) -> np.ndarray:
+def read_frames(
+    source: Source,
+    indices: np.ndarray,
+    facts: ClipFacts,
+    short_side: int = 0,
+    grey_range: GreyRange = "auto",
+    page: int | None = None,
+) -> np.ndarray:
     """Some frames of a clip, upright: (number of indices, height, width, channels) uint8; one channel for grey arrays.
 
     indices: from 0 to facts.frames - 1, in any order, the same one as often as wanted. facts: what `probe` says.
-    short_side: frames whose shorter side is longer are scaled down to it; 0 for never.
+    short_side: frames whose shorter side is longer are scaled down to it; 0 for never. grey_range, page: how frames
+    that are image files are read.
     Raises UserError, naming the file and the reason, if it cannot be read.
     """
     wanted, places = np.unique(indices, return_inverse=True)
@@ -64,9 +75,12 @@ def read_frames(source: Source, indices: np.ndarray, facts: ClipFacts, short_sid
     if isinstance(source, np.ndarray):
         return _scaled(_checked(source, "the array")[wanted], height, width)[places]
     with _one_sentence(source):
-        if source.is_dir():
-            files = _frame_files(source)
-            clip = np.stack([np.asarray(_sized(read_image(files[index]), height, width)) for index in wanted])
+        if is_folder(source):
+            files = frame_files(source)
+            if len(files) <= wanted[-1]:
+                raise Refusal(f"it has {len(files)} frames, and had {facts.frames} when it was first looked at")
+            frames = (read_image(files[index], 3, grey_range, page) for index in wanted)
+            clip = np.stack([np.asarray(_sized(frame, height, width)) for frame in frames])
             return clip[places]
         _refuse_what_is_no_file(source)
         if source.suffix.lower() == ".npy":
@@ -101,35 +115,25 @@ def _reason(error: Exception) -> str:
     kind = type(error).__name__
     if isinstance(error, Refusal):
         return str(error)
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file or folder"
-    if isinstance(error, PermissionError):
-        return "this user has no permission to read it"
     if kind in ("ExitError", "TimeoutError"):
         return videos.TOO_SLOW.format(videos.LONGEST_READ)
     if kind == "DecoderNotFoundError":
         return "its codec is unknown"
     if kind == "InvalidDataError" or getattr(error, "errno", None) == errno.EINVAL:
         return "it is damaged, cut off or no video of a known kind"
-    if isinstance(error, OSError) and error.strerror:
-        return f"the system says: {error.strerror}"
+    if isinstance(error, OSError) and (error.strerror or isinstance(error, NotRegularError)):
+        return system_reason(error)
     return f"it is damaged or of an unknown kind ({' '.join(show(str(error)).split()).rstrip('.') or kind})"
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
-    state = path.stat()
-    if not stat.S_ISREG(state.st_mode):
-        raise Refusal("it is not a regular file")
-    if state.st_size == 0:
-        raise Refusal("the file is empty")
+    check_regular(path.stat())
 
 
-def _frame_files(folder: Path) -> list[Path]:
-    """The pictures in a folder by the numbers in their names: frame2 comes before frame10."""
-    files = [file for file in folder.iterdir() if is_image_name(file) and not file.name.startswith(".")]
-    if not files:
-        raise Refusal("it is a folder without pictures")
-    return sorted(files, key=_by_number)
+def frame_files(folder: Path) -> list[Path]:
+    """The images in a folder by the numbers in their names: frame2 comes before frame10."""
+    files = [Path(entry.path) for entry in entries_of(folder) if not entry.name.startswith(".")]
+    return sorted((file for file in files if is_image_name(file)), key=_by_number)
 
 
 def _by_number(file: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The front door of the data room: reading pictures, and opening any of the data sets, of pictures or of clips."""
+"""The front door of the data room: reading images, and opening any of the data sets, of images or of clips."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hvit.data.digits import DigitsData, open_digits
 from hvit.data.folders import FolderData, open_folder
 from hvit.data.moving_digits import MovingDigitsData, open_moving_digits
 from hvit.data.reading import list_images, read_image
-from hvit.data.sets import ImageSet, Splits, Target
+from hvit.data.sets import ImageSet, Progress, Splits, Target, no_progress
 from hvit.errors import UserError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "FolderData",
     "ImageSet",
     "MovingDigitsData",
+    "Progress",
     "Splits",
     "Target",
     "list_images",
@@ -53,24 +54,33 @@ def with_full_paths(data: DataConfig) -> DataConfig:
     return replace(data, **{name: str(Path(value).expanduser().resolve()) for name, value in given.items()})
 
 
-def open_data(config: DataConfig, seed: int, in_channels: int = 3, num_frames: int | None = None) -> Splits:
+def open_data(
+    config: DataConfig,
+    seed: int,
+    in_channels: int = 3,
+    num_frames: int | None = None,
+    *,
+    progress: Progress = no_progress,
+    remember: bool = True,
+) -> Splits:
     """Opens a data set: what to learn from, what is held out, the names of the classes, and what to know about it.
 
     seed: the run's seed; it decides which training subset is used and what made-up training images show.
     in_channels: 3 for colour, 1 for grey. num_frames: how many frames of a clip the model sees, None for a model of
-    pictures.
+    images. progress: called while files are listed and checked. remember: whether what is found out about clips may be
+    written to their index, which makes opening them the next time faster; with False nothing is written.
     Raises UserError if the data is missing, damaged or laid out in an unknown way, or not what the model takes.
     """
     if in_channels not in (1, 3):
-        raise UserError(f"pictures have 3 channels (colour) or 1 (grey), so in_channels cannot be {in_channels}.")
+        raise UserError(f"images have 3 channels (colour) or 1 (grey), so in_channels cannot be {in_channels}.")
     if isinstance(config, (ClipData, MovingDigitsData)):
         if num_frames is None:
             raise UserError(
-                f"the data ({config.kind}) are clips, and the model takes pictures: choose a model whose input_size is "
+                f"the data ({config.kind}) are clips, and the model takes images: choose a model whose input_size is "
                 "frames, height and width."
             )
         if isinstance(config, ClipData):
-            return open_clips(config, seed, in_channels, num_frames)
+            return open_clips(config, seed, in_channels, num_frames, progress, remember)
         return open_moving_digits(config, seed, in_channels, num_frames)
     if num_frames is not None:
         raise UserError(f"the model takes clips of {num_frames} frames, and the data ({config.kind}) are images.")
@@ -78,4 +88,4 @@ def open_data(config: DataConfig, seed: int, in_channels: int = 3, num_frames: i
         return open_digits(config, seed, in_channels)
     if isinstance(config, CifarData):
         return open_cifar(config, seed, in_channels)
-    return open_folder(config, seed, in_channels)
+    return open_folder(config, seed, in_channels, progress)

@@ -8,6 +8,13 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from hvit.errors import UserError
+from hvit.markup import shown
+
+
+class Refusal(Exception):
+    """A reason, found by ourselves, not to read a file."""
+
 
 class NotRegularError(OSError):
     """What should be a file is a folder, a pipe, a device or a socket, or has no content."""
@@ -50,3 +57,33 @@ def system_reason(error: OSError) -> str:
     if error.errno == errno.ELOOP:
         return "it is a link that leads in a circle"
     return f"the system says: {error.strerror or error}"
+
+
+def state_of(path: str | Path) -> os.stat_result | None:
+    """The state of what is at a path, None if nothing is there or a link leads nowhere.
+
+    Raises UserError where the system does not say, as for a path that is too long or in a folder that may not be
+    entered.
+    """
+    try:
+        return Path(path).stat()
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        reason = system_reason(error) if isinstance(error, OSError) else str(error)
+        raise UserError(f"cannot read {shown(str(path))}: {reason}.") from error
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder, or a link to one, is at a path. Raises UserError as `state_of`."""
+    state = state_of(path)
+    return state is not None and stat.S_ISDIR(state.st_mode)
+
+
+def entries_of(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, in alphabetical order. Raises UserError if it may not be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"cannot list {shown(str(folder))}: {system_reason(error)}.") from error

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from hvit.data.grey import GreyRange, check_page, checked_range
 from hvit.data.sets import Sample
 from hvit.data.views import Sampling, crop_corner
 from hvit.errors import UserError
@@ -49,12 +50,18 @@ class Preprocess:
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     """How pixels are interpolated when the picture is resized."""
     sampling: Sampling | None = None
-    """How frames are chosen from a clip; none for pictures."""
+    """How frames are chosen from a clip; none for images."""
+    grey_range: GreyRange = "full"
+    """Which values of files with more than 8 bits a channel are black and white; full where weights do not say."""
+    page: int | None = None
+    """Which page of files with several is read, from 1; none for the first frame of animations only."""
 
     def __post_init__(self) -> None:
         if isinstance(self.sampling, dict):
             object.__setattr__(self, "sampling", _made(Sampling, self.sampling))
+        object.__setattr__(self, "grey_range", checked_range(self.grey_range))
         check_fields(self)
+        check_page(self.page)
         if len(self.input_size) not in (2, 3) or min(self.input_size) < 1:
             raise UserError(
                 f"input_size must be a height and a width in pixels, with the number of frames before them for clips, "
@@ -143,7 +150,7 @@ class Preprocess:
     def bytes_of(self, sample: Sample) -> np.ndarray:
         """A picture as the model sees it, before it is normalised: (channels, height, width) uint8."""
         if isinstance(sample, np.ndarray):
-            raise UserError("augment.on_device varies pictures, and these are clips: leave it out.")
+            raise UserError("augment.on_device is for images, and these are clips: leave it out.")
         return np.asarray(self.shown(sample)).reshape(*self.input_size, -1).transpose(2, 0, 1)
 
     def takes_as_they_are(self, height: int, width: int) -> bool:
@@ -159,13 +166,13 @@ class Preprocess:
     def picture_in_mode(self, image: Image.Image) -> Image.Image:
         """The picture in colour or grey, as the model sees it. Raises UserError if the model takes clips."""
         if self.takes_clips:
-            raise UserError(f"the model takes clips of {self.input_size} frames, rows and columns; these are pictures")
+            raise UserError(f"the model takes clips of {self.input_size} frames, rows and columns; these are images")
         return image if image.mode == self.mode else image.convert(self.mode)
 
     def clip_in_mode(self, clip: np.ndarray) -> np.ndarray:
         """The clip in colour or grey, as the model sees it. Raises UserError if the model takes others, or pictures."""
         if not self.takes_clips or len(clip) != self.input_size[0]:
-            kind = f"clips of {self.input_size[0]} frames" if self.takes_clips else "pictures"
+            kind = f"clips of {self.input_size[0]} frames" if self.takes_clips else "images"
             raise UserError(f"the model takes {kind}, and this is a clip of {len(clip)} frames.")
         if clip.shape[3] == len(self.mean):
             return clip

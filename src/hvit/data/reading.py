@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from hvit.data import tiff
+from hvit.data.deep import DeepKind, DeepPixels, check_full, deep_kind, open_lower, prepare_to_decode
+from hvit.data.grey import GreyRange, Levels
+from hvit.data.image_memory import SCALED, TOO_LARGE, check_size, most_decoded, taken
+from hvit.data.opening import NotRegularError, Refusal, entries_of, is_folder, open_regular, state_of, system_reason
 from hvit.data.sets import Needed, Reduced
 from hvit.errors import UserError
 from hvit.markup import shown
 
-MAXIMUM_PIXELS = 178_956_970
-"""The largest picture that is decoded, width times height: where Pillow, too, suspects a decompression bomb."""
-TOO_LARGE = f"it claims to have more than {MAXIMUM_PIXELS // 10**6} million pixels, the most that is decoded"
+_ROWS_OF_PIXELS = 1 << 20
 
 # Formats that Pillow decodes by itself. EPS is not among them: Pillow hands it to an outside interpreter.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_UNKNOWN = f"it is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 
 EXIF_ORIENTATION = 0x0112
@@ -40,72 +43,94 @@ LYING = tuple(turn for orientation, turn in UPRIGHT.items() if orientation >= 5)
 """The turns that exchange width and height."""
 
 
-def read_image(path: str | Path, channels: int = 3) -> Image.Image:
-    """Reads a picture the way a person would see it.
+def read_image(
+    path: str | Path, channels: int = 3, grey_range: GreyRange = "auto", page: int | None = None
+) -> Image.Image:
+    """Reads an image the way a person would see it.
 
-    It is upright (EXIF orientation applied), on white where it is transparent, 8 bits per channel (16-bit grey is
-    scaled, not clipped), and the first frame if it moves. The file's content decides what it is, not its name.
+    It is upright (EXIF orientation applied), on white where it is transparent, and has 8 bits a channel. The file's
+    content decides what it is, not its name. A JPEG image of which 4 bytes a pixel would take more than 0.9 GB is
+    decoded at a half of its size.
 
-    channels: 3 for a picture of mode "RGB", 1 for grey ("L").
-    Raises UserError, naming the file and the reason, if it is missing, no picture, damaged, cut off or larger than
-    `MAXIMUM_PIXELS`.
+    channels: 3 for an image of mode "RGB", 1 for grey ("L"). grey_range: which values of more than 8 bits become black
+    and white (see `grey.range_of`). page: which page of a TIFF file, or frame of an animation, is read, from 1; None
+    for the first frame of an animation, and to refuse a TIFF file of several pages. Files with one image have no pages.
+    Raises UserError, naming the file and the reason, if it is missing, no image, damaged, cut off, or takes more than
+    0.9 GB of memory or `MAXIMUM_PIXELS`.
     """
-    with _opened(path) as image:
-        image.load()
-        return _plain(image, "L" if channels == 1 else "RGB", _turn_to_upright(image))
+    with _opened(path, page) as opened:
+        return _decoded(opened, "L" if channels == 1 else "RGB", grey_range)
 
 
-def read_reduced(path: str | Path, channels: int, needed: Needed) -> Image.Image | Reduced:
-    """As `read_image`; a JPEG picture is decoded at a half, a quarter or an eighth if that leaves what is needed.
+def read_reduced(
+    path: str | Path, channels: int, needed: Needed, grey_range: GreyRange = "auto", page: int | None = None
+) -> Image.Image | Reduced:
+    """As `read_image`; a JPEG image is decoded at a half, a quarter or an eighth if that leaves what is needed.
 
     The decoder then makes fewer pixels of the same coefficients, each the mean of those it stands for, nearly.
     """
-    with _opened(path) as image:
+    with _opened(path, page) as opened:
+        image, mode = opened.image, "L" if channels == 1 else "RGB"
+        if image.format not in SCALED:
+            return _decoded(opened, mode, grey_range)
         turn = _turn_to_upright(image)
-        size = _swapped_if(turn in LYING, image.size)
-        # Other formats than JPEG ignore this.
-        image.draft(None, _swapped_if(turn in LYING, needed(*size)))
-        image.load()
-        is_reduced = size != _swapped_if(turn in LYING, image.size)
-        picture = _plain(image, "L" if channels == 1 else "RGB", turn)
-        return Reduced(picture, size) if is_reduced else picture
+        size = _swapped_if(turn in LYING, opened.size)
+        picture = _decoded(opened, mode, grey_range, _swapped_if(turn in LYING, needed(*size)))
+        return picture if picture.size == size else Reduced(picture, size)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a readable image file before it is used.
+
+    is_deep: whether it has more than 8 bits a channel. levels: its least and largest value then, if it was decoded.
+    moves: whether it is an animation.
+    """
+
+    is_deep: bool
+    levels: Levels | None
+    moves: bool
+
+
+def look_at(path: str | Path, whole: bool, grey_range: GreyRange = "auto", page: int | None = None) -> Look:
+    """Looks at a file's header, or decodes all of it. Raises UserError as `read_image` with the same arguments does."""
+    with _opened(path, page) as opened:
+        levels = None
+        moves = opened.image.format != "TIFF" and _has_several(opened.image)
+        if whole and opened.kind is not None:
+            pixels = _deep_pixels(opened)
+            levels = pixels.levels()
+            if grey_range == "full":
+                check_full(levels)
+        elif whole:
+            _decoded(opened, "RGB", grey_range)
+        return Look(opened.kind is not None, levels, moves)
 
 
 def _swapped_if(swaps: bool, size: tuple[int, int]) -> tuple[int, int]:
     return (size[1], size[0]) if swaps else size
 
 
-def check_header(path: str | Path) -> None:
-    """Raises the UserError of `read_image` if the first bytes already show that the file cannot be read."""
-    with _opened(path):
-        pass
-
-
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
-    """The pictures that some files and folders stand for.
+    """The images that some files and folders stand for.
 
-    A file stands for itself, whatever its name; a folder for every picture in it and in its sub-folders, known by
+    A file stands for itself, whatever its name; a folder for every image in it and in its sub-folders, known by
     its suffix, in alphabetical order. Hidden files are left out, and nothing is listed twice.
 
-    Raises UserError if a path does not exist or a folder holds no picture.
+    Raises UserError if a path does not exist or a folder holds no image.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
-        if _is_folder(path):
-            pictures = [file for file in walk(path) if is_image_name(file)]
-            if not pictures:
-                raise UserError(f"{show(path)} holds no picture: expected files ending in {', '.join(SUFFIXES)}.")
-            found.update(dict.fromkeys(pictures))
+        if state_of(path) is None:
+            raise UserError(f"cannot read {show(path)}: there is no such file.")
+        if is_folder(path):
+            images = [file for file in walk(path) if is_image_name(file)]
+            if not images:
+                raise UserError(f"{show(path)} holds no image: expected files ending in {', '.join(SUFFIXES)}.")
+            found.update(dict.fromkeys(images))
         else:
             found[path] = None
     return list(found)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return stat.S_ISDIR(path.stat().st_mode)
-    except OSError as error:
-        raise UserError(f"cannot read {show(path)}: {_reason(error)}.") from error
 
 
 def is_image_name(path: Path) -> bool:
@@ -126,34 +151,51 @@ def show(path: str | Path) -> str:
     return shown(str(path))
 
 
-def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    here = folder.resolve()
+def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    state = state_of(folder)
+    here = (state.st_dev, state.st_ino) if state else (0, 0)
     if here in above:
         return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(f"cannot list {show(folder)}: {error.strerror}.") from error
-    for entry in entries:
+    for entry in entries_of(folder):
         if entry.name.startswith("."):
             continue
-        # `entry.is_dir()` alone raises for a link to itself.
-        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir()):
+        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and _leads_to_folder(Path(entry.path))):
             yield from _walk(Path(entry.path), above | {here})
         else:
             yield Path(entry.path)
 
 
+def _leads_to_folder(link: Path) -> bool:
+    try:
+        return is_folder(link)
+    except UserError:  # where it leads may not be looked at: it is named as a file that cannot be read
+        return False
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An opened, not yet decoded image: its file, its size before it is turned, and what it is if it is deep."""
+
+    image: Image.Image
+    file: BinaryIO
+    size: tuple[int, int]
+    kind: DeepKind | None
+    page: int
+
+
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """The opened, not yet decoded picture; whatever goes wrong inside becomes one sentence."""
+def _opened(path: str | Path, page: int | None = None) -> Iterator[_Opened]:
+    """The opened, not yet decoded image; whatever goes wrong inside becomes one sentence."""
     with quiet_pillow():
         try:
-            _refuse_what_is_no_file(path)
-            with Image.open(path, formats=_formats()) as image:
-                if image.width * image.height > MAXIMUM_PIXELS:
-                    raise _Refusal(TOO_LARGE)
-                yield image
+            with open_regular(path) as file:
+                try:
+                    image = Image.open(file, formats=_formats())
+                except UnidentifiedImageError:
+                    raise Refusal(tiff.why_unknown(file) or _UNKNOWN) from None
+                with image, taken(check_size(image)):
+                    place = _choose_page(image, file, page)
+                    yield _Opened(image, file, image.size, deep_kind(image), place)
         # Damaged files make Pillow's decoders raise almost anything: OSError, SyntaxError, struct.error, KeyError ...
         except Exception as error:
             raise UserError(f"cannot read {show(path)}: {_reason(error)}.") from error
@@ -166,46 +208,65 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-class _Refusal(Exception):
-    """A reason, found by this file itself, not to read a picture."""
-
-
-def _refuse_what_is_no_file(path: str | Path) -> None:
-    state = Path(path).stat()
-    if stat.S_ISDIR(state.st_mode):
-        raise _Refusal("it is a folder, not a picture")
-    if not stat.S_ISREG(state.st_mode):
-        raise _Refusal("it is not a regular file")
-    if state.st_size == 0:
-        raise _Refusal("the file is empty")
-
-
 def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, PermissionError):
-        return "this user has no permission to read it"
-    if isinstance(error, UnidentifiedImageError):
-        return f"it is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture"
     if isinstance(error, Image.DecompressionBombError):
         return TOO_LARGE
-    if isinstance(error, _Refusal):
+    if isinstance(error, Refusal | UserError):
         return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"the system says: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    if isinstance(error, OSError) and (error.strerror or isinstance(error, NotRegularError)):
+        return system_reason(error)
     detail = " ".join(show(str(error)).split()).rstrip(".") or type(error).__name__
-    return f"the picture is damaged, cut off or of an unknown kind ({detail})"
+    return f"the image is damaged, cut off or of an unknown kind ({detail})"
+
+
+def _has_several(image: Image.Image) -> bool:
+    """Whether a file has several pages or frames. The second image of a phone's JPEG is no other page."""
+    return image.format not in SCALED and bool(getattr(image, "is_animated", False))
+
+
+def _choose_page(image: Image.Image, file: BinaryIO, page: int | None) -> int:
+    """Goes to the page or frame that is wanted; returns its number from 0."""
+    if not _has_several(image):
+        return 0
+    if page is None:
+        if image.format == "TIFF" and (pages := tiff.count_pages(file)) > 1:
+            count = f"{pages:,}{' or more' if pages == tiff.MOST_PAGES else ''}"
+            raise Refusal(f"it holds {count} pages: choose one for all files, such as --data.page 1, or save it alone")
+        return 0
+    try:
+        image.seek(page - 1)
+    except EOFError:
+        raise Refusal(f"it has fewer than {page} pages or frames") from None
+    return page - 1
+
+
+def _decoded(opened: _Opened, mode: str, grey_range: GreyRange, needed: tuple[int, int] | None = None) -> Image.Image:
+    """The image upright, in 8 bits, without transparency, in a mode. needed: width and height that are enough."""
+    image, kind = opened.image, opened.kind
+    most = most_decoded(image)
+    # Other formats than JPEG ignore this.
+    image.draft(None, (min(most[0], needed[0]), min(most[1], needed[1])) if needed else most)
+    if kind is not None and (grey_range != "full" or not kind.raw or kind.key is not None):
+        image = _deep_pixels(opened).shown(grey_range)
+    image.load()
+    return _plain(image, mode, _turn_to_upright(opened.image))
+
+
+def _deep_pixels(opened: _Opened) -> DeepPixels:
+    assert opened.kind is not None
+    prepare_to_decode(opened.image, opened.kind)
+    opened.image.load()
+    return DeepPixels(opened.kind, opened.image, open_lower(opened.file, opened.image, opened.kind, opened.page))
 
 
 def _plain(image: Image.Image, mode: str, turn: Image.Transpose | None) -> Image.Image:
-    """Upright, 8-bit, without transparency, in the given mode."""
+    """Upright, without transparency, in the given mode."""
     if turn is not None:
         image = image.transpose(turn)
-    if image.mode.startswith(("I", "F")):
-        image = _scaled_to_8_bits(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        image = _on_white(image)
     if image.mode != mode:
         return image.convert(mode)
     # A picture outlives its file by `copy`, if the file may hold more of them; of a large one that takes as long as
@@ -213,21 +274,26 @@ def _plain(image: Image.Image, mode: str, turn: Image.Transpose | None) -> Image
     return image if image.format in (None, "JPEG") else image.copy()
 
 
+def _on_white(image: Image.Image) -> Image.Image:
+    """A transparent image on white, some rows at a time: whole, it would take four times its memory."""
+    if image.mode == "La":
+        image = image.convert("LA")
+    result = Image.new("RGB", image.size)
+    rows = max(1, _ROWS_OF_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        part = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        result.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), (0, top))
+    return result
+
+
 def _turn_to_upright(image: Image.Image) -> Image.Transpose | None:
+    if image.format == "TIFF":  # Pillow turns these itself as it decodes them, and says the upright size before
+        return None
     try:
         return UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:
         # Pixels that decoded are good pixels, even beside a damaged EXIF block.
         return None
-
-
-def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits (0 to 65535) or of real numbers (0 to 1) as 8-bit grey."""
-    values = np.asarray(image)
-    top = 1 if image.mode == "F" else 65535
-    if not (values.min() >= 0 and values.max() <= top):
-        raise _Refusal(f"its grey values reach from {values.min()} to {values.max()}, and only 0 to {top} is known")
-    return Image.fromarray(np.rint(values.astype(np.float64) * (255 / top)).astype(np.uint8))
 
 
 _quiet_lock = threading.Lock()

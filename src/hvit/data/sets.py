@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hvit.data.grey import GreyRange
 from hvit.data.views import Sampling
 from hvit.errors import UserError
 from hvit.randomness import generator
@@ -24,6 +25,10 @@ Target = int | np.ndarray
 
 Stored = Path | np.ndarray | bytes
 """What a sample consists of: a file, a folder of files (the frames of a clip), or values in memory."""
+
+Progress = Callable[[str, int, int], None]
+"""Called while a data set is opened with what is done ("checking images"), how many are done, and how many there are
+(0 where nobody knows yet)."""
 
 Needed = Callable[[int, int], tuple[int, int]]
 """Of a picture so wide and so high: how wide and how high at least it must be decoded for what is made of it."""
@@ -42,6 +47,10 @@ class Reduced:
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
+
+
+def no_progress(doing: str, done: int, total: int) -> None:
+    """Shows nothing."""
 
 
 class ImageSet(ABC):
@@ -96,7 +105,7 @@ class Splits:
     """An opened data set: what is learned from, what is held out, and what the labels mean.
 
     mean, std: one number a channel on the 0 to 1 scale. notes: sentences the user should read before training, such
-    as files that were left out.
+    as files that were left out. grey_range, page: how files are read (see `reading.read_image`).
     """
 
     train: ImageSet
@@ -105,6 +114,8 @@ class Splits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    grey_range: GreyRange = "full"
+    page: int | None = None
 
 
 def check_subset(num_per_class: int | None, fraction: float | None) -> None:
@@ -125,13 +136,14 @@ def choose_subset(
     seed: int,
     num_per_class: int | None,
     fraction: float | None,
+    what: str = "images",
 ) -> np.ndarray:
     """Which images a data-efficiency run learns from: the same share of every class.
 
     Subsets of one seed are nested: the 10 images per class of one run are among the 20 of another. A fraction keeps
     at least one image of each class.
 
-    labels: (number of images,). Returns the chosen indices in ascending order.
+    labels: (number of images,). what: the word for the samples. Returns the chosen indices in ascending order.
     Raises UserError if a class has fewer images than `num_per_class`.
     """
     if num_per_class is None and fraction is None:
@@ -142,7 +154,7 @@ def choose_subset(
         count = num_per_class if num_per_class is not None else max(1, round(len(members) * (fraction or 0)))
         if count > len(members):
             raise UserError(
-                f"num_per_class is {count}, but class {name!r} has only {len(members)} training images: "
+                f"num_per_class is {count}, but class {name!r} has only {len(members)} training {what}: "
                 f"choose at most {np.bincount(labels, minlength=len(classes)).min()}."
             )
         order = torch.randperm(len(members), generator=generator(seed, "subset", label)).numpy()
@@ -150,11 +162,11 @@ def choose_subset(
     return np.sort(np.concatenate(chosen))
 
 
-def subset_notes(chosen: int, available: int) -> tuple[str, ...]:
+def subset_notes(chosen: int, available: int, what: str = "images") -> tuple[str, ...]:
     """The sentence that says that training sees a subset, if it does."""
     if chosen == available:
         return ()
-    return (f"Training on a subset of {chosen:,} of {available:,} images, the same share of every class.",)
+    return (f"Training on a subset of {chosen:,} of {available:,} {what}, the same share of every class.",)
 
 
 def statistics_for(

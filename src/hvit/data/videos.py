@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from hvit.data.opening import Refusal
 from hvit.errors import UserError
 
 MAXIMUM_FRAME_PIXELS = 40_000_000
@@ -30,6 +31,8 @@ VIDEO_SUFFIXES = (
 # Playlists and captures are not among them: a file of these kinds makes the library open other files and addresses.
 _CONTAINERS = "mov,mp4,avi,matroska,webm,mpeg,mpegts,asf,flv,ogg"
 _FRAMES_BEFORE_A_SEEK = 4
+_ALMOST_SQUARE, _LONGEST_PIXEL = 1.01, 8
+_TOO_LARGE = "its frames claim to have more than {:,} pixels, the most that is decoded"
 TOO_SLOW = "reading it takes longer than {:g} seconds (long videos need more key frames, or to be cut)"
 
 
@@ -38,7 +41,8 @@ class ClipFacts:
     """What is known of a clip before its frames are read.
 
     frames: how many, at a constant rate. rate: frames per second. start: seconds on the clip's own clock at which its
-    first frame is shown. height, width: of a frame in pixels, upright.
+    first frame is shown. height, width: of a frame in pixels, upright and with square
+    pixels.
     """
 
     frames: int
@@ -46,10 +50,6 @@ class ClipFacts:
     start: float
     height: int
     width: int
-
-
-class Refusal(Exception):
-    """A reason, found by ourselves, not to read a clip."""
 
 
 def load_av() -> Any:
@@ -72,7 +72,7 @@ def probe_video(path: Path, whole: bool) -> ClipFacts:
     deadline = time.monotonic() + LONGEST_READ
     decoded, start, end, first, in_time = 0, 0.0, 0.0, None, True
     with _opened(path) as (container, stream):
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        rate, shape = float(stream.average_rate or stream.guessed_rate or 0), stream.sample_aspect_ratio
         seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
         try:
             for moment, frame in _shown_frames(container, stream):
@@ -92,7 +92,7 @@ def probe_video(path: Path, whole: bool) -> ClipFacts:
         rate, seconds = _measure(path)
     if whole and in_time and end - start < seconds - _slack(seconds):
         raise Refusal(_cut_off(decoded, end - start, seconds))
-    height, width = (first.width, first.height) if first.rotation % 180 else (first.height, first.width)
+    height, width = _shown_size(first, shape)
     return ClipFacts(max(1, round(seconds * rate)), rate, start, height, width)
 
 
@@ -125,9 +125,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if stream.codec_context is None:
             raise Refusal("its codec is unknown")
         if stream.codec_context.width * stream.codec_context.height > MAXIMUM_FRAME_PIXELS:
-            raise Refusal(
-                f"its frames claim to have more than {MAXIMUM_FRAME_PIXELS:,} pixels, the most that is decoded"
-            )
+            raise Refusal(_TOO_LARGE.format(MAXIMUM_FRAME_PIXELS))
         stream.codec_context.thread_count = 1
         yield container, stream
 
@@ -225,11 +223,44 @@ def _decode(
 
 
 def _upright(frame: Any, reformatter: Any, height: int, width: int) -> np.ndarray:
-    """The frame in colour, turned as its file says, in the given size: (height, width, 3) uint8."""
-    turns = round(frame.rotation / 90) % 4
-    if turns % 2:
+    """The frame in colour, turned and mirrored as its file says, in the given size: (height, width, 3) uint8."""
+    lies, mirrors = _orientation(frame)
+    if lies:
         height, width = width, height
     # Only for scaling: the choice also changes how colours are converted.
     scaling = {} if (frame.height, frame.width) == (height, width) else {"interpolation": "BICUBIC"}
-    rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24", **scaling)
-    return np.rot90(rgb.to_ndarray(), turns)
+    pixels = reformatter.reformat(frame, width=width, height=height, format="rgb24", **scaling).to_ndarray()
+    if lies:
+        pixels = pixels.transpose(1, 0, 2)
+    return pixels[:: -1 if mirrors[0] else 1, :: -1 if mirrors[1] else 1]
+
+
+def _orientation(frame: Any) -> tuple[bool, tuple[bool, bool]]:
+    """Whether rows become columns, and whether the order of the rows and of the columns is then reversed.
+
+    The matrix of a file takes the place (x, y) of a pixel to (a x + c y, b x + d y), x to the right and y down: the
+    eight orientations are those with two zeros (ISO 14496-12, 8.3.2; libavutil/display.h).
+    """
+    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    numbers = np.frombuffer(bytes(matrix), "=i4").astype(float) if matrix is not None else np.zeros(0)
+    if len(numbers) != 9:
+        return False, (False, False)
+    a, b, c, d = numbers[[0, 1, 3, 4]]
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, (bool(b < 0), bool(c < 0))
+    return False, (bool(d < 0), bool(a < 0))
+
+
+def _shown_size(frame: Any, shape: Any) -> tuple[int, int]:
+    """Height and width of a frame upright and with square pixels. shape: width of a pixel as a multiple of its height.
+
+    The side that is too short is made longer. Shapes within 1 % of a square, or beyond 1 to 8, are taken for squares.
+    """
+    height, width, ratio = frame.height, frame.width, float(shape or 1)
+    if _ALMOST_SQUARE < ratio <= _LONGEST_PIXEL:
+        width = round(width * ratio)
+    elif _ALMOST_SQUARE < 1 / max(ratio, 1e-9) <= _LONGEST_PIXEL:
+        height = round(height / ratio)
+    if height * width > MAXIMUM_FRAME_PIXELS:
+        raise Refusal(_TOO_LARGE.format(MAXIMUM_FRAME_PIXELS))
+    return (width, height) if _orientation(frame)[0] else (height, width)
