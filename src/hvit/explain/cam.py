@@ -24,10 +24,14 @@ from hvit.explain.request import (
     as_batch,
     as_grid,
     choose_classes,
+    classifier_of,
     classifies_a_token,
     evaluating,
     features_and_logits,
+    image_axes,
     normalised_plane,
+    one_class,
+    one_image,
 )
 from hvit.models.layers import Encoder
 
@@ -40,13 +44,11 @@ def class_activation_map(model: nn.Module, image: Tensor, class_index: SupportsI
     Returns the map on the model's top plane, (rows, columns) float32; its mean plus the head's bias is the logit.
     Raises UserError as `class_activation_map_batch` does.
     """
-    if image.ndim == 4 and image.shape[0] != 1:
-        raise UserError(
-            f"class_activation_map shows one image, got a batch of {image.shape[0]}; "
-            "use class_activation_map_batch for several"
-        )
-    classes = None if class_index is None else [class_index]
-    return class_activation_map_batch(model, image, classes)[0, 0]
+    model = classifier_of(model)
+    batch = one_image(
+        as_batch(model, image, image_axes(model) or 2), "class_activation_map shows", "class_activation_map_batch"
+    )
+    return class_activation_map_batch(model, batch, one_class(class_index))[0, 0]
 
 
 @torch.no_grad()
@@ -61,6 +63,7 @@ def class_activation_map_batch(
     Raises UserError for a class the model does not have, and for a model whose logits are not a linear layer on the
     mean over the top plane: for those no such map exists.
     """
+    model = classifier_of(model)
     head = head_of(model)
     if not isinstance(head, nn.Linear):
         raise UserError(
@@ -73,14 +76,14 @@ def class_activation_map_batch(
             "class activation map; use gradcat or Grad-CAM instead"
         )
     with evaluating(model):
-        axes = len(model.config.input_size) if isinstance(model, Encoder) else 2
-        features, logits = features_and_logits(model, as_batch(images, axes))
+        features, logits = features_and_logits(model, as_batch(model, images, image_axes(model) or 2))
         top = normalised_plane(model, features) if isinstance(model, Encoder) else as_grid(model, features)
     chosen = choose_classes(logits, classes, top_k)
     maps = torch.einsum("b ... c, b k c -> b k ...", top, head.weight[chosen].to(top.dtype)).float()
     total = maps.flatten(2).mean(2) + (0.0 if head.bias is None else head.bias[chosen].float())
-    error = (total - logits.gather(1, chosen)).abs().max()
-    if error > torch.finfo(logits.dtype).eps ** 0.5 * maps.abs().mean():
+    error = (total - logits.gather(1, chosen)).abs().amax() if total.numel() else total.new_zeros(())
+    coarsest = max(torch.finfo(logits.dtype).eps, torch.finfo(maps.dtype).eps)
+    if error > coarsest**0.5 * maps.abs().mean():
         raise UserError(
             f"the logits of {type(model).__name__} are not its head on the mean over the top plane, so a class "
             "activation map would not be exact; use gradcat or Grad-CAM instead"

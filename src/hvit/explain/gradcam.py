@@ -22,7 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.explain.request import Classes, as_batch, as_grid, choose_classes, evaluating, features_and_logits
+from hvit.explain.request import (
+    Classes,
+    as_batch,
+    as_grid,
+    choose_classes,
+    classifier_of,
+    evaluating,
+    features_and_logits,
+)
 from hvit.models.layers import Encoder
 
 
@@ -78,10 +86,14 @@ def _maps(
     weigh: Callable[[Tensor, Tensor], Tensor],
 ) -> np.ndarray:
     """Maps of weighted features; one forward pass, and one backward pass to the chosen layer per class."""
-    images = as_batch(images)
+    model = classifier_of(model)
+    images = as_batch(model, images)
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         features, logits = features_and_logits(model, images.detach().clone().requires_grad_(), level, layer)
         chosen = choose_classes(logits, classes, top_k)
+        if not (features.requires_grad and logits.requires_grad):
+            raise UserError(f"gradients do not reach the features of this {type(model).__name__}: a part of it is "
+                            "computed without them")  # fmt: skip
         totals = logits.gather(1, chosen).sum(0).unbind()
         gradients = [
             torch.autograd.grad(total, features, retain_graph=rank + 1 < len(totals), allow_unused=True)[0]
@@ -92,7 +104,7 @@ def _maps(
         for part in (features.detach(), *(torch.zeros_like(features) if one is None else one for one in gradients))
     ]
     grid, slopes = laid[0], torch.stack(laid[1:], 1)
-    if not slopes.any():
+    if len(grid) and not slopes.any():
         where = "the last features" if layer is None else f"layer {layer!r}"
         raise UserError(
             f"the logits of this {type(model).__name__} do not depend on the positions of {where} (it may classify a "

@@ -38,7 +38,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
@@ -50,14 +50,15 @@ from hvit.explain.request import (
     Classes,
     as_batch,
     choose_classes,
+    classifier_of,
     evaluating,
     find_level,
     levels_and_logits,
     normalised_plane,
+    one_class,
+    one_image,
 )
-
-if TYPE_CHECKING:
-    from hvit.models.layers import Encoder
+from hvit.models.layers import Encoder
 
 Region = tuple[int, int, int, int]
 NormPlacement = Literal["after", "before"]
@@ -174,17 +175,18 @@ def gradcat(
 ) -> Tree:
     """Finds the block of one image that decided for one class, and what every other block contributed.
 
-    image: (channels, height, width) or a batch of one, as the model takes it (normalised). class_index: the class to
-    explain; the one of largest logit if left out. sign: 1 follows what speaks for the class, -1 what speaks against it.
+    model: an encoder, also inside DataParallel, `torch.compile` or an average, or prepared for inference. image:
+    (channels, height, width) or a batch of one, as the model takes it (normalised): a tensor or a numpy array of
+    floating-point numbers, on any device. class_index: the class to explain; the one of largest logit if left out.
+    sign: 1 follows what speaks for the class, -1 what speaks against it.
     norm: whether the top plane is taken after the final norm, or before it (a control). level: the level that the first
     step reads, 0 the finest, -1 the top; left out, the coarsest that the logits depend on.
     The model may be in training mode: it is explained as it would predict, and is left as it was.
     Raises UserError as `gradcat_batch` does.
     """
-    if image.ndim == 4 and image.shape[0] != 1:
-        raise UserError(f"gradcat explains one image, got a batch of {image.shape[0]}; use gradcat_batch for several")
-    classes = None if class_index is None else [class_index]
-    return gradcat_batch(model, image, classes, sign=sign, norm=norm, level=level)[0][0]
+    model = tree_model(model)
+    batch = one_image(as_batch(model, image), "gradcat explains", "gradcat_batch")
+    return gradcat_batch(model, batch, one_class(class_index), sign=sign, norm=norm, level=level)[0][0]
 
 
 def gradcat_batch(
@@ -212,12 +214,16 @@ def gradcat_batch(
         raise UserError(f"sign must be 1 or -1, got {sign}")
     if norm not in ("after", "before"):
         raise UserError(f"norm must be 'after' or 'before', got {norm!r}")
-    images = as_batch(images)
+    model = tree_model(model)
+    images = as_batch(model, images)
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         planes, logits = levels_and_logits(model, images.detach().clone().requires_grad_())
         sizes = [tuple(plane.shape[1:-1]) for plane in planes]
         read = tree_levels(sizes, find_level(model, len(planes), level))
         planes, logits = place_norm(model, planes, logits, norm, read)
+        if not all(planes[level].requires_grad for level in read):
+            raise UserError(f"gradients do not reach the planes of this {type(model).__name__}: a part of it is "
+                            "computed without them")  # fmt: skip
         chosen = choose_classes(logits, classes, top_k)
         picked = logits.gather(1, chosen)
         upper = [planes[level] for level in read]
@@ -237,10 +243,23 @@ def gradcat_batch(
     return [[tree(item, rank) for rank in range(len(ranks))] for item in range(len(images))]
 
 
+def tree_model(model: Any) -> Encoder:
+    """The encoder inside of what a user gives. Raises UserError for other models, and for what has no classes."""
+    network = classifier_of(model)
+    if not isinstance(network, Encoder):
+        raise UserError(
+            f"GradCAT walks the levels of an encoder of hvit; {type(network).__name__} is none: use Grad-CAM instead"
+        )
+    return network
+
+
 def has_tree(model: nn.Module) -> bool:
     """Whether GradCAT can walk a model: an encoder of images whose planes form a tree of quadrants."""
-    config: Any = getattr(model, "config", None)
-    if config is None or len(config.input_size) != 2 or not hasattr(config, "unit_side"):
+    try:
+        config: Any = tree_model(model).config
+    except UserError:
+        return False
+    if len(config.input_size) != 2 or not hasattr(config, "unit_side"):
         return False
     sides = zip(config.input_size, config.patch_size, config.unit_side(0), strict=True)
     units = [-(-pixels // patch) // unit for pixels, patch, unit in sides]
@@ -289,11 +308,18 @@ def place_norm(
             return planes, logits
         top = normalised_plane(model, planes[-1])
         network: Any = model
-        return [*planes[:-1], top], network.head(top.mean((1, 2)))
+        own = network.head(top.mean((1, 2)))
+        error, scale = (own - logits).abs(), own.abs() + logits.abs()
+        if len(own) and error.max() > torch.finfo(own.dtype).eps ** 0.5 * scale.max():
+            raise UserError(
+                f"the logits of this {type(model).__name__} are not its head on its final norm, as hooks and "
+                "adapters may change it, so that GradCAT would explain others; use Grad-CAM instead"
+            )
+        return [*planes[:-1], top], own
     if norm == "after":
         return planes, logits
     layer = getattr(model, "norm", None)
-    if not isinstance(layer, nn.LayerNorm) or read[0] != len(planes) - 1:
+    if not isinstance(layer, nn.LayerNorm) or layer.weight is None or layer.bias is None or read[0] != len(planes) - 1:
         raise UserError(
             f"norm='before' takes the top plane before the final norm, but the tree of this {type(model).__name__} "
             "reads no top plane with one; leave norm out"

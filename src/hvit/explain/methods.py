@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hvit.explain.cam import class_activation_map_batch, head_of
 from hvit.explain.gradcam import grad_cam, grad_cam_plus_plus
 from hvit.explain.gradcat import has_tree
-from hvit.explain.request import Classes, classifies_a_token
+from hvit.explain.request import Classes, classifier_of, classifies_a_token
 from hvit.explain.rollout import attention_rollout, vision_transformer
 from hvit.models.layers import Encoder
 
@@ -27,7 +27,11 @@ MAP_METHODS: dict[str, MapMethod] = {
 
 
 def methods_for(model: Encoder) -> tuple[str, ...]:
-    """The names of the methods that an encoder allows, "gradcat" among them, the most telling first."""
+    """The names of the methods that an encoder allows, "gradcat" among them, the most telling first.
+
+    Raises UserError for a model that has no classes.
+    """
+    model = classifier_of(model)
     allowed = {
         "gradcat": has_tree(model),
         "cam": isinstance(head_of(model), nn.Linear) and not classifies_a_token(model),

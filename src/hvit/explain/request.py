@@ -13,23 +13,83 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.models.layers import Encoder
+from hvit.models.discriminators import Discriminator
+from hvit.models.gan import Generator
+from hvit.models.layers import Encoder, unwrap
+from hvit.models.masked import MaskedAutoencoder
+from hvit.models.prepared import PreparedModel
 
 Classes = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor
 
 
-def as_batch(images: Tensor, axes: int = 2) -> Tensor:
-    """Images (batch, channels, height, width), from those or one image (channels, height, width); else UserError.
+def classifier_of(model: Any) -> Any:
+    """The classifier to explain: what a user gives, or what is inside DataParallel, `torch.compile`, an average, or a
+    prepared model.
 
-    axes: 3 for clips, which have the time before the height.
+    Raises UserError for what gives no classes: autoencoders, generators, discriminators, encoders without a head, and
+    what is no module at all.
     """
-    if images.ndim not in (axes + 1, axes + 2) or not images.is_floating_point():
-        one = "channels, height, width" if axes == 2 else "channels, time, height, width"
+    model = unwrap(model)
+    if isinstance(model, PreparedModel):
+        model = model.model
+    kind = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise UserError(f"what is explained must be a model, a torch.nn.Module; got {kind}")
+    if isinstance(model, MaskedAutoencoder | Generator | Discriminator):
+        raise UserError(f"{kind} has no classes to explain; give a classifier, such as one fine-tuned from its weights")
+    if isinstance(model, Encoder) and isinstance(getattr(model, "head", None), nn.Identity):
+        raise UserError(f"this {kind} has no head and so no classes to explain; give a fine-tuned classifier")
+    if any(one.is_inference() for one in model.parameters()):
+        raise UserError("these weights were made inside torch.inference_mode() and allow no gradients; make the model "
+                        "outside of it")  # fmt: skip
+    return model
+
+
+def image_axes(model: nn.Module) -> int | None:
+    """2 for an encoder of images, 3 for one of clips, None for a model that does not say."""
+    size = getattr(getattr(model, "config", None), "input_size", None) if isinstance(model, Encoder) else None
+    return None if size is None else len(size)
+
+
+def as_batch(model: nn.Module, images: Any, axes: int = 2) -> Tensor:
+    """Images (batch, channels, height, width) of the model's type and on its device; else UserError.
+
+    images: those, or one image (channels, height, width): a tensor or an array of floating-point numbers, normalised
+    as the model takes them. axes: 3 for clips, which have the time before the height.
+    """
+    things, one = ("images", "channels, height, width") if axes == 2 else ("clips", "channels, time, height, width")
+    if image_axes(model) not in (None, axes):
+        takes = "images" if axes == 3 else "clips, for which class activation maps show times and places"
+        raise UserError(f"this method explains {things}, and this {type(model).__name__} takes {takes}")
+    if isinstance(images, np.ndarray) and images.dtype.kind == "f":
+        # A copy in the machine's own order of bytes: torch takes no others.
+        images = torch.from_numpy(np.array(images, np.float32 if images.itemsize <= 4 else np.float64))
+    if (
+        not isinstance(images, Tensor)
+        or not images.is_floating_point()
+        or images.layout != torch.strided
+        or images.ndim not in (axes + 1, axes + 2)
+    ):
+        given = f"{images.dtype} of shape {tuple(images.shape)}" if hasattr(images, "dtype") else type(images).__name__
         raise UserError(
-            f"{'images' if axes == 2 else 'clips'} to explain must be floating-point (batch, {one}) or ({one}), "
-            f"got {images.dtype} of shape {tuple(images.shape)}"
+            f"{things} to explain must be a floating-point tensor or array (batch, {one}) or ({one}), normalised as "
+            f"the model takes them; got {given}"
         )
-    return images if images.ndim == axes + 2 else images[None]
+    images = images if images.ndim == axes + 2 else images[None]
+    like = next((one for one in model.parameters() if one.is_floating_point()), images)
+    if like.is_meta or images.is_meta:
+        raise UserError("there is nothing to explain on torch's meta device, where weights and images have no numbers")
+    return images.to(like.device, like.dtype)
+
+
+def as_number(value: Any, what: str) -> int:
+    """A whole number as an int. Raises UserError for what is none, and for True and False."""
+    try:
+        if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) in (torch.bool, np.dtype(bool)):
+            raise TypeError("a truth value is no number")
+        return int(index(value))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what} must be a whole number, got {value!r:.80}") from error
 
 
 def choose_classes(logits: Tensor, classes: Classes | None, top_k: int = 1) -> Tensor:
@@ -37,29 +97,58 @@ def choose_classes(logits: Tensor, classes: Classes | None, top_k: int = 1) -> T
 
     logits: (batch, num_classes). Raises UserError for logits that are not finite and for classes that do not exist.
     """
+    if logits.ndim != 2:
+        raise UserError(f"a classifier gives logits (batch, classes); this model gives shape {tuple(logits.shape)}")
     batch, count = logits.shape
     if not torch.isfinite(logits).all():
         raise UserError("the model's logits are not finite numbers for these images: there is nothing to explain")
+    top_k = as_number(top_k, "top_k")
     if classes is None:
         if not 1 <= top_k <= count:
             raise UserError(f"top_k must be from 1 to the model's {count} classes, got {top_k}")
         return logits.detach().topk(top_k, dim=1).indices
     if top_k != 1:
         raise UserError("give either classes or top_k, not both")
-    if not isinstance(classes, Tensor | np.ndarray):
-        classes = [index(one) for one in (classes if isinstance(classes, Sequence) else [classes])]
-    chosen = torch.as_tensor(classes)
-    if chosen.ndim < 2:
-        chosen = chosen.reshape(1, -1).expand(batch, -1)
-    if chosen.ndim != 2 or len(chosen) != batch or chosen.shape[1] == 0 or chosen.dtype.is_floating_point:
+    numbers = _whole_numbers(classes)
+    numbers = numbers if isinstance(numbers, list) else [numbers]
+    alike = all(isinstance(one, int) for one in numbers)
+    rows = [numbers] * batch if alike else numbers
+    widths = {len(row) if isinstance(row, list) else 0 for row in (numbers,) * alike or rows}
+    deeper = not alike and any(isinstance(one, list) for row in rows if isinstance(row, list) for one in row)
+    if len(rows) != batch or len(widths) != 1 or 0 in widths or deeper:
+        shape = f"shape {tuple(classes.shape)}" if isinstance(classes, Tensor | np.ndarray) else f"{classes!r:.80}"
         raise UserError(
-            f"classes must be one class, several, or integers of shape (images, classes per image) for {batch} images, "
-            f"got {chosen.dtype} of shape {tuple(chosen.shape)}"
+            f"classes must be one class, several, or whole numbers of shape (images, classes per image) for {batch} "
+            f"images, got {shape}"
         )
-    wrong = chosen[(chosen < 0) | (chosen >= count)]
-    if len(wrong):
-        raise UserError(f"class index {int(wrong[0])} is out of range: the model has classes 0 to {count - 1}")
-    return chosen.to(logits.device, torch.int64)
+    wrong = [one for row in rows for one in row if not 0 <= one < count]
+    if wrong:
+        raise UserError(f"class index {wrong[0]} is out of range: the model has classes 0 to {count - 1}")
+    return torch.tensor(rows, dtype=torch.int64, device=logits.device).view(batch, widths.pop())
+
+
+def _whole_numbers(classes: Any) -> Any:
+    """Whole numbers as ints, in lists as they were in sequences, arrays and tensors. Raises UserError for others."""
+    if isinstance(classes, Tensor | np.ndarray):
+        kind = str(classes.dtype).removeprefix("torch.")
+        if not kind.startswith(("int", "uint")):
+            raise UserError(f"classes must be whole numbers, got {kind} of shape {tuple(classes.shape)}")
+        return classes.tolist()
+    if isinstance(classes, Sequence) and not isinstance(classes, str | bytes):
+        return [_whole_numbers(one) for one in classes]
+    return as_number(classes, "a class")
+
+
+def one_image(batch: Tensor, method: str, several: str) -> Tensor:
+    """A batch of one. Raises UserError for another number of images, naming the function for several."""
+    if len(batch) != 1:
+        raise UserError(f"{method} one image, got a batch of {len(batch)}; use {several} for several")
+    return batch
+
+
+def one_class(class_index: Any) -> list[int] | None:
+    """The class to explain, or None for the one of largest logit. Raises UserError for anything but a whole number."""
+    return None if class_index is None else [as_number(class_index, "class_index")]
 
 
 @contextmanager
@@ -96,6 +185,7 @@ def find_level(model: nn.Module, count: int, level: int | None) -> int:
     that the model does not have, or that its logits do not depend on.
     """
     last = count - 1 - classifies_a_token(model)
+    level = None if level is None else as_number(level, "level")
     wanted = last if level is None else level + count * (level < 0)
     if not 0 <= wanted <= last:
         raise UserError(f"level must be from 0 to {last} for this {type(model).__name__}, got {level}")
@@ -111,13 +201,20 @@ def normalised_plane(model: Encoder, last_grid: Tensor) -> Tensor:
     mean of a plane, as in the other models.
     last_grid: (batch, rows, columns, dim), of clips with the time before the rows. Returns the same shape.
     """
-    if not model.norm_follows_mean:
+    if not (model.norm_follows_mean and len(last_grid)):
         return last_grid
     norm: Any = model.norm
+    if not isinstance(norm, nn.LayerNorm):
+        raise UserError(
+            f"explanations of this {type(model).__name__} follow its final layer norm, and there is a "
+            f"{type(norm).__name__} in its place"
+        )
     places = tuple(range(1, last_grid.ndim - 1))
     variance = last_grid.mean(places, keepdim=True).var(-1, unbiased=False, keepdim=True)
     scale = (variance.detach() + norm.eps).rsqrt()
-    return (last_grid - last_grid.mean(-1, keepdim=True)) * scale * norm.weight + norm.bias
+    plane = (last_grid - last_grid.mean(-1, keepdim=True)) * scale
+    plane = plane if norm.weight is None else plane * norm.weight
+    return plane if norm.bias is None else plane + norm.bias
 
 
 def features_and_logits(
@@ -143,8 +240,23 @@ def features_and_logits(
         return _output_of(model, images, layer)
     if not (hasattr(model, "forward_features") and hasattr(model, "forward_head")):
         raise UserError(f"{type(model).__name__} does not say which features it classifies: give the name of a layer")
-    features = network.forward_features(images)
-    return features, network.forward_head(features)
+    with refusing(model, images):
+        features = network.forward_features(images)
+        return features, network.forward_head(features)
+
+
+@contextmanager
+def refusing(model: nn.Module, images: Tensor) -> Iterator[None]:
+    """Tells in a sentence (UserError) why a third-party model cannot take these images."""
+    try:
+        yield
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{type(model).__name__} cannot take images of shape {tuple(images.shape)}: {first[:200]}"
+        ) from error
 
 
 def _output_of(model: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
@@ -163,7 +275,10 @@ def _output_of(model: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Te
     # The one hook of this package: other people's models have no other way to give a layer in between.
     handle = modules[layer].register_forward_hook(catch)
     try:
-        logits = model(images)
+        with refusing(model, images):
+            logits = model(images)
+        if not isinstance(logits, Tensor):
+            raise UserError(f"{type(model).__name__} gives {type(logits).__name__}, not a tensor of logits")
     finally:
         handle.remove()
     if len(caught) != 1 or not isinstance(caught[0], Tensor):

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.explain.request import Classes, as_batch, choose_classes, evaluating
+from hvit.explain.request import Classes, as_batch, choose_classes, classifier_of, evaluating, refusing
+from hvit.models.layers import Encoder
 
 
 @torch.no_grad()
@@ -30,6 +31,7 @@ def attention_rollout(
     that, or in the mean over all patches.
     Raises UserError for a class the model does not have, and for a model of another kind.
     """
+    model = classifier_of(model)
     network = vision_transformer(model)
     if network is None:
         raise UserError(
@@ -37,8 +39,11 @@ def attention_rollout(
             f"{type(model).__name__} is none of them: use gradcat, CAM or Grad-CAM"
         )
     prefix = network.num_prefix_tokens
-    with evaluating(model):
-        tokens = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(as_batch(images)))))
+    images = as_batch(model, images)
+    if isinstance(model, Encoder):
+        model.check_images(images)
+    with evaluating(model), refusing(model, images):
+        tokens = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(images))))
         reaching = torch.eye(tokens.shape[1], device=tokens.device).expand(len(tokens), -1, -1)
         for block in network.blocks:
             reaching = (reaching + attention_of(block, tokens).float().mean(1) @ reaching) / 2
