@@ -315,7 +315,7 @@ def _config(header: dict[str, Any], where: str) -> NetworkConfig:
 
 
 def _classes(header: dict[str, Any], config: NetworkConfig, where: str) -> tuple[str, ...]:
-    classes = header.get("classes") or []
+    classes = [] if header.get("classes") is None else header["classes"]
     fitting = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     if not fitting or len(classes) not in (0, config.num_classes):
         raise UserError(f"{where} is damaged: its class names are not {config.num_classes} names")
