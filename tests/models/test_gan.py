@@ -395,3 +395,14 @@ def test_impossible_sizes_are_refused(config, fields: dict[str, Any], words: str
 def test_impossible_games_are_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         replace(GanConfig(NEST, RESIDUAL), **fields)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1], torch.tensor([0.0, 1.0]), torch.tensor([[0], [1]]), torch.tensor([0, 3]), torch.tensor([-1, 0])]
+)
+def test_labels_that_are_no_classes_are_refused(labels: Any) -> None:
+    generator: Any = build_generator(replace(GENERATOR_SIZES["nest_generator_digits_32"], num_classes=3))
+    with pytest.raises(UserError, match=r"labels must be a tensor|classes 0 to 2"):
+        generator(torch.randn(2, 64), labels)
+    with pytest.raises(UserError, match="latents must be a tensor of floating-point numbers; got int64"):
+        generator(torch.zeros(2, 64, dtype=torch.int64), torch.tensor([0, 1]))

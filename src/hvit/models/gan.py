@@ -137,6 +137,8 @@ class Generator(nn.Module, ABC):
         added to the latents; for generators without classes None. Raises UserError for other shapes.
         """
         width = self.config.latent_dim
+        if not isinstance(latents, Tensor) or not latents.is_floating_point():
+            raise UserError(f"latents must be a tensor of floating-point numbers; got {_kind_of(latents)}")
         if latents.ndim != 2 or latents.shape[1] != width:
             raise UserError(f"this generator takes latents (batch, {width}); got shape {tuple(latents.shape)}")
         check_labels(labels, self.config.num_classes)
@@ -150,11 +152,25 @@ class Generator(nn.Module, ABC):
 
 
 def check_labels(labels: Tensor | None, num_classes: int) -> None:
-    """Refuses (UserError) labels for a network without classes, and their absence for one with classes."""
+    """Refuses (UserError) labels for a network without classes, their absence for one with classes, and labels that
+    are no whole numbers (batch,) or, where looking costs nothing, out of range."""
     if labels is None and num_classes:
         raise UserError(f"this network has {num_classes} classes and needs a label for every image")
     if labels is not None and not num_classes:
         raise UserError("this network has no classes; leave the labels out")
+    if labels is None:
+        return
+    if not isinstance(labels, Tensor) or labels.dtype not in (torch.int32, torch.int64) or labels.ndim != 1:
+        raise UserError(f"labels must be a tensor (batch,) of int64 class numbers; got {_kind_of(labels)}")
+    watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() or labels.device.type != "cpu"
+    if not watched and len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
+        raise UserError(f"this network has classes 0 to {num_classes - 1}; got labels from {int(labels.min())} to "
+                        f"{int(labels.max())}")  # fmt: skip
+
+
+def _kind_of(given: Any) -> str:
+    kind = str(getattr(given, "dtype", type(given).__name__)).removeprefix("torch.")
+    return f"{kind} of shape {tuple(given.shape)}" if hasattr(given, "shape") else kind
 
 
 class BlockDeaggregation(nn.Module):

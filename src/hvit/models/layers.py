@@ -198,6 +198,8 @@ def truncated_normal_(weight: Tensor, std: float = 0.02) -> None:
 
 def check_kept(kept: Tensor, batch: int, unit_grid: tuple[int, ...]) -> None:
     """Refuses (UserError) a mask that is no bool tensor (batch, *unit_grid) with equally many True in every sample."""
+    if not isinstance(kept, Tensor):
+        raise UserError(f"kept must be a bool tensor (batch, *mask units); got {type(kept).__name__}")
     if kept.dtype != torch.bool or tuple(kept.shape) != (batch, *unit_grid):
         raise UserError(
             f"kept must be a bool tensor of shape {(batch, *unit_grid)} (batch, *mask units); got "
