@@ -56,6 +56,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "fraction": _SHARE,
     "val_fraction": _SHARE,
     "split_seed": (-_LARGEST_SEED, _LARGEST_SEED),
+    "grey_range": (-1e12, 1e12),
+    "page": (1, 1_000_000),
     "stride": (1, 100_000),
     "target_fps": (0, 100_000),
     "frame_rate": (0, 100_000),
