@@ -114,7 +114,6 @@ def test_whole_numbers_do_for_floats() -> None:
     "changes",
     [
         {"num_classes": 10**12},
-        {"num_classes": 10**30},
         {"dims": (10**9, 10**9, 10**9), "heads": (1, 1, 1)},
         {"mlp_ratio": 10**18},
         {"input_size": 2**40},
@@ -123,6 +122,12 @@ def test_whole_numbers_do_for_floats() -> None:
 )
 def test_models_larger_than_the_memory_are_refused_before_any_is_taken(changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"GB of memory|larger than any memory|at most 10,000 layers"):
+        create_model("nest_micro_32", **changes)
+
+
+@pytest.mark.parametrize("changes", [{"num_classes": 10**30}, {"mlp_ratio": 2**63}, {"dims": (96,) * 1001}])
+def test_numbers_beyond_64_bits_and_endless_tuples_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(changes))} must be "):
         create_model("nest_micro_32", **changes)
 
 

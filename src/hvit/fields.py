@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -11,6 +10,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hvit.errors import UserError
 
 _NAMES = {int: "a whole number", float: "a number", bool: "True or False", str: "text", NoneType: "None"}
+
+_BEYOND = 2**63  # of torch's whole numbers
+_LONGEST = 1_000  # entries of a tuple
 
 
 class _Other(Exception):
@@ -21,7 +23,8 @@ def check_fields(config: Any) -> None:
     """Gives every field of a dataclass the plain Python value of its annotated type. Called in `__post_init__`.
 
     Numbers and arrays of numpy and torch become Python's, lists become tuples, whole numbers do for floats. Anything
-    else of another type is refused (UserError), as JSON refuses it: 7.0, "7" and True are no whole numbers.
+    else of another type is refused (UserError), as JSON refuses it: 7.0, "7" and True are no whole numbers. So are
+    whole numbers that torch has none of (64 bits), and tuples of more than 1,000 entries.
     """
     for name, kind in _kinds(type(config)).items():
         value = getattr(config, name)
@@ -67,15 +70,16 @@ def _converted(value: Any, kind: Any) -> Any:
             raise _Other from None
         if math.isfinite(number):
             return number
-    elif kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
-        return kind(value)
-    elif (kind in (bool, NoneType) or is_dataclass(kind)) and type(value) is kind:
+    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) < _BEYOND:
+            return int(value)
+    elif isinstance(value, kind) if kind is str else type(value) is kind:
         return value
     raise _Other
 
 
 def _converted_tuple(value: Any, inner: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple) or len(value) > _LONGEST:
         raise _Other
     kinds = [inner[0]] * len(value) if inner[1:] == (...,) else list(inner)
     if len(kinds) != len(value):
@@ -99,6 +103,8 @@ def _described(kind: Any) -> str:
 
 def _some(value: Any) -> str:
     """A value of any kind in one short line."""
+    if isinstance(value, list | tuple) and len(value) > _LONGEST:
+        return f"{len(value):,} entries"
     try:
         text = " ".join(repr(value).split())
     except Exception:  # a value of a user's own class, or a number of too many digits

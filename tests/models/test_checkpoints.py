@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
+import struct
 import tracemalloc
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +78,67 @@ def stretched(path: Path) -> None:
     torch.save({"levels.0.pos_embed": torch.zeros(1).expand(100_000_000)}, path)
 
 
+def torch_file(pickled: bytes) -> Callable[[Path], None]:
+    """A torch file whose objects are the given program of a pickle."""
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02" + pickled)
+
+    return write
+
+
+def safetensors_file(entries: bytes) -> Callable[[Path], Any]:
+    """A safetensors file without tensors' data and with the given entries in its header."""
+    header = b"{" + entries + b"}"
+    return lambda path: path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def called(name: str, argument: bytes) -> bytes:
+    """A call of a function of one argument, as a pickle has it."""
+    return b"c" + name.replace(" ", "\n").encode() + b"\n" + argument + b"\x85R"
+
+
+def whole(number: int) -> bytes:
+    return b"\x8a\x0a" + number.to_bytes(10, "little")
+
+
+def overlapping(path: Path) -> None:
+    """A part of a zip file that its directory names a hundred times."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        archive.writestr("archive/data/0", bytes(1000))
+    content = path.read_bytes()
+    directory, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
+    entries = content[directory:end] + content[content.rindex(b"PK\1\2") : end] * 100
+    record = struct.pack("<HHHHIIH", 0, 0, 102, 102, len(entries), directory, 0)
+    path.write_bytes(content[:directory] + entries + b"PK\5\6" + record)
+
+
+def many_parts(path: Path) -> None:
+    """A zip file that claims to have more parts than any torch file."""
+    torch_file(b"}.")(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-22] + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, 2 * 10**8, 0, 0))
+
+
+def many_tensors(path: Path) -> None:
+    """More tensors than any model has, all of one number."""
+    tensor = called("torch._utils _rebuild_tensor_v2", b"")[:-2]
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ"
+    one = tensor + b"(" + storage + b"K\0)))tRq\x01"
+    names = b"".join(b"X\x06\0\0\0%06dh\x01" % number for number in range(3))
+    rebuilt = b"".join(b"X\x06\0\0\0%06dh\x02(h\x03K\0)))tR" % number for number in range(100_001))
+    prepared = tensor + b"q\x020" + storage + b"q\x030"
+    torch_file(prepared + b"}(X\1\0\0\0a" + one + names + rebuilt + b"u.")(path)
+
+
+def program(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), str(path))
+
+
 def truncated(write: Callable[[Path], Any]) -> Callable[[Path], Any]:
     def write_half(path: Path) -> None:
         write(path)
@@ -107,6 +171,47 @@ BAD_FILES: dict[str, Callable[[Path], Any]] = {
     "compressed bomb": compressed_bomb,
     "stretched tensor": stretched,
     "safetensors header too long": lambda path: path.write_bytes((10**7).to_bytes(8, "little") + b'{"a": 1}'),
+    "a program": program,
+    "overlapping parts": overlapping,
+    "more parts than a file has": many_parts,
+    "more tensors than a model has": many_tensors,
+    "more values than a checkpoint has": torch_file(b"](" + b"N" * 1_600_000 + b"e."),
+    "a gigantic bytearray": torch_file(called("builtins bytearray", whole(10**13)) + b"."),
+    "a gigantic numpy array": torch_file(called("numpy._core.multiarray _reconstruct", whole(10**13)) + b"."),
+    "a class inside the weights": torch_file(b"}X\1\0\0\0a" + called("posix system", b"X\2\0\0\0ls") + b"s."),
+    "deep lists": torch_file(b"]" * 200_000 + b"a" * 199_999 + b"."),
+    "deep tuples": torch_file(b")" + b"\x85" * 200_000 + b"."),
+    "deep tuples as a name": torch_file(b"})" + b"\x85" * 200_000 + b"K\1s."),
+    "lists of lists of themselves": torch_file(
+        b"]q\0" + b"".join(b"](h%ch%ceq%c" % (number, number, number + 1) for number in range(200)) + b"."
+    ),
+    "text that is not there": torch_file(b"\x8d" + (10**12).to_bytes(8, "little") + b"a."),
+    "a number of a million digits": torch_file(b"L" + b"9" * 10**6 + b"L\n."),
+    "an empty stack": torch_file(b"a."),
+    "a call of nothing": torch_file(b"NNR."),
+    "an extension": torch_file(b"\x82\1."),
+    "no end": torch_file(b"}"),
+    "no data.pkl": lambda path: zipfile.ZipFile(path, "w").writestr("a", "b"),
+    "a plain pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+    "truncated legacy torch": truncated(
+        lambda path: torch.save(Nest(MICRO).state_dict(), path, _use_new_zipfile_serialization=False)
+    ),
+    "a pipe": lambda path: os.mkfifo(path),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a folder with a pipe": lambda path: (path.mkdir(), os.mkfifo(path / "weights.safetensors")),
+    "a folder with a link to nothing": lambda path: (path.mkdir(), (path / "model.safetensors").symlink_to("nowhere")),
+    "safetensors: more tensors than a model has": safetensors_file(
+        b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % one for one in range(100_001))
+    ),
+    "safetensors: deep header": safetensors_file(b'"a":' + b"[" * 10**6),
+    "index: deep": lambda path: path.write_text('{"weight_map": ' + "[" * 10**6),
+    "flax: more values than a checkpoint has": lambda path: path.write_bytes(
+        b"\x81\xa1a\xdf" + (10**6).to_bytes(4, "big") + b"\xa1b\x80" * 10**6
+    ),
+    "flax: deep": lambda path: path.write_bytes(b"\x81\xa1a" * 90_000 + b"\xc0"),
+    "flax: a gigantic array": lambda path: path.write_bytes(b"\x81\xa1a\xc9\xff\xff\xff\xff\1abc"),
     "flax: huge shape": lambda path: flax_file(path, leaf=((10**12, 10**12), "float32", bytes(8))),
     "flax: negative shape": lambda path: flax_file(path, leaf=((-1, -2), "float32", bytes(8))),
     "flax: text as shape": lambda path: flax_file(path, leaf=("ab", "float32", bytes(8))),
@@ -124,11 +229,21 @@ def test_files_that_are_no_weights_are_refused_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "weights.bin"
     BAD_FILES[kind](path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError) as refusal:
         load_weights(Nest(MICRO), path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6  # kilobytes
     assert "weights.bin" in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 10_000, "file/inside", "\udcff"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="there is no weights file") as refusal:
+        read_checkpoint(tmp_path / name)
+    assert str(refusal.value).encode()
 
 
 def test_a_hostile_file_does_not_fill_the_memory(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ _FOLDERS = (
 )
 """Files that a folder stands for: a run's, and those of transformers, timm and Accelerate."""
 _MOST_SHARDS = 1_000
-_LONGEST_INDEX = 10_000_000
+_LONGEST_INDEX = 4_000_000
 _LONGEST_HEADER = 25_000_000  # bytes of names, shapes and metadata; the largest models have some 300,000
 _MOST_MSGPACK = 200_000  # values beside the arrays of a Flax file
 

@@ -191,8 +191,6 @@ def _read_zip(file: Path, content: mmap.mmap) -> tuple[Any, set[str]]:
     if not roots:
         raise UserError(f"{file} is a zip file, but not one of torch: it has no data.pkl")
     root = roots[0]
-    if f"{root}/constants.pkl" in parts:
-        raise UserError(f"{file} is a program (TorchScript), which is never run; save the state dict of its model")
     if f"{root}/byteorder" in parts:
         place = parts[f"{root}/byteorder"]
         if content[place.start : place.start + place.size] != b"little":
@@ -212,6 +210,8 @@ def _zip_parts(file: Path, content: mmap.mmap) -> dict[str, _Place]:
         raise _too_much(file)
     with zipfile.ZipFile(file) as archive:
         infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    if any(info.filename.endswith("/constants.pkl") for info in infos):
+        raise UserError(f"{file} is a program (TorchScript), which is never run; save the state dict of its model")
     parts: dict[str, _Place] = {}
     end = 0
     for info in infos:
@@ -279,7 +279,7 @@ class _Machine:
         self.file, self.places = file, places
         self.names: set[str] = set()
         self.storages: dict[str, _Storage] = {}
-        self.steps = 0
+        self.steps = self.tensors = 0
 
     def run(self, stream: IO[bytes]) -> Any:
         """The value of the next pickle of a stream."""
@@ -348,6 +348,9 @@ class _Machine:
     ) -> StoredTensor:
         if not isinstance(storage, _Storage):
             raise ValueError("a tensor has no storage")
+        self.tensors += 1
+        if self.tensors > MOST_TENSORS:
+            raise UserError(f"{self.file} holds more tensors than any model: {MOST_TENSORS:,} at most are read")
         (offset,), shape, strides = _whole((offset,)), _whole(shape), _whole(strides)
         if len(shape) != len(strides) or len(shape) > _MOST_AXES:
             raise ValueError("the axes of a tensor do not fit together")
