@@ -214,6 +214,8 @@ def test_samples_are_of_the_class_that_was_asked_for_by_name_or_number() -> None
     one = painter()
     assert one.class_numbers(["blue", "0", "2"]) == [2, 0, 2]
     assert one.class_numbers([]) == [0, 1, 2]
+    numbered = painter(names=("1", "2", "0"))
+    assert numbered.class_numbers(["0", "#0", "1"]) == [2, 0, 0], "a number is a name where names are numbers"
     latents = torch.cat([draw_latents(one.generator.config, 1, 7, "sample", place) for place in range(5)])
     for classes in ([2], [1, 0]):
         labels = torch.tensor([classes[place % len(classes)] for place in range(5)])
@@ -253,7 +255,7 @@ def test_generators_without_classes_paint_in_colour(hvit: Run, plain_weights: Pa
         (["--num", "10000000000000000"], "1 to 1,000,000"),
         (["--num", "500000"], "a picture takes 8,192 samples of 8 x 8 at most"),
         (["--classes", "ten"], "there is no class 'ten'"),
-        (["--classes", "10"], "numbers from 0 to 9"),
+        (["--classes", "10"], "#0 to #9 by number"),
         (["--columns", "0"], "1 column or more"),
         (["--walks", "-1"], "walks are 0 or more"),
         (["--walks", "100000"], "a picture takes 1,024 walks"),

@@ -44,7 +44,7 @@ def test_nonsense_in_columns_is_no_width(columns: str, monkeypatch: pytest.Monke
 
 def test_one_recipe_is_shown_in_full(hvit: Run) -> None:
     _, out, _ = hvit("recipes", "nest_micro_digits")
-    keys = [line[:9].strip() for line in out.splitlines()]
+    keys = [line[:10].strip() for line in out.splitlines()]
     for key in ("recipe", "summary", "claim", "command", "cost", "expected", "source", "run here"):
         assert key in keys
     assert "1.5 to 2 minutes on 2 CPU cores" in out

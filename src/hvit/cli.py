@@ -163,7 +163,7 @@ def recipes(rest: list[str]) -> None:
     if names == [arguments.pattern]:
         for key, value in {"recipe": names[0], **asdict(headers[names[0]])}.items():
             if value:
-                say(f"{key.replace('_', ' '):<9} {value}")
+                say(f"{key.replace('_', ' '):<10} {value}")
         return
     rows = [(name, get_recipe(name).data.kind, one.summary, one.run_here) for name, one in headers.items()]
     if table_width() >= 110:
