@@ -23,7 +23,7 @@ from fuzz_mutations import (
 from PIL import Image
 
 from hvit.data.decoding import probe, read_frames
-from hvit.data.reading import check_header, read_image, read_reduced
+from hvit.data.reading import look_at, read_image, read_reduced
 
 _FRAMES = 8
 
@@ -88,14 +88,16 @@ class Images:
         path = folder / f"image.{name.split()[0]}"
         path.write_bytes(self.change(draw, name, content))
         channels, way = draw.choice((1, 3)), draw.randrange(4)
+        levels = draw.choice(("auto", "auto", "full", "percentile", (0.0, 4095.0)))
+        page = draw.choice((1, 1, 2, None)) if "pages" in name or "frames" in name else None
 
         def read() -> None:
             if way == 0:
-                check_header(path)
+                look_at(path, whole=channels == 3, grey_range=levels, page=page)
             if way == 1:
-                read_reduced(path, channels, lambda width, height: (width // 3 + 1, height // 3 + 1))
+                read_reduced(path, channels, lambda width, height: (width // 3 + 1, height // 3 + 1), levels, page)
                 return
-            image = read_image(path, channels)
+            image = read_image(path, channels, levels, page)
             assert image.mode == ("RGB" if channels == 3 else "L"), image.mode
 
         return read

@@ -104,9 +104,14 @@ def run_case(cases: Any, kind: str, seed: int, number: int, folder: Path, shows:
 
 
 def _lacked_memory(error: BaseException | None) -> bool:
-    """Whether the guard on memory is behind an error, however it was turned into a sentence."""
+    """Whether the guard on memory is behind an error, however it was turned into a sentence.
+
+    FFmpeg's error of this name is its own limit, which it checks before it allocates.
+    """
     while error is not None:
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        if (
+            isinstance(error, MemoryError) and not type(error).__module__.startswith("av.")
+        ) or "can't allocate memory" in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

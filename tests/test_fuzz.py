@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import hvit
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "fuzz.py"
@@ -16,6 +19,7 @@ def test_faults_are_noticed_and_the_first_cases_have_none(tmp_path: Path) -> Non
     run = subprocess.run(
         [sys.executable, SCRIPT, "--self-check", "--cases", "240", "--out", faults],
         capture_output=True, text=True, timeout=600, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(hvit.__file__).parents[1])},
     )  # fmt: skip
     assert "faults of every kind are noticed" in run.stdout, run.stderr[-2000:]
     assert run.returncode == 0, run.stdout

@@ -29,6 +29,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+import hvit
 from hvit.errors import UserError
 from hvit.inference import open_classifier, predict
 from hvit.models.catalogue import build_network, entry
@@ -506,7 +507,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str
                 FILES[name](folder / f"{place:03}")
         run = subprocess.run(
             [sys.executable, __file__, str(folder)], capture_output=True, text=True, timeout=1200, cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(hvit.__file__).parents[1])},
         )  # fmt: skip
         assert run.returncode == 0, run.stderr[-2000:]
         assert not (folder / "owned").exists(), "a file ran code"
