@@ -51,14 +51,14 @@ def find_layout(
             f"{show(folder)} {state}: the data's root (--data.root in train) must be a folder of {what} laid out as "
             f"{LAYOUTS}."
         )
-    for _ in range(_DEEPEST + 1):
+    for depth in range(_DEEPEST + 1):
         if split := _find_split(folder):
             train, held_out, notes = split
             if unwraps:
                 train = _unwrapped(train, is_sample, may_be_class)
                 held_out = _unwrapped(held_out, is_sample, may_be_class) if held_out else None
             return Layout(train, held_out, notes)
-        inner = _inner(folder, is_sample, may_be_class) if unwraps else None
+        inner = _inner(folder, is_sample, may_be_class) if unwraps and depth < _DEEPEST else None
         if inner is None:
             break
         folder = inner

@@ -27,7 +27,10 @@ def open_regular(path: str | Path) -> BinaryIO:
     Raises NotRegularError where the path is something else, and OSError as `open` does.
     """
     # Without O_NONBLOCK a pipe blocks before anyone can see that it is one; regular files ignore it.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:
+        raise NotRegularError(f"its name is none of a file ({error})") from error
     try:
         check_regular(os.fstat(descriptor))
         return os.fdopen(descriptor, "rb")
