@@ -175,3 +175,10 @@ def test_the_micro_recipes_differ_in_the_model_alone() -> None:
 def test_an_unknown_recipe_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UserError, match="nest_micro_digits"):
         recipes.get_recipe("nest_micro_digit")
+
+
+@pytest.mark.parametrize("weights", ["nowhere", "a" * 10_000, "a\0b"])
+def test_a_run_whose_first_weights_are_nowhere_is_refused_in_one_sentence(weights: str) -> None:
+    recipe = replace(recipes.get_recipe("nest_micro_digits"), weights=weights)
+    with pytest.raises(UserError, match="there is no weights file"):
+        run.new_model(recipe)

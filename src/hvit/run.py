@@ -292,7 +292,7 @@ def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencode
             if isinstance(config, GanConfig):
                 raise UserError("timm has no weights of generators; name a file with --weights")
             source = translate.download_timm(catalogue.name_of(config))
-        elif not Path(source).exists():
+        elif not os.path.lexists(source):  # of names that no file can have, too
             raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
         learner = model.generator if isinstance(model, Players) else model
         report = translate.load_weights(

@@ -163,7 +163,7 @@ def _in_folder(path: Path, where: str) -> Path:
     saved = [file for file in path.glob("ckpt-*.flax") if file.stem[len("ckpt-") :].isdecimal()]
     if saved:
         return find_weights(max(saved, key=lambda file: int(file.stem[len("ckpt-") :])))
-    if (path / "recipe.json").is_file():
+    if os.path.lexists(path / "recipe.json"):
         raise UserError(f"the run in {where} has no weights yet: `hvit resume {where}` continues it")
     raise UserError(
         f"the folder {where} holds neither weights.safetensors (a run) nor model.safetensors, pytorch_model.bin or the "
