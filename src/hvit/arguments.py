@@ -79,6 +79,8 @@ def parse(kind: type[T], command: str, words: Sequence[str], default: T | None =
     """
     options = _options(kind, default)
     words = _squares(_known(words, options, command), options)
+    if default is None:  # of a recipe, an empty list is a value
+        _refuse_empty(words, options)
     given: dict[str, Any] = {} if default is None else {"default": default}
 
     def refuse(event: Any) -> None:
@@ -167,6 +169,15 @@ def _squares(words: list[str], options: dict[str, tuple[Any, Any]]) -> list[str]
     return written
 
 
+def _refuse_empty(words: Sequence[str], options: dict[str, tuple[Any, Any]]) -> None:
+    """Refuses an option that takes several values and was given none."""
+    for name, (hint, _) in options.items():
+        flag = _dashed(name)
+        is_given = any(word.replace("_", "-") == flag for word in words)
+        if get_origin(hint) is tuple and is_given and not _values(words, flag):
+            raise UserError(f"{flag} takes {_kind(hint)}; got none")
+
+
 def _option_of(words: Sequence[str], place: int) -> str:
     """The option that stands at a place, as `_options` calls it; empty where there is none."""
     return words[place].removeprefix("--").replace("-", "_") if place >= 0 and words[place].startswith("--") else ""
@@ -227,5 +238,5 @@ def _kind(hint: Any) -> str:
     if origin is tuple:
         inner = _kind(parts[0]).removeprefix("a ").removeprefix("one of ")
         plural = inner if "," in inner else f"{inner}s"
-        return f"{plural}" if Ellipsis in parts else f"{len(parts)} {plural}"
+        return plural if Ellipsis in parts else f"{len(parts)} {plural}"
     return {int: "a whole number", float: "a number", bool: "no value, or True or False"}.get(hint, "a value")

@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             near = did_you_mean(_VERB_SYNONYMS.get(verb, verb), VERBS)
             known = near or f"; verbs are {', '.join(VERBS)};"
             raise UserError(f"there is no verb {quoted(verb)}{known} `hvit --help` explains them")
+        for word in rest:
+            if "\0" in word:
+                raise UserError(f"an argument holds a null character, which no name of a file can have: {quoted(word)}")
         with raising_ended():
             if not {"-h", "--help"} & set(rest):
                 wait_for(f"hvit {verb}: loading")
