@@ -17,6 +17,7 @@ _SHARE = (0, 1)
 BOUNDS: dict[str, tuple[float, float]] = {
     # models: sizes in pixels, frames or tokens, channels, layers
     "input_size": (1, 16_384),
+    "weights_input_size": (1, 16_384),
     "output_size": (1, 16_384),
     "in_channels": (1, 1_024),
     "out_channels": (1, 1_024),
@@ -29,7 +30,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "position_grid": (1, 16_384),
     "dims": (1, 65_536),
     "heads": (1, 4_096),
-    "depths": (0, 1_000),
+    "depths": (0, 256),
     "mlp_ratio": (1, 64),
     "query_stride": (1, 256),
     "key_stride": (1, 256),
@@ -37,7 +38,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "latent_dim": (1, 65_536),
     "attention_side": (0, 16_384),
     "decoder_dim": (1, 65_536),
-    "decoder_depth": (1, 1_000),
+    "decoder_depth": (1, 256),
     "decoder_heads": (1, 4_096),
     "mask_ratio": _SHARE,
     "drop_path": _SHARE,

@@ -75,8 +75,9 @@ def write_recipe(recipe: Recipe, folder: Path) -> None:
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON has it: lists where it has tuples."""
-    return json.loads(json.dumps(asdict(recipe)))  # pyright: ignore[reportArgumentType]  (pydantic's is one, too)
+    """A recipe as JSON has it: lists where it has tuples, and 1.0 where a number that need not be whole is 1."""
+    text = json.dumps(asdict(recipe))  # pyright: ignore[reportArgumentType]  (pydantic's dataclass is one, too)
+    return json.loads(json.dumps(asdict(_ADAPTER.validate_json(text))))  # pyright: ignore[reportArgumentType]
 
 
 def read_recipe(folder: Path) -> Recipe:

@@ -32,7 +32,7 @@ from hvit.explain.features import MOST_MAPPED, draw_feature_map, encoder_feature
 from hvit.explain.gradcat import has_tree
 from hvit.explain.reconstructions import watch
 from hvit.explain.samples import digit_explanations, draw_mistakes, draw_samples
-from hvit.files import write_text
+from hvit.files import short_path, write_text
 from hvit.generation import finish_generation, make_task
 from hvit.interrupts import Interrupts
 from hvit.memory import networks_without_memory, refuse_too_large
@@ -269,7 +269,7 @@ def _faults_as_sentences() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{short_path(Path(os.fsdecode(error.filename)))}: " if isinstance(error.filename, str | bytes) else ""
         raise UserError(f"the system refused the run something: {place}{error.strerror or error}") from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):

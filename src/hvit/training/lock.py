@@ -28,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises UserError, with the process and the host, where another process holds it, and where it cannot be written.
     """
     lock = FileLock(str(folder / LOCK), timeout=_PATIENCE, thread_local=False)
-    is_new = not folder.exists()
+    is_new = not os.path.lexists(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def refuse_if_held(folder: Path) -> None:
     """Raises UserError, with the process and the host, where another process holds a run folder."""
-    if not (folder / LOCK).is_file():
+    if not os.path.isfile(folder / LOCK):  # noqa: PTH113  (a name that is too long is no error here)
         return
     lock = FileLock(str(folder / LOCK), timeout=0, thread_local=False)
     try:

@@ -1,0 +1,87 @@
+"""What no machine can train is refused with the numbers, before any memory is taken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hvit import memory, recipes, run
+from hvit.errors import UserError
+from hvit.machine import total_memory
+from hvit.memory import kept_bytes, refuse_too_large, weight_bytes
+from hvit.models import catalogue
+from hvit.models.nest import NestConfig
+from hvit.recipe import Recipe
+
+CPU = torch.device("cpu")
+SMALL = recipes.get_recipe("nest_micro_digits")
+
+
+def test_a_machine_says_how_much_memory_it_has() -> None:
+    found = total_memory()
+    assert found is None or 2**28 < found < 2**50
+
+
+def test_weights_count_with_gradients_two_moments_and_the_average() -> None:
+    parameters = catalogue.count_parameters(catalogue.build_empty(SMALL.model))
+    with_average = replace(SMALL, optimize=replace(SMALL.optimize, average_decay=0.9))
+    momentum = replace(SMALL, optimize=replace(SMALL.optimize, method="sgd"))
+    assert weight_bytes(SMALL) == 16 * parameters
+    assert weight_bytes(with_average) == 20 * parameters
+    assert weight_bytes(momentum) == 12 * parameters
+
+
+def test_an_input_leaves_what_its_layers_with_weights_see() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    assert memory._layer_inputs(network.to("meta"), torch.empty(1, 4, device="meta")) == 4 + 8
+
+
+def test_inputs_that_are_forgotten_leave_nothing_and_half_precision_leaves_half() -> None:
+    whole = kept_bytes(SMALL, CPU)
+    assert whole > 100_000
+    assert kept_bytes(replace(SMALL, loop=replace(SMALL.loop, precision="bfloat16")), CPU) == whole // 2
+    assert kept_bytes(replace(SMALL, loop=replace(SMALL.loop, checkpoint_activations=True)), CPU) == 0
+
+
+def beyond(kind: str) -> Recipe:
+    if kind == "weights":
+        dims, depths = (65_536,) * 3, (1,) * 3
+        return replace(SMALL, model=replace(SMALL.model, dims=dims, depths=depths, heads=(1,) * 3))
+    if kind == "inputs":
+        return replace(SMALL, loop=replace(SMALL.loop, batch_size=100_000))
+    return replace(SMALL, loop=replace(SMALL.loop, batch_size=10_000, accumulate=10_000, workers=500))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("weights", r"for the model's weights, gradients and optimizer .* cpu has 8\.0 GiB: choose a smaller --model"),
+        ("inputs", r"for what 100,000 inputs at a time leave in it, but cpu has 8\.0 GiB"),
+        ("batches", r"batches of 10,000 inputs, of which 500 data workers make 2 each ahead, take 38\.2 GiB, but"),
+    ],
+)
+def test_what_is_too_large_is_refused_with_the_numbers_and_is_a_note_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, words: str
+) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: 8 * 2**30)
+    recipe = replace(beyond(kind), loop=replace(beyond(kind).loop, device="cpu"))
+    with pytest.raises(UserError, match=words):
+        run.train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert "This machine cannot train it" in run.plan(recipe)["notes"]
+
+
+@pytest.mark.parametrize("name", ["nest_micro_digits", "hiera_micro_mae_folder", "nest_gan_digits_32"])
+def test_what_is_small_is_not_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: 8 * 2**30)
+    recipe = recipes.get_recipe(name)
+    refuse_too_large(recipe, 64, 1, CPU)
+
+
+def test_a_machine_that_says_nothing_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: None)
+    assert isinstance(SMALL.model, NestConfig)
+    refuse_too_large(SMALL, 10**9, 1, CPU)
