@@ -148,7 +148,8 @@ def _evaluate_encoder(model: MaskedAutoencoder, splits: Splits, preprocess: Prep
     scores = task.evaluate(task.networks, _held_out(splits, preprocess, model))
     scores["sample_kind"] = "clips" if preprocess.takes_clips else "images"
     if len(splits.classes) < 2:
-        tell({"notes": "The images have no labels, so features are not probed for classes."})
+        samples = "clips" if preprocess.takes_clips else "images"
+        tell({"notes": f"The {samples} have no labels, so features are not probed for classes."})
         return scores
     known = encoder_features(model, splits.train, preprocess, _MOST_LEARNED_FROM)
     asked = encoder_features(model, splits.held_out, preprocess, len(splits.held_out))

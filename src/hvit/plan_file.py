@@ -96,7 +96,7 @@ def _changes(
             return in_recipe, describe_changes(began_with, identity_of(splits), samples)
         if now == began_with:
             return in_recipe, ()
-        counts = "{images:,} images to learn from, {held_out:,} held out, {classes:,} classes"
+        counts = "{images:,} " + samples + " to learn from, {held_out:,} held out, {classes:,} classes"
         before = counts.format(**{name: int(began_with[name]) for name in ("images", "held_out", "classes")})
     except UserError:
         raise

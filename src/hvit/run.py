@@ -351,7 +351,7 @@ def _carry_out(
     vary = _on_device(prepared, recipe.loop.batch_size, ranks.rank, ranks.world_size)
     trainer = Trainer(
         task, learn_from, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed, vary,
-        interrupts, fingerprints(plan), accepts_changes,
+        interrupts, fingerprints(plan), accepts_changes, prepared.sample_kind,
     )  # fmt: skip
     try:
         told = {"accepted": list(accepted)} if accepted else {}

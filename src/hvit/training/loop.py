@@ -49,6 +49,7 @@ class Trainer:
     held-out set. folder: the run folder. vary(batch, step): what is done to a training batch on the device, if
     anything. interrupts: the wish to stop, where batches look at it, too. belongs_to: fingerprints that every
     checkpoint keeps, such as that of the recipe; a checkpoint with others is refused unless accepts_changes.
+    samples: what is seen in a line of progress, images or clips.
     Raises UserError when the loss stops being a finite number, when a checkpoint cannot be written, when no batches
     come any more, and when the run is interrupted (everything is saved then).
     """
@@ -68,7 +69,9 @@ class Trainer:
         interrupts: Interrupts | None = None,
         belongs_to: Mapping[str, str] | None = None,
         accepts_changes: bool = False,
+        samples: str = "images",
     ) -> None:
+        self.samples = samples
         self.task, self.loop, self.optimize, self.schedule = task, loop, optimize, schedule
         self.train_batches, self.evaluation_batches = train_batches, evaluation_batches
         self.ranks, self.folder, self.seed, self.vary = ranks, folder, seed, vary
@@ -105,7 +108,7 @@ class Trainer:
             told["damaged"] = self.passed_over
         self.write("resume" if self.step else "start", time=time.time(), **told)
         with (
-            ProgressView(self.step, self.schedule.total_steps, silent=not self.ranks.is_first) as view,
+            ProgressView(self.step, self.schedule.total_steps, not self.ranks.is_first, self.samples) as view,
             self.interrupts.kept(),
         ):
             self.next_question, self.asked_at, self.asked_step = self.step + 1, time.monotonic(), self.step

@@ -12,11 +12,14 @@ from hvit.progress import BarOrLines
 
 
 class ProgressView(BarOrLines):
-    """Steps done, current loss, rate and time left, on stderr. start, total: steps done and wanted."""
+    """Steps done, current loss, rate and time left, on stderr.
 
-    def __init__(self, start: int, total: int, silent: bool) -> None:
+    start, total: steps done and wanted. samples: images or clips.
+    """
+
+    def __init__(self, start: int, total: int, silent: bool, samples: str = "images") -> None:
         super().__init__(Console(file=sys.stderr, quiet=silent, highlight=False))
-        self.total, self.news_step, self.news_at = total, start, self.start
+        self.total, self.news_step, self.news_at, self.samples = total, start, self.start, samples
         self.samples = "images"  # or "clips": what a rate counts
         if self.console.is_terminal and not silent:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[news]}"), TimeRemainingColumn())
@@ -31,7 +34,7 @@ class ProgressView(BarOrLines):
     def news(self, step: int, epoch: float, loss: float, images_per_step: int) -> float:
         """Shows the loss and the rate since the last news: in the bar, or in a line every ten seconds.
 
-        Returns the rate in images per second.
+        Returns the rate in images, or clips, per second.
         """
         now = time.monotonic()
         seconds_per_step = (now - self.news_at) / max(step - self.news_step, 1)

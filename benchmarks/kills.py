@@ -1,0 +1,177 @@
+"""Kills runs at random moments, resumes them, and compares what they leave with runs that nobody disturbed.
+
+    python benchmarks/kills.py 200
+
+Every run is killed (SIGKILL) up to four times before it may end: at a random time, or in the middle of writing its
+n-th file, which may be a checkpoint, the weights, a picture or the report. The three tasks take turns: classification,
+masked pretraining, generation. Prints a line a run, and at the end how many kills there were, how many runs left other
+weights, other scores or another journal, and how many seconds it took; the exit status is 1 if there was any.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: processes are forked, and threads would not come along
+
+import torch
+from safetensors.torch import load_file
+
+from hvit import files, run
+from hvit.data.digits import DigitsData
+from hvit.models.gan_config import GanConfig
+from hvit.models.masked import MaskedConfig
+from hvit.models.nest import NestConfig
+from hvit.recipe import RECIPE, Recipe
+from hvit.recipes import get_recipe
+from hvit.training.journal import read_journal
+from hvit.training.optimize import OptimizeConfig
+from hvit.training.schedule import LoopConfig
+
+_MOST_KILLS_A_RUN = 4
+_TIMES = ("seconds", "images_per_second", "time")
+
+
+def recipes() -> list[Recipe]:
+    """The smallest runs of the three tasks: 12 steps, three evaluations, and checkpoints between them."""
+    loop = LoopConfig(
+        epochs=12, batch_size=16, max_steps=12, evaluate_steps=4, checkpoint_steps=3, workers=0, device="cpu"
+    )
+    optimize = OptimizeConfig(learning_rate_per_256=4e-3, warmup_epochs=0.0, average_decay=0.9)
+    classify = NestConfig(
+        input_size=(8, 8), in_channels=1, num_classes=10, patch_size=(1, 1), dims=(8, 16), heads=(2, 2), depths=(1, 1),
+        drop_path=0.2,
+    )  # fmt: skip
+    masked = get_recipe("hiera_micro_mae_cifar10").model
+    assert isinstance(masked, MaskedConfig)
+    encoder = replace(masked.encoder, in_channels=1, dims=(8, 16, 32), heads=(1, 1, 1), depths=(1, 1, 1))
+    pretrain = replace(masked, encoder=encoder, decoder_dim=8, decoder_depth=1, decoder_heads=1)
+    gan = get_recipe("nest_gan_digits_32").model
+    assert isinstance(gan, GanConfig)
+    generator: Any = replace(gan.generator, dims=(16, 8, 8, 8), heads=(1, 1, 1, 1), depths=(1, 1, 1, 1))
+    generate = replace(
+        gan, generator=generator, discriminator=replace(gan.discriminator, dims=(8, 8, 8, 8)), compared=32
+    )
+    named = {"classify": (classify, 8), "pretrain": (pretrain, 32), "generate": (generate, 32)}
+    return [
+        Recipe(
+            name=name, summary="A run that is killed", model=model, data=DigitsData(canvas=canvas), loop=loop,
+            optimize=optimize,
+        )
+        for name, (model, canvas) in named.items()
+    ]  # fmt: skip
+
+
+def work(recipe: Recipe, folder: Path, dies_at_write: int = 0) -> int:
+    """Starts a process that begins or resumes a run; returns its number. It may kill itself at its n-th write."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        if not os.environ.get("HVIT_KILLS_SPEAK"):
+            os.dup2(silence, 2)
+        if dies_at_write:
+            files.os.fsync = _killing(os.fsync, dies_at_write)
+        run.resume(folder) if (folder / RECIPE).exists() else run.train(recipe, folder)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _killing(usual: Callable[[int], None], number: int) -> Callable[[int], None]:
+    calls = 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        usual(descriptor)
+
+    return fsync
+
+
+def killed(recipe: Recipe, folder: Path, chance: random.Random, usual_seconds: float) -> bool:
+    """Begins or resumes a run and kills it, unless it ends before. Returns whether it was killed."""
+    if chance.random() < 0.5:
+        child = work(recipe, folder, dies_at_write=chance.randint(1, 60))
+    else:
+        child = work(recipe, folder)
+        time.sleep(chance.uniform(0.0, usual_seconds))
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
+        raise SystemExit(f"{folder} could not be begun or resumed: run again with HVIT_KILLS_SPEAK=1")
+    return os.WIFSIGNALED(status)
+
+
+def finish(recipe: Recipe, folder: Path) -> float:
+    """Begins or resumes a run and lets it end. Returns the seconds it took."""
+    start = time.monotonic()
+    _, status = os.waitpid(work(recipe, folder), 0)
+    if status:
+        raise SystemExit(f"{folder} did not end: run again with HVIT_KILLS_SPEAK=1")
+    return time.monotonic() - start
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Which of the weights, the scores and the journal of two finished runs are not the same."""
+    weights, others = (load_file(folder / "weights.safetensors") for folder in (one, other))
+    same_weights = weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)
+    scores = [json.loads((folder / "scores.json").read_text()) for folder in (one, other)]
+    rows = [
+        [
+            {name: value for name, value in row.items() if name not in _TIMES}
+            for row in read_journal(folder / "journal.jsonl")
+            if row["kind"] in ("train", "evaluate", "finish")
+        ]
+        for folder in (one, other)
+    ]
+    left = [path.name for path in other.rglob("*") if path.name.endswith(files.UNFINISHED)]
+    return [
+        *([] if same_weights else ["weights"]),
+        *([] if scores[0] == scores[1] else ["scores"]),
+        *([] if rows[0] == rows[1] else ["journal"]),
+        *(["unfinished files"] if left else []),
+    ]
+
+
+def main(kills: int, seed: int = 0) -> int:
+    """Kills so many times; returns how many runs differed."""
+    chance, start = random.Random(seed), time.monotonic()
+    done = differing = runs = 0
+    with tempfile.TemporaryDirectory() as place:
+        whole = {recipe.name: Path(place) / f"{recipe.name}_whole" for recipe in recipes()}
+        usual = {recipe.name: finish(recipe, whole[recipe.name]) for recipe in recipes()}
+        while done < kills:
+            recipe = recipes()[runs % len(whole)]
+            folder = Path(place) / f"{recipe.name}_{runs}"
+            here = 0
+            while here < min(_MOST_KILLS_A_RUN, kills - done) and killed(recipe, folder, chance, usual[recipe.name]):
+                here += 1
+            finish(recipe, folder)
+            found = differences(whole[recipe.name], folder)
+            print(f"{recipe.name}, killed {here} times: {', '.join(found) or 'the same'}", flush=True)
+            done, differing, runs = done + here, differing + bool(found), runs + 1
+            shutil.rmtree(folder)
+    seconds = time.monotonic() - start
+    print(f"{done} kills in {runs} runs, {differing} with differences, {seconds:.0f} seconds")
+    return differing
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(int(sys.argv[1]) if len(sys.argv) > 1 else 200) else 0)
