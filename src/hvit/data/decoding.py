@@ -17,6 +17,7 @@ from PIL import Image
 
 from hvit.data import videos
 from hvit.data.grey import GreyRange
+from hvit.data.image_memory import MOST_MEMORY
 from hvit.data.opening import NotRegularError, Refusal, check_regular, entries_of, is_folder, system_reason
 from hvit.data.reading import is_image_name, look_at, read_image, show
 from hvit.data.videos import ClipFacts
@@ -35,7 +36,7 @@ def probe(source: Source, frame_rate: float = 30.0, whole: bool = False, page: i
     """Looks at a clip: its header and first frame, or all of it.
 
     frame_rate: frames per second of folders of frames and arrays, which do not say theirs. whole: whether every frame
-    is decoded, as far as that takes a minute, to see that it can be. page: of frames that are files of several pages.
+    is decoded, as far as that takes 8 seconds, to see that it can be. page: of frames that are files of several pages.
     Raises UserError, naming the file and the reason, if it cannot be read.
     """
     if isinstance(source, np.ndarray):
@@ -75,6 +76,12 @@ def read_frames(
     if isinstance(source, np.ndarray):
         return _scaled(_checked(source, "the array")[wanted], height, width)[places]
     with _one_sentence(source):
+        memory = 3 * len(indices) * height * width
+        if memory > MOST_MEMORY:
+            raise Refusal(
+                f"{len(indices)} of its frames of {height:,} x {width:,} pixels take {memory / 1e9:.1f} GB, and at "
+                f"most {MOST_MEMORY / 1e9:g} GB are used: make them smaller, or choose a smaller --data.short-side"
+            )
         if is_folder(source):
             files = frame_files(source)
             if len(files) <= wanted[-1]:
@@ -84,7 +91,9 @@ def read_frames(
             return clip[places]
         _refuse_what_is_no_file(source)
         if source.suffix.lower() == ".npy":
-            clip = _scaled(_load_array(source)[wanted], height, width)
+            array = _load_array(source)
+            # A frame at a time: all at once, before they are scaled down, may be gigabytes.
+            clip = np.concatenate([_scaled(array[index : index + 1], height, width) for index in wanted])
         else:
             times = facts.start + (wanted + 0.5) / facts.rate
             clip = videos.read_video(source, times.tolist(), facts, height, width)
@@ -141,7 +150,11 @@ def _by_number(file: Path) -> list[str]:
 
 
 def _load_array(path: Path) -> np.ndarray:
-    return _checked(np.load(path, mmap_mode="r", allow_pickle=False), show(path))
+    with np.errstate(over="ignore"):  # a shape that no file has is refused anyway
+        array = _checked(np.load(path, mmap_mode="r", allow_pickle=False), show(path))
+    if array.shape[1] * array.shape[2] > videos.MAXIMUM_FRAME_PIXELS:
+        raise Refusal(videos.TOO_LARGE.format(videos.MAXIMUM_FRAME_PIXELS))
+    return array
 
 
 def _checked(array: np.ndarray, name: str) -> np.ndarray:

@@ -67,7 +67,9 @@ def _bytes_a_pixel(image: Image.Image) -> int:
     """Of the decoded image, what is made of it, and what the decoder holds at the same time."""
     raws = {tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in getattr(image, "tile", [])}
     halves = 2 if any(";16" in str(raw) and str(raw)[:1] != "I" for raw in raws) else 1  # upper and lower bytes
-    return halves * _STORED.get(image.mode, _IN_COLOUR) + _IN_COLOUR + _DECODER.get(image.format or "", 0)
+    in_8_bits = 1 if image.mode.startswith("I") else 0
+    stored = halves * _STORED.get(image.mode, _IN_COLOUR) + in_8_bits
+    return stored + _IN_COLOUR + _DECODER.get(image.format or "", 0)
 
 
 def _coefficients(image: Image.Image) -> int:

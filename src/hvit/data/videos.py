@@ -22,6 +22,10 @@ from hvit.errors import UserError
 
 MAXIMUM_FRAME_PIXELS = 40_000_000
 """The largest video frame that is decoded, width times height: a little more than 8K video."""
+MAXIMUM_FRAME_BYTES = 50_000_000
+"""The same in bytes, as the decoder keeps up to 17 of them: 8K video of 8 bits, 4K of any kind."""
+LONGEST_CHECK = 8.0
+"""Seconds for which a file is decoded at most when it is checked as a whole."""
 LONGEST_READ = 60.0
 """Seconds after which a file that is still being read is given up."""
 VIDEO_SUFFIXES = (
@@ -31,8 +35,9 @@ VIDEO_SUFFIXES = (
 # Playlists and captures are not among them: a file of these kinds makes the library open other files and addresses.
 _CONTAINERS = "mov,mp4,avi,matroska,webm,mpeg,mpegts,asf,flv,ogg"
 _FRAMES_BEFORE_A_SEEK = 4
+_FASTEST, _LONGEST = 10_000, 1_000_000  # frames a second, seconds
 _ALMOST_SQUARE, _LONGEST_PIXEL = 1.01, 8
-_TOO_LARGE = "its frames claim to have more than {:,} pixels, the most that is decoded"
+TOO_LARGE = "its frames claim to have more than {:,} pixels, the most that is decoded"
 TOO_SLOW = "reading it takes longer than {:g} seconds (long videos need more key frames, or to be cut)"
 
 
@@ -65,11 +70,11 @@ def load_av() -> Any:
 
 
 def probe_video(path: Path, whole: bool) -> ClipFacts:
-    """What a file says of its first moving picture. Its first frame is decoded, or all for as long as a read may take.
+    """What a file says of its first moving picture. Its first frame is decoded, or all for 8 seconds.
 
     Raises Refusal or an error of PyAV if it cannot be read.
     """
-    deadline = time.monotonic() + LONGEST_READ
+    deadline = time.monotonic() + LONGEST_CHECK
     decoded, start, end, first, in_time = 0, 0.0, 0.0, None, True
     with _opened(path) as (container, stream):
         rate, shape = float(stream.average_rate or stream.guessed_rate or 0), stream.sample_aspect_ratio
@@ -88,8 +93,10 @@ def probe_video(path: Path, whole: bool) -> ClipFacts:
             raise Refusal(_cut_off(decoded, end - start, seconds)) from error
     if first is None:
         raise Refusal("not one frame of it can be decoded")
-    if rate <= 0 or seconds <= 0:
+    if not (0 < rate <= _FASTEST and 0 < seconds <= _LONGEST):
         rate, seconds = _measure(path)
+    if not (0 < rate <= _FASTEST and 0 < seconds <= _LONGEST):
+        raise Refusal(f"it claims to last {seconds:.3g} seconds with {rate:.3g} frames a second")
     if whole and in_time and end - start < seconds - _slack(seconds):
         raise Refusal(_cut_off(decoded, end - start, seconds))
     height, width = _shown_size(first, shape)
@@ -125,7 +132,14 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if stream.codec_context is None:
             raise Refusal("its codec is unknown")
         if stream.codec_context.width * stream.codec_context.height > MAXIMUM_FRAME_PIXELS:
-            raise Refusal(_TOO_LARGE.format(MAXIMUM_FRAME_PIXELS))
+            raise Refusal(TOO_LARGE.format(MAXIMUM_FRAME_PIXELS))
+        kind = stream.codec_context.format
+        size = stream.codec_context.width * stream.codec_context.height
+        if kind is not None and size * kind.padded_bits_per_pixel // 8 > MAXIMUM_FRAME_BYTES:
+            raise Refusal(
+                f"its frames take more than {MAXIMUM_FRAME_BYTES // 10**6} MB each, the most that is decoded: make "
+                "them smaller, or save them with 8 bits"
+            )
         stream.codec_context.thread_count = 1
         yield container, stream
 
@@ -262,5 +276,5 @@ def _shown_size(frame: Any, shape: Any) -> tuple[int, int]:
     elif _ALMOST_SQUARE < 1 / max(ratio, 1e-9) <= _LONGEST_PIXEL:
         height = round(height / ratio)
     if height * width > MAXIMUM_FRAME_PIXELS:
-        raise Refusal(_TOO_LARGE.format(MAXIMUM_FRAME_PIXELS))
+        raise Refusal(TOO_LARGE.format(MAXIMUM_FRAME_PIXELS))
     return (width, height) if _orientation(frame)[0] else (height, width)

@@ -1,0 +1,157 @@
+"""Whatever a file claims, reading it takes less than a gigabyte, and nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hvit.data import image_memory, reading, videos
+from hvit.data.decoding import probe, read_frames
+from hvit.data.image_memory import taken
+from hvit.data.reading import read_image
+from hvit.data.videos import ClipFacts
+from hvit.errors import UserError
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import hostile_files
+from hvit.data.decoding import probe
+from hvit.data.reading import look_at, read_image
+from hvit.errors import UserError
+folder = Path(sys.argv[2])
+Path(folder, "clips").mkdir()
+begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for file, read in [
+    *((file, read_image) for file in hostile_files.write_all(folder)),
+    *((file, lambda file: probe(file, whole=True)) for file in hostile_files.write_clips(folder / "clips")),
+]:
+    try:
+        read(file)
+        print("read", file.name)
+    except UserError as error:
+        assert "\\n" not in str(error)
+        print("refused", file.name)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin) * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_no_hostile_file_takes_a_gigabyte_or_ends_the_program(tmp_path: Path) -> None:
+    """One after the other; the memory is the most that any of them took."""
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    *lines, memory = done.stdout.splitlines()
+    assert len(lines) > 35
+    assert "refused pipe.png" in lines
+    assert int(memory) < 10**9
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "suffix"),
+    [("RGB", 13_300, "png"), ("RGBA", 13_300, "png"), ("RGB", 8_000, "webp"), ("RGB", 9_500, "tiff")],
+)
+def test_memory_is_known_before_an_image_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, size: int, suffix: str
+) -> None:
+    """Drawn small, and refused as if it were large: the limit is scaled with it."""
+    small = size // 100
+    Image.new(mode, (small, small)).save(
+        tmp_path / f"a.{suffix}", **({"compression": "tiff_lzw"} if suffix == "tiff" else {})
+    )
+    assert read_image(tmp_path / f"a.{suffix}").size == (small, small)
+    monkeypatch.setattr(image_memory, "MOST_MEMORY", image_memory.MOST_MEMORY // 10_000)
+    with pytest.raises(UserError, match=r"decoding it would take .* GB of memory, and at most .* GB are used"):
+        read_image(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_huge_jpeg_images_are_decoded_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progressive: bool
+) -> None:
+    Image.new("RGB", (400, 300), "red").save(tmp_path / "a.jpg", progressive=progressive)
+    monkeypatch.setattr(image_memory, "MOST_MEMORY", 400 * 300 * 7)
+    assert read_image(tmp_path / "a.jpg").size == (200, 150)
+    monkeypatch.setattr(image_memory, "MOST_MEMORY", 10_000)
+    with pytest.raises(UserError, match="GB of memory"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_jpeg_of_thousands_of_passes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (400, 400)).save(tmp_path / "a.jpg", progressive=True)
+    content = (tmp_path / "a.jpg").read_bytes()
+    last = content.rindex(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(content[:last] + content[last:-2] * 50 + b"\xff\xd9")
+    monkeypatch.setattr(image_memory, "MOST_SCANS", 400 * 400 * 40)
+    with pytest.raises(UserError, match="so many passes"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_threads_decode_together_only_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_memory, "MOST_MEMORY", 10)
+    now, most = 0, 0
+
+    def work(size: int) -> None:
+        nonlocal now, most
+        with taken(size):
+            now += size
+            most = max(most, now if now > size else 0)
+            os.sched_yield()
+            now -= size
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [4, 3, 6, 10, 25, 1] * 30))
+    assert most <= 10
+    assert image_memory._memory.taken == 0
+
+
+def test_memory_is_given_back_by_files_that_cannot_be_decoded(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), dtype=np.uint8)).save(tmp_path / "cut.png")
+    content = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="cut off"):
+        read_image(tmp_path / "cut.png")
+    assert image_memory._memory.taken == 0
+
+
+def test_transparent_images_are_laid_on_white_in_parts_that_make_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (33, 21, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    whole = np.asarray(read_image(tmp_path / "a.png"))
+    monkeypatch.setattr(reading, "_ROWS_OF_PIXELS", 50)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), whole)
+
+
+def test_arrays_of_gigantic_frames_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.npy"
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, (20, 10_000, 10_000))
+    del array
+    with pytest.raises(UserError, match="its frames claim to have more than 40,000,000 pixels"):
+        probe(path)
+    facts = ClipFacts(20, 30.0, 0.0, 600, 50_000)
+    with pytest.raises(UserError, match=r"16 of its frames of 600 x 50,000 pixels take 1\.4 GB"):
+        read_frames(path, np.arange(16), facts)
+
+
+def test_videos_of_impossible_length_or_gigantic_frames_are_refused(
+    tmp_path: Path, make_video: object, numbered: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video(tmp_path / "a.mp4", numbered(4))  # pyright: ignore
+    monkeypatch.setattr(videos, "_LONGEST", 0.01)
+    with pytest.raises(UserError, match=r"it claims to last 0\.16 seconds with 25 frames a second"):
+        probe(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(videos, "MAXIMUM_FRAME_BYTES", 32 * 48 * 3 - 1)
+    with pytest.raises(UserError, match="save them with 8 bits"):
+        probe(path)
