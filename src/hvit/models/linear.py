@@ -117,7 +117,19 @@ def _mlp_by_onednn(
 
 
 def _is_low_inference(*tensors: Tensor) -> bool:
-    return tensors[0].dtype == torch.bfloat16 and has_bfloat16("cpu") and not is_learning(*tensors)
+    low = tensors[0].dtype == torch.bfloat16
+    return low and not is_learning(*tensors) and has_bfloat16("cpu") and _multiplies_bfloat16()
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
+    """Whether oneDNN does so here: a CPU may have the units, and the library be held back (ONEDNN_MAX_CPU_ISA)."""
+    ones = torch.ones(2, 2, dtype=torch.bfloat16)
+    try:
+        product(ones, ones, None)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _suits_onednn(tokens: Tensor, weight: Tensor, *others: Tensor) -> bool:
@@ -126,11 +138,11 @@ def _suits_onednn(tokens: Tensor, weight: Tensor, *others: Tensor) -> bool:
         and not (torch._C._get_tracing_state() or torch.compiler.is_compiling())
         and tokens.numel() * weight.shape[0] >= _LEAST
         and all(tensor.dtype == tokens.dtype for tensor in (weight, *others))
-        and (tokens.dtype == torch.float32 or _is_low_inference(tokens, weight, *others))
         and type(weight) in (Tensor, nn.Parameter)  # others, such as quantised weights, compute in their own way
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()  # torch.func differentiates and maps in ways of its own
         and has_onednn()
+        and (tokens.dtype == torch.float32 or _is_low_inference(tokens, weight, *others))
     )
 
 
