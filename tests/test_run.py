@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from hvit import evaluation, run
+from hvit import evaluation, files, run
 from hvit.data.digits import DigitsData
 from hvit.data.folders import FolderData
+from hvit.data.images import open_data
 from hvit.errors import UserError
 from hvit.models.nest import NestConfig
+from hvit.plan_file import counts_and_labels
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.recipes import get_recipe
-from hvit.training.checkpoint import newest_checkpoint
+from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
 from hvit.training.journal import read_journal
+from hvit.training.lock import locked
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
@@ -127,6 +133,164 @@ def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, photo_folder: Path) 
     assert "top1" in run.resume(tmp_path / "run", str(photo_folder)), "the same data in another place"
 
 
+def short_run(folder: Path, root: Path) -> None:
+    """Two steps on the pictures of a folder."""
+    recipe = get_recipe("nest_micro_folder")
+    loop = LoopConfig(epochs=2, batch_size=4, max_steps=2, workers=0, device="cpu")
+    run.train(replace(recipe, data=FolderData(root=str(root)), loop=loop), folder)
+
+
+@pytest.fixture
+def unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without their pictures and reports, which these tests do not look at."""
+    monkeypatch.setattr(run, "_finish", lambda *_: None)
+    monkeypatch.setattr(run, "_draw_training_images", lambda *_: None)
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_renamed_replaced_and_exchanged_pictures_are_named_and_not_trained_on(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    short_run(tmp_path / "run", photo_folder)
+    changes: dict[str, Callable[[Path], object]] = {
+        "1 missing (red/0.png), 1 new (red/again.png)": lambda root: (root / "red" / "0.png").rename(
+            root / "red" / "again.png"
+        ),
+        "1 with other content (blue/2.png)": lambda root: shutil.copy(root / "blue" / "3.png", root / "blue" / "2.png"),
+        "with green": lambda root: (root / "red").rename(root / "green"),
+    }
+    for number, (words, change) in enumerate(changes.items()):
+        root = tmp_path / str(number)
+        shutil.copytree(photo_folder, root)
+        assert "top1" in run.resume(tmp_path / "run", str(root)), "the same content in another place"
+        change(root)
+        with pytest.raises(UserError, match=r"not what the run .* began with.* --accept-changed-data") as caught:
+            run.resume(tmp_path / "run", str(root))
+        assert any(part in str(caught.value) for part in words.split(", ")), caught.value
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_accepted_changes_stand_in_the_journal_and_are_the_new_beginning(tmp_path: Path, photo_folder: Path) -> None:
+    root, folder = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(photo_folder, root)
+    short_run(folder, root)
+    (root / "red" / "0.png").rename(root / "red" / "again.png")
+    recipe = read_recipe(folder)
+    changed = replace(recipe, optimize=replace(recipe.optimize, weight_decay=0.5))
+    write_recipe(replace(changed, loop=replace(changed.loop, max_steps=3)), folder)
+    with pytest.raises(UserError, match=r"loop\.max_steps was 2 and is 3") as caught:
+        run.resume(folder)
+    assert f"optimize.weight_decay was {recipe.optimize.weight_decay} and is 0.5" in str(caught.value)
+    said: dict[str, str] = {}
+    run.resume(folder, tell=said.update, accept_changed_data=True)
+    resumed = [row for row in read_journal(folder / "journal.jsonl") if row["kind"] == "resume"]
+    assert len(resumed[-1]["accepted"]) >= 3
+    assert all(change in said["accepted"] for change in resumed[-1]["accepted"])
+    run.resume(folder)
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_what_changes_nothing_that_is_learned_may_be_edited(tmp_path: Path) -> None:
+    run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path)
+    recipe = read_recipe(tmp_path)
+    write_recipe(replace(recipe, loop=replace(recipe.loop, workers=1)), tmp_path)
+    run.resume(tmp_path)
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_a_run_of_an_earlier_version_resumes_with_a_note_and_is_guarded_from_then_on(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    root, folder = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(photo_folder, root)
+    short_run(folder, root)
+    plan = json.loads((folder / "plan.json").read_text())
+    del plan["recipe"]
+    plan["data"] = counts_and_labels(open_data(FolderData(root=str(root)), 42, 3))
+    (folder / "plan.json").write_text(json.dumps(plan))
+    state, _ = newest_checkpoint(folder)
+    assert state is not None
+    for name in ("belongs_to", "losses", "owes_evaluation"):
+        del state[name]
+    save_checkpoint(folder, state["step"], state)
+    said: list[dict[str, str]] = []
+    run.resume(folder, tell=said.append)
+    assert sum("did not record the names and the content" in lines.get("notes", "") for lines in said) == 1
+    (root / "red" / "0.png").rename(root / "red" / "again.png")
+    with pytest.raises(UserError, match="again"):
+        run.resume(folder)
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_of_two_runs_that_begin_in_one_folder_at_once_exactly_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, results = threading.Barrier(2), []
+    usual = run.new_model
+
+    def meet(*arguments: Any) -> Any:
+        both.wait(timeout=60)
+        return usual(*arguments)
+
+    monkeypatch.setattr(run, "new_model", meet)
+
+    def begin() -> None:
+        try:
+            run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
+            results.append("")
+        except UserError as error:
+            results.append(str(error))
+
+    threads = [threading.Thread(target=begin) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = [sentence for sentence in results if sentence]
+    assert len(refused) == 1
+    assert "in use by process" in refused[0] or "already holds a run" in refused[0]
+
+
+def test_a_run_is_neither_begun_nor_resumed_while_another_process_holds_its_folder(tmp_path: Path) -> None:
+    write_recipe(RECIPE, tmp_path)
+    with locked(tmp_path):
+        for work in (lambda: run.train(RECIPE, tmp_path), lambda: run.resume(tmp_path)):
+            with pytest.raises(UserError, match=rf"in use by process {os.getpid()} on "):
+                work()
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_a_full_disk_ends_a_run_in_one_sentence_and_loses_nothing_that_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=3)), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    recipe = read_recipe(tmp_path)
+    write_recipe(replace(recipe, loop=replace(recipe.loop, max_steps=6)), tmp_path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        run.resume(tmp_path, accept_changed_data=True)
+    kept = ("checkpoint", "safetensors")
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert all(after[path] == content for path, content in before.items() if path.name.endswith(kept))
+    assert not [path for path in after if path.name.endswith(files.UNFINISHED)]
+
+
+def test_what_a_dry_run_prints_is_all_it_does(tmp_path: Path, clip_folder: Path, photo_folder: Path) -> None:
+    for name, source in (("hiera_micro_actions", clip_folder), ("nest_micro_folder", photo_folder)):
+        root = tmp_path / name
+        shutil.copytree(source, root)
+        before = sorted(tmp_path.rglob("*"))
+        recipe = get_recipe(name)
+        run.plan(replace(recipe, data=replace(recipe.data, root=str(root)), loop=replace(recipe.loop, device="cpu")))
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("unfinished")
 def test_checkpoints_that_do_not_fit_an_edited_recipe_are_refused(tmp_path: Path) -> None:
     run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path)
     write_recipe(replace(RECIPE, model=replace(TINY, dims=(8, 32))), tmp_path)
@@ -155,7 +319,7 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
         run.resume(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_run_interrupted_with_its_workers_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     fields = [*ON_THE_COMMAND_LINE, "--loop.epochs", "5000", "--loop.checkpoint-steps", "100000", "--loop.workers", "1"]
     process = subprocess.Popen(

@@ -132,6 +132,99 @@ def test_a_run_killed_after_a_checkpoint_continues_from_it(tmp_path: Path) -> No
     assert torch.equal(weights(whole), weights(resumed))
 
 
+def story(one: Trainer) -> list[dict[str, Any]]:
+    """The journal without its times, and without where it was resumed."""
+    times = {"seconds": 0, "images_per_second": 0, "time": 0}
+    rows = [row | times for row in read_journal(one.folder / "journal.jsonl")]
+    return [row for row in rows if row["kind"] in ("train", "evaluate", "finish")]
+
+
+def test_an_evaluation_that_is_interrupted_is_made_up_for_after_the_resume(tmp_path: Path) -> None:
+    loop = LoopConfig(epochs=4, batch_size=8)
+    whole = trainer(tmp_path / "whole", loop)
+    whole.run()
+    for stops_at in (5, 20):  # in the middle, and at the very end
+        broken = trainer(tmp_path / str(stops_at), loop)
+
+        def two_batches(one: Trainer = broken, stops_at: int = stops_at) -> Iterable[Batch]:
+            yield make_batch(1000)
+            if one.step == stops_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+                yield make_batch(1001)
+
+        broken.evaluation_batches = two_batches
+        with pytest.raises(UserError, match=f"continues exactly from step {stops_at}"):
+            broken.run()
+        assert not any(row["kind"] == "evaluate" and row["step"] == stops_at for row in story(broken))
+        resumed = trainer(tmp_path / str(stops_at), loop)
+        resumed.run()
+        assert story(resumed) == story(whole)
+        assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_checkpoint_anywhere_changes_nothing_of_the_journal(tmp_path: Path) -> None:
+    loops = {
+        name: LoopConfig(epochs=5, batch_size=8, checkpoint_steps=steps, evaluate_every=5)
+        for name, steps in {"never": 1000, "often": 7}.items()
+    }
+    stories = []
+    for name, loop in loops.items():
+        one = trainer(tmp_path / name, loop)
+        one.run()
+        stories.append(story(one))
+    assert stories[0] == stories[1]
+    with pytest.raises(UserError, match="continues exactly from step 12"):
+        trainer(tmp_path / "stopped", loops["never"], stop_at=11).run()
+    resumed = trainer(tmp_path / "stopped", loops["never"])
+    resumed.run()
+    assert story(resumed) == stories[0]
+
+
+def test_a_run_whose_batches_no_longer_come_saves_what_it_has_learned(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "whole")
+    whole.run()
+    broken = trainer(tmp_path / "broken", LoopConfig(epochs=4, batch_size=8, checkpoint_steps=1000))
+    usual = broken.train_batches
+
+    def ends(start: int) -> Iterable[Batch]:
+        for step, batch in enumerate(usual(start), start=start):
+            if step == 13:
+                raise UserError("a worker was killed")
+            yield batch
+
+    broken.train_batches = ends
+    with pytest.raises(UserError, match=r"a worker was killed; `hvit resume .*` continues exactly from step 13"):
+        broken.run()
+    resumed = trainer(tmp_path / "broken")
+    resumed.run()
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_checkpoint_of_another_recipe_or_other_data_is_refused_unless_that_is_accepted(tmp_path: Path) -> None:
+    one = trainer(tmp_path)
+    one.belongs_to = {"recipe": "a", "data": "b"}
+    one.run()
+    other = trainer(tmp_path)
+    other.belongs_to = {"recipe": "a", "data": "c"}
+    with pytest.raises(UserError, match=r"written with another data than plan\.json has.*--accept-changed-data"):
+        other.run()
+    other.accepts_changes = True
+    other.run(accepted=["images: one is new"])
+    last = [row for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "resume"][-1]
+    assert last["accepted"] == ["images: one is new"]
+
+
+def test_a_damaged_checkpoint_is_named_in_the_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer(tmp_path).run()
+    newest = max((tmp_path / "checkpoints").iterdir())
+    newest.write_bytes(b"damaged")
+    trainer(tmp_path).run()
+    assert f"{newest} is damaged; an older checkpoint is used" in capsys.readouterr().err
+    resumed = [row for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "resume"]
+    assert resumed[0]["damaged"] == [newest.name]
+    assert newest_checkpoint(tmp_path)[1] == [], "the damaged one is gone"
+
+
 def test_a_finished_run_that_is_resumed_only_evaluates(tmp_path: Path) -> None:
     scores = trainer(tmp_path).run()
     assert trainer(tmp_path).run() == scores
