@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from hvit.errors import UserError, did_you_mean
 from hvit.fields import plain
@@ -354,9 +355,33 @@ def multiply_adds(config: NetworkConfig) -> int:
         for tensor in model.state_dict().values():
             tensor.zero_()
         inputs = [torch.zeros_like(inputs[0], device="cpu"), model.draw_masks(1)]
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _FlopCounter() as counter, torch.no_grad():
         model(*inputs)
-    return counter.get_total_flops() // 2
+    return counter.flops // 2
+
+
+class _FlopCounter(TorchDispatchMode):
+    """Counts floating-point operations as torch's FlopCounterMode does, but hooks no module.
+
+    Layers take other ways where hooks look on (`linear.is_plain`), and those would be counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func._overloadpacket not in flop_registry and func is not torch.ops.prim.device.default:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        result = func(*args, **kwargs)
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.flops += count(*args, **kwargs, out_val=result)
+        return result
 
 
 def count(name: str) -> dict[str, Any]:
