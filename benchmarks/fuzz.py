@@ -38,20 +38,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fuzz_media import Clips, Images
+from fuzz_media import Clips, Collections, Images
 from fuzz_runs import Arguments, Recipes, Runs
 from fuzz_watch import Outcome, Worker, run_case, self_check
 from fuzz_weights import FlaxFiles, Safetensors, TorchFiles
 
 KINDS: dict[str, tuple[type, int]] = {
-    "safetensors": (Safetensors, 23),
-    "torch": (TorchFiles, 23),
+    "safetensors": (Safetensors, 24),
+    "torch": (TorchFiles, 24),
     "flax": (FlaxFiles, 8),
-    "images": (Images, 20),
-    "clips": (Clips, 7),
-    "recipes": (Recipes, 12),
-    "runs": (Runs, 4),
-    "arguments": (Arguments, 3),
+    "images": (Images, 21),
+    "clips": (Clips, 8),
+    "collections": (Collections, 2),
+    "recipes": (Recipes, 9),
+    "runs": (Runs, 2),
+    "arguments": (Arguments, 2),
 }
 """Every kind of input, and its share of the cases in percent."""
 

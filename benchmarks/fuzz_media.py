@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import random
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,11 @@ from typing import Any
 import av
 import numpy as np
 from fuzz_mutations import (
+    as_json,
     boxes,
     changed_bytes,
     changed_chunks,
+    changed_tree,
     jpeg_segments,
     odd_value,
     png_chunks,
@@ -22,7 +26,9 @@ from fuzz_mutations import (
 )
 from PIL import Image
 
+from hvit.data.clips import CACHE, ClipData
 from hvit.data.decoding import probe, read_frames
+from hvit.data.images import open_data
 from hvit.data.reading import look_at, read_image, read_reduced
 
 _FRAMES = 8
@@ -238,3 +244,64 @@ def _changed_array(draw: random.Random, content: bytes) -> bytes:
     made = f"{{'descr': {kind}, 'fortran_order': {draw.choice(('False', 'True', '3'))}, 'shape': {shape}, }}\n"
     raw = (made if draw.random() < 0.9 else header[:-9]).encode("latin-1", "replace")
     return content[:8] + struct.pack("<H", len(raw) & 0xFFFF) + raw + content[10 + length :]
+
+
+class Collections:
+    """Folders of clips with what is remembered of them, lists of clips, names of classes, lists of frames."""
+
+    def __init__(self, folder: Path) -> None:
+        self.given = folder / "clips"
+        for number in range(8):
+            place = self.given / ("left", "right")[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            np.save(place / f"{number}.npy", np.full((6, 8, 10, 3), 20 * number, np.uint8))
+        open_data(ClipData(root=str(self.given)), 0, 3, 4)
+        self.remembered = (self.given / CACHE).read_text()
+        templates = ("Moving [something] left", "Moving [something]")
+        self.lists = {
+            "train.csv": "\n".join(f"{('left', 'right')[n % 2]}/{n}.npy {n % 2}" for n in range(8)),
+            "train.json": json.dumps([{"id": str(n), "template": templates[n % 2]} for n in range(8)]),
+            "names.txt": "one\ntwo\n",
+            "names.json": json.dumps({"Moving something left": "0", "Moving something": 1}),
+            "frames.csv": "original_vido_id video_id frame_id path labels\n"
+            + "\n".join(f'{n} 0 {k} left/{n}.npy/{k}.jpg ""' for n in range(8) for k in range(2)),
+        }
+
+    def case(self, draw: random.Random, folder: Path) -> Callable[[], None]:
+        here = folder / "clips"
+        shutil.copytree(self.given, here)
+        lists = dict(self.lists)
+        changed = draw.choice(list(lists))
+        lists[changed] = self.change(draw, changed, lists[changed])
+        for name, text in lists.items():
+            (folder / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+        if draw.random() < 0.3:
+            (here / CACHE).write_text(self.change(draw, CACHE, self.remembered), errors="surrogateescape")
+            fields = {}
+        elif changed.endswith("json"):
+            fields = {"train_list": str(folder / "train.json"), "class_names": str(folder / "names.json")}
+            fields |= {"train_frames": str(folder / "frames.csv")} if draw.random() < 0.3 else {}
+        elif changed == "frames.csv":
+            fields = {
+                name: str(folder / f"{file}")
+                for name, file in (("train_list", "train.json"), ("train_frames", changed))
+            }
+            fields["class_names"] = str(folder / "names.json")
+        else:
+            fields = {"train_list": str(folder / "train.csv")}
+            fields |= {"class_names": str(folder / "names.txt")} if changed == "names.txt" else {}
+        return lambda: open_data(ClipData(root=str(here), **fields), 0, 3, 4).train.read(0, 0)  # pyright: ignore
+
+    def change(self, draw: random.Random, name: str, text: str) -> str:
+        """JSON with another tree, lines with other words, or any bytes."""
+        kind = draw.randrange(3)
+        if kind == 0:
+            return changed_bytes(draw, text.encode()).decode("utf-8", "surrogateescape")
+        if name.endswith("json"):
+            return as_json(changed_tree(draw, json.loads(text)))
+        lines = text.split("\n")
+        place = draw.randrange(len(lines))
+        words = lines[place].split(" ")
+        words[draw.randrange(len(words))] = str(odd_value(draw))[:10_000].encode("utf-8", "replace").decode()
+        lines[place] = " ".join(words)
+        return "\n".join(lines)

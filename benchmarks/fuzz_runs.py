@@ -90,10 +90,12 @@ class Recipes:
         self.names = list_recipes()
         self.quick = [name for name in _QUICK if name in self.names]
         self.trees = {name: json.loads(json.dumps(asdict(get_recipe(name)))) for name in self.names}  # pyright: ignore
+        self.small = json.loads((small_run(folder / "given" / "run") / "recipe.json").read_bytes())
 
     def case(self, draw: random.Random, folder: Path) -> Callable[[], None]:
-        quick = draw.random() < 0.7
-        name = draw.choice(self.quick if quick else self.names)
+        if draw.random() < 0.02:
+            return self.training(draw, folder)
+        name = draw.choice(self.quick if draw.random() < 0.7 else self.names)
         if draw.random() < 0.3:
             fields = [part for _ in range(draw.choice((1, 1, 2, 3))) for part in self.field(draw, name)]
             return lambda: call(["train", name, *fields, "--dry-run"])
@@ -104,20 +106,25 @@ class Recipes:
             part, other = draw.choice(list(tree)), self.trees[draw.choice(self.quick)]
             tree = tree | {part: other[part]}
         tree = changed_tree(draw, tree)
-        trains = quick and draw.random() < 0.02 and isinstance(tree.get("loop"), dict)
-        if trains:
-            tree["loop"] |= {"max_steps": 1, "workers": 0, "batch_size": 4, "device": "cpu", "compile": False}
         text = as_json(tree).encode()
         (folder / "recipe.json").write_bytes(changed_bytes(draw, text) if draw.random() < 0.1 else text)
 
-        def use() -> None:
+        def plan() -> None:
             recipe = read_recipe(folder)
-            if trains:
-                run.train(recipe, folder / "run")
-            elif recipe.data.kind in ("digits", "moving_digits", "folder"):
+            if recipe.data.kind in ("digits", "moving_digits", "folder"):
                 run.plan(replace(recipe, loop=replace(recipe.loop, device="cpu")))
 
-        return use
+        return plan
+
+    def training(self, draw: random.Random, folder: Path) -> Callable[[], None]:
+        """A step of a small model, with changes in how it is trained."""
+        tree = {name: value for name, value in self.small.items() if name != "model"}
+        part = draw.choice(("augment", "optimize", "loop", "data"))
+        tree[part] = changed_tree(draw, tree[part])
+        if isinstance(tree["loop"], dict):
+            tree["loop"] |= {"max_steps": 1, "workers": 0, "compile": False}
+        (folder / "recipe.json").write_text(as_json(tree | {"model": self.small["model"]}))
+        return lambda: run.train(read_recipe(folder), folder / "run")  # pyright: ignore[reportReturnType]
 
     def field(self, draw: random.Random, name: str) -> list[str]:
         """An option of the command line with an odd value."""
@@ -183,10 +190,10 @@ class Runs:
         return use
 
     def change(self, draw: random.Random, name: str, content: bytes) -> bytes:
-        if draw.random() < 0.2:
+        if draw.random() < 0.2 or content not in (b"", self.files[name]):
             return changed_bytes(draw, content)
         if name.endswith(".json"):
-            return as_json(changed_tree(draw, json.loads(content))).encode()
+            return as_json(changed_tree(draw, json.loads(content or b"{}"))).encode()
         if name.endswith(".jsonl"):
             lines = [json.loads(line) for line in content.splitlines()]
             tree = changed_tree(draw, lines)
@@ -198,6 +205,8 @@ class Runs:
 
 def _changed_checkpoint(draw: random.Random, content: bytes) -> bytes:
     """A checkpoint with a right checksum, and another state."""
+    if not content:
+        return draw.randbytes(100)
     magic = content.index(b"\n") + 1
     payload = content[magic + 32 :]
     if draw.random() < 0.5:

@@ -225,17 +225,24 @@ def test_lists_that_cannot_be_understood_are_refused(kinetics: Path) -> None:
     assert "cannot read the list" in refusal(kinetics, train_list=str(path))
     path.write_text("\n")
     assert "lists no clip" in refusal(kinetics, train_list=str(path))
-    path.write_text("clips/clip000.npy 0\nclips/clip001.npy -1\n")
-    assert "line 2: a label is a class number from 0, not -1" in refusal(kinetics, train_list=str(path))
+    for label in ("-1", "4000000000", "9" * 30):
+        path.write_text(f"clips/clip000.npy 0\nclips/clip001.npy {label}\n")
+        sentence = f"line 2: a label is a class number from 0 to 999,999, not {label}"
+        assert sentence in refusal(kinetics, train_list=str(path))
+    path.write_text("clips/clip000.npy 0\nclips/clip001.npy " + "9" * 5000 + "\n")
+    assert "have no label" in refusal(kinetics, train_list=str(path)), "a number of 5,000 digits is part of a name"
+    path.write_bytes(b"clips/clip000.npy 0\nclips/\0clip001.npy 1\n")
+    assert "is no text, for it holds null characters" in refusal(kinetics, train_list=str(path))
     path.write_text("clips/clip000.npy 0\nclips/clip001.npy 5\n")
     (kinetics / "names.json").write_text('{"jump": 0, "wave": 1}')
     assert "label 5 is not among the 2 names" in refusal(
         kinetics, train_list=str(path), class_names=str(kinetics / "names.json")
     )
-    (kinetics / "names.json").write_text('{"jump": 1, "wave": 2}')
-    assert "does not name classes 0, 1, 2" in refusal(
-        kinetics, train_list=str(path), class_names=str(kinetics / "names.json")
-    )
+    for numbers in ('{"jump": 1, "wave": 2}', '{"jump": 0, "wave": Infinity}', '{"jump": 0, "wave": [1]}'):
+        (kinetics / "names.json").write_text(numbers)
+        assert "does not name classes 0, 1, 2" in refusal(
+            kinetics, train_list=str(path), class_names=str(kinetics / "names.json")
+        )
 
 
 @pytest.fixture
@@ -289,6 +296,10 @@ def test_templates_without_a_class_are_refused_by_name(ssv2: Path) -> None:
     assert "1 template that class_names does not name: Dropping something next" in refusal(
         ssv2 / "videos", train_list=str(ssv2 / "train.json")
     )
+    (ssv2 / "train.json").write_text('[{"id": 1, "template": "\\u001b[2J\\ud800"}]')
+    assert r"does not name: \x1b2J\ud800" in refusal(ssv2 / "videos", train_list=str(ssv2 / "train.json"))
+    (ssv2 / "train.json").write_text('[{"id": "\\u0000", "template": "Holding something"}]')
+    assert "can be read" in refusal(ssv2 / "videos", train_list=str(ssv2 / "train.json"))
     (ssv2 / "train.json").write_text('[{"id": 1}]')
     assert "is no list of Something-Something" in refusal(ssv2 / "videos", train_list=str(ssv2 / "train.json"))
     (ssv2 / "train.json").write_text("[")

@@ -194,6 +194,22 @@ def test_frames_of_other_sizes_take_the_size_of_the_first(tmp_path: Path) -> Non
     assert read(tmp_path, 0, 1).shape == (2, 10, 20, 3)
 
 
+@pytest.mark.parametrize("kind", ["array", "folder"])
+def test_a_clip_that_has_become_shorter_is_refused(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "clip.npy"
+    if kind == "array":
+        np.save(source, np.zeros((2, 8, 10, 3), np.uint8))
+    else:
+        source.mkdir()
+        for number in range(2):
+            Image.new("RGB", (10, 8)).save(source / f"{number}.png")
+    remembered = ClipFacts(5, 30, 0, 8, 10)
+    assert len(read_frames(source, np.array([1, 0]), remembered)) == 2
+    for wanted in ([0, 4], [4], [2, 2]):
+        with pytest.raises(UserError, match="it has 2 frames, and had 5 when it was first looked at"):
+            read_frames(source, np.array(wanted), remembered)
+
+
 @pytest.mark.parametrize("channels", [(), (1,), (3,)])
 def test_arrays_are_clips_on_disk_and_in_memory(tmp_path: Path, channels: tuple[int, ...]) -> None:
     array = np.random.default_rng(0).integers(0, 256, (9, 12, 16, *channels), dtype=np.uint8)

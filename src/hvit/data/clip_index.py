@@ -95,7 +95,7 @@ def _name(source: Path, cache: Path | None) -> str:
 def _stamp(source: Path) -> tuple[int, int]:
     try:
         state = source.stat()
-    except OSError:
+    except (OSError, ValueError):  # not there, or no path at all, as with a null character
         return -1, -1
     return state.st_size, state.st_mtime_ns
 

@@ -22,6 +22,8 @@ from hvit.data.videos import VIDEO_SUFFIXES
 from hvit.errors import UserError
 
 _LONGEST_LIST = 500_000_000
+_MOST_CLASSES = 1_000_000
+_LONGEST_NUMBER = 100  # digits
 SSV2_LABELS = "something-something-v2-labels.json"
 
 
@@ -125,8 +127,11 @@ def read_list(path: Path, root: Path, separator: str, frame_list: Path | None, n
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             name, label = _parse_line(line.strip(), separator, root)
-            if label is not None and label < 0:
-                raise UserError(f"{show(path)}, line {number}: a label is a class number from 0, not {label}.")
+            if label is not None and not 0 <= label < _MOST_CLASSES:
+                raise UserError(
+                    f"{show(path)}, line {number}: a label is a class number from 0 to {_MOST_CLASSES - 1:,}, "
+                    f"not {label}."
+                )
             sources.append(root / name)
             labels.append(-1 if label is None else label)
     if not sources:
@@ -148,7 +153,7 @@ def read_class_names(path: Path) -> dict[str, int]:
         listed = {str(name): number for number, name in enumerate(listed)}
     try:
         names = {name: int(number) for name, number in listed.items()}
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         names = {}
     if not names or sorted(names.values()) != list(range(len(names))):
         raise UserError(
@@ -172,7 +177,7 @@ def _parse_line(line: str, separator: str, root: Path) -> tuple[str, int | None]
 
 
 def _is_number(text: str) -> bool:
-    return text.strip().removeprefix("-").isdecimal()
+    return len(text) <= _LONGEST_NUMBER and text.strip().removeprefix("-").isdecimal()
 
 
 def _read_templates(path: Path, text: str, root: Path, frame_list: Path | None, names: dict[str, int]) -> Listing:
@@ -189,7 +194,7 @@ def _read_templates(path: Path, text: str, root: Path, frame_list: Path | None, 
     if unknown:
         raise UserError(
             f"{show(path)} has {counted(len(unknown), 'template')} that class_names does not name: "
-            f"{'; '.join(unknown[:3])}."
+            f"{'; '.join(show(template[:100]) for template in unknown[:3])}."
         )
     places = _read_frame_list(frame_list, root) if frame_list else _places(root)
     sources = [places.get(clip, root / clip) for clip, _ in pairs]
@@ -238,7 +243,7 @@ def _clips_in(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def _read_text(path: Path) -> str:
-    """The text of a list, at most 2 GB. Raises UserError if it is no file, or too large."""
+    """The text of a list, at most 2 GB. Raises UserError if it is no file, no text, or too large."""
     try:
         with open_regular(path) as file:
             content = file.read(_LONGEST_LIST + 1)
@@ -246,6 +251,8 @@ def _read_text(path: Path) -> str:
         raise UserError(f"cannot read the list {show(path)}: {system_reason(error)}.") from error
     if len(content) > _LONGEST_LIST:
         raise UserError(f"cannot read the list {show(path)}: it is longer than {_LONGEST_LIST / 1e6:g} MB.")
+    if b"\0" in content:
+        raise UserError(f"cannot read the list {show(path)}: it is no text, for it holds null characters.")
     return content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -84,20 +84,25 @@ def read_frames(
             )
         if is_folder(source):
             files = frame_files(source)
-            if len(files) <= wanted[-1]:
-                raise Refusal(f"it has {len(files)} frames, and had {facts.frames} when it was first looked at")
+            _refuse_fewer_frames(len(files), wanted, facts)
             frames = (read_image(files[index], 3, grey_range, page) for index in wanted)
             clip = np.stack([np.asarray(_sized(frame, height, width)) for frame in frames])
             return clip[places]
         _refuse_what_is_no_file(source)
         if source.suffix.lower() == ".npy":
             array = _load_array(source)
+            _refuse_fewer_frames(len(array), wanted, facts)
             # A frame at a time: all at once, before they are scaled down, may be gigabytes.
             clip = np.concatenate([_scaled(array[index : index + 1], height, width) for index in wanted])
         else:
             times = facts.start + (wanted + 0.5) / facts.rate
             clip = videos.read_video(source, times.tolist(), facts, height, width)
     return clip[places]
+
+
+def _refuse_fewer_frames(frames: int, wanted: np.ndarray, facts: ClipFacts) -> None:
+    if frames <= wanted[-1]:
+        raise Refusal(f"it has {frames} frames, and had {facts.frames} when it was first looked at")
 
 
 def fitted(height: int, width: int, short_side: int) -> tuple[int, int]:
