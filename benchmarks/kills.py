@@ -2,10 +2,11 @@
 
     python benchmarks/kills.py 200
 
-Every run is killed (SIGKILL) up to four times before it may end: at a random time, or in the middle of writing its
-n-th file, which may be a checkpoint, the weights, a picture or the report. The three tasks take turns: classification,
-masked pretraining, generation. Prints a line a run, and at the end how many kills there were, how many runs left other
-weights, other scores or another journal, and how many seconds it took; the exit status is 1 if there was any.
+Every run is killed (SIGKILL) up to eight times before it may end: at a random time, or in the middle of writing its
+n-th file, which may be a checkpoint, the weights, a picture or the report. As many runs go on at once as there are
+processors. The three tasks take turns: classification, masked pretraining, generation. Prints a line a run, and at the
+end how many kills there were, how many runs left other weights, other scores or another journal, and how many seconds
+it took; the exit status is 1 if there was any.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from hvit.training.journal import read_journal
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
-_MOST_KILLS_A_RUN = 4
+_MOST_KILLS_A_RUN = 8
 _TIMES = ("seconds", "images_per_second", "time")
 
 
@@ -150,28 +151,60 @@ def differences(one: Path, other: Path) -> list[str]:
     ]
 
 
-def main(kills: int, seed: int = 0) -> int:
-    """Kills so many times; returns how many runs differed."""
-    chance, start = random.Random(seed), time.monotonic()
+def kill_often(kills: int, seed: int, place: Path, whole: Mapping[str, Path], usual: Mapping[str, float]) -> list[int]:
+    """Kills so many times, each run up to eight times. Returns the numbers of kills, of runs and of runs that differed.
+
+    seed: what moments are drawn from. whole: a finished run that nobody disturbed, by the name of its recipe; usual:
+    the seconds that it took.
+    """
+    chance = random.Random(seed)
     done = differing = runs = 0
-    with tempfile.TemporaryDirectory() as place:
-        whole = {recipe.name: Path(place) / f"{recipe.name}_whole" for recipe in recipes()}
+    while done < kills:
+        recipe = recipes()[(runs + seed) % len(whole)]
+        folder = place / f"{recipe.name}_{seed}_{runs}"
+        here = 0
+        while here < min(_MOST_KILLS_A_RUN, kills - done) and killed(recipe, folder, chance, usual[recipe.name]):
+            here += 1
+        finish(recipe, folder)
+        found = differences(whole[recipe.name], folder)
+        print(f"{recipe.name}, killed {here} times: {', '.join(found) or 'the same'}", flush=True)
+        done, differing, runs = done + here, differing + bool(found), runs + 1
+        shutil.rmtree(folder)
+    return [done, runs, differing]
+
+
+def main(kills: int, jobs: int) -> int:
+    """Kills so many times, in several processes at once; returns how many runs differed."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        whole = {recipe.name: place / f"{recipe.name}_whole" for recipe in recipes()}
         usual = {recipe.name: finish(recipe, whole[recipe.name]) for recipe in recipes()}
-        while done < kills:
-            recipe = recipes()[runs % len(whole)]
-            folder = Path(place) / f"{recipe.name}_{runs}"
-            here = 0
-            while here < min(_MOST_KILLS_A_RUN, kills - done) and killed(recipe, folder, chance, usual[recipe.name]):
-                here += 1
-            finish(recipe, folder)
-            found = differences(whole[recipe.name], folder)
-            print(f"{recipe.name}, killed {here} times: {', '.join(found) or 'the same'}", flush=True)
-            done, differing, runs = done + here, differing + bool(found), runs + 1
-            shutil.rmtree(folder)
+        children = []
+        for job in range(jobs):
+            share = kills * (job + 1) // jobs - kills * job // jobs
+            child = os.fork()
+            if not child:
+                status = 1
+                try:
+                    found = kill_often(share, job, place, whole, usual)
+                    (place / f"{job}.json").write_text(json.dumps(found))
+                    status = 0
+                except SystemExit as stop:
+                    print(stop, file=sys.stderr, flush=True)
+                finally:
+                    os._exit(status)
+            children.append(child)
+        statuses = [os.waitpid(child, 0)[1] for child in children]
+        if any(statuses):
+            raise SystemExit("a run could not be begun, resumed or ended")
+        counts = [json.loads((place / f"{job}.json").read_text()) for job in range(jobs)]
+    done, runs, differing = map(sum, zip(*counts, strict=True))
     seconds = time.monotonic() - start
     print(f"{done} kills in {runs} runs, {differing} with differences, {seconds:.0f} seconds")
     return differing
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(int(sys.argv[1]) if len(sys.argv) > 1 else 200) else 0)
+    asked = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    sys.exit(1 if main(asked, max(1, min(os.cpu_count() or 1, 8, asked))) else 0)
