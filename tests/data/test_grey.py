@@ -80,15 +80,20 @@ def packed_page(values: np.ndarray, bits: int, **tags: Any) -> dict[int, Any]:
     return found | {273: packed(values, bits).tobytes()}
 
 
-def png(path: Path, pixels: np.ndarray, colour: int, key: tuple[int, ...] = (), depth: int = 16) -> Path:
-    """Writes a PNG of 16 bits, (rows, columns) or (rows, columns, channels); key: what is transparent."""
+def png(
+    path: Path, pixels: np.ndarray, colour: int, key: tuple[int, ...] = (), depth: int = 16, width: int = 0
+) -> Path:
+    """Writes a PNG, (rows, columns) or (rows, columns, channels).
+
+    key: what is transparent. width: where the columns are packed bytes.
+    """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = pixels.astype(">u2") if depth == 16 else pixels.astype(np.uint8)
     filtered = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width or pixels.shape[1], pixels.shape[0], depth, colour, 0, 0, 0)
     transparent = chunk(b"tRNS", struct.pack(f">{len(key)}H", *key)) if key else b""
     content = chunk(b"IHDR", header) + transparent + chunk(b"IDAT", zlib.compress(filtered)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
@@ -232,6 +237,14 @@ def test_what_is_transparent_is_white_at_16_bits_too(tmp_path: Path, colour: int
         pixels = np.asarray(read_image(file, channels, rule))
         assert (pixels[:4] == 255).all()
         assert rule == "percentile" or (pixels[4:] < 255).all()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_what_is_transparent_is_white_at_few_bits_too(tmp_path: Path, depth: int) -> None:
+    values = np.arange(16)[None] % 2**depth
+    for key in range(min(2**depth, 4)):
+        file = png(tmp_path / "few.png", packed(values, depth), 0, (key,), depth, width=16)
+        assert np.array_equal(grey(file), np.where(values == key, 255, values * 255 // (2**depth - 1)))
 
 
 def test_a_value_that_is_nearly_the_transparent_one_is_opaque(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hvit.errors import UserError
 from hvit.markup import shown
 
 _ROWS_OF_PIXELS = 1 << 20
+_KEY_SCALES = {"L;2": 85, "L;4": 17}
 
 # Formats that Pillow decodes by itself. EPS is not among them: Pillow hands it to an outside interpreter.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -195,6 +196,7 @@ def _opened(path: str | Path, page: int | None = None) -> Iterator[_Opened]:
                     raise Refusal(tiff.why_unknown(file) or _UNKNOWN) from None
                 with image, taken(check_size(image)):
                     place = _choose_page(image, file, page)
+                    _scale_key(image)
                     yield _Opened(image, file, image.size, deep_kind(image), place)
         # Damaged files make Pillow's decoders raise almost anything: OSError, SyntaxError, struct.error, KeyError ...
         except Exception as error:
@@ -240,6 +242,14 @@ def _choose_page(image: Image.Image, file: BinaryIO, page: int | None) -> int:
     except EOFError:
         raise Refusal(f"it has fewer than {page} pages or frames") from None
     return page - 1
+
+
+def _scale_key(image: Image.Image) -> None:
+    """Scales the transparent value of a PNG of 2 or 4 bits of grey, as Pillow does with its pixels only."""
+    raws = {tile.args for tile in getattr(image, "tile", []) if isinstance(tile.args, str)}
+    key = image.info.get("transparency")
+    if image.format == "PNG" and isinstance(key, int) and raws and raws <= _KEY_SCALES.keys():
+        image.info["transparency"] = key * _KEY_SCALES[raws.pop()]
 
 
 def _decoded(opened: _Opened, mode: str, grey_range: GreyRange, needed: tuple[int, int] | None = None) -> Image.Image:
