@@ -42,7 +42,8 @@ def test_tiles_become_batch_items_and_return(side: int) -> None:
     tiles = tiles_to_batch(grid, side)
     assert torch.equal(tiles[0], grid[0, :side, :side])
     assert torch.equal(tiles[-1], grid[2, -side:, -side:])
-    assert torch.equal(batch_to_tiles(tiles, 3), grid)
+    assert torch.equal(batch_to_tiles(tiles, 8 // side), grid)
+    assert batch_to_tiles(tiles[:0], 8 // side).shape == (0, 8, 8, 2)
 
 
 def test_blocks_of_tiles_of_half_the_side_are_the_blocks_of_the_plane() -> None:

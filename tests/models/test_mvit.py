@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import hvit
 from hvit.errors import UserError
@@ -16,6 +16,7 @@ from hvit.models.catalogue import build, build_empty, count_parameters, create_m
 from hvit.models.grids import grid_to_units, keep_units, pool_grids, relative_lookup, units_to_grid
 from hvit.models.mvit import MVIT_SIZES, Mvit
 from hvit.models.mvit_config import MvitConfig, plan_blocks
+from hvit.models.simplification import SIMPLIFIED
 
 SMALL = MvitConfig(
     input_size=(32, 48), num_classes=5, dims=(8, 16, 32), heads=(1, 2, 4), depths=(1, 2, 1), patch_size=(2, 2),
@@ -148,6 +149,36 @@ def test_many_keys_take_the_fused_kernel_and_give_the_same(monkeypatch: pytest.M
     torch.testing.assert_close(model(images), explicit, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["mvit_micro_32", "mvitv2_micro_32", "mvitv2_micro_16x64", "mvitv2_micro_64_step_a"])
+def test_pooling_by_calls_of_the_layers_is_the_pooling_of_all_heads_at_once(name: str) -> None:
+    torch.manual_seed(0)
+    model = Mvit({**MVIT_SIZES, **SIMPLIFIED}[name]).eval()
+    images = torch.randn(2, 3, *model.config.input_size)
+    with torch.no_grad():
+        expected = model(images)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                module.register_forward_hook(lambda *_: None)
+        torch.testing.assert_close(model(images), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pool_that_was_exchanged_for_another_convolution_is_used_as_it_is() -> None:
+    model = Mvit(MVIT_SIZES["mvitv2_micro_32"]).eval()
+    attention: Any = model.blocks[0].get_submodule("attention")
+    images = torch.randn(1, 3, 32, 32)
+    plain = model(images)
+    old = attention.pool_q
+    usual: dict[str, Any] = {"kernel_size": 3, "padding": 1, "groups": 32, "bias": False}
+    changed: tuple[dict[str, Any], ...] = ({"bias": True}, {"dilation": 2, "padding": 2}, {"padding_mode": "circular"})
+    for changes in changed:
+        other = nn.Conv2d(32, 32, **usual | changes)
+        other.weight = old.weight
+        attention.pool_q = other
+        assert not torch.allclose(model(images), plain, atol=1e-6)
+    attention.pool_q = old
+    assert torch.equal(model(images), plain)
+
+
 def test_relative_positions_are_looked_up_by_distance() -> None:
     table = torch.arange(7.0)[:, None]
     assert relative_lookup(table, 4, 4)[..., 0].tolist() == [
@@ -250,6 +281,28 @@ def test_units_cannot_be_left_out_where_pooling_crosses_them() -> None:
 def test_impossible_sizes_are_refused_in_one_sentence(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         replace(SMALL, **fields)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (4, 4), (7, 7), (1, 64), (33, 5)])
+@pytest.mark.parametrize("name", ["mvit_micro_32", "mvitv2_micro_32", "mvitv2_micro_64"])
+def test_inputs_of_any_size_have_an_answer_down_to_one_pixel(name: str, size: tuple[int, int]) -> None:
+    model = Mvit(replace(MVIT_SIZES[name], input_size=size))
+    images = torch.randn(2, 3, *size, requires_grad=True)
+    logits = model(images)
+    logits.square().sum().backward()
+    assert logits.shape == (2, 10)
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+    for grid, other in zip(model.levels(images), model.levels(images[:1]), strict=True):
+        assert min(grid.shape) >= 1
+        torch.testing.assert_close(grid[:1], other, rtol=1e-4, atol=1e-4)
+
+
+def test_one_frame_of_one_pixel_is_a_clip() -> None:
+    assert Mvit(replace(MVIT_SIZES["mvitv2_micro_16x64"], input_size=(1, 1, 1)))(torch.zeros(2, 3, 1, 1, 1)).shape == (
+        2,
+        10,
+    )
 
 
 def test_clips_for_an_image_model_are_refused() -> None:

@@ -23,7 +23,9 @@ from hvit.models.discriminators import (
 )
 from hvit.models.gan_config import GENERATOR_SIZES
 from hvit.models.masked import MaskedConfig
+from hvit.models.mvit import MVIT_SIZES
 from hvit.models.nest import NEST_SIZES
+from hvit.models.simplification import SIMPLIFIED
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 OBSERVED = (*LAYERS, nn.LayerNorm, nn.BatchNorm2d, nn.Embedding, nn.MaxPool2d)
@@ -44,6 +46,11 @@ MODELS: dict[str, Callable[[], Any]] = {
             "nest_micro_32",
             "hiera_micro_32",
             "hiera_micro_16x64",
+            "mvit_micro_32",
+            "mvitv2_micro_32",
+            "mvitv2_micro_16x64",
+            "mvitv2_micro_64_step_a",
+            "mvitv2_micro_64_step_e",
             "vit_micro_32",
             "resnet_micro_32",
             "mae_hiera_micro_32",
@@ -54,6 +61,9 @@ MODELS: dict[str, Callable[[], Any]] = {
         f"nest {kind}": lambda kind=kind: build_network(replace(NEST_SIZES["nest_micro_32"], aggregation=kind))
         for kind in ("max3", "strided_conv3", "merge2")
     },
+    "mvitv2 class token": lambda: build_network(replace(MVIT_SIZES["mvitv2_micro_32"], class_token=True)),
+    "mae mvitv2 fill": lambda: _masked(encoder=MVIT_SIZES["mvitv2_micro_32"], masking="fill"),
+    "mae mvitv2 units": lambda: _masked(encoder=SIMPLIFIED["mvitv2_micro_64_step_a"]),
     "mae nest": lambda: _masked(encoder=NEST_SIZES["nest_micro_64"], mask_pattern="nested", mask_ratio=0.5),
     "mae nest fill": lambda: _masked(encoder=NEST_SIZES["nest_micro_32"], masking="fill"),
     **{

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.formats import Format, State
-from hvit.models.grids import PositionResize, resize_plane
+from hvit.models.grids import PositionResize, channels_first, channels_last, resize_plane
 from hvit.models.layers import Encoder
 
 
@@ -223,8 +223,8 @@ class Resnet(Encoder):
         features = network.maxpool(network.act1(network.bn1(network.conv1(images))))
         grids = []
         for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
-            grids.append(layer(features).movedim(1, -1))
-            features = grids[-1].movedim(-1, 1)  # so that the grid is on the path to the logits
+            grids.append(channels_last(layer(features)))
+            features = channels_first(grids[-1])  # so that the grid is on the path to the logits
         return grids
 
     def classify(self, last_grid: Tensor) -> Tensor:

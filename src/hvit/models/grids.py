@@ -18,6 +18,22 @@ from torch import Tensor
 PositionResize = Literal["auto", "plane", "block", "unit"]
 
 
+def channels_first(grids: Tensor) -> Tensor:
+    """A grid (batch, *sizes, channels) as convolutions take it, (batch, channels, *sizes): a view."""
+    # Axes are counted from the front: torch's older ONNX exporter writes what it is given, and -1 is no axis there.
+    return grids.permute(0, grids.ndim - 1, *range(1, grids.ndim - 1))
+
+
+def channels_last(planes: Tensor) -> Tensor:
+    """The inverse of `channels_first`: (batch, channels, *sizes) as (batch, *sizes, channels)."""
+    return planes.permute(0, *range(2, planes.ndim), 1)
+
+
+def is_exported() -> bool:
+    """Whether torch.export or torch.jit.trace makes a program of what runs, for any batch and without gradients."""
+    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+
+
 def grid_to_blocks(grid: Tensor, side: int) -> Tensor:
     """Cuts a plane into square blocks of tokens.
 
@@ -44,13 +60,12 @@ def tiles_to_batch(grid: Tensor, side: int) -> Tensor:
     return rearrange(grid, "b (y h) (x w) c -> (b y x) h w c", h=side, w=side)
 
 
-def batch_to_tiles(tiles: Tensor, batch: int) -> Tensor:
+def batch_to_tiles(tiles: Tensor, rows: int) -> Tensor:
     """Lays tiles back into square planes: the inverse of `tiles_to_batch`.
 
-    tiles: (batch * tiles, side, side, dim). Returns (batch, height, width, dim).
+    tiles: (batch * tiles, side, side, dim). rows: tiles along each axis. Returns (batch, height, width, dim).
     """
-    rows = isqrt(tiles.shape[0] // batch)
-    return rearrange(tiles, "(b y x) h w c -> b (y h) (x w) c", b=batch, y=rows)
+    return rearrange(tiles, "(b y x) h w c -> b (y h) (x w) c", y=rows, x=rows)
 
 
 def merge_pairs(grid: Tensor) -> Tensor:
@@ -93,10 +108,10 @@ def keep_units(units: Tensor, kept: Tensor) -> Tensor:
     """The units that a mask keeps, in their order.
 
     units: (batch, units, ..., dim). kept: bool (batch, *unit grid), the same number of True in every sample.
-    Returns (batch, kept units, ..., dim).
+    Returns (batch, kept units, ..., dim), of no samples with one unit each.
     """
-    chosen = units[kept.flatten(1)]
-    return chosen.unflatten(0, (units.shape[0], len(chosen) // max(units.shape[0], 1)))
+    chosen, batch = units[kept.flatten(1)], units.shape[0]
+    return chosen.unflatten(0, (batch, len(chosen) // batch if batch else 1))
 
 
 def unit_windows(images: Tensor, unit_grid: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -124,7 +139,7 @@ def convolve_cells(grid: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     for axis, side in enumerate(kernel):
         grid = grid.unflatten(1 + 2 * axis, (-1, side))
     cells = grid.permute(0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1).flatten(rank + 1)
-    return F.linear(cells, weight.movedim(1, -1).flatten(1), bias)
+    return F.linear(cells, channels_last(weight).flatten(1), bias)
 
 
 def resize_blocks(positions: Tensor, side: int, how: PositionResize = "plane") -> Tensor:
@@ -157,9 +172,9 @@ def resize_plane(positions: Tensor, size: tuple[int, ...], unit: tuple[int, ...]
     if grid == tuple(size):
         return positions
     if unit is None:
-        planes = positions.movedim(-1, 1)
+        planes = channels_first(positions)
         mode = ("linear", "bicubic", "trilinear")[len(size) - 1]
-        return F.interpolate(planes, size=size, mode=mode, align_corners=False).movedim(1, -1)
+        return channels_last(F.interpolate(planes, size=size, mode=mode, align_corners=False))
     window = _mean_window(positions, unit)
     rest = positions - tile(window, grid)
     return resize_plane(rest, size) + tile(window, tuple(size))
@@ -196,7 +211,8 @@ def unroll(grid: Tensor, strides: Sequence[tuple[int, ...]]) -> Tensor:
     split: list[int] = []
     for axis, side in enumerate(sides):
         split += [grid.shape[1 + axis] // side, *(stride[axis] for stride in reversed(strides))]
-    grid = grid.reshape(grid.shape[0], *split, grid.shape[-1]).permute(0, *_pooling_order(rank, len(strides)), -1)
+    order = _pooling_order(rank, len(strides))
+    grid = grid.reshape(grid.shape[0], *split, grid.shape[-1]).permute(0, *order, 1 + len(order))
     return grid.reshape(grid.shape[0], prod(grid.shape[1 : 1 + rank]), prod(sides), grid.shape[-1])
 
 
@@ -214,7 +230,7 @@ def reroll(units: Tensor, strides: Sequence[tuple[int, ...]], unit_grid: Sequenc
     back = [1 + order.index(axis) for axis in range(1, 1 + len(order))]
     split = units.reshape(units.shape[0], *unit_grid, *(side for stride in strides for side in stride), units.shape[-1])
     sides = [count * prod(along) for count, *along in zip(unit_grid, *strides, strict=True)]
-    return split.permute(0, *back, -1).reshape(units.shape[0], *sides, units.shape[-1])
+    return split.permute(0, *back, 1 + len(back)).reshape(units.shape[0], *sides, units.shape[-1])
 
 
 def _pooling_order(rank: int, poolings: int) -> list[int]:
@@ -230,8 +246,8 @@ def window_plane(positions: Tensor, window: Tensor, size: tuple[int, ...], antia
     the sides divide `size`. antialias: smooth where the plane shrinks. Returns (1, *size, dim). "Window Attention is
     Bugged", arXiv 2311.05613, section 4.
     """
-    planes = F.interpolate(positions.movedim(-1, 1), size=size, mode="bicubic", antialias=antialias)
-    return planes.movedim(1, -1) + tile(window, size)
+    planes = F.interpolate(channels_first(positions), size=size, mode="bicubic", antialias=antialias)
+    return channels_last(planes) + tile(window, size)
 
 
 def pool_grids(
@@ -249,22 +265,28 @@ def pool_grids(
     Returns (batch, *new sizes, channels) with new size = (size + 2 * padding - kernel) // stride + 1.
     """
     # Channels stay last in memory: a view before and after, and the kernels that are fast on it.
-    planes, plane = grids.movedim(-1, 1), len(stride) == 2
+    planes, plane = channels_first(grids), len(stride) == 2
     if kind == "conv" and weight is not None:
+        if is_exported():
+            return channels_last(_convolve(planes, weight, stride, padding))
         if _learns_slowly(planes, stride):
             with torch.autocast("cpu", enabled=False):
                 return pool_grids(grids.float(), kernel, stride, padding, kind, weight.float()).to(grids.dtype)
         if not plane and stride[0] == 1 and planes.requires_grad and grids.device.type == "cpu":
             return _convolve_frames(grids, weight, stride, padding)
-        convolve = F.conv2d if plane else F.conv3d
-        pooled = convolve(planes, weight, None, stride, padding, 1, planes.shape[1])
+        pooled = _convolve(planes, weight, stride, padding)
     elif kind == "max":
         pooled = (F.max_pool2d if plane else F.max_pool3d)(planes, kernel, stride, padding)
     else:
         planes = F.pad(planes, [side for pad in reversed(padding) for side in (pad, pad)]) if max(padding) else planes
         average, maximum = (F.avg_pool2d, F.max_pool2d) if plane else (F.avg_pool3d, F.max_pool3d)
         pooled = (average if kind == "average" else maximum)(planes, kernel, stride)
-    return pooled.movedim(1, -1)
+    return channels_last(pooled)
+
+
+def _convolve(planes: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
+    """A depthwise convolution of planes (batch, channels, *sizes) with a weight (channels, 1, *kernel)."""
+    return (F.conv2d if len(stride) == 2 else F.conv3d)(planes, weight, None, stride, padding, 1, weight.shape[0])
 
 
 def _learns_slowly(planes: Tensor, stride: tuple[int, ...]) -> bool:
@@ -280,12 +302,12 @@ def _convolve_frames(grids: Tensor, weight: Tensor, stride: tuple[int, ...], pad
     grids: (batch, time, rows, columns, channels). weight: (channels, 1, *kernel), the kernel odd in time.
     """
     batch, time = grids.shape[:2]
-    frames = grids.flatten(0, 1).movedim(-1, 1)
+    frames = channels_first(grids.flatten(0, 1))
     groups, middle = weight.shape[0], weight.shape[2] // 2
     total = None
     for tap in range(weight.shape[2]):
         plane = F.conv2d(frames, weight[:, :, tap], None, stride[1:], padding[1:], 1, groups)
-        plane = plane.movedim(1, -1).unflatten(0, (batch, time))
+        plane = channels_last(plane).unflatten(0, (batch, time))
         later = tap - middle
         if later > 0:
             plane = F.pad(plane[:, later:], (0, 0, 0, 0, 0, 0, 0, min(later, time)))

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvit.models.grids import PositionResize, reroll, resize_plane, unit_windows, unroll, window_plane
+from hvit.models.grids import PositionResize, channels_last, reroll, resize_plane, unit_windows, unroll, window_plane
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import (
     DropPath,
@@ -226,7 +226,7 @@ class Hiera(Encoder):
             images = hide_masked(images, kept)
             if mask_token is None:
                 return self._stem_of_kept(images, kept)
-        grid = self.patch_embed(images).movedim(1, -1)
+        grid = channels_last(self.patch_embed(images))
         if kept is not None and mask_token is not None:
             grid = fill_masked(grid, kept, mask_token)
         return unroll(grid + self._position_grid(), self.config.strides(0))
@@ -238,10 +238,10 @@ class Hiera(Encoder):
         if is_plain(self.patch_embed, (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]):
             convolve = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
             windows = unit_windows(images, config.unit_grid, config.patch_kernel, config.patch_size)[kept]
-            grid = convolve(windows, self.patch_embed.weight, self.patch_embed.bias, config.patch_size).movedim(1, -1)
+            grid = channels_last(convolve(windows, self.patch_embed.weight, self.patch_embed.bias, config.patch_size))
             units = unroll(grid, strides)[:, 0]
         else:
-            units = unroll(self.patch_embed(images).movedim(1, -1), strides)[chosen]
+            units = unroll(channels_last(self.patch_embed(images)), strides)[chosen]
         positions = unroll(self._position_grid().expand(1, *config.token_grid, -1), strides)[0]
         units = units + positions[chosen.nonzero()[:, 1]]
         return units.unflatten(0, (len(images), len(units) // max(len(images), 1)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from hvit.errors import UserError
-from hvit.models.grids import PositionResize
+from hvit.models.grids import PositionResize, is_exported
 
 AttentionKernel = Literal["auto", "fused", "explicit"]
 
@@ -157,7 +157,8 @@ def attend(
     """
     kernel = _attention_kernel
     if kernel == "auto":
-        kernel = "fused" if q.device.type != "cpu" or _fused_pays(q, k, fused_from) else "explicit"
+        fused = q.device.type != "cpu" or _fused_pays(q, k, fused_from)
+        kernel = "fused" if fused and not _needs_products(bias) else "explicit"
     if kernel == "explicit" and not q.is_meta:
         factor = q.shape[-1] ** -0.5 if scale is None else scale
         scores = (q if factor == 1.0 else q * factor) @ k.transpose(-1, -2)
@@ -168,10 +169,16 @@ def attend(
     return F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
 
 
+def _needs_products(bias: Tensor | None) -> bool:
+    """Whether attention has to be written out: torch.func asks for derivatives that no fused kernel has, and ONNX's
+    exporter loses the layout of a fused kernel's result where that has a bias."""
+    return torch._C._are_functorch_transforms_active() or (bias is not None and is_exported())
+
+
 def _fused_pays(q: Tensor, k: Tensor, fused_from: int) -> bool:
     """Whether the fused kernel is the faster one on a CPU, as measured (docs/speed.md)."""
     if q.dtype == torch.bfloat16:
-        scores = q.shape[:3].numel() * k.shape[2]
+        scores = math.prod(q.shape[1 if is_exported() else 0 : 3]) * k.shape[2]
         return not (is_learning(q) or fused_from or (k.shape[2] >= _FEWEST_KEYS and scores >= _FEWEST_SCORES))
     return k.shape[2] > fused_from
 

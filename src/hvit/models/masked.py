@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
-from hvit.models.grids import PositionResize, convolve_cells, resize_plane, units_to_grid
+from hvit.models.grids import PositionResize, channels_first, channels_last, convolve_cells, resize_plane, units_to_grid
 from hvit.models.hiera import HIERA_SIZES
 from hvit.models.hiera_config import HieraConfig
 from hvit.models.layers import Encoder, attend, spread_mask, truncated_normal_
@@ -372,7 +372,7 @@ def _convolved(layer: nn.Module, grid: Tensor) -> Tensor:
     """A convolution whose kernel is its stride, of a grid (batch, *sizes, channels): (batch, *cells, dim)."""
     if is_plain(layer, nn.Conv2d, nn.Conv3d):
         return convolve_cells(grid, layer.get_parameter("weight"), layer._parameters["bias"])
-    return layer(grid.movedim(-1, 1)).movedim(1, -1)
+    return channels_last(layer(channels_first(grid)))
 
 
 def _published(name: str) -> MaskedConfig:

@@ -22,7 +22,10 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.models.grids import (
     PositionResize,
+    channels_first,
+    channels_last,
     grid_to_units,
+    is_exported,
     keep_units,
     pool_grids,
     relative_lookup,
@@ -40,7 +43,7 @@ from hvit.models.layers import (
     is_learning,
     truncated_normal_,
 )
-from hvit.models.linear import Linear, Mlp, SplitLinear, split_rows
+from hvit.models.linear import Linear, Mlp, SplitLinear, is_plain, split_rows
 from hvit.models.mvit_config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
 
 # With queries wider than values, explicit products are faster on a CPU up to about this many keys.
@@ -56,12 +59,33 @@ def _pool_tokens(
 
     tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid.
     """
-    batch, length, dim = tokens.shape
-    extra = length - units * prod(grid)
-    grids = tokens[:, extra:].reshape(batch * units, *grid, dim)
+    extra = tokens.shape[1] - units * prod(grid)
+    grids = tokens[:, extra:].unflatten(1, (units, *grid)).flatten(0, 1)
     pooled = pool_grids(grids, *pooling, kind, weight)  # pyright: ignore[reportArgumentType]  (kind is one of its four)
-    flat = pooled.reshape(batch, units * prod(pooled.shape[1:-1]), dim)
+    flat = pooled.unflatten(0, (-1, units)).flatten(1, -2)
     return torch.cat((tokens[:, :extra], flat), 1) if extra else flat, tuple(pooled.shape[1:-1])
+
+
+def _convolves_alone(layer: nn.Module, pooling: Pooling) -> bool:
+    """Whether a layer is the depthwise convolution that was built for a pooling, and nothing observes it."""
+    if not is_plain(layer, nn.Conv2d, nn.Conv3d):
+        return False
+    own: Any = layer
+    sizes = (own.kernel_size, own.stride, own.padding, max(own.dilation), own.padding_mode)
+    depthwise = own.groups == own.in_channels == own.out_channels
+    return depthwise and own.bias is None and sizes == (*pooling, 1, "zeros")
+
+
+def _pool_heads(part: Tensor, units: int, grid: Axes, layer: nn.Module) -> tuple[Tensor, Axes]:
+    """Pools the grid of every unit and head by a call of the layer, and leaves a class token before them alone.
+
+    part: (batch, class token + units * prod(grid), heads, width). Returns the same with the new grid, and that grid.
+    """
+    extra, heads = part.shape[1] - units * prod(grid), part.shape[2]
+    grids = part[:, extra:].transpose(1, 2).unflatten(2, (units, *grid)).flatten(0, 2)
+    pooled = channels_last(layer(channels_first(grids)))
+    flat = pooled.unflatten(0, (-1, heads, units)).flatten(2, -2).transpose(1, 2)
+    return torch.cat((part[:, :extra], flat), 1) if extra else flat, tuple(pooled.shape[1:-1])
 
 
 class Attention(nn.Module):
@@ -79,9 +103,8 @@ class Attention(nn.Module):
         poolings = (("q", plan.query_pooling), ("k", plan.key_pooling), ("v", plan.key_pooling))
         for name, pooling in poolings if config.pool == "conv" else ():
             if pooling:
-                convolution = nn.Conv2d if len(plan.grid) == 2 else nn.Conv3d
-                kernel: Any = pooling.kernel
-                self.add_module(f"pool_{name}", convolution(width, width, kernel, groups=width, bias=False))
+                convolution: Any = nn.Conv2d if len(plan.grid) == 2 else nn.Conv3d
+                self.add_module(f"pool_{name}", convolution(width, width, *pooling, groups=width, bias=False))
                 self.add_module(f"norm_{name}", nn.LayerNorm(width, eps=1e-6))
         self.axes = ("time", "row", "column")[-len(plan.grid) :]
         self.relative = config.positions == "relative"
@@ -92,16 +115,12 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
         """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
         plan = self.plan
-        batch, length, _ = tokens.shape
-        extra = length - units * prod(plan.grid)
-        dim = plan.dim_attention
+        extra, dim = tokens.shape[1] - units * prod(plan.grid), plan.dim_attention
         queries, keys_values = split_rows(self.qkv, tokens, (dim, 2 * dim))
         queries, grid = self._pooled(queries, "q", units, plan.query_pooling)
         keys_values, key_grid = self._pooled(keys_values, "kv", units, plan.key_pooling)
         if plan.unit_attention:
-            queries, keys_values = (
-                part.view(batch * units, part.shape[1] // units, *part.shape[2:]) for part in (queries, keys_values)
-            )
+            queries, keys_values = (part.unflatten(1, (units, -1)).flatten(0, 1) for part in (queries, keys_values))
         q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))
         if self.relative:
             mixed = self._attend_relative(q, k, v, extra, grid, key_grid)
@@ -111,8 +130,8 @@ class Attention(nn.Module):
             mixed = mixed + q
         elif self.query_residual:
             mixed = torch.cat((mixed[:, :, :extra], mixed[:, :, extra:] + q[:, :, extra:]), 2)
-        tokens = mixed.transpose(1, 2).reshape(batch, mixed.shape[2] * (units if plan.unit_attention else 1), dim)
-        return self.proj(tokens), grid
+        tokens = mixed.transpose(1, 2).flatten(2)
+        return self.proj(tokens.unflatten(0, (-1, units)).flatten(1, 2) if plan.unit_attention else tokens), grid
 
     def _pooled(self, tokens: Tensor, names: str, units: int, pooling: Pooling | None) -> tuple[Tensor, Axes]:
         """Pools queries ("q"), or keys and values side by side ("kv"): one convolution for both.
@@ -120,17 +139,24 @@ class Attention(nn.Module):
         tokens: (batch, tokens, len(names) * dim). Returns (batch, pooled tokens, len(names), heads, width), grid.
         """
         heads, grid = self.plan.heads, self.plan.grid
-        weight = None
-        if pooling and self.kind == "conv":
-            weights = torch.stack([getattr(self, f"pool_{name}").weight for name in names])
+        apart = (len(names), heads, tokens.shape[2] // (len(names) * heads))
+        if pooling is None:
+            return tokens.unflatten(2, apart), grid
+        if self.kind != "conv":
+            tokens, grid = _pool_tokens(tokens, units, grid, pooling, self.kind)
+            return tokens.unflatten(2, apart), grid
+        layers = [getattr(self, f"pool_{name}") for name in names]
+        if all(_convolves_alone(layer, pooling) for layer in layers):
+            weights = torch.stack([layer.weight for layer in layers])
             weight = weights[:, None].expand(-1, heads, *weights.shape[1:]).flatten(0, 2)
-        if pooling:
             tokens, grid = _pool_tokens(tokens, units, grid, pooling, self.kind, weight)
-        parts = tokens.unflatten(2, (len(names), heads, -1))
-        if weight is not None:
-            norms = [getattr(self, f"norm_{name}") for name in names]
-            parts = torch.stack([norm(part) for norm, part in zip(norms, parts.unbind(2), strict=True)], 2)
-        return parts, grid
+            parts = tokens.unflatten(2, apart).unbind(2)
+        else:
+            parts = tokens.unflatten(2, apart).unbind(2)
+            pooled = [_pool_heads(part, units, grid, layer) for part, layer in zip(parts, layers, strict=True)]
+            parts, grid = [part for part, _ in pooled], pooled[0][1]
+        norms = [getattr(self, f"norm_{name}") for name in names]
+        return torch.stack([norm(part) for norm, part in zip(norms, parts, strict=True)], 2), grid
 
     def _attend_relative(self, q: Tensor, k: Tensor, v: Tensor, extra: int, grid: Axes, key_grid: Axes) -> Tensor:
         """Attention with decomposed relative positions (arXiv 2112.01526, equations 3 and 4, as the code has them).
@@ -147,8 +173,7 @@ class Attention(nn.Module):
             scores.append(torch.einsum(f"bn{letters}c,{letters[axis]}kc->bn{letters}k", spread, table))
         if q.is_meta:  # no numbers, only counting: adding the scores is left out, as the papers' counts do
             return attend(q, k, v)
-        table_bytes = 4 * q.shape[:3].numel() * k.shape[2]
-        if q.device.type == "cpu" and q.dtype == torch.float32 and not is_learning(q) and table_bytes <= _TABLE_BYTES:
+        if _table_pays(q, k):
             return attend(q, k, v, bias=_score_table(scores, extra))
         return self._attend_wider(q, k, v, extra, scores)
 
@@ -167,6 +192,16 @@ class Attention(nn.Module):
             own = F.pad(own.expand(*key_grid, -1).flatten(0, -2), (0, 0, extra, 0))
             keys.append(own.expand(*k.shape[:2], -1, -1))
         return attend(torch.cat(queries, -1), torch.cat(keys, -1), v, scale=1.0, fused_from=_FUSED_KEYS)
+
+
+def _table_pays(q: Tensor, k: Tensor) -> bool:
+    """Whether a table of position scores is faster than wider queries, as measured (docs/speed.md).
+
+    A program that is exported or traced is made for any batch, and to be used without gradients.
+    """
+    if q.device.type != "cpu" or q.dtype != torch.float32 or (is_learning(q) and not is_exported()):
+        return False
+    return 4 * prod(q.shape[1 if is_exported() else 0 : 3]) * k.shape[2] <= _TABLE_BYTES
 
 
 def _score_table(scores: list[Tensor], extra: int) -> Tensor:
@@ -309,7 +344,7 @@ class Mvit(Encoder):
                 raise UserError("this model's pooling crosses mask units, so that units cannot be left out")
             check_kept(kept, images.shape[0], config.unit_grid if mask_token is None else tuple(kept.shape[1:]))
             images = hide_masked(images, kept)
-        grid = self.patch_embed(images).movedim(1, -1)
+        grid = channels_last(self.patch_embed(images))
         if kept is not None and mask_token is not None:
             grid = fill_masked(grid, kept, mask_token)
         if config.positions == "absolute" and grid.ndim == 4:
@@ -322,7 +357,7 @@ class Mvit(Encoder):
         tokens = units.flatten(1, -2)
         if config.class_token:
             token = self.class_token + self.class_positions if config.positions == "absolute" else self.class_token
-            tokens = torch.cat((token.expand(tokens.shape[0], -1, -1), tokens), 1)
+            tokens = torch.cat((token.expand(images.shape[0], -1, -1), tokens), 1)
         return tokens, units.shape[1]
 
     def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:

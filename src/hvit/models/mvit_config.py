@@ -209,7 +209,7 @@ def plan_blocks(config: MvitConfig) -> list[BlockPlan]:
                     dim_out=config.dims[level + 1 if widens_last else level],
                     heads=config.heads[level],
                     grid=grid,
-                    tables=tuple(2 * max(side // queries, side // keys) - 1 for side, queries, keys in sides),
+                    tables=tuple(2 * max(side // queries, side // keys, 1) - 1 for side, queries, keys in sides),
                     query_pooling=_pooling(stride, config.pool_kernel, config.query_pooling),
                     key_pooling=_pooling(key_stride, config.pool_kernel, config.key_pooling),
                     skip_pooling=_pooling(stride, _SKIP_KERNEL[config.pool_kernel], "strided"),

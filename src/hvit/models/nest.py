@@ -325,7 +325,7 @@ class BlockAggregation(nn.Module):
         """
         if self.tile is None:
             return self.function(grid, seen)
-        return batch_to_tiles(self.function(tiles_to_batch(grid, self.tile)), grid.shape[0])
+        return batch_to_tiles(self.function(tiles_to_batch(grid, self.tile)), grid.shape[1] // self.tile)
 
 
 class Hierarchy(nn.Module):
