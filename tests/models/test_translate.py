@@ -300,3 +300,18 @@ def test_formats_are_told_apart() -> None:
     assert detect(to_timm(Nest(MICRO))) == "timm nest"
     with pytest.raises(UserError, match=r"known format .*hvit.*timm nest, official NesT"):
         detect({"layer1.0.conv1.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    "name", ["nest_micro_32", "mvit_micro_32", "mvitv2_micro_32", "hiera_micro_32", "vit_micro_32"]
+)
+def test_positions_of_nothing_are_not_resized(name: str) -> None:
+    model: Any = create_model(name)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    positions = [key for key in before if "pos" in key]
+    assert positions
+    for key in positions:
+        empty = {**before, key: before[key][:, :0] if before[key].ndim > 2 else before[key][:0]}
+        with pytest.raises(UserError, match=rf"{re.escape(key)} is \(.*\) in the file"):
+            load_weights(model, empty)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)

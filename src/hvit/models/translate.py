@@ -417,6 +417,8 @@ def _head_names(model: nn.Module, names: Iterable[str]) -> set[str]:
 
 def _adapt(model: Any, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
     """The tensor in another shape, where the difference is another input size or colour for grey; else None."""
+    if not tensor.numel():
+        return None
     old = tuple(tensor.shape)
     is_stem = "patch_embed" in name or name == "network.conv1.weight"
     if is_stem and len(old) == len(shape) >= 3 and (old[0], old[2:]) == (shape[0], shape[2:]):
