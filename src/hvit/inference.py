@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -28,6 +28,7 @@ from hvit.models.prepared import PreparedModel, prepare_for_inference
 from hvit.models.weights import open_weights
 from hvit.training.distribute import choose_device
 
+Made = TypeVar("Made")
 Method = Literal["gradcat", "cam", "gradcam", "gradcam++", "rollout"]
 PAGE = "index.html"
 _LEAST_SHOWN = 448  # pixels of a side of the pictures
@@ -96,8 +97,8 @@ def predict(
     """
     for start in range(0, len(files), batch_size):
         # One image at a time becomes the model's input: a batch of huge ones would take gigabytes.
-        portion = _read(files[start : start + batch_size], classifier.preprocess, refused)
-        read = [(file, classifier.preprocess.tensor(image)) for file, image in portion]
+        portion = files[start : start + batch_size]
+        read = list(_read(portion, classifier.preprocess, refused, classifier.preprocess.tensor))
         if not read:
             continue
         batch = torch.stack([tensor for _, tensor in read]).to(classifier.device)
@@ -137,10 +138,12 @@ def explain(
     size, colours = classifier.preprocess.input_size, len(classifier.preprocess.mean)
     times = max(1, _LEAST_SHOWN // max(size)) if colours == 3 else 1
     finer = replace(classifier.preprocess, input_size=tuple(times * side for side in size))
-    for file, image in _read(files, classifier.preprocess, refused):
-        shown = classifier.preprocess.shown(image)
-        batch = classifier.preprocess.normalised(shown)[None].to(classifier.device)
-        shown = finer.shown(image)
+
+    def seen(image: Image.Image) -> tuple[torch.Tensor, Image.Image]:
+        return classifier.preprocess.tensor(image), finer.shown(image)
+
+    for file, (tensor, shown) in _read(files, classifier.preprocess, refused, seen):
+        batch = tensor[None].to(classifier.device)
         with torch.inference_mode():
             probabilities = classifier.logits(batch)[0].softmax(dim=0)
         chosen = classes or probabilities.topk(min(top_k, len(probabilities))).indices.tolist()
@@ -190,11 +193,12 @@ def explain(
 
 
 def _read(
-    files: list[Path], preprocess: Preprocess, refused: Callable[[str], None]
-) -> Iterator[tuple[Path, Image.Image]]:
+    files: list[Path], preprocess: Preprocess, refused: Callable[[str], None], make: Callable[[Image.Image], Made]
+) -> Iterator[tuple[Path, Made]]:
+    """Every readable file with what is made of its image, which is let go of before the next one is read."""
     for file in files:
         try:
-            yield file, read_image(file, len(preprocess.mean), preprocess.grey_range, preprocess.page)
+            yield file, make(read_image(file, len(preprocess.mean), preprocess.grey_range, preprocess.page))
         except UserError as error:
             refused(str(error))
 

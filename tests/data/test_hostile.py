@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,10 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hvit import inference
 from hvit.data import image_memory, reading, videos
+from hvit.data.augment import AugmentConfig
+from hvit.data.batches import evaluation_batches, train_batches
 from hvit.data.decoding import probe, read_frames
 from hvit.data.image_memory import taken
+from hvit.data.preprocess import Preprocess
 from hvit.data.reading import read_image
+from hvit.data.sets import ImageSet
 from hvit.data.videos import ClipFacts
 from hvit.errors import UserError
 
@@ -155,3 +162,34 @@ def test_videos_of_impossible_length_or_gigantic_frames_are_refused(
     monkeypatch.setattr(videos, "MAXIMUM_FRAME_BYTES", 32 * 48 * 3 - 1)
     with pytest.raises(UserError, match="save them with 8 bits"):
         probe(path)
+
+
+class OneAtATime(ImageSet):
+    """Images that must be let go of before the next one is asked for."""
+
+    def __init__(self) -> None:
+        self.labels = np.zeros(6, np.int64)
+        self.last: Callable[[], Image.Image | None] = lambda: None
+
+    def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
+        assert self.last() is None
+        image = Image.new("RGB", (40, 30))
+        self.last = weakref.ref(image)
+        return image, 0
+
+
+@pytest.mark.parametrize(
+    "augment", [AugmentConfig(), AugmentConfig(crop="resized", flip=0.5), AugmentConfig(on_device=True)]
+)
+def test_no_two_images_of_a_batch_are_in_memory_at_once(augment: AugmentConfig) -> None:
+    images, preprocess = OneAtATime(), Preprocess((8, 8), (0.5,) * 3, (0.5,) * 3)
+    settings = {"num_classes": 2, "augment": augment, "seed": 0, "batch_size": 6, "total_steps": 2}
+    assert len(list(train_batches(images, preprocess=preprocess, **settings))) == 2  # pyright: ignore
+    assert len(list(evaluation_batches(images, preprocess=preprocess, batch_size=4))) == 2
+
+
+def test_no_two_images_of_a_prediction_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = OneAtATime()
+    monkeypatch.setattr(inference, "read_image", lambda *_: images.read(0, 0)[0])
+    answers = inference._read([tmp_path] * 5, Preprocess((8, 8), (0.5,) * 3, (0.5,) * 3), pytest.fail, np.mean)
+    assert len(list(answers)) == 5

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -238,10 +239,11 @@ class Augment:
         draws: the number of each sample in the run; the same number always gives the same variation.
         """
         if not self.is_random:
-            return self._together([self._plain(sample) for sample in samples])
+            return self._together(list(map(self._plain, samples)))
         # Once for all: restoring the program's random states takes longer than varying a small picture.
         with seeded(seed, "augment"):
-            varied = [self._vary(sample, seed, draw) for sample, draw in zip(samples, draws, strict=True)]
+            # By `map`, which lets go of a sample before it asks for the next: a huge image is half a gigabyte.
+            varied = list(map(self._vary, samples, repeat(seed), draws))
         return self._together(varied)
 
     def _together(self, varied: Sequence[Image.Image | Tensor]) -> Tensor:

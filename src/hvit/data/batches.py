@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, repeat
 from math import prod
 from typing import Any, NotRequired, TypedDict
 
@@ -183,7 +183,8 @@ class _TrainSource(Dataset[Batch]):
                 needed = self.augment.needed(self.seed, range(draw, draw + self.repeats))
                 sample, target = self.images.read_enough(number, draw, needed)
                 targets.extend([target] * self.repeats)
-                yield from [sample] * self.repeats
+                yield from repeat(sample, self.repeats)
+                del sample  # before the next one is read
 
         inputs = self.augment(samples(), self.seed, draws)
         shares = soft_targets(targets, self.num_classes, self.augment.config.label_smoothing)
@@ -201,6 +202,7 @@ class _TrainSource(Dataset[Batch]):
                 sample, target = self.images.read(number, draw)
                 targets.append(target)
                 rows.append(self.augment.preprocess.bytes_of(sample))
+                del sample
             pixels = np.stack(rows)
         shares = soft_targets(targets, self.num_classes, self.augment.config.label_smoothing)
         batch: Batch = {"images": torch.from_numpy(pixels), "targets": shares}
@@ -241,6 +243,7 @@ class _TestSource(Dataset[Batch]):
             clip, time = divmod(looked, self.times)
             sample, target = self.images.read_view(clip, time, self.times)
             inputs = self.preprocess.tensors(sample, self.places)
+            del sample  # before the next one is read
             for number in numbers:
                 rows.append(inputs[number % self.places])
                 targets.append(target)
