@@ -221,11 +221,12 @@ def _changed_checkpoint(draw: random.Random, content: bytes) -> bytes:
 
 
 def _put_something_else(draw: random.Random, path: Path) -> None:
-    """A folder, a link to nothing, a link to itself, or a pipe in the place of a file."""
+    """A folder, a link to nothing, to itself or to a device, a pipe, or a hole of 8 GB in the place of a file."""
+    content = path.read_bytes()[:1000] if path.is_file() else b""
     path.unlink(missing_ok=True)
     if path.is_dir():
         shutil.rmtree(path)
-    kind = draw.randrange(5)
+    kind = draw.randrange(6)
     if kind == 0:
         path.mkdir(parents=True)
     elif kind == 1:
@@ -234,6 +235,9 @@ def _put_something_else(draw: random.Random, path: Path) -> None:
         path.symlink_to(path.name)
     elif kind == 3:
         os.mkfifo(path)
+    elif kind == 4:
+        path.write_bytes(content)
+        os.truncate(path, 2**33)
     else:
         path.symlink_to("/dev/zero")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,10 +115,27 @@ def test_damaged_and_hostile_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", mean=np.zeros(3), covariance=np.zeros((2, 2)), told=np.array("{}"))
     bad = [whole[: len(whole) // 2], b"", b"PK\x03\x04", (tmp_path / "objects.npy").read_bytes()]
     bad.append((tmp_path / "other.npz").read_bytes())
+    np.savez_compressed(tmp_path / "bomb.npz", mean=np.zeros(10**7), covariance=np.zeros(1), told=np.array("{}"))
+    bad.append((tmp_path / "bomb.npz").read_bytes())
+    giant = io.BytesIO()
+    np.lib.format.write_array_header_1_0(giant, {"descr": "<f8", "fortran_order": False, "shape": (2**40,)})
+    with zipfile.ZipFile(tmp_path / "giant.npz", "w") as archive, zipfile.ZipFile(path) as valid:
+        archive.writestr("mean.npy", giant.getvalue() + bytes(80))
+        for name in ("covariance.npy", "told.npy"):
+            archive.writestr(name, valid.read(name))
+    bad.append((tmp_path / "giant.npz").read_bytes())
+    nested = np.array("[" * 100_000)
+    np.savez(tmp_path / "nested.npz", mean=stored.mean, covariance=stored.covariance, told=nested)
+    bad.append((tmp_path / "nested.npz").read_bytes())
     for content in bad:
         path.write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
             FeatureStatistics.load(path, SOURCE)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="it is a pipe"):
+        FeatureStatistics.load(path, SOURCE)
+    path.unlink()
     replace(stored, covariance=stored.covariance[:3]).save(path)
     with pytest.raises(UserError, match="damaged"):
         FeatureStatistics.load(path, SOURCE)

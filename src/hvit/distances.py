@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.files import replacing
+from hvit.files import read_whole, replacing
 
+_LARGEST = 400_000_000  # bytes of a file of statistics: those of 7,000 features
 _AT_ONCE = 1024
 """Rows of a table of distances that are in memory together."""
 
@@ -110,21 +111,39 @@ class FeatureStatistics:
         Raises UserError where the file cannot be read, is damaged, or is of features of another source.
         """
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                told = json.loads(str(stored["told"][()]))
-                mean, covariance = (np.asarray(stored[name], dtype=np.float64) for name in ("mean", "covariance"))
+            content = read_whole(Path(path), _LARGEST)
+        except UserError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise UserError(f"there is no file {path} of feature statistics") from error
+            raise
+        try:
+            told = json.loads(str(_array(content, "told")))
+            mean, covariance = (np.asarray(_array(content, name), dtype=np.float64) for name in ("mean", "covariance"))
             read = FeatureStatistics(
                 FeatureSource(**told["source"]), str(told["split"]), int(told["count"]), mean, covariance
             )
-        except FileNotFoundError as error:
-            raise UserError(f"there is no file {path} of feature statistics") from error
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            if not all(isinstance(value, str | bool) for value in asdict(read.source).values()):
+                raise ValueError("no source of features")
+        except Exception as error:  # whatever a reader of untrusted bytes may raise
             raise UserError(f"{path} is damaged, or no file of feature statistics of ours") from error
         whole = mean.ndim == 1 and covariance.shape == (len(mean), len(mean)) and read.count > 1
         if not (whole and np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise UserError(f"{path} is damaged: its mean and covariance are not those of features")
         refuse_other_source(read.source, source, str(path))
         return read
+
+
+def _array(content: bytes, name: str) -> np.ndarray:
+    """One array of an .npz file, which takes no more memory than it has in the file. Raises ValueError and others."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        part = archive.getinfo(f"{name}.npy")
+        if part.compress_type != zipfile.ZIP_STORED or part.file_size > len(content):
+            raise ValueError("compressed, or larger than its file")
+        stream = io.BytesIO(archive.read(part))
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array of another version")
+    shape, in_columns, kind = np.lib.format.read_array_header_1_0(stream)
+    return np.frombuffer(stream.read(), kind).reshape(shape, order="F" if in_columns else "C")
 
 
 def refuse_other_source(found: FeatureSource, wanted: FeatureSource, where: str) -> None:

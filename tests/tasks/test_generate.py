@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import pickle
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -587,7 +589,14 @@ def test_inception_needs_its_library_and_its_file(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", library)
     with pytest.raises(UserError, match="cannot be read"):
         open_extractor(f"inception:{tmp_path / 'weights.pth'}")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="it is a pipe"):
+        open_extractor(f"inception:{tmp_path / 'pipe'}")
     (tmp_path / "weights.pth").write_bytes(b"weights")
+    library.FeatureExtractorInceptionV3 = lambda *_, **__: pickle.loads(b"no pickle")
+    with pytest.raises(UserError, match="holds no weights of torch-fidelity's Inception"):
+        open_extractor(f"inception:{tmp_path / 'weights.pth'}")
+    library.FeatureExtractorInceptionV3 = Inception
     extractor = open_extractor(f"inception:{tmp_path / 'weights.pth'}")
     assert extractor.source.measure == "FID"
     assert len(extractor.source.fingerprint) == 64

@@ -13,11 +13,13 @@ from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.data.reading import show
 from hvit.distances import Extractor, FeatureSource
 from hvit.errors import UserError
+from hvit.files import read_whole
 from hvit.models.layers import Encoder
 from hvit.models.weights import open_weights
 
 _PIXELS = "pixels"
 _INCEPTION = "inception:"
+_LARGEST_INCEPTION = 1_000_000_000  # bytes; the published file has 95 million
 _GREY = (0.299, 0.587, 0.114)
 
 
@@ -98,11 +100,12 @@ def inception_extractor(path: Path) -> Extractor:
     except ImportError as error:
         raise UserError("FID needs torch-fidelity: pip install 'hvit[fid]'; or name another extractor") from error
     try:
-        fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
+        fingerprint = hashlib.sha256(read_whole(path, _LARGEST_INCEPTION)).hexdigest()
+    except UserError as error:
+        raise UserError(f"the weights of Inception cannot be read: {error}") from error
+    try:
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
-    except OSError as error:
-        raise UserError(f"the weights of Inception cannot be read from {path}: {error.strerror}") from error
-    except (RuntimeError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # whatever torch-fidelity raises for a file of another kind
         raise UserError(f"{path} holds no weights of torch-fidelity's Inception") from error
 
     def extract(images: Tensor) -> Tensor:
