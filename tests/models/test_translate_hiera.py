@@ -383,3 +383,16 @@ def test_a_model_made_with_other_choices_is_told_to_be() -> None:
 def test_a_head_for_other_classes_stays_fresh() -> None:
     report = load_weights(build(replace(SMALL, num_classes=9)), official_twin(SMALL).state_dict())
     assert report.reinitialised == ("head.weight", "head.bias")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 3, 3), (1, 4, 8, 8), (1, 8, 0, 8), (1, 8, 8, 8, 1), (8,), ()])
+def test_a_window_and_a_plane_that_do_not_fit_together_are_refused(shape: tuple[int, ...]) -> None:
+    theirs = HieraDet(
+        embed_dim=8, stages=SMALL.depths, window_spec=(8, 4, 4, 2), global_att_blocks=(4,), global_pos_size=(3, 3)
+    )
+    state = as_sam2(theirs)
+    name = "image_encoder.trunk.pos_embed_window"
+    for odd in (torch.zeros(shape), torch.zeros(state[name].shape, device="meta")):
+        ours = Hiera(SMALL)
+        with pytest.raises(UserError, match=r"fit|no values"):
+            load_weights(ours, {**state, name: odd})

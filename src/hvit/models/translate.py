@@ -190,7 +190,12 @@ def _fit(
         )
     layout = _format_of(state, where)
     wanted = model.state_dict()
-    ours = layout.translate(state, model.config)
+    try:
+        ours = layout.translate(state, model.config)
+    except UserError:
+        raise
+    except _CONTRADICTIONS as error:
+        raise UserError(f"{where} ({layout.name}) does not fit this model: its tensors do not fit together") from error
     sizes = _named_size(weights_input_size), _stated_size(metadata)
     ours, assumed = lay_out_positions(ours, model.config, f"{where} ({layout.name})", *sizes)
     if assumed and _is_published(_config_of(layout, state)):
@@ -366,7 +371,7 @@ def _format_of(state: State, where: str = "the state dict") -> Format:
 def _config_of(layout: Format, state: State, input_size: Axes | None = None) -> Any:
     try:
         return layout.config(state, input_size)
-    except (LookupError, ValueError, RuntimeError):  # names are absent, or the shapes are those of no model
+    except _CONTRADICTIONS:
         return None if input_size is None else _config_of(layout, state)
 
 
@@ -465,6 +470,9 @@ def _some(items: Iterable[str], count: int = 4) -> str:
 
 
 _MOST_READINGS = 8  # that are tried, of a state dict whose names start with those of several modules
+# What reading shapes raises where names are absent, or ranks and sizes are those of no model.
+_CONTRADICTIONS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+
 # Fields of a configuration that leave the meaning of the weights alone.
 _FREE = (
     "family",
