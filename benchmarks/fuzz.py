@@ -116,6 +116,8 @@ def campaign(
             if time.monotonic() - told > 60:
                 told = time.monotonic()
                 print(f"{done:,} cases, {len(faults)} faults", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; what was done until then:", file=sys.stderr)
     finally:
         worker.stop()
     return rows, faults

@@ -64,6 +64,14 @@ def test_a_recipe_beyond_the_bounds_is_refused_in_a_sentence(
     assert len(str(caught.value)) < 1500
 
 
+@pytest.mark.parametrize("name", ["\0", "\x1b[2J", "two\nlines", "\u202e", "\ud800"])
+def test_an_unknown_field_is_named_without_its_orders_to_a_terminal(tmp_path: Path, name: str) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(as_json(DIGITS) | {name: 1}))
+    with pytest.raises(UserError, match=r"recipe\.json is not a valid recipe") as caught:
+        read_recipe(tmp_path)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b"{" * 100_000, b'{"name": ' * 60_000, b"\xff\xfe", b'{"name": "\\ud800"}', b" " * (2**20 + 1)],

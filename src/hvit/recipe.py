@@ -16,6 +16,7 @@ from hvit.data.augment import AugmentConfig
 from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.errors import UserError
 from hvit.files import read_whole, write_text
+from hvit.markup import shown
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.gan_config import GanConfig
 from hvit.models.hiera_config import HieraConfig
@@ -91,8 +92,8 @@ def read_recipe(folder: Path) -> Recipe:
         check_bounds(recipe)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:200] or "the top"
-        raise UserError(f"{path} is not a valid recipe at {place}: {first['msg'][:500]}") from error
+        place = shown(".".join(str(part) for part in first["loc"])[:200]) or "the top"
+        raise UserError(f"{path} is not a valid recipe at {place}: {shown(first['msg'][:500])}") from error
     except UserError as error:
         raise UserError(f"{path} is not a valid recipe: {error}") from error
     return recipe
@@ -131,6 +132,6 @@ def _read_as_before(content: bytes) -> bytes:
         if data["kind"] not in ("folder", "clips") or "grey_range" in data:
             return content
         fields["data"] = {"grey_range": "full", "page": 1, **data}
+        return json.dumps(fields).encode()
     except (ValueError, TypeError, KeyError, RecursionError):
         return content  # what is no recipe is refused when it is validated
-    return json.dumps(fields).encode()
