@@ -26,7 +26,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, a
 import torch
 import torch.nn.functional as F
 
-from hvit.models.catalogue import build_network, entry
+from hvit.models.build import build_network
+from hvit.models.catalogue import entry
 from hvit.training.activations import checkpoint_activations
 from hvit.training.optimize import OptimizeConfig, make_optimizer
 

@@ -34,7 +34,7 @@ from hvit.data.batches import train_batches
 from hvit.data.device_augment import DeviceAugment
 from hvit.data.images import CifarData, FolderData, open_data
 from hvit.data.sets import Splits
-from hvit.models import catalogue
+from hvit.models.build import build_network
 from hvit.recipe import Recipe
 from hvit.training.optimize import make_optimizer
 
@@ -139,7 +139,7 @@ def stages(recipe: Recipe, splits: Splits, preprocess: Preprocess, count: int) -
 def model_time(recipe: Recipe, num_classes: int, batch: int, steps: int) -> float:
     """Milliseconds that the machine takes for an image in a step of the recipe's model."""
     config = replace(recipe.model, num_classes=num_classes)  # pyright: ignore[reportCallIssue]
-    model = catalogue.build_network(config).train()  # pyright: ignore[reportArgumentType]
+    model = build_network(config).train()  # pyright: ignore[reportArgumentType]
     optimizer = make_optimizer(model, recipe.optimize)
     images = torch.randn(batch, config.in_channels, *config.input_size)
     targets = torch.full((batch, num_classes), 1 / num_classes)

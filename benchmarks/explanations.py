@@ -58,9 +58,9 @@ from hvit.explain.pointing import (
     pointing_hits,
     region_centres,
 )
-from hvit.models.catalogue import create_model
-from hvit.models.layers import Encoder
-from hvit.models.weights import open_weights
+from hvit.models.create import create_model
+from hvit.models.layers.encoder import Encoder
+from hvit.models.weights.save import open_weights
 from hvit.recipe import read_recipe
 
 SETS = ("four_digits", "clutter", "images")

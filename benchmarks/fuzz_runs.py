@@ -33,7 +33,9 @@ from PIL import Image
 from hvit import cli, run
 from hvit.data.folders import FolderData
 from hvit.models import catalogue
-from hvit.models.weights import save_weights
+from hvit.models.build import build_network
+from hvit.models.create import create_model
+from hvit.models.weights.save import save_weights
 from hvit.recipe import read_recipe
 from hvit.recipes import get_recipe, list_recipes
 
@@ -250,8 +252,8 @@ class Arguments:
         small_run(self.given / "run")
         torch.manual_seed(0)
         generator = replace(catalogue.entry("conv_generator_digits_32").config, dims=(16, 16, 8, 8))  # pyright: ignore
-        save_weights(catalogue.build_network(generator), self.given / "generator.safetensors")
-        clips = catalogue.create_model("hiera_micro_16x64", num_classes=2)
+        save_weights(build_network(generator), self.given / "generator.safetensors")
+        clips = create_model("hiera_micro_16x64", num_classes=2)
         classes = [MARKUP, CONTROL.replace("\ud800", "")]
         save_weights(clips, self.given / "clips.safetensors", classes=classes)
         np.save(self.given / "clip.npy", np.zeros((20, 40, 48, 3), np.uint8))

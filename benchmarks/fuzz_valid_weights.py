@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from hvit.models import catalogue
-from hvit.models.translate import to_timm
-from hvit.models.weights import save_weights
+from hvit.models.build import build_network
+from hvit.models.weights.load import to_timm
+from hvit.models.weights.save import save_weights
 
 State = dict[str, Tensor]
 _OURS = (
@@ -71,7 +72,7 @@ def valid_weights(folder: Path) -> list[Source]:
     sources = []
     for name in _OURS:
         config = shallow(catalogue.entry(name).config)
-        model, file = catalogue.build_network(config), folder / "valid.safetensors"
+        model, file = build_network(config), folder / "valid.safetensors"
         classes = [f"class {number}" for number in range(getattr(config, "num_classes", 0))]
         clips = len(config.input_size) == 3
         preprocess = {

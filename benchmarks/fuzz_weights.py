@@ -36,8 +36,9 @@ from torch import Tensor
 
 from hvit import clip_inference, generation, inference
 from hvit.models import catalogue
-from hvit.models.translate import load_weights
-from hvit.models.weights import open_autoencoder
+from hvit.models.build import build_network
+from hvit.models.weights.load import load_weights
+from hvit.models.weights.save import open_autoencoder
 
 
 class WeightsCases:
@@ -55,7 +56,7 @@ class WeightsCases:
         """Opens a file as a user would, and asks the model in it something; or loads it into a model of ours."""
         if draw.random() < 0.4:
             if source.name not in self.models:
-                self.models[source.name] = catalogue.build_network(source.config)
+                self.models[source.name] = build_network(source.config)
             load_weights(self.models[source.name], path)
             return
         if source.role == "autoencoder":

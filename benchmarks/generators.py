@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, a
 import torch
 
 from hvit.models import catalogue
+from hvit.models.build import build_network
 
 # Images a second on one V100, from the slides of the NesT paper's talk; of their networks only the sizes are known.
 PUBLISHED = {"nest_generator_64": 523.7, "conv_generator_64": 709.1, "transgan_like_64": 67.7}
@@ -38,7 +39,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     contestants: dict[str, Any] = {
-        name: catalogue.build_network(catalogue.entry(name).config).eval().to(arguments.device) for name in PUBLISHED
+        name: build_network(catalogue.entry(name).config).eval().to(arguments.device) for name in PUBLISHED
     }
     print(f"{platform.machine()}, {arguments.device}, {arguments.threads} threads, torch {torch.__version__}")
     print(f"{'generator':20}{'parameters':>12}{'G multiply-adds':>17}{'batch':>7}{'images/s':>10}{'to nest':>9}"

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from hvit.machine import keep_freed_memory
-from hvit.models.layers import attend, attention_kernel
-from hvit.models.linear import product
+from hvit.models.layers.attention import attend, attention_kernel
+from hvit.models.layers.linear import product
 
 PRODUCTS = (
     (25088, 96, 384),

@@ -31,9 +31,9 @@ from safetensors.torch import load_file
 
 from hvit import files, run
 from hvit.data.digits import DigitsData
-from hvit.models.gan_config import GanConfig
-from hvit.models.masked import MaskedConfig
-from hvit.models.nest import NestConfig
+from hvit.models.gan.config import GanConfig
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.nest.config import NestConfig
 from hvit.recipe import RECIPE, Recipe
 from hvit.recipes import get_recipe
 from hvit.training.journal import read_journal

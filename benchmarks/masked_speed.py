@@ -50,9 +50,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
-from hvit.models import catalogue
-from hvit.models.masked import MASKED_SIZES, MaskedConfig
-from hvit.models.masks import sample_kept
+from hvit.models.build import build_network
+from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
+from hvit.models.masked.masks import sample_kept
 
 Loss = Callable[[], Tensor]
 Contestant = tuple[Any, Loss]
@@ -109,8 +109,8 @@ def race_own(name: str, options: Options) -> Rows:
     prepare(options)
     config = without_drop_path(MASKED_SIZES[name])
     images, units = inputs(config, options), prod(config.unit_grid)
-    keep: Any = catalogue.build_network(config)
-    fill: Any = catalogue.build_network(replace(config, masking="fill", mask_unit=config.unit_size))
+    keep: Any = build_network(config)
+    fill: Any = build_network(replace(config, masking="fill", mask_unit=config.unit_size))
     plain = hvit.create_model(name.removeprefix("mae_"), drop_path=0.0)
     labels = torch.arange(len(images)) % config.num_classes
     masks = {ratio: draw(config, len(images), ratio) for ratio in options.ratios}
@@ -193,7 +193,7 @@ def profile_step(name: str, options: Options) -> Rows:
     config = without_drop_path(MASKED_SIZES[name])
     images = inputs(config, options)
     kept = draw(config, len(images), ratio)
-    model = catalogue.build_network(config)
+    model = build_network(config)
     contestant: Contestant = (model, lambda: masked_loss(model, images, kept))
     optimizer = make_optimizer(model)
     training_step(contestant, optimizer)
@@ -248,7 +248,7 @@ def same_weights_masked(name: str, peer: str, ratio: float) -> tuple[Any, Any, C
     torch.manual_seed(0)
     theirs, their_loss = official(name) if peer == "hiera-transformer" else transformers_model(config)
     shaken(theirs, seed=0, scale=0.01).train()
-    ours: Any = catalogue.build_network(config)
+    ours: Any = build_network(config)
     hvit.load_weights(ours, theirs.state_dict())
     return ours, theirs, their_loss
 

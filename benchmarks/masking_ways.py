@@ -4,7 +4,7 @@
     python benchmarks/masking_ways.py --part quality --data-root DIR --steps 1560 --seed 42
     python benchmarks/masking_ways.py --part quality --data-root DIR --ways "NesT*"
 
-| way | what the encoder computes (`hvit.models.masked`) |
+| way | what the encoder computes (`hvit.models.masked.model`) |
 | --- | --- |
 | MViTv2, fill | all tokens, hidden ones as a learned token; the reference of the ratios |
 | MViTv2 step a, separate and pad | the kept units, whose convolutional poolings are padded inside each unit |
@@ -53,12 +53,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import hvit
 from hvit import recipes, run
 from hvit.data.images import CifarData
-from hvit.models import catalogue
-from hvit.models.hiera import HIERA_SIZES
-from hvit.models.masked import MaskedConfig
-from hvit.models.mvit import MVIT_SIZES
-from hvit.models.nest import NestConfig
-from hvit.models.simplification import simplify
+from hvit.models.build import build_network, count_parameters
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.mvit.config import MVIT_SIZES
+from hvit.models.mvit.simplification import simplify
+from hvit.models.nest.config import NestConfig
 
 Rows = list[dict[str, Any]]
 RECIPE = "hiera_micro_mae_cifar10"
@@ -132,8 +132,8 @@ def cost(configs: dict[str, MaskedConfig], options: argparse.Namespace) -> Rows:
     torch.manual_seed(options.seed)
     steps, parameters = {}, {}
     for name, config in configs.items():
-        model: Any = catalogue.build_network(config)
-        parameters[name] = catalogue.count_parameters(model)
+        model: Any = build_network(config)
+        parameters[name] = count_parameters(model)
         steps[name] = training_step(model, images, model.draw_masks(len(images), draws))
     work = {name: multiply_adds(step) / len(images) for name, step in steps.items()}
     memory = {name: most_allocated(step) for name, step in steps.items()}

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import hvit
-from hvit.models.translate import to_timm
+from hvit.models.weights.load import to_timm
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 import hvit
-from hvit.models.translate import to_timm
+from hvit.models.weights.load import to_timm
 
 Levels = list[Tensor]
 

@@ -24,7 +24,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvit.models import catalogue, counts
-from hvit.models.gan import Generator
+from hvit.models.build import build_empty, count, count_parameters
+from hvit.models.gan.generator import Generator
 
 Column = Literal["parameters", "multiply_adds"]
 UNITS = {"": 1.0, "M": 1e6, "G": 1e9}
@@ -274,7 +275,7 @@ class Judgement(NamedTuple):
 @cache
 def count(config: catalogue.ModelConfig) -> Count:
     """Counts one forward pass on one input."""
-    model = catalogue.build_empty(config).eval()
+    model = build_empty(config).eval()
     normalised = 0
 
     def see(_: nn.Module, inputs: tuple[torch.Tensor], __: torch.Tensor) -> None:
@@ -289,7 +290,7 @@ def count(config: catalogue.ModelConfig) -> Count:
         images = torch.empty(1, model.config.latent_dim, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(images)
-    return Count(catalogue.count_parameters(model), counter.get_total_flops() // 2, normalised)
+    return Count(count_parameters(model), counter.get_total_flops() // 2, normalised)
 
 
 def show(title: str, rows: tuple[Printed, ...]) -> list[Judgement]:
@@ -365,7 +366,7 @@ def write_counts() -> None:
     """Counts every model of the catalogue, and stores the rows of `hvit models` beside the code."""
     rows = []
     for name in catalogue.list_models():
-        rows.append(f"  {json.dumps(name)}: {json.dumps(catalogue.count(name))}")
+        rows.append(f"  {json.dumps(name)}: {json.dumps(count(name))}")
         print(name, file=sys.stderr, flush=True)
     path = Path(counts.__file__).with_name(counts.FILE)
     path.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")

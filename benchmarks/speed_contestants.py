@@ -15,7 +15,7 @@ from parity import rows
 from torch import Tensor
 
 from hvit.machine import keep_freed_memory
-from hvit.models.prepared import Precision, prepare_for_inference
+from hvit.models.inference.prepare import Precision, prepare_for_inference
 
 Logits = Callable[[Tensor], Tensor]
 

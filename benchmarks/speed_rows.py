@@ -26,9 +26,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
 from hvit.machine import has_bfloat16
-from hvit.models.linear import has_onednn
-from hvit.models.packed import PackedLinear
-from hvit.models.prepared import BOUNDS, Precision
+from hvit.models.inference.packed import PackedLinear
+from hvit.models.inference.prepare import BOUNDS, Precision
+from hvit.models.layers.linear import has_onednn
 
 Result = dict[str, Any]
 ALL = ("timm", "hiera-transformer", "transformers")

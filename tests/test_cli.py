@@ -16,8 +16,8 @@ from PIL import Image
 
 from hvit import cli
 from hvit.data.folders import FolderData
-from hvit.models import catalogue
-from hvit.models.weights import save_weights
+from hvit.models.create import create_model
+from hvit.models.weights.save import save_weights
 from hvit.recipes import get_recipe
 from hvit.run import train
 
@@ -250,7 +250,7 @@ def test_help_answers_without_loading_torch() -> None:
 
 def test_fine_tuning_at_another_resolution_from_the_command_line(hvit: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_weights(catalogue.create_model("nest_micro_32", in_channels=1), tmp_path / "start.safetensors")
+    save_weights(create_model("nest_micro_32", in_channels=1), tmp_path / "start.safetensors")
     fields = [
         "--model.input-size",
         "48",

@@ -20,7 +20,7 @@ from hvit.data.preprocess import Preprocess
 from hvit.data.views import Sampling
 from hvit.errors import UserError
 from hvit.inference import open_classifier
-from hvit.models.weights import open_weights
+from hvit.models.weights.save import open_weights
 from hvit.recipes import get_recipe
 from hvit.tasks.classify import Classify
 

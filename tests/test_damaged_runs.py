@@ -15,7 +15,7 @@ from hvit import evaluation, inference, run
 from hvit.data.digits import DigitsData
 from hvit.data.images import open_data
 from hvit.errors import UserError
-from hvit.models.nest import NestConfig
+from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe
 from hvit.report import write_report
 from hvit.report.reading import read_run

@@ -12,8 +12,8 @@ from PIL import Image
 
 from hvit import cli, evaluation, run
 from hvit.data.folders import FolderData
-from hvit.models.hiera import HIERA_SIZES
-from hvit.models.masked import MaskedConfig
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
 

@@ -10,8 +10,8 @@ import torch
 
 import hvit
 from hvit import cli, inference
-from hvit.models import prepared
-from hvit.models.weights import save_weights
+from hvit.models.inference import prepare as prepared
+from hvit.models.weights.save import save_weights
 
 
 @pytest.fixture(autouse=True)

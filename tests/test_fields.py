@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from hvit.errors import UserError
-from hvit.models import catalogue
-from hvit.models.catalogue import create_model, entry
-from hvit.models.gan_config import GAN_SIZES
+from hvit.models.catalogue import entry
+from hvit.models.create import create_model
+from hvit.models.gan.config import GAN_SIZES
 
 FAMILIES = ("nest_micro_32", "mvitv2_micro_32", "hiera_micro_32", "vit_micro_32", "resnet_micro_32")
 CONFIGS: dict[str, Any] = {
@@ -134,4 +134,4 @@ def test_numbers_beyond_64_bits_and_endless_tuples_are_refused(changes: dict[str
 @pytest.mark.parametrize("name", [3, None, ["nest_micro_32"], "nest"])
 def test_a_name_that_is_in_no_catalogue_is_refused(name: Any) -> None:
     with pytest.raises(UserError, match="there is no model called"):
-        catalogue.create_model(name)
+        create_model(name)

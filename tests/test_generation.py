@@ -19,14 +19,14 @@ from hvit.data.images import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.distances import Extractor
 from hvit.errors import UserError
-from hvit.explain.generations import draw_latents, paint, to_bytes
 from hvit.generation import Painter, reference_statistics
-from hvit.models import catalogue
-from hvit.models.discriminators import ResidualDiscriminatorConfig
-from hvit.models.gan import NestGeneratorConfig
-from hvit.models.gan_config import GanConfig, build_generator
-from hvit.models.nest import NestConfig
-from hvit.models.weights import save_weights
+from hvit.models.build import build
+from hvit.models.gan.config import GanConfig, build_generator
+from hvit.models.gan.discriminators import ResidualDiscriminatorConfig
+from hvit.models.gan.nest_generator import NestGeneratorConfig
+from hvit.models.gan.sampling import draw_latents, paint, to_bytes
+from hvit.models.nest.config import NestConfig
+from hvit.models.weights.save import save_weights
 from hvit.progress import FilesDone
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.tasks.extractors import pixel_extractor
@@ -70,9 +70,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         input_size=(8, 8), in_channels=1, num_classes=10, patch_size=(1, 1), dims=(8, 16), heads=(2, 2), depths=(1, 1)
     )
     preprocess = asdict(Preprocess((8, 8), (0.3,), (0.3,), 1.0))
-    save_weights(
-        catalogue.build(config), root / "judge.safetensors", classes=tuple("0123456789"), preprocess=preprocess
-    )
+    save_weights(build(config), root / "judge.safetensors", classes=tuple("0123456789"), preprocess=preprocess)
     recipe = replace(RECIPE, model=replace(RECIPE.model, extractor=str(root / "judge.safetensors")))
     run.train(recipe, root / "run")
     return root / "run"

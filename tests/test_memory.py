@@ -12,8 +12,8 @@ from hvit import memory, recipes, run
 from hvit.errors import UserError
 from hvit.machine import total_memory
 from hvit.memory import kept_bytes, refuse_too_large, weight_bytes
-from hvit.models import catalogue
-from hvit.models.nest import NestConfig
+from hvit.models.build import build_empty, count_parameters
+from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def test_a_machine_says_how_much_memory_it_has() -> None:
 
 
 def test_weights_count_with_gradients_two_moments_and_the_average() -> None:
-    parameters = catalogue.count_parameters(catalogue.build_empty(SMALL.model))
+    parameters = count_parameters(build_empty(SMALL.model))
     with_average = replace(SMALL, optimize=replace(SMALL.optimize, average_decay=0.9))
     momentum = replace(SMALL, optimize=replace(SMALL.optimize, method="sgd"))
     assert weight_bytes(SMALL) == 16 * parameters

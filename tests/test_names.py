@@ -14,8 +14,8 @@ from PIL import Image
 
 from hvit.inference import free_name
 from hvit.markup import shown
-from hvit.models import catalogue
-from hvit.models.weights import save_weights
+from hvit.models.create import create_model
+from hvit.models.weights.save import save_weights
 from hvit.printing import encode_anything, print_json_lines, say
 
 Run = Callable[..., tuple[int, str, str]]
@@ -32,7 +32,7 @@ HOSTILE = (
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    save_weights(catalogue.create_model("nest_micro_32", num_classes=len(HOSTILE)), path, classes=HOSTILE)
+    save_weights(create_model("nest_micro_32", num_classes=len(HOSTILE)), path, classes=HOSTILE)
     return path
 
 

@@ -22,11 +22,11 @@ from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, Moving
 from hvit.models import catalogue
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.counts import in_billions
-from hvit.models.gan_config import GanConfig
-from hvit.models.hiera_config import HieraConfig
-from hvit.models.masked import MaskedConfig
-from hvit.models.mvit_config import MvitConfig
-from hvit.models.nest import NestConfig
+from hvit.models.gan.config import GanConfig
+from hvit.models.hiera.config import HieraConfig
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.mvit.config import MvitConfig
+from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig

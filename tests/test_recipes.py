@@ -14,10 +14,10 @@ from hvit.data.digits import DigitsData
 from hvit.data.folders import FolderData
 from hvit.data.images import CifarData, ClipData
 from hvit.errors import UserError
-from hvit.models import catalogue
-from hvit.models.gan_config import GanConfig
-from hvit.models.masked import MaskedConfig
-from hvit.models.weights import save_weights
+from hvit.models.build import build, build_empty, count_parameters
+from hvit.models.gan.config import GanConfig
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.weights.save import save_weights
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.tasks import generate
 
@@ -70,7 +70,7 @@ def test_a_recipe_shrinks_to_two_steps(
     if recipe.weights is not None:
         weights = str(tmp_path / "start.safetensors")
         size = model.input_size if takes_clips else (224, 224)
-        save_weights(catalogue.build(replace(model, input_size=size)), weights)  # pyright: ignore[reportArgumentType]
+        save_weights(build(replace(model, input_size=size)), weights)  # pyright: ignore[reportArgumentType]
     loop = replace(recipe.loop, batch_size=max(2, recipe.loop.repeats), max_steps=2, workers=0, epochs=1, device="cpu")
     scores = run.train(replace(recipe, model=model, data=data, loop=loop, weights=weights), tmp_path / "run")
     assert 0.0 <= scores["nearest_neighbours" if isinstance(whole, MaskedConfig) else "top1"] <= 1.0
@@ -116,7 +116,7 @@ def test_the_twins_of_generation_differ_in_the_generator_alone() -> None:
         assert replace(twin, name=nest.name, summary=nest.summary, model=model) == nest
         # With the published pixel shuffle NesT has as many parameters as its twin; a convolution adds some.
         published = replace(nest.model.generator, deaggregation="pixel_shuffle")
-        counts = [catalogue.count_parameters(catalogue.build_empty(one)) for one in (published, twin.model.generator)]
+        counts = [count_parameters(build_empty(one)) for one in (published, twin.model.generator)]
         assert counts[1] == pytest.approx(counts[0], rel=0.01)
 
 

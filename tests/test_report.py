@@ -16,7 +16,7 @@ import pytest
 
 from hvit import pictures
 from hvit.errors import UserError
-from hvit.explain import generations
+from hvit.models.gan.sampling import MOST_COLUMNS
 from hvit.report import generation, write_report
 from hvit.report.page import flatten
 
@@ -472,7 +472,7 @@ def test_a_run_of_generation_that_has_just_begun_is_readable(tmp_path: Path):
 
 
 def test_the_report_names_columns_as_the_grids_are_laid(tmp_path: Path):
-    assert generation.MOST_COLUMNS == generations.MOST_COLUMNS
+    assert generation.MOST_COLUMNS == MOST_COLUMNS
 
 
 def sample(number: int, predicted: str, name: str = "birds/a.png") -> dict[str, Any]:

@@ -25,7 +25,7 @@ from hvit.data.digits import DigitsData
 from hvit.data.folders import FolderData
 from hvit.data.images import open_data
 from hvit.errors import UserError
-from hvit.models.nest import NestConfig
+from hvit.models.nest.config import NestConfig
 from hvit.plan_file import counts_and_labels
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.recipes import get_recipe

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hvit import explain
     from hvit.errors import UserError
-    from hvit.models.catalogue import create_model, list_models
-    from hvit.models.prepared import prepare_for_inference
-    from hvit.models.translate import load_weights
-    from hvit.models.weights import open_generator, open_weights, save_weights
+    from hvit.models.catalogue import list_models
+    from hvit.models.create import create_model
+    from hvit.models.inference.prepare import prepare_for_inference
+    from hvit.models.weights.load import load_weights
+    from hvit.models.weights.save import open_generator, open_weights, save_weights
 
 __all__ = [
     "UserError",
@@ -36,11 +37,11 @@ _HOMES = {
     "UserError": "hvit.errors",
     "create_model": "hvit.models.catalogue",
     "list_models": "hvit.models.catalogue",
-    "load_weights": "hvit.models.translate",
-    "open_generator": "hvit.models.weights",
-    "open_weights": "hvit.models.weights",
-    "prepare_for_inference": "hvit.models.prepared",
-    "save_weights": "hvit.models.weights",
+    "load_weights": "hvit.models.weights.load",
+    "open_generator": "hvit.models.weights.save",
+    "open_weights": "hvit.models.weights.save",
+    "prepare_for_inference": "hvit.models.inference.prepare",
+    "save_weights": "hvit.models.weights.save",
 }
 
 

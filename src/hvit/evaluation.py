@@ -27,11 +27,11 @@ from hvit.explain.samples import digit_explanations
 from hvit.files import write_text
 from hvit.generation import score_generator
 from hvit.measures import confusion_matrix, linear_probe_accuracy, nearest_neighbour_accuracy
-from hvit.models.gan import Generator
-from hvit.models.layers import Encoder
-from hvit.models.masked import MaskedAutoencoder
-from hvit.models.prepared import prepare_for_inference
-from hvit.models.weights import open_any
+from hvit.models.gan.generator import Generator
+from hvit.models.inference.prepare import prepare_for_inference
+from hvit.models.layers.encoder import Encoder
+from hvit.models.masked.model import MaskedAutoencoder
+from hvit.models.weights.save import open_any
 from hvit.progress import DataOpening
 from hvit.recipe import RECIPE, read_recipe
 from hvit.tasks.classify import Classify

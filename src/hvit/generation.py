@@ -18,20 +18,13 @@ from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.distances import Extractor, FeatureStatistics
 from hvit.errors import UserError
-from hvit.explain.generations import (
-    MOST_COLUMNS,
-    draw_latents,
-    enlargement,
-    paint,
-    save_pixels,
-    shown_grid,
-    to_bytes,
-    walk,
-)
+from hvit.explain.generations import enlargement, save_pixels, shown_grid
 from hvit.models import catalogue
-from hvit.models.gan import Generator
-from hvit.models.gan_config import GanConfig, Players, build_discriminator
-from hvit.models.weights import OpenedWeights, open_generator
+from hvit.models.build import count_parameters, multiply_adds
+from hvit.models.gan.config import GanConfig, Players, build_discriminator
+from hvit.models.gan.generator import Generator
+from hvit.models.gan.sampling import MOST_COLUMNS, draw_latents, paint, to_bytes, walk
+from hvit.models.weights.save import OpenedWeights, open_generator
 from hvit.recipe import RECIPE, Recipe, read_recipe
 from hvit.tasks.extractors import open_extractor
 from hvit.tasks.generate import Generate
@@ -115,8 +108,8 @@ def finish_generation(task: Generate, splits: Splits, scores: dict[str, Any], fo
     )
     scores["model"] = {
         "name": catalogue.name_of(generator.config),
-        "parameters": catalogue.count_parameters(generator),
-        "multiply_adds": catalogue.multiply_adds(generator.config),
+        "parameters": count_parameters(generator),
+        "multiply_adds": multiply_adds(generator.config),
     }
 
 

@@ -23,9 +23,9 @@ from hvit.explain.comparison import draw_comparison
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
 from hvit.markup import shown as printable
 from hvit.models import catalogue
-from hvit.models.layers import Encoder
-from hvit.models.prepared import PreparedModel, prepare_for_inference
-from hvit.models.weights import open_weights
+from hvit.models.inference.prepare import PreparedModel, prepare_for_inference
+from hvit.models.layers.encoder import Encoder
+from hvit.models.weights.save import open_weights
 from hvit.training.distribute import choose_device
 
 Made = TypeVar("Made")

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.machine import total_memory
 from hvit.models import catalogue
-from hvit.models.gan_config import GanConfig, build_players
-from hvit.models.masked import MaskedConfig
+from hvit.models.build import build_empty, count_parameters
+from hvit.models.gan.config import GanConfig, build_players
+from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe
 
 _LEARNING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.LayerNorm, nn.BatchNorm2d)
@@ -22,7 +23,7 @@ _LEARNING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.
 def networks_without_memory(config: catalogue.NetworkConfig | GanConfig) -> Iterable[nn.Module]:
     """The networks of a configuration on torch's meta device. Raises UserError for sizes that no network can have."""
     if not isinstance(config, GanConfig):
-        return [catalogue.build_empty(config)]
+        return [build_empty(config)]
     try:
         with torch.device("meta"):
             return build_players(config)
@@ -60,7 +61,7 @@ def refuse_too_large(recipe: Recipe, per_device: int, world_size: int, device: t
 def weight_bytes(recipe: Recipe) -> int:
     """Bytes of all that is as large as the weights: they, gradients, the optimizer's numbers, and the average."""
     copies = 2 + (2 if recipe.optimize.method == "adamw" else 1) + bool(recipe.optimize.average_decay)
-    return 4 * copies * sum(map(catalogue.count_parameters, networks_without_memory(recipe.model)))
+    return 4 * copies * sum(map(count_parameters, networks_without_memory(recipe.model)))
 
 
 def kept_bytes(recipe: Recipe, device: torch.device) -> int:
@@ -79,7 +80,7 @@ def kept_bytes(recipe: Recipe, device: torch.device) -> int:
         count += _layer_inputs(generator, latents, *labels)
         count += _layer_inputs(discriminator, _blank(config), *labels)
     else:
-        count += _layer_inputs(catalogue.build_empty(config), _blank(config))
+        count += _layer_inputs(build_empty(config), _blank(config))
     return int(count * share) * (2 if low else 4)
 
 

@@ -18,11 +18,11 @@ from hvit.errors import UserError
 from hvit.files import read_whole, write_text
 from hvit.markup import shown
 from hvit.models.baselines import ResnetConfig, VitConfig
-from hvit.models.gan_config import GanConfig
-from hvit.models.hiera_config import HieraConfig
-from hvit.models.masked import MaskedConfig
-from hvit.models.mvit_config import MvitConfig
-from hvit.models.nest import NestConfig
+from hvit.models.gan.config import GanConfig
+from hvit.models.hiera.config import HieraConfig
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.mvit.config import MvitConfig
+from hvit.models.nest.config import NestConfig
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 

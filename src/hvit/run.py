@@ -36,14 +36,17 @@ from hvit.files import short_path, write_text
 from hvit.generation import finish_generation, make_task
 from hvit.interrupts import Interrupts
 from hvit.memory import networks_without_memory, refuse_too_large
-from hvit.models import catalogue, translate
+from hvit.models import catalogue
+from hvit.models.build import build_empty, build_network, count_parameters, multiply_adds
 from hvit.models.counts import in_billions
-from hvit.models.gan_config import GanConfig, Players, build_players
-from hvit.models.layers import Encoder
-from hvit.models.masked import MaskedAutoencoder, MaskedConfig
-from hvit.models.masks import count_kept
-from hvit.models.nest import NestConfig
-from hvit.models.weights import open_autoencoder, open_weights
+from hvit.models.gan.config import GanConfig, Players, build_players
+from hvit.models.layers.encoder import Encoder
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.masked.masks import count_kept
+from hvit.models.masked.model import MaskedAutoencoder
+from hvit.models.nest.config import NestConfig
+from hvit.models.weights import load as translate
+from hvit.models.weights.save import open_autoencoder, open_weights
 from hvit.pictures import draw_image_grid
 from hvit.plan_file import compare, fingerprints, read_plan, write_plan
 from hvit.progress import DataOpening
@@ -122,20 +125,20 @@ def _describe_model(model: catalogue.NetworkConfig | GanConfig) -> dict[str, str
     """The lines of a plan that tell the model, or the models that play against each other."""
     size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
     if isinstance(model, GanConfig):
-        generator, discriminator = map(catalogue.count_parameters, networks_without_memory(model))
-        cost = in_billions(catalogue.multiply_adds(model.generator))
+        generator, discriminator = map(count_parameters, networks_without_memory(model))
+        cost = in_billions(multiply_adds(model.generator))
         labels = f"with labels of {model.num_classes} classes" if model.num_classes else "without labels"
         return {
             "model": f"{catalogue.name_of(model.generator)}, {generator:,} parameters, {cost} multiply-adds for {size}",
             "against": f"{model.discriminator.family}, {discriminator:,} parameters, {labels}, {model.loss} loss",
             "judged by": f"{model.extractor}, against {model.reference.replace('_', '-')} images",
         }
-    parameters = catalogue.count_parameters(catalogue.build_empty(model))
+    parameters = count_parameters(build_empty(model))
     if isinstance(model, MaskedConfig):
         kept = count_kept(model.unit_grid, model.mask_ratio, model.mask_pattern)
         cost = f"{kept} of {prod(model.unit_grid)} mask units seen"
     else:
-        cost = f"{in_billions(catalogue.multiply_adds(model))} multiply-adds"
+        cost = f"{in_billions(multiply_adds(model))} multiply-adds"
     return {"model": f"{catalogue.name_of(model)}, {parameters:,} parameters, {cost} on {size}"}
 
 
@@ -285,7 +288,7 @@ def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencode
     """The recipe's model: new weights from the seed, then the weights it, or its generator, starts from, if any."""
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
     config = recipe.model
-    model: Any = build_players(config) if isinstance(config, GanConfig) else catalogue.build_network(config)
+    model: Any = build_players(config) if isinstance(config, GanConfig) else build_network(config)
     if recipe.weights is not None:
         source = recipe.weights
         if source == "timm":
@@ -404,8 +407,8 @@ def _finish(prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path
         model.cpu()
     scores["model"] = {
         "name": catalogue.name_of(model.config),
-        "parameters": catalogue.count_parameters(model),
-        "multiply_adds": catalogue.multiply_adds(model.config),
+        "parameters": count_parameters(model),
+        "multiply_adds": multiply_adds(model.config),
     }
     if not preprocess.takes_clips:
         scores["mistakes"] = draw_mistakes(scores, prepared.splits, preprocess, folder / PICTURES)
@@ -422,7 +425,7 @@ def _finish(prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path
 def _finish_pretraining(prepared: Prepared, scores: dict[str, Any], folder: Path) -> None:
     """Scores, a map of features and the report of a pretraining run whose weights are written."""
     model = open_autoencoder(folder).model
-    scores["model"] = {"name": catalogue.name_of(model.config), "parameters": catalogue.count_parameters(model)}
+    scores["model"] = {"name": catalogue.name_of(model.config), "parameters": count_parameters(model)}
     write_text(folder / SCORES, json.dumps(scores) + "\n")
     features, labels = encoder_features(model, prepared.splits.held_out, prepared.preprocess, MOST_MAPPED)
     save_in_both_themes(

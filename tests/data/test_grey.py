@@ -25,8 +25,8 @@ from hvit.data.preprocess import Preprocess
 from hvit.data.reading import read_image
 from hvit.errors import UserError
 from hvit.inference import Classifier, predict
-from hvit.models.catalogue import build_network
-from hvit.models.weights import save_weights
+from hvit.models.build import build_network
+from hvit.models.weights.save import save_weights
 from hvit.recipe import read_recipe, write_recipe
 from hvit.recipes import get_recipe
 from hvit.training.distribute import processes

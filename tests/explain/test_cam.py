@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.explain import class_activation_map, class_activation_map_batch, gradcat, normalise, upsample
-from hvit.models.catalogue import create_model
+from hvit.models.create import create_model
 
 
 @pytest.fixture(scope="module")

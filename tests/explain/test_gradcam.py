@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.explain import class_activation_map_batch, grad_cam, grad_cam_plus_plus
-from hvit.models.catalogue import create_model
+from hvit.models.create import create_model
 
 METHODS = [grad_cam, grad_cam_plus_plus]
 

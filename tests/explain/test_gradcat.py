@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.explain import Tree, gradcat, gradcat_batch
 from hvit.explain.gradcat import greedy_path, has_tree, tree_levels
-from hvit.models.catalogue import create_model
-from hvit.models.grids import blocks_to_grid
-from hvit.models.layers import Encoder
-from hvit.models.weights import open_weights
+from hvit.models.create import create_model
+from hvit.models.layers.encoder import Encoder
+from hvit.models.layers.grids import blocks_to_grid
+from hvit.models.weights.save import open_weights
 
 
 def half(grid: Tensor) -> Tensor:

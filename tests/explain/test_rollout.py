@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.explain import MAP_METHODS, attention_rollout, methods_for
 from hvit.explain.rollout import attention_of
-from hvit.models.catalogue import create_model
+from hvit.models.create import create_model
 
 
 def deit(distilled: bool = False) -> Any:

@@ -16,7 +16,8 @@ from hvit.data.images import open_data
 from hvit.explain.gradcat import has_tree
 from hvit.explain.samples import digit_explanations, draw_mistakes, draw_samples
 from hvit.models import catalogue
-from hvit.models.layers import Encoder
+from hvit.models.create import create_model
+from hvit.models.layers.encoder import Encoder
 
 
 class Ink(Encoder):
@@ -54,7 +55,7 @@ def test_a_model_that_looks_at_the_ink_finds_every_digit_that_is_alone() -> None
 
 def test_samples_are_pictures_of_different_classes(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = catalogue.create_model("nest_micro_32", in_channels=1)
+    model = create_model("nest_micro_32", in_channels=1)
     splits = open_data(DigitsData(), 0, 1)
     told = draw_samples(model, PREPROCESS, splits, tmp_path / "new", count=2)
     names = ["explain_1.png", "explain_2.png"]
@@ -69,7 +70,7 @@ def test_samples_are_pictures_of_different_classes(tmp_path: Path) -> None:
 
 
 def test_a_sheet_for_dark_pages_is_dark_and_a_light_one_is_what_it_was(tmp_path: Path) -> None:
-    model = catalogue.create_model("nest_micro_32", in_channels=1)
+    model = create_model("nest_micro_32", in_channels=1)
     draw_samples(model, PREPROCESS, open_data(DigitsData(), 0, 1), tmp_path, count=1)
     corners = []
     for path in (tmp_path / "explain_1.png", tmp_path / "dark" / "explain_1.png"):
@@ -94,13 +95,13 @@ def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:
 
 
 def test_one_level_is_no_tree() -> None:
-    assert has_tree(catalogue.create_model("nest_micro_32"))
-    assert not has_tree(catalogue.create_model("vit_micro_32"))
+    assert has_tree(create_model("nest_micro_32"))
+    assert not has_tree(create_model("vit_micro_32"))
 
 
 def test_mosaics_are_drawn_where_a_folder_is_given(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = catalogue.create_model("nest_micro_32", in_channels=1)
+    model = create_model("nest_micro_32", in_channels=1)
     rates = digit_explanations(model, PREPROCESS, DigitsData(), tmp_path / "p", count=3, drawn=1)
     assert [path.name for path in (tmp_path / "p").glob("*.png")] == ["explain_mosaic_1.png"]
     assert [(one["picture"], len(one["digits"])) for one in rates["pictures"]] == [("explain_mosaic_1", 4)]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import hvit
-from hvit.models import layers
-from hvit.models.catalogue import build_network
-from hvit.models.layers import attend, attention_kernel
-from hvit.models.linear import SplitLinear
-from hvit.models.masked import MASKED_SIZES
+from hvit.models.build import build_network
+from hvit.models.layers import encoder
+from hvit.models.layers.attention import _attention_kernel, attend, attention_kernel
+from hvit.models.layers.linear import SplitLinear
+from hvit.models.masked.config import MASKED_SIZES
 
 MODELS = ("nest_micro_32", "nest_tiny_32_block8", "hiera_micro_32", "hiera_micro_16x64", "mvit_micro_32",
           "mvitv2_micro_32", "mvitv2_micro_16x64")  # fmt: skip
@@ -71,7 +71,7 @@ def test_every_family_asks_the_switch(name: str, monkeypatch: pytest.MonkeyPatch
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the fused kernel was called")
 
-    monkeypatch.setattr(layers.F, "scaled_dot_product_attention", refuse)
+    monkeypatch.setattr(encoder.F, "scaled_dot_product_attention", refuse)
     with attention_kernel("explicit"):
         model(images)
     with attention_kernel("fused"), pytest.raises(AssertionError, match="fused kernel was called"):
@@ -80,13 +80,13 @@ def test_every_family_asks_the_switch(name: str, monkeypatch: pytest.MonkeyPatch
 
 def test_auto_is_fused_except_where_it_was_measured_to_be_slower(monkeypatch: pytest.MonkeyPatch):
     calls = []
-    fused = layers.F.scaled_dot_product_attention
+    fused = encoder.F.scaled_dot_product_attention
 
     def counted(*tensors: Tensor, **options: Any) -> Tensor:
         calls.append(tensors)
         return fused(*tensors, **options)
 
-    monkeypatch.setattr(layers.F, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(encoder.F, "scaled_dot_product_attention", counted)
     q, k, v = (part.float() for part in queries_keys_values())
     attend(q, k, v)
     attend(q, k, v, fused_from=6)
@@ -101,8 +101,8 @@ def test_auto_is_fused_except_where_it_was_measured_to_be_slower(monkeypatch: py
 def test_the_switch_is_put_back_and_refuses_other_words():
     switch = attention_kernel("explicit")
     with switch:
-        assert layers._attention_kernel == "explicit"
-    assert layers._attention_kernel == "auto"
+        assert _attention_kernel == "explicit"
+    assert _attention_kernel == "auto"
     with pytest.raises(hvit.UserError, match="auto, fused, explicit; got 'fast'"), attention_kernel("fast"):  # pyright: ignore[reportArgumentType]
         pass
 

@@ -17,8 +17,10 @@ from hvit.errors import UserError
 from hvit.explain import class_activation_map_batch, grad_cam, methods_for
 from hvit.models import catalogue
 from hvit.models.baselines import RESNET_SIZES, Resnet, ResnetConfig
-from hvit.models.translate import load_weights, recognise
-from hvit.models.weights import open_weights, save_weights
+from hvit.models.build import build_empty, count_parameters
+from hvit.models.create import create_model
+from hvit.models.weights.load import load_weights, recognise
+from hvit.models.weights.save import open_weights, save_weights
 
 BOTTLENECK = ResnetConfig(input_size=(48, 64), num_classes=5, dims=(16, 24, 32, 40), depths=(1, 2, 1, 2))
 BASIC = ResnetConfig(
@@ -75,7 +77,7 @@ def photos(config: ResnetConfig, count: int = 2) -> Tensor:
 def micro() -> Any:
     """The small network with weights of its own."""
     torch.manual_seed(0)
-    return shaken(catalogue.create_model("resnet_micro_32"))
+    return shaken(create_model("resnet_micro_32"))
 
 
 @pytest.mark.parametrize("config", [BOTTLENECK, BASIC], ids=["bottleneck", "basic"])
@@ -127,7 +129,7 @@ def test_shapes_tell_the_published_sizes(name: str, changes: dict[str, Any]) -> 
     depths = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}[name]
     config = recognise(state)
     assert config == replace(RESNET_SIZES["resnet50_224"], depths=depths, **changes)
-    assert {key: tensor.shape for key, tensor in catalogue.build_empty(config).state_dict().items()} == {
+    assert {key: tensor.shape for key, tensor in build_empty(config).state_dict().items()} == {
         f"network.{key}": tensor.shape for key, tensor in state.items()
     }
 
@@ -169,7 +171,7 @@ def test_saved_weights_open_with_their_statistics(tmp_path: Path) -> None:
 
 
 def test_resnet50_has_the_published_number_of_parameters() -> None:
-    assert catalogue.count_parameters(catalogue.build_empty(RESNET_SIZES["resnet50_224"])) == 25_557_032
+    assert count_parameters(build_empty(RESNET_SIZES["resnet50_224"])) == 25_557_032
 
 
 def test_the_small_network_is_as_large_as_nest_and_as_costly_as_the_plain_transformer() -> None:
@@ -196,7 +198,7 @@ def test_class_activation_maps_are_exact_and_gradients_reach_every_level() -> No
 
 
 def test_the_depth_of_a_parameter_is_its_block() -> None:
-    model = catalogue.build_empty(BOTTLENECK)
+    model = build_empty(BOTTLENECK)
     depths = {name.removeprefix("network."): model.level_of(name) for name, _ in model.named_parameters()}
     assert {depths["conv1.weight"], depths["bn1.bias"]} == {0}
     assert [depths[f"layer{place}.conv3.weight"] for place in ("1.0", "2.0", "2.1", "3.0", "4.0", "4.1")] == [

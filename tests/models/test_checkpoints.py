@@ -19,9 +19,10 @@ import torch
 from safetensors.torch import save_file
 
 from hvit.errors import UserError
-from hvit.models.checkpoints import read_checkpoint
-from hvit.models.nest import Nest, NestConfig
-from hvit.models.translate import load_weights, to_timm
+from hvit.models.nest.config import NestConfig
+from hvit.models.nest.model import Nest
+from hvit.models.weights.load import load_weights, to_timm
+from hvit.models.weights.read import read_checkpoint
 
 MICRO = NestConfig(input_size=(16, 16), patch_size=(2, 2), num_classes=3, dims=(4, 8), heads=(2, 4), depths=(1, 1))
 

@@ -8,17 +8,18 @@ import pytest
 import torch
 
 import hvit
-from hvit.models.catalogue import build_network, entry
-from hvit.models.discriminators import (
+from hvit.models.build import build_network
+from hvit.models.catalogue import entry
+from hvit.models.gan.discriminators import (
     ResidualDiscriminator,
     ResidualDiscriminatorConfig,
     SaganDiscriminator,
     SaganDiscriminatorConfig,
 )
-from hvit.models.masked import MaskedConfig
-from hvit.models.mvit import MVIT_SIZES
-from hvit.models.nest import NEST_SIZES
-from hvit.models.simplification import SIMPLIFIED
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.mvit.config import MVIT_SIZES
+from hvit.models.mvit.simplification import SIMPLIFIED
+from hvit.models.nest.config import NEST_SIZES
 
 CLASSIFIERS = (
     "nest_micro_32", "nest_tiny_32_block8", "mvit_micro_32", "mvitv2_micro_32", "mvitv2_micro_16x64", "hiera_micro_32",

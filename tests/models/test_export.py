@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jvp, vmap
 
 from hvit.models.baselines import ResnetConfig, VitConfig
-from hvit.models.catalogue import build_network, entry
-from hvit.models.grids import channels_first, channels_last
-from hvit.models.hiera_config import HieraConfig
-from hvit.models.layers import attention_kernel
-from hvit.models.masked import MaskedConfig
-from hvit.models.mvit_config import MvitConfig
-from hvit.models.nest import NestConfig
+from hvit.models.build import build_network
+from hvit.models.catalogue import entry
+from hvit.models.hiera.config import HieraConfig
+from hvit.models.layers.attention import attention_kernel
+from hvit.models.layers.grids import channels_first, channels_last
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.mvit.config import MvitConfig
+from hvit.models.nest.config import NestConfig
 
 SMALL: dict[str, Any] = {"num_classes": 3, "dims": (8, 16), "heads": (1, 2), "depths": (1, 1)}
 IMAGE: dict[str, Any] = {"input_size": (16, 16), "patch_size": (2, 2)}

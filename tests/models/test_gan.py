@@ -16,23 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.models.discriminators import BlurBlock, ResidualDiscriminatorConfig, SaganDiscriminatorConfig
-from hvit.models.gan import (
-    NEST_GENERATOR_SIZES,
-    BlockDeaggregation,
-    Deaggregation,
-    GeneratorLevel,
-    NestGenerator,
-    NestGeneratorConfig,
-)
-from hvit.models.gan_baselines import (
-    CONVOLUTION_GENERATOR_SIZES,
-    ConvolutionGenerator,
-    ConvolutionGeneratorConfig,
-    count_parameters,
-    match_parameters,
-)
-from hvit.models.gan_config import (
+from hvit.models.gan.config import (
     GAN_SIZES,
     GENERATOR_SIZES,
     GanConfig,
@@ -41,7 +25,23 @@ from hvit.models.gan_config import (
     build_generator,
     build_players,
 )
-from hvit.models.gan_layers import PlaneAttention, blur_pool, spectral
+from hvit.models.gan.conv_generator import (
+    CONVOLUTION_GENERATOR_SIZES,
+    ConvolutionGenerator,
+    ConvolutionGeneratorConfig,
+    count_parameters,
+    match_parameters,
+)
+from hvit.models.gan.discriminators import BlurBlock, ResidualDiscriminatorConfig, SaganDiscriminatorConfig
+from hvit.models.gan.layers import PlaneAttention, blur_pool, spectral
+from hvit.models.gan.nest_generator import (
+    NEST_GENERATOR_SIZES,
+    BlockDeaggregation,
+    Deaggregation,
+    GeneratorLevel,
+    NestGenerator,
+    NestGeneratorConfig,
+)
 
 NEST = NestGeneratorConfig(
     output_size=(16, 16), out_channels=1, latent_dim=6, dims=(16, 8, 8), heads=(2, 2, 1), depths=(1, 1, 1)

@@ -9,7 +9,7 @@ from scipy.ndimage import zoom
 from timm.models.nest import resize_pos_embed
 from torch import Tensor
 
-from hvit.models.grids import (
+from hvit.models.layers.grids import (
     batch_to_tiles,
     blocks_to_grid,
     grid_to_blocks,

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.catalogue import build, build_empty, count_parameters, multiply_adds
-from hvit.models.hiera import HIERA_SIZES, Hiera, HieraConfig, UnitAttention
+from hvit.models.build import build, build_empty, count_parameters, multiply_adds
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.hiera.model import Hiera, HieraConfig, UnitAttention
 
 SMALL = HieraConfig(
     input_size=(64, 96), num_classes=5, dims=(8, 16, 32, 64), heads=(1, 2, 4, 8), depths=(1, 2, 2, 1)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hvit.errors import UserError
-from hvit.models.catalogue import create_model
-from hvit.models.translate import load_weights
+from hvit.models.create import create_model
+from hvit.models.weights.load import load_weights
 
 
 @pytest.mark.parametrize(

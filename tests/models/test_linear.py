@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
-from hvit.models import linear
-from hvit.models.linear import Linear, Mlp, SplitLinear, has_onednn
+from hvit.models.layers import linear
+from hvit.models.layers.linear import Linear, Mlp, SplitLinear, has_onednn
 
 needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch lacks oneDNN's operators")
 

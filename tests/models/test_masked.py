@@ -11,16 +11,19 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.catalogue import build, entry
-from hvit.models.hiera import HIERA_SIZES, Hiera, HieraConfig
-from hvit.models.layers import hide_masked, spread_mask
-from hvit.models.masked import MaskedAutoencoder, MaskedConfig
-from hvit.models.masks import sample_kept
-from hvit.models.mvit import MVIT_SIZES
-from hvit.models.nest import NestConfig
-from hvit.models.simplification import SIMPLIFIED
-from hvit.models.targets import histograms, make_targets, normalise_patches, patches_to_images, pixel_patches
-from hvit.models.translate import load_weights
+from hvit.models.build import build
+from hvit.models.catalogue import entry
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.hiera.model import Hiera, HieraConfig
+from hvit.models.layers.masking import hide_masked, spread_mask
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.masked.masks import sample_kept
+from hvit.models.masked.model import MaskedAutoencoder
+from hvit.models.masked.targets import histograms, make_targets, normalise_patches, patches_to_images, pixel_patches
+from hvit.models.mvit.config import MVIT_SIZES
+from hvit.models.mvit.simplification import SIMPLIFIED
+from hvit.models.nest.config import NestConfig
+from hvit.models.weights.load import load_weights
 
 IMAGE = replace(
     HIERA_SIZES["hiera_tiny_224"], input_size=(64, 96), dims=(8, 16, 32, 64), depths=(1, 1, 2, 1), query_pools=2,

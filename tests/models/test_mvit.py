@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 import hvit
 from hvit.errors import UserError
-from hvit.models.catalogue import build, build_empty, count_parameters, create_model, entry
-from hvit.models.grids import grid_to_units, keep_units, pool_grids, relative_lookup, units_to_grid
-from hvit.models.mvit import MVIT_SIZES, Mvit
-from hvit.models.mvit_config import MvitConfig, plan_blocks
-from hvit.models.simplification import SIMPLIFIED
+from hvit.models.build import build, build_empty, count_parameters
+from hvit.models.catalogue import entry
+from hvit.models.create import create_model
+from hvit.models.layers.grids import grid_to_units, keep_units, pool_grids, relative_lookup, units_to_grid
+from hvit.models.mvit.config import MVIT_SIZES, MvitConfig, plan_blocks
+from hvit.models.mvit.model import Mvit
+from hvit.models.mvit.simplification import SIMPLIFIED
 
 SMALL = MvitConfig(
     input_size=(32, 48), num_classes=5, dims=(8, 16, 32), heads=(1, 2, 4), depths=(1, 2, 1), patch_size=(2, 2),
@@ -145,7 +147,7 @@ def test_many_keys_take_the_fused_kernel_and_give_the_same(monkeypatch: pytest.M
     model = shaken(replace(CLIP, class_token=True))
     images = some_images(CLIP)
     explicit = model(images)
-    monkeypatch.setattr("hvit.models.mvit._FUSED_KEYS", 0)
+    monkeypatch.setattr("hvit.models.mvit.model._FUSED_KEYS", 0)
     torch.testing.assert_close(model(images), explicit, rtol=1e-5, atol=1e-5)
 
 
@@ -320,7 +322,7 @@ def test_depth_grows_from_the_stem_to_the_head() -> None:
 
 
 def test_weights_made_for_another_size_are_resized_into_place() -> None:
-    from hvit.models.translate import load_weights
+    from hvit.models.weights.load import load_weights
 
     for small in (SMALL, replace(SMALL, positions="absolute"), CLIP, replace(CLIP, positions="absolute")):
         source = shaken(small)
@@ -335,7 +337,7 @@ def test_weights_made_for_another_size_are_resized_into_place() -> None:
 
 
 def test_positions_of_a_model_without_units_are_not_resized_by_unit() -> None:
-    from hvit.models.translate import load_weights
+    from hvit.models.weights.load import load_weights
 
     source = shaken(replace(SMALL, positions="absolute"))
     with pytest.raises(UserError, match="'auto' or 'plane', not by 'unit'"):
@@ -380,10 +382,12 @@ def test_position_scores_are_the_same_as_a_table_and_as_channels(
                 parameter.normal_()
         images = torch.randn(2, 3, *model.config.input_size)
         tables = model(images)
-        monkeypatch.setattr("hvit.models.mvit._score_table", None)  # never called where tables are allowed no bytes
-        monkeypatch.setattr("hvit.models.mvit._TABLE_BYTES", 0)
+        monkeypatch.setattr(
+            "hvit.models.mvit.model._score_table", None
+        )  # never called where tables are allowed no bytes
+        monkeypatch.setattr("hvit.models.mvit.model._TABLE_BYTES", 0)
         channels = model(images)
-        monkeypatch.setattr("hvit.models.mvit._TABLE_BYTES", 2**25)
+        monkeypatch.setattr("hvit.models.mvit.model._TABLE_BYTES", 2**25)
         with pytest.raises(TypeError):
             model(images)
     torch.testing.assert_close(tables, channels, rtol=1e-4, atol=1e-5)

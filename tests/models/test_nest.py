@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.catalogue import build, change, count_parameters, create_model, entry, multiply_adds
-from hvit.models.grids import blocks_to_grid
-from hvit.models.layers import DropPath, drop_path_rates
-from hvit.models.nest import Aggregation, Attention, ConvolutionPool, Nest, NestConfig
-from hvit.models.weights import open_weights
+from hvit.models.build import build, count_parameters, multiply_adds
+from hvit.models.catalogue import change, entry
+from hvit.models.create import create_model
+from hvit.models.layers.blocks import DropPath, drop_path_rates
+from hvit.models.layers.grids import blocks_to_grid
+from hvit.models.nest.config import Aggregation, NestConfig
+from hvit.models.nest.model import Attention, ConvolutionPool, Nest
+from hvit.models.weights.save import open_weights
 
 REFERENCES = ["imagenet_like", "cifar_like"]
 TINY = NestConfig(

@@ -13,19 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
-from hvit.models import linear
-from hvit.models.catalogue import build_network, entry
-from hvit.models.discriminators import (
+from hvit.models.build import build_network
+from hvit.models.catalogue import entry
+from hvit.models.gan.config import GENERATOR_SIZES
+from hvit.models.gan.discriminators import (
     ResidualDiscriminator,
     ResidualDiscriminatorConfig,
     SaganDiscriminator,
     SaganDiscriminatorConfig,
 )
-from hvit.models.gan_config import GENERATOR_SIZES
-from hvit.models.masked import MaskedConfig
-from hvit.models.mvit import MVIT_SIZES
-from hvit.models.nest import NEST_SIZES
-from hvit.models.simplification import SIMPLIFIED
+from hvit.models.layers import linear
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.mvit.config import MVIT_SIZES
+from hvit.models.mvit.simplification import SIMPLIFIED
+from hvit.models.nest.config import NEST_SIZES
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 OBSERVED = (*LAYERS, nn.LayerNorm, nn.BatchNorm2d, nn.Embedding, nn.MaxPool2d)

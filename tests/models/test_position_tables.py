@@ -21,14 +21,16 @@ from torch import Tensor
 
 from hvit.errors import UserError
 from hvit.models.baselines import VitConfig
-from hvit.models.catalogue import build_empty, build_network, create_model, entry
-from hvit.models.hiera_config import HieraConfig
+from hvit.models.build import build_empty, build_network
+from hvit.models.catalogue import entry
+from hvit.models.create import create_model
+from hvit.models.hiera.config import HieraConfig
 from hvit.models.input_sizes import grid_at, stated_input_size, with_input_size
-from hvit.models.masked import MaskedConfig
-from hvit.models.mvit_config import MvitConfig
-from hvit.models.nest import NestConfig
-from hvit.models.translate import fit, load_weights, recognise, timm_arguments, to_timm
-from hvit.models.weights import open_weights, save_weights
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.mvit.config import MvitConfig
+from hvit.models.nest.config import NestConfig
+from hvit.models.weights.load import fit, load_weights, recognise, timm_arguments, to_timm
+from hvit.models.weights.save import open_weights, save_weights
 from hvit.recipes import get_recipe
 from hvit.run import new_model
 

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 import hvit
-from hvit.models import packed, prepared
-from hvit.models.catalogue import build_network
-from hvit.models.linear import has_onednn
-from hvit.models.masked import MASKED_SIZES
-from hvit.models.packed import PackedLinear, PackedMlp, pack
-from hvit.models.prepared import in_chunks, prepare_for_inference
+from hvit.models.build import build_network
+from hvit.models.inference import packed
+from hvit.models.inference import prepare as prepared
+from hvit.models.inference.packed import PackedLinear, PackedMlp, pack
+from hvit.models.inference.prepare import in_chunks, prepare_for_inference
+from hvit.models.layers.linear import has_onednn
+from hvit.models.masked.config import MASKED_SIZES
 
 MODELS = ("nest_micro_32", "nest_tiny_32_block8", "hiera_micro_32", "hiera_micro_16x64", "mvit_micro_32",
           "mvitv2_micro_16x64", "vit_micro_32", "resnet_micro_32")  # fmt: skip

@@ -17,10 +17,10 @@ from torch.optim.swa_utils import AveragedModel
 
 import hvit
 from hvit.machine import missing_compiler
-from hvit.models import prepared
-from hvit.models.linear import has_onednn
-from hvit.models.packed import PackedLinear, pack
-from hvit.models.prepared import PreparedModel, Way, prepare_for_inference
+from hvit.models.inference import prepare as prepared
+from hvit.models.inference.packed import PackedLinear, pack
+from hvit.models.inference.prepare import PreparedModel, Way, prepare_for_inference
+from hvit.models.layers.linear import has_onednn
 
 WAYS = (
     "eager",

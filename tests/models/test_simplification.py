@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.catalogue import build_empty, count_parameters, entry
-from hvit.models.hiera import HIERA_SIZES, Hiera
-from hvit.models.layers import hide_masked
-from hvit.models.mvit import MVIT_SIZES, Mvit
-from hvit.models.mvit_config import MvitConfig
-from hvit.models.simplification import SIMPLIFIED, STEPS, simplify
-from hvit.models.translate import load_weights
+from hvit.models.build import build_empty, count_parameters
+from hvit.models.catalogue import entry
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.hiera.model import Hiera
+from hvit.models.layers.masking import hide_masked
+from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
+from hvit.models.mvit.model import Mvit
+from hvit.models.mvit.simplification import SIMPLIFIED, STEPS, simplify
+from hvit.models.weights.load import load_weights
 
 IMAGE = replace(
     SIMPLIFIED["mvitv2_micro_64_step_0"], dims=(8, 16, 32, 64), heads=(1, 2, 4, 8), depths=(1, 2, 2, 1), num_classes=5

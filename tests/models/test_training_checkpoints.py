@@ -23,12 +23,12 @@ from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 
 from hvit.errors import UserError
-from hvit.models.catalogue import create_model
-from hvit.models.checkpoints import read_checkpoint
-from hvit.models.hiera import Hiera
-from hvit.models.hiera_config import HieraConfig
-from hvit.models.translate import load_weights, recognise, to_timm
-from hvit.models.weights import open_weights
+from hvit.models.create import create_model
+from hvit.models.hiera.config import HieraConfig
+from hvit.models.hiera.model import Hiera
+from hvit.models.weights.load import load_weights, recognise, to_timm
+from hvit.models.weights.read import read_checkpoint
+from hvit.models.weights.save import open_weights
 
 TINY = HieraConfig(
     input_size=(16, 16),

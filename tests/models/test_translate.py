@@ -19,13 +19,14 @@ from timm.models.nest import Nest as TimmNest
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.models import timm_weights
 from hvit.models.baselines import VitConfig
-from hvit.models.catalogue import build, create_model
-from hvit.models.grids import resize_blocks
-from hvit.models.nest import Nest, NestConfig
-from hvit.models.timm_weights import Pin
-from hvit.models.translate import (
+from hvit.models.build import build
+from hvit.models.create import create_model
+from hvit.models.layers.grids import resize_blocks
+from hvit.models.nest.config import NestConfig
+from hvit.models.nest.model import Nest
+from hvit.models.weights import timm as timm_weights
+from hvit.models.weights.load import (
     detect,
     download_timm,
     load_weights,
@@ -34,6 +35,7 @@ from hvit.models.translate import (
     timm_arguments,
     to_timm,
 )
+from hvit.models.weights.timm import Pin
 
 SMALL = NestConfig(
     input_size=(32, 32), patch_size=(2, 2), num_classes=5, dims=(12, 24, 48), heads=(3, 6, 12), depths=(1, 2, 1)

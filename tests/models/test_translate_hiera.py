@@ -16,10 +16,12 @@ from timm.models.hieradet_sam2 import HieraDet
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.catalogue import build, build_empty, create_model
-from hvit.models.hiera import HIERA_SIZES, Hiera, HieraConfig
-from hvit.models.translate import detect, load_weights, recognise
-from hvit.models.translate_hiera import HIERA_FORMATS, hiera_timm_arguments, hiera_to_timm
+from hvit.models.build import build, build_empty
+from hvit.models.create import create_model
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.hiera.model import Hiera, HieraConfig
+from hvit.models.hiera.weights import HIERA_FORMATS, hiera_timm_arguments, hiera_to_timm
+from hvit.models.weights.load import detect, load_weights, recognise
 
 SMALL = HieraConfig(
     input_size=(64, 64), num_classes=5, dims=(8, 16, 32, 64), heads=(1, 2, 4, 8), depths=(1, 2, 2, 1)

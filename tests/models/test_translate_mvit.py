@@ -15,11 +15,12 @@ from torchvision.models.video import mvit_v1_b, mvit_v2_s
 from torchvision.models.video.mvit import MSBlockConfig, MViT
 
 from hvit.errors import UserError
-from hvit.models.catalogue import build_empty, entry
-from hvit.models.mvit import MVIT_SIZES, Mvit
-from hvit.models.mvit_config import MvitConfig, plan_blocks
-from hvit.models.translate import detect, load_weights, recognise, timm_arguments, to_timm
-from hvit.models.weights import open_weights
+from hvit.models.build import build_empty
+from hvit.models.catalogue import entry
+from hvit.models.mvit.config import MVIT_SIZES, MvitConfig, plan_blocks
+from hvit.models.mvit.model import Mvit
+from hvit.models.weights.load import detect, load_weights, recognise, timm_arguments, to_timm
+from hvit.models.weights.save import open_weights
 
 SMALL = MvitConfig(
     input_size=(64, 64), num_classes=5, dims=(8, 16, 32, 64), heads=(1, 2, 4, 8), depths=(1, 2, 1, 1),

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hvit.models.grids import grid_to_units, reroll, unroll, window_plane
+from hvit.models.layers.grids import grid_to_units, reroll, unroll, window_plane
 
 # (sides of the grid, strides, sides of a unit)
 CASES: list[tuple[tuple[int, ...], list[tuple[int, ...]], tuple[int, ...]]] = [

@@ -15,11 +15,13 @@ from safetensors.torch import save_file
 
 from hvit.errors import UserError
 from hvit.models.baselines import VitConfig
-from hvit.models.catalogue import build, create_model
-from hvit.models.layers import Encoder
-from hvit.models.nest import Nest, NestConfig
-from hvit.models.translate import load_weights, to_timm
-from hvit.models.weights import open_weights, save_weights
+from hvit.models.build import build
+from hvit.models.create import create_model
+from hvit.models.layers.encoder import Encoder
+from hvit.models.nest.config import NestConfig
+from hvit.models.nest.model import Nest
+from hvit.models.weights.load import load_weights, to_timm
+from hvit.models.weights.save import open_weights, save_weights
 
 MICRO = NestConfig(input_size=(16, 16), patch_size=(2, 2), num_classes=3, dims=(4, 8), heads=(2, 4), depths=(1, 1))
 

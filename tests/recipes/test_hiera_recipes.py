@@ -13,8 +13,8 @@ import pytest
 from hvit import recipes
 from hvit.data.augment import AugmentConfig
 from hvit.data.clips import ClipData
-from hvit.models.hiera_config import HieraConfig
-from hvit.models.masked import MaskedConfig
+from hvit.models.hiera.config import HieraConfig
+from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe
 from hvit.training.schedule import Schedule
 

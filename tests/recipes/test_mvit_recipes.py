@@ -18,7 +18,7 @@ import pytest
 from hvit import recipes
 from hvit.data.clips import ClipData
 from hvit.data.folders import FolderData
-from hvit.models.mvit_config import MvitConfig
+from hvit.models.mvit.config import MvitConfig
 from hvit.recipe import Recipe
 from hvit.training.schedule import Schedule
 

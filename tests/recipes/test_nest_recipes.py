@@ -13,8 +13,8 @@ import pytest
 
 from hvit import recipes
 from hvit.data.augment import AugmentConfig
-from hvit.models.gan_config import GanConfig
-from hvit.models.nest import NestConfig
+from hvit.models.gan.config import GanConfig
+from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe
 from hvit.training.schedule import Schedule
 

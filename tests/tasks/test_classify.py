@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hvit.models import catalogue
-from hvit.models.weights import open_weights
+from hvit.models.create import create_model
+from hvit.models.weights.save import open_weights
 from hvit.tasks.classify import Classify
 
 CLASSES = ("ant", "bee", "cow")
@@ -19,7 +19,7 @@ PREPROCESS = {"input_size": [32, 32], "mean": [0.5], "std": [0.2], "crop": 1.0, 
 @pytest.fixture
 def task() -> Classify:
     torch.manual_seed(0)
-    model = catalogue.create_model("nest_micro_32", num_classes=3, in_channels=1).eval()
+    model = create_model("nest_micro_32", num_classes=3, in_channels=1).eval()
     return Classify(model, CLASSES, PREPROCESS)
 
 

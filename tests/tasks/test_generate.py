@@ -23,13 +23,16 @@ from torch.nn.parallel import DistributedDataParallel
 from hvit.data.preprocess import Preprocess
 from hvit.distances import FeatureStatistics
 from hvit.errors import UserError
-from hvit.explain.generations import draw_neighbours, lay_grid, paint, walk
-from hvit.models.catalogue import build, change, entry
-from hvit.models.discriminators import ResidualDiscriminatorConfig, SaganDiscriminatorConfig
-from hvit.models.gan import Generator, NestGeneratorConfig
-from hvit.models.gan_baselines import ConvolutionGeneratorConfig
-from hvit.models.gan_config import GanConfig, build_discriminator, build_generator
-from hvit.models.weights import save_weights
+from hvit.explain.generations import draw_neighbours, lay_grid
+from hvit.models.build import build
+from hvit.models.catalogue import change, entry
+from hvit.models.gan.config import GanConfig, build_discriminator, build_generator
+from hvit.models.gan.conv_generator import ConvolutionGeneratorConfig
+from hvit.models.gan.discriminators import ResidualDiscriminatorConfig, SaganDiscriminatorConfig
+from hvit.models.gan.generator import Generator
+from hvit.models.gan.nest_generator import NestGeneratorConfig
+from hvit.models.gan.sampling import paint, walk
+from hvit.models.weights.save import save_weights
 from hvit.tasks.adversarial import discriminator_loss, generator_loss, r1_penalty, vary
 from hvit.tasks.extractors import classifier_extractor, full_name, open_extractor, pixel_extractor
 from hvit.tasks.generate import Generate
@@ -518,7 +521,7 @@ def test_painting_in_parts_and_grids_keep_the_order(monkeypatch: pytest.MonkeyPa
     generator, latents = make().networks["generator"], torch.randn(5, 6)
     assert isinstance(generator, Generator)
     whole = paint(generator, latents)
-    monkeypatch.setattr("hvit.explain.generations._AT_ONCE", 2)
+    monkeypatch.setattr("hvit.models.gan.sampling._AT_ONCE", 2)
     torch.testing.assert_close(paint(generator, latents), whole)
     assert 0 <= whole.min() < whole.max() <= 1
     tiles = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(2, 1).repeat(3, 2)

@@ -12,13 +12,15 @@ from PIL import Image
 from hvit.data.augment import Preprocess
 from hvit.errors import UserError
 from hvit.explain.reconstructions import reconstruct
-from hvit.models.catalogue import build, build_network, name_of
-from hvit.models.hiera import HIERA_SIZES
-from hvit.models.layers import spread_mask
-from hvit.models.masked import MaskedAutoencoder, MaskedConfig
-from hvit.models.targets import make_targets
-from hvit.models.translate import load_weights
-from hvit.models.weights import open_autoencoder, open_weights
+from hvit.models.build import build, build_network
+from hvit.models.catalogue import name_of
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.layers.masking import spread_mask
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.masked.model import MaskedAutoencoder
+from hvit.models.masked.targets import make_targets
+from hvit.models.weights.load import load_weights
+from hvit.models.weights.save import open_autoencoder, open_weights
 from hvit.tasks.reconstruct import Reconstruct
 
 CONFIG = MaskedConfig(

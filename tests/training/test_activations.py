@@ -15,11 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
-from hvit.models.catalogue import build_network, entry
-from hvit.models.discriminators import ResidualDiscriminatorConfig
-from hvit.models.gan import NestGeneratorConfig
-from hvit.models.gan_config import GanConfig, build_discriminator, build_generator
-from hvit.models.masked import MaskedConfig
+from hvit.models.build import build_network
+from hvit.models.catalogue import entry
+from hvit.models.gan.config import GanConfig, build_discriminator, build_generator
+from hvit.models.gan.discriminators import ResidualDiscriminatorConfig
+from hvit.models.gan.nest_generator import NestGeneratorConfig
+from hvit.models.masked.config import MaskedConfig
 from hvit.tasks.classify import Classify
 from hvit.tasks.extractors import pixel_extractor
 from hvit.tasks.generate import Generate

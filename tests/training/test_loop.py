@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hvit.errors import UserError
 from hvit.machine import missing_compiler
-from hvit.models.nest import NEST_SIZES, Nest
+from hvit.models.nest.config import NEST_SIZES
+from hvit.models.nest.model import Nest
 from hvit.tasks.classify import Classify
 from hvit.tasks.task import Batch, Networks, Phase, Task
 from hvit.training.checkpoint import newest_checkpoint

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hvit.errors import UserError
-from hvit.models import catalogue
+from hvit.models.create import create_model
 from hvit.training.distribute import Processes, choose_device
 from hvit.training.optimize import OptimizeConfig, learning_rate_at, make_optimizer, set_learning_rate
 from hvit.training.schedule import LoopConfig, Schedule
@@ -81,7 +81,7 @@ def test_the_published_learning_rates_follow_from_the_batch() -> None:
 
 
 def groups_by_name(config: OptimizeConfig, name: str = "nest_micro_32") -> dict[str, dict]:
-    model = catalogue.create_model(name)
+    model = create_model(name)
     group_of = {
         id(parameter): group for group in make_optimizer(model, config).param_groups for parameter in group["params"]
     }
@@ -158,8 +158,8 @@ def test_choices_that_do_not_exist_are_refused_in_python_too() -> None:
         lambda: OptimizeConfig(no_decay="all"),
         lambda: OptimizeConfig(layer_decay_from="stem"),
         lambda: LoopConfig(precision="bf16"),
-        lambda: catalogue.create_model("nest_micro_32", attention="multihead"),
-        lambda: catalogue.create_model("nest_micro_32", aggregation="mean"),
+        lambda: create_model("nest_micro_32", attention="multihead"),
+        lambda: create_model("nest_micro_32", aggregation="mean"),
     ):
         with pytest.raises(UserError, match="must be one of"):
             make()

@@ -18,15 +18,7 @@ from hvit.data.folders import UNLABELLED
 from hvit.data.grey import GreyRange, check_page, checked_range
 from hvit.data.layout import alone_notes, ignored_notes, imbalance_notes, same_classes, some, split_name
 from hvit.data.reading import show
-from hvit.data.sets import (
-    Progress,
-    Splits,
-    check_subset,
-    choose_subset,
-    no_progress,
-    statistics_for,
-    subset_notes,
-)
+from hvit.data.sets import Progress, Splits, check_subset, choose_subset, no_progress, statistics_for, subset_notes
 from hvit.data.survey import LOOKED_AT, Survey, evenly_spaced
 from hvit.data.videos import VIDEO_SUFFIXES, ClipFacts, load_av
 from hvit.data.views import Sampling

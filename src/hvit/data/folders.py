@@ -30,14 +30,7 @@ from hvit.data.layout import (
     stray_samples,
 )
 from hvit.data.opening import is_folder
-from hvit.data.reading import (
-    SUFFIXES,
-    is_image_name,
-    read_image,
-    read_reduced,
-    show,
-    walk,
-)
+from hvit.data.reading import SUFFIXES, is_image_name, read_image, read_reduced, show, walk
 from hvit.data.sets import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -33,7 +33,7 @@ from hvit.explain.request import (
     one_class,
     one_image,
 )
-from hvit.models.layers import Encoder
+from hvit.models.layers.encoder import Encoder
 
 
 def class_activation_map(model: nn.Module, image: Tensor, class_index: SupportsIndex | None = None) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches
 from hvit.data.sets import ImageSet
-from hvit.models.masked import MaskedAutoencoder
+from hvit.models.masked.model import MaskedAutoencoder
 from hvit.pictures import LIGHT, Theme, draw_points
 
 MOST_MAPPED = 2_000

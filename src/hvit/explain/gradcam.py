@@ -31,7 +31,7 @@ from hvit.explain.request import (
     evaluating,
     features_and_logits,
 )
-from hvit.models.layers import Encoder
+from hvit.models.layers.encoder import Encoder
 
 
 def grad_cam(

@@ -58,7 +58,7 @@ from hvit.explain.request import (
     one_class,
     one_image,
 )
-from hvit.models.layers import Encoder
+from hvit.models.layers.encoder import Encoder
 
 Region = tuple[int, int, int, int]
 NormPlacement = Literal["after", "before"]

@@ -12,7 +12,7 @@ from hvit.explain.gradcam import grad_cam, grad_cam_plus_plus
 from hvit.explain.gradcat import has_tree
 from hvit.explain.request import Classes, classifier_of, classifies_a_token
 from hvit.explain.rollout import attention_rollout, vision_transformer
-from hvit.models.layers import Encoder
+from hvit.models.layers.encoder import Encoder
 
 MapMethod = Callable[[nn.Module, Tensor, Classes | None], np.ndarray]
 

@@ -19,9 +19,9 @@ from hvit.data.augment import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.explain.canvas import save_in_both_themes
 from hvit.files import replacing
-from hvit.models.layers import hide_masked, spread_mask
-from hvit.models.masked import MaskedAutoencoder
-from hvit.models.targets import normalise_patches, patches_to_images, pixel_patches
+from hvit.models.layers.masking import hide_masked, spread_mask
+from hvit.models.masked.model import MaskedAutoencoder
+from hvit.models.masked.targets import normalise_patches, patches_to_images, pixel_patches
 from hvit.pictures import draw_image_grid
 
 PICTURE = Path("pictures") / "reconstructions.png"

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.models.discriminators import Discriminator
-from hvit.models.gan import Generator
-from hvit.models.layers import Encoder, unwrap
-from hvit.models.masked import MaskedAutoencoder
-from hvit.models.prepared import PreparedModel
+from hvit.models.gan.discriminators import Discriminator
+from hvit.models.gan.generator import Generator
+from hvit.models.inference.prepare import PreparedModel
+from hvit.models.layers.encoder import Encoder, unwrap
+from hvit.models.masked.model import MaskedAutoencoder
 
 Classes = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor
 

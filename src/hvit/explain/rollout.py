@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.explain.request import Classes, as_batch, choose_classes, classifier_of, evaluating, refusing
-from hvit.models.layers import Encoder
+from hvit.models.layers.encoder import Encoder
 
 
 @torch.no_grad()

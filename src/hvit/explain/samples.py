@@ -19,7 +19,7 @@ from hvit.explain.gradcat import Tree, gradcat_batch
 from hvit.explain.tree_picture import draw_trees
 from hvit.files import replacing
 from hvit.measures import path_hit_rate
-from hvit.models.layers import Encoder
+from hvit.models.layers.encoder import Encoder
 
 _CLASSES_SHOWN = 4
 _IMAGES_AT_ONCE = 100

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.formats import Format, State
-from hvit.models.grids import PositionResize, channels_first, channels_last, resize_plane
-from hvit.models.layers import Encoder
+from hvit.models.layers.encoder import Encoder
+from hvit.models.layers.grids import PositionResize, channels_first, channels_last, resize_plane
 
 
 @dataclass(frozen=True)

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
-import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from hvit.errors import UserError, did_you_mean
 from hvit.fields import plain
 from hvit.markup import quoted, shown
-from hvit.models import counts, translate
-from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
-from hvit.models.gan import Generator
-from hvit.models.gan_config import GENERATOR_SIZES, GeneratorConfig, build_generator
-from hvit.models.hiera import HIERA_SIZES, Hiera
-from hvit.models.hiera_config import HieraConfig
-from hvit.models.layers import Encoder
-from hvit.models.masked import MASKED_SIZES, MaskedAutoencoder, MaskedConfig
-from hvit.models.mvit import MVIT_SIZES, Mvit
-from hvit.models.mvit_config import MvitConfig
-from hvit.models.nest import NEST_SIZES, Nest, NestConfig
-from hvit.models.simplification import SIMPLIFIED
+from hvit.models import counts
+from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, ResnetConfig, VitConfig
+from hvit.models.gan.config import GENERATOR_SIZES, GeneratorConfig
+from hvit.models.hiera.config import HIERA_SIZES, HieraConfig
+from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
+from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
+from hvit.models.mvit.simplification import SIMPLIFIED
+from hvit.models.nest.config import NEST_SIZES, NestConfig
 
 ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig
 NetworkConfig = ModelConfig | MaskedConfig | GeneratorConfig
-Network = Encoder | MaskedAutoencoder | Generator
-
-_FAMILIES: dict[type, type[Encoder]] = {
-    NestConfig: Nest,
-    MvitConfig: Mvit,
-    HieraConfig: Hiera,
-    VitConfig: Vit,
-    ResnetConfig: Resnet,
-}
 
 
 @dataclass(frozen=True)
@@ -167,9 +149,6 @@ _FREE_FIELDS = (
 )
 
 
-_MOST_LAYERS = 10_000
-
-
 @dataclass(frozen=True)
 class Entry:
     """One row of the catalogue."""
@@ -245,76 +224,6 @@ def change(config: NetworkConfig, **changes: Any) -> NetworkConfig:
     return replace(config, **changes)
 
 
-def build(config: ModelConfig) -> Encoder:
-    """A newly initialised model of a configuration."""
-    return _FAMILIES[type(config)](config)
-
-
-def build_network(config: NetworkConfig) -> Network:
-    """A newly initialised model of a configuration, a masked autoencoder with its encoder, or a generator."""
-    if isinstance(config, MaskedConfig):
-        return MaskedAutoencoder(config, build(config.encoder))
-    if isinstance(config, GeneratorConfig):
-        return build_generator(config)
-    return build(config)
-
-
-def create_model(
-    name: str,
-    weights: Any = None,
-    *,
-    position_resize: translate.PositionResize = "auto",
-    weights_input_size: Sequence[int] | None = None,
-    **changes: Any,
-) -> Network:
-    """A model of the catalogue, with new weights or with somebody's.
-
-    Most names are classifiers; those that start with mae_ are masked autoencoders, and those of generators say so.
-
-    name: as `list_models` gives it. weights: None for new ones; a file or state dict in any known format; or "timm"
-    for the published weights as timm's authors converted them. position_resize: how position embeddings are
-    resized where the weights were made for another input size; weights_input_size: that size, height and width in
-    pixels, where the file does not show it (see `translate.load_weights`). changes: any field of the model's
-    configuration, such as `num_classes=10`.
-    Raises UserError for an unknown name or field, an impossible size, and weights that do not fit.
-    """
-    config = change(entry(name).config, **changes)
-    if changes:
-        check_memory(config)
-    if isinstance(weights, str) and weights == "timm":
-        weights = translate.download_timm(name)
-    model = build_network(config)
-    if weights is not None:
-        translate.load_weights(model, weights, position_resize=position_resize, weights_input_size=weights_input_size)
-    return model
-
-
-def build_empty(config: NetworkConfig) -> Network:
-    """A model whose weights take no memory (on torch's meta device), for counting and comparing.
-
-    Raises UserError for sizes that no model can have.
-    """
-    if sum(config.depths) > _MOST_LAYERS:
-        raise UserError(f"a model has at most {_MOST_LAYERS:,} layers; got depths {config.depths}")
-    try:
-        with torch.device("meta"):
-            return build_network(config)
-    except (RuntimeError, OverflowError, TypeError, MemoryError) as error:  # what torch says to numbers beyond its own
-        raise UserError(f"a {config.family} model of these sizes is larger than any memory: {config}") from error
-
-
-def check_memory(config: NetworkConfig) -> None:
-    """Refuses (UserError) a configuration whose weights are larger than this machine's memory, without taking any."""
-    tensors = build_empty(config).state_dict().values()
-    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise UserError(
-            f"a {config.family} model of these sizes needs {needed / 1e9:,.0f} GB, and this machine has "
-            f"{there / 1e9:,.0f} GB of memory: {config}"
-        )
-
-
 @validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class _Stored:
     config: Annotated[NetworkConfig, Field(discriminator="family")]
@@ -333,64 +242,3 @@ def config_from_json(text: str) -> NetworkConfig:
         raise UserError(
             f"the stored model configuration is not valid at {place}: {shown(first['msg'][:400])}"
         ) from error
-
-
-def count_parameters(model: torch.nn.Module) -> int:
-    """Number of parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def multiply_adds(config: NetworkConfig) -> int:
-    """Multiply-adds of one forward pass on, or to, one image: convolutions, linear layers and both attention products.
-
-    A masked autoencoder is counted under a mask, and with weights in memory: which tokens it computes is in the mask.
-    """
-    model: Any = build_empty(config).eval()
-    inputs = [torch.empty(1, config.in_channels, *config.input_size, device="meta")]
-    if isinstance(config, GeneratorConfig):
-        inputs = [torch.empty(1, config.latent_dim, device="meta")]
-        inputs += [torch.zeros(1, dtype=torch.long, device="meta")] if config.num_classes else []
-    elif isinstance(config, MaskedConfig):
-        model.to_empty(device="cpu")
-        for tensor in model.state_dict().values():
-            tensor.zero_()
-        inputs = [torch.zeros_like(inputs[0], device="cpu"), model.draw_masks(1)]
-    with _FlopCounter() as counter, torch.no_grad():
-        model(*inputs)
-    return counter.flops // 2
-
-
-class _FlopCounter(TorchDispatchMode):
-    """Counts floating-point operations as torch's FlopCounterMode does, but hooks no module.
-
-    Layers take other ways where hooks look on (`linear.is_plain`), and those would be counted.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func._overloadpacket not in flop_registry and func is not torch.ops.prim.device.default:
-            with self:
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
-        result = func(*args, **kwargs)
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.flops += count(*args, **kwargs, out_val=result)
-        return result
-
-
-def count(name: str) -> dict[str, Any]:
-    """The row of `hvit models` for a name, counted anew: seconds for the largest models. See `counts.stored`."""
-    row = entry(name)
-    return {
-        "parameters": count_parameters(build_empty(row.config)),
-        "multiply_adds": multiply_adds(row.config),
-        "input": "x".join(map(str, (row.config.in_channels, *row.config.input_size))),
-        "published": row.published.score if row.published else None,
-        "source": row.published.source if row.published else "ours",
-    }

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from hvit.data.augment import AugmentConfig
 from hvit.data.images import CifarData, DigitsData, FolderData
-from hvit.models.gan import NestGeneratorConfig
-from hvit.models.gan_config import GAN_SIZES, GanConfig
+from hvit.models.gan.config import GAN_SIZES, GanConfig
+from hvit.models.gan.nest_generator import NestGeneratorConfig
 from hvit.recipe import Recipe
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from hvit.data.augment import hiera_imagenet_augment
 from hvit.data.images import FolderData
-from hvit.models.hiera import HIERA_SIZES
+from hvit.models.hiera.config import HIERA_SIZES
 from hvit.recipe import Recipe
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig

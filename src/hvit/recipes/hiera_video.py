@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from hvit.data.augment import AugmentConfig
 from hvit.data.clips import ClipData
-from hvit.models.hiera import HIERA_SIZES
-from hvit.models.masked import MASKED_SIZES
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.masked.config import MASKED_SIZES
 from hvit.recipe import Recipe
 from hvit.recipes.video import mvit_clip_augment
 from hvit.training.optimize import OptimizeConfig

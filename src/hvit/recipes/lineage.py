@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from hvit.data.augment import mvit_imagenet_augment
 from hvit.data.images import FolderData
-from hvit.models.hiera import HIERA_SIZES
-from hvit.models.mvit import MVIT_SIZES
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.mvit.config import MVIT_SIZES
 from hvit.recipe import Recipe
 from hvit.recipes.classify import nest_micro_cifar10, nest_micro_digits, nest_micro_folder
 from hvit.training.optimize import OptimizeConfig

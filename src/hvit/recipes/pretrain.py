@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hvit.data.augment import AugmentConfig
 from hvit.data.images import CifarData, FolderData
-from hvit.models.masked import MASKED_SIZES
+from hvit.models.masked.config import MASKED_SIZES
 from hvit.recipe import Recipe
 from hvit.recipes.lineage import hiera_micro_cifar10, hiera_micro_folder
 from hvit.training.optimize import OptimizeConfig

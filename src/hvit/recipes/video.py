@@ -14,9 +14,9 @@ from dataclasses import replace
 from hvit.data.augment import AugmentConfig, mvit_imagenet_augment
 from hvit.data.clips import ClipData
 from hvit.data.moving_digits import MovingDigitsData
-from hvit.models.hiera import HIERA_SIZES
-from hvit.models.masked import MASKED_SIZES
-from hvit.models.mvit import MVIT_SIZES
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.masked.config import MASKED_SIZES
+from hvit.models.mvit.config import MVIT_SIZES
 from hvit.recipe import Recipe
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig

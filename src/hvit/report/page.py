@@ -15,19 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hvit import measures, pictures
-from hvit.markup import (
-    MARK,
-    NOTHING,
-    SPACE,
-    Html,
-    breakable,
-    duration,
-    element,
-    join,
-    percent,
-    short_number,
-    times,
-)
+from hvit.markup import MARK, NOTHING, SPACE, Html, breakable, duration, element, join, percent, short_number, times
 from hvit.report import generation, pretraining
 from hvit.report.generation import game_section, generation_section, is_generation, memory_section
 from hvit.report.pieces import (

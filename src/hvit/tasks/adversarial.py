@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hvit.models.gan_config import Variation
+from hvit.models.gan.config import Variation
 
 
 def discriminator_loss(real: Tensor, made: Tensor, kind: str) -> Tensor:

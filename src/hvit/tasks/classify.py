@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvit.measures import expected_calibration_error, top_k_accuracy
-from hvit.models.layers import Encoder
-from hvit.models.weights import save_weights
+from hvit.models.layers.encoder import Encoder
+from hvit.models.weights.save import save_weights
 from hvit.tasks.task import Batch, Networks, Phase, Task
 
 WEIGHTS = "weights.safetensors"

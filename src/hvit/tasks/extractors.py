@@ -14,8 +14,8 @@ from hvit.data.reading import show
 from hvit.distances import Extractor, FeatureSource
 from hvit.errors import UserError
 from hvit.files import read_whole
-from hvit.models.layers import Encoder
-from hvit.models.weights import open_weights
+from hvit.models.layers.encoder import Encoder
+from hvit.models.weights.save import open_weights
 
 _PIXELS = "pixels"
 _INCEPTION = "inception:"

@@ -1,0 +1,1 @@
+"""What model families share: the encoder contract, attention, masking, blocks, grids and linear layers."""

@@ -1,0 +1,100 @@
+"""What every family is built from, and the contract every encoder keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from hvit.errors import UserError
+from hvit.models.layers.grids import PositionResize, is_exported
+
+
+class Encoder(nn.Module, ABC):
+    """A network that turns images into feature grids, fine to coarse, and the last grid into class logits.
+
+    Explaining, masking, feature pyramids and layer-wise learning rates use only these methods and `config`,
+    the frozen dataclass the model was built from.
+    """
+
+    config: Any
+    position_resizes: tuple[PositionResize, ...] = ("plane",)
+    """The ways in which this family's position embeddings can be resized, the default one first."""
+    norm_follows_mean: bool = False
+    """Whether the final norm comes after the mean over the last grid, so that the last level is before it."""
+
+    @abstractmethod
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
+        """The feature grid after each level, fine to coarse, on the path from the images to the logits.
+
+        images: (batch, channels, height, width), of clips (batch, channels, time, height, width). Returns grids
+        (batch, rows, columns, dim) or (batch, time, rows, columns, dim); the last one is the map that `classify` takes.
+
+        kept: bool (batch, *unit grid), True for the mask units to see, as many in every sample; what lies under the
+        others reaches nothing. Alone, only the kept units are computed, by models that can, and grids are
+        (batch, kept units, *unit side, dim). With mask_token (dim of the first level,) all tokens are computed, and
+        those of hidden units are the mask token from the stem on; any unit grid that divides the tokens will do.
+        """
+
+    @abstractmethod
+    def classify(self, last_grid: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim), never softmaxed."""
+
+    @abstractmethod
+    def level_of(self, parameter_name: str) -> int:
+        """Depth of a parameter, for layer-wise learning-rate decay.
+
+        0 is the stem, i + 1 the i-th transformer layer counted from the image, and one more the final norm and head.
+        """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of images (batch, channels, height, width), never softmaxed."""
+        return self.classify(self.levels(images)[-1])
+
+    @property
+    def level_dims(self) -> tuple[int, ...]:
+        """Width of the grid of each level, fine to coarse."""
+        return self.config.dims
+
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """A position embedding that was made for another input size, in the shape this model wants.
+
+        name: our name of the parameter. tensor: the embedding found, float32. shape: the shape wanted. how: one of
+        `position_resizes`. Returns None where the parameter is no position embedding, or its shapes differ in more
+        than the input size.
+        """
+        return None
+
+    def check_images(self, images: Tensor) -> None:
+        """Refuses (UserError) images of another shape than (batch, in_channels, *input_size), or of whole numbers."""
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise UserError(f"images must be a tensor of floating-point numbers, normalised as in training; got {kind}")
+        wanted = (self.config.in_channels, *self.config.input_size)
+        if images.ndim != len(wanted) + 1 or tuple(images.shape[1:]) != wanted:
+            axes = ("time", "height", "width")[-len(self.config.input_size) :]
+            kind = "clips" if len(axes) == 3 else "images"
+            raise UserError(
+                f"this model takes batches of {kind} of (channels, {', '.join(axes)}) {wanted}; "
+                f"got shape {tuple(images.shape)}"
+            )
+
+
+def unwrap(model: Any) -> Any:
+    """The model inside of what torch wraps models in: DataParallel and its like, averages, `torch.compile`.
+
+    What is no such wrapper is returned as it is.
+    """
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+    while isinstance(model, wrappers) or type(model).__name__ == "OptimizedModule":
+        model = model._modules["_orig_mod" if "_orig_mod" in model._modules else "module"]
+    return model
+
+
+def _needs_products(bias: Tensor | None) -> bool:
+    """Whether attention has to be written out: torch.func asks for derivatives that no fused kernel has, and ONNX's
+    exporter loses the layout of a fused kernel's result where that has a bias."""
+    return torch._C._are_functorch_transforms_active() or (bias is not None and is_exported())

@@ -1,0 +1,190 @@
+"""Sizes of a masked autoencoder: the configuration, what it refuses, and the published sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hvit.errors import UserError
+from hvit.fields import check_fields
+from hvit.models.hiera.config import HIERA_SIZES, HieraConfig
+from hvit.models.masked.masks import MaskPattern, count_kept
+from hvit.models.masked.targets import Target
+from hvit.models.mvit.config import MvitConfig
+from hvit.models.nest.config import NestConfig
+
+EncoderConfig = NestConfig | MvitConfig | HieraConfig
+
+
+Masking = Literal["keep", "fill"]
+
+
+@dataclass(frozen=True)
+class MaskedConfig:
+    """A masked autoencoder: its encoder, what is hidden, and what tells it."""
+
+    encoder: Annotated[EncoderConfig, Field(discriminator="family")]
+    """The model that is pretrained."""
+    family: Literal["masked"] = "masked"
+    """The model family."""
+    masking: Masking = "keep"
+    """keep: the encoder computes the kept mask units only; fill: it computes all, with a learned token for the rest."""
+    mask_ratio: float = 0.6
+    """Share of the mask units that is hidden."""
+    mask_pattern: MaskPattern = "random"
+    """Which units are hidden: random ones; tubes or frames of clips; boxes; or one to three of every four (nested)."""
+    mask_unit: tuple[int, ...] | None = None
+    """With fill: tokens per side of a mask unit in the first level; left out, two tokens of the last level or one."""
+    target: Target = "normalised_pixels"
+    """What is told of a hidden patch: its pixels, normalised or as they are, or histograms of its gradients (hog)."""
+    multi_scale: bool = True
+    """Whether the decoder gets the levels before each pooling added to the last."""
+    decoder_dim: int = 512
+    """Width of the decoder's tokens."""
+    decoder_depth: int = 8
+    """Transformer layers of the decoder; 0 with fill tells patches from the encoder's tokens by one linear layer."""
+    decoder_heads: int = 16
+    """Attention heads of the decoder."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if min(self.decoder_dim, self.decoder_heads) < 1 or self.decoder_depth < 0:
+            raise UserError("decoder_dim and decoder_heads must be 1 or more, and decoder_depth 0 or more")
+        if self.decoder_dim % self.decoder_heads:
+            raise UserError(f"decoder_dim {self.decoder_dim} must be divisible by decoder_heads {self.decoder_heads}")
+        if not 0.0 < self.mask_ratio < 1.0:
+            raise UserError(f"mask_ratio must be above 0 and below 1; got {self.mask_ratio}")
+        if self.masking == "keep":
+            _check_keep(self)
+        elif self.mask_unit is not None:
+            _check_mask_unit(self)
+        count_kept(self.unit_grid, self.mask_ratio, self.mask_pattern)
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Height and width of the input in pixels, for clips the number of frames before them."""
+        return self.encoder.input_size
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.encoder.in_channels
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the encoder's head, which pretraining leaves alone."""
+        return self.encoder.num_classes
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Transformer layers in each level of the encoder, and of the decoder."""
+        return (*self.encoder.depths, self.decoder_depth)
+
+    @property
+    def token_grid(self) -> tuple[int, ...]:
+        """Tokens along every axis in the encoder's first level."""
+        return tuple(side // patch for side, patch in zip(self.input_size, self.encoder.patch_size, strict=True))
+
+    @property
+    def unit_size(self) -> tuple[int, ...]:
+        """Tokens per side of a mask unit in the first level."""
+        if self.masking == "keep":
+            return self.encoder.unit_size or self.token_grid
+        return self.mask_unit or _usual_unit(self)
+
+    @property
+    def unit_grid(self) -> tuple[int, ...]:
+        """Mask units along every axis."""
+        return tuple(side // unit for side, unit in zip(self.token_grid, self.unit_size, strict=True))
+
+    def level_sides(self) -> list[tuple[int, ...]]:
+        """Tokens along every axis of what the encoder computes of each level: of a mask unit, or the grid with fill."""
+        whole = self.token_grid if self.masking == "fill" else self.unit_size
+        own = [self.encoder.unit_side(level) for level in range(len(self.encoder.depths))]
+        return [tuple(side * all_ // one for side, all_, one in zip(at, whole, own[0], strict=True)) for at in own]
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        """Pixels along every axis of what one token of the last level stands for, and the decoder tells."""
+        sides = zip(self.encoder.patch_size, self.encoder.total_stride, strict=True)
+        return tuple(patch * stride for patch, stride in sides)
+
+    @property
+    def patch_grid(self) -> tuple[int, ...]:
+        """Patches along every axis: the grid of the last level."""
+        return tuple(side // pixels for side, pixels in zip(self.input_size, self.patch, strict=True))
+
+
+def _usual_unit(config: MaskedConfig) -> tuple[int, ...]:
+    """Two tokens of the last level per side where that makes four units or more along each, else one; one of time."""
+    space = config.encoder.total_stride[-2:]
+    time = (1,) * (len(config.input_size) - 2)
+    two = tuple(2 * side for side in space)
+    fits = all(side % unit == 0 and side >= 4 * unit for side, unit in zip(config.token_grid[-2:], two, strict=True))
+    return (*time, *(two if fits else space))
+
+
+def _check_keep(config: MaskedConfig) -> None:
+    encoder = config.encoder
+    if isinstance(encoder, MvitConfig) and encoder.unit_size is None:
+        raise UserError(
+            "masked tokens cannot simply be deleted from this MViT: its pooling kernels overlap, the tokens left are "
+            "no grid, and kernels would mix tokens that are no neighbours; use masking 'fill', or a model that pools "
+            "inside mask units (mvitv2_*_step_a to _f, or unit_size)"
+        )
+    if isinstance(encoder, NestConfig):
+        if encoder.unit_size is None:
+            step = encoder.patch_size[0] * 4 ** (len(encoder.depths) - 1)
+            raise UserError(
+                f"NesT keeps whole blocks, and a block must be one or more tokens in every level: with input "
+                f"{encoder.input_size[0]} it is not; sides that work are multiples of {step}; or use masking 'fill'"
+            )
+        if config.mask_pattern != "nested":
+            raise UserError(
+                "NesT keeps as many blocks under every node of its tree, so that its mask_pattern must be 'nested' "
+                "(or use masking 'fill')"
+            )
+    if config.mask_unit is not None:
+        raise UserError("with masking 'keep' the mask units are the encoder's own; leave mask_unit out")
+    if config.decoder_depth == 0:
+        raise UserError("with masking 'keep' hidden patches exist in the decoder only: decoder_depth must be 1 or more")
+
+
+def _check_mask_unit(config: MaskedConfig) -> None:
+    unit, stride = config.mask_unit or (), config.encoder.total_stride
+    if len(unit) != len(config.input_size) or min(unit) < 1:
+        raise UserError(f"mask_unit needs one entry of 1 or more per axis of {config.input_size}; got {unit}")
+    sizes = zip(config.token_grid, unit, stride, strict=True)
+    if any(side % one or one % step for side, one, step in sizes):
+        raise UserError(
+            f"mask_unit {unit} must be a multiple of {stride}, one token of the last level, and divide the grid "
+            f"{config.token_grid}"
+        )
+
+
+def _published(name: str) -> MaskedConfig:
+    encoder = HIERA_SIZES[name]
+    # One pooling less than the classifier's, so that the decoder's tokens are those of arXiv 2111.06377 (appendix A).
+    encoder = replace(encoder, query_pools=encoder.query_pools - 1)
+    return MaskedConfig(encoder, mask_ratio=0.9 if len(encoder.input_size) == 3 else 0.6)
+
+
+MASKED_SIZES: dict[str, MaskedConfig] = {
+    **{
+        f"mae_hiera_{size}": _published(f"hiera_{size}")
+        for size in (
+            *(f"{letters}_224" for letters in ("tiny", "small", "base", "base_plus", "large", "huge")),
+            *(f"{letters}_16x224" for letters in ("base", "base_plus", "large", "huge")),
+        )
+    },
+    **{
+        # All poolings: patches are whole mask units, which a short trial on CIFAR-10 found to teach more per minute.
+        f"mae_hiera_micro_{size}": MaskedConfig(
+            HIERA_SIZES[f"hiera_micro_{size}"], decoder_dim=96, decoder_depth=2, decoder_heads=3
+        )
+        for size in ("32", "64", "16x64")
+    },
+}
+"""The autoencoders whose weights the authors gave out, with the masks they learned from; and ours for a CPU."""

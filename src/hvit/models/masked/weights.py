@@ -1,0 +1,95 @@
+"""Weights of masked autoencoders: ours, the authors' Hiera and transformers', into autoencoders and into classifiers.
+
+A classifier takes the encoder. Where the final norm of its family follows the mean, as Hiera's does, it takes the norm
+that the autoencoder has after its encoder, as timm does; decoder and fusion are told as unused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from hvit.models.formats import Format, State, renamed
+from hvit.models.hiera.weights import HIERA_FORMATS
+from hvit.models.masked.config import MaskedConfig
+
+# (their part of a name, ours); what is left after these is the encoder's.
+_OFFICIAL = (
+    (r"^multi_scale_fusion_heads\.", "fusion."),
+    (r"^decoder_embed\.", "embed."),
+    (r"^decoder_pos_embed$", "decoder_positions"),
+    (r"^decoder_blocks\.(\d+)\.attn\.", r"decoder.\1."),
+    (r"^decoder_blocks\.", "decoder."),
+    (r"^decoder_pred\.", "tell."),
+)
+_TRANSFORMERS = (
+    (r"^multiscale_fusion\.multi_scale_fusion_heads\.", "fusion."),
+    (r"^decoder\.decoder_embeddings\.", "embed."),
+    (r"^decoder\.mask_token$", "mask_token"),
+    (r"^decoder\.decoder_position_embeddings$", "decoder_positions"),
+    (r"^decoder\.decoder_block\.layers\.(\d+)\.attn\.", r"decoder.\1."),
+    (r"^decoder\.decoder_block\.layers\.(\d+)\.layernorm_before\.", r"decoder.\1.norm1."),
+    (r"^decoder\.decoder_block\.layers\.(\d+)\.layernorm_after\.", r"decoder.\1.norm2."),
+    (r"^decoder\.decoder_block\.layers\.", "decoder."),
+    (r"^decoder\.decoder_norm\.", "decoder_norm."),
+    (r"^decoder\.decoder_pred\.", "tell."),
+)
+_OWN = r"(fusion|embed|decoder|decoder_norm|tell|norm)\.|(mask_token|decoder_positions|hidden_token)$"
+
+
+def from_hiera(layout: Format, names: Sequence[tuple[str, str]], state: State, config: Any) -> dict[str, Tensor]:
+    """The tensors of a Hiera autoencoder of others, for our autoencoder or, as `layout` has them, for a classifier."""
+    if not isinstance(config, MaskedConfig):
+        return layout.translate(state, config)
+    ours = {}
+    for name, tensor in layout.translate(state, config.encoder).items():
+        name = renamed(name, names)
+        if name == "mask_token":
+            tensor = tensor.flatten()
+        ours[name if re.match(_OWN, name) else f"encoder.{name}"] = tensor
+    return ours
+
+
+def from_ours(state: State, config: Any) -> dict[str, Tensor]:
+    """The tensors of an autoencoder of ours, as they are, or for a classifier."""
+    if isinstance(config, MaskedConfig):
+        return dict(state)
+    ours = {}
+    follows = "encoder.norm.weight" not in state
+    for name, tensor in state.items():
+        if name.startswith("encoder."):
+            ours[name.removeprefix("encoder.")] = tensor
+        else:
+            ours[name if follows and name.startswith("norm.") else f"autoencoder.{name}"] = tensor
+    return ours
+
+
+def _note(layout: Format, config: Any) -> str:
+    return "" if isinstance(config, MaskedConfig) else layout.note(config)
+
+
+_NAMES = {"official Hiera MAE": _OFFICIAL, "transformers Hiera MAE": _TRANSFORMERS}
+
+MASKED_FORMATS = (
+    Format(
+        name="hvit masked autoencoder",
+        pattern=r"encoder\.(blocks|hierarchies)\.\d+\.\S*(attention|layers)\.",
+        translate=from_ours,
+        config=lambda state, size: None,
+    ),
+    *(
+        replace(
+            layout,
+            translate=partial(from_hiera, layout, _NAMES[layout.name]),
+            choices=lambda state, config: {},  # window positions, which they are about, are not autoencoders'
+            note=partial(_note, layout),
+        )
+        for layout in HIERA_FORMATS
+        if layout.name in _NAMES
+    ),
+)

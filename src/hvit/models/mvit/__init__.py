@@ -1,0 +1,1 @@
+"""MViT and MViTv2, and the simplification path from MViTv2 to Hiera."""

@@ -1,0 +1,402 @@
+"""MViT and MViTv2: multiscale vision transformers with pooling attention, for images and clips.
+
+Fan et al., "Multiscale Vision Transformers", ICCV 2021, arXiv 2104.11227; Li et al., "MViTv2: Improved Multiscale
+Vision Transformers for Classification and Detection", CVPR 2022, arXiv 2112.01526. Numerically the authors' PyTorch
+code. The same blocks, with their parts taken away one by one, are the path to Hiera ("Hiera: A Hierarchical Vision
+Transformer without the Bells-and-Whistles", ICML 2023, arXiv 2306.00989, Table 1): see `simplification`.
+
+Queries, keys and values are pooled before attention: pooled keys and values make it affordable on fine grids, pooled
+queries shorten the sequence from level to level while the width grows.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.models.layers.attention import attend, is_learning
+from hvit.models.layers.blocks import DropPath, drop_path_rates, truncated_normal_
+from hvit.models.layers.encoder import Encoder
+from hvit.models.layers.grids import (
+    PositionResize,
+    channels_first,
+    channels_last,
+    grid_to_units,
+    is_exported,
+    keep_units,
+    pool_grids,
+    relative_lookup,
+    resize_plane,
+    units_to_grid,
+)
+from hvit.models.layers.linear import Linear, Mlp, SplitLinear, is_plain, split_rows
+from hvit.models.layers.masking import check_kept, fill_masked, hide_masked
+from hvit.models.mvit.config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
+
+# With queries wider than values, explicit products are faster on a CPU up to about this many keys.
+_FUSED_KEYS = 256
+# A table of position scores is faster than wider queries on a CPU, without gradients, up to about this many bytes.
+_TABLE_BYTES = 2**25
+
+
+def _pool_tokens(
+    tokens: Tensor, units: int, grid: Axes, pooling: Pooling, kind: str, weight: Tensor | None = None
+) -> tuple[Tensor, Axes]:
+    """Pools the grid of every unit by itself, and leaves a class token before them alone.
+
+    tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid.
+    """
+    extra = tokens.shape[1] - units * prod(grid)
+    grids = tokens[:, extra:].unflatten(1, (units, *grid)).flatten(0, 1)
+    pooled = pool_grids(grids, *pooling, kind, weight)  # pyright: ignore[reportArgumentType]  (kind is one of its four)
+    flat = pooled.unflatten(0, (-1, units)).flatten(1, -2)
+    return torch.cat((tokens[:, :extra], flat), 1) if extra else flat, tuple(pooled.shape[1:-1])
+
+
+def _convolves_alone(layer: nn.Module, pooling: Pooling) -> bool:
+    """Whether a layer is the depthwise convolution that was built for a pooling, and nothing observes it."""
+    if not is_plain(layer, nn.Conv2d, nn.Conv3d):
+        return False
+    own: Any = layer
+    sizes = (own.kernel_size, own.stride, own.padding, max(own.dilation), own.padding_mode)
+    depthwise = own.groups == own.in_channels == own.out_channels
+    return depthwise and own.bias is None and sizes == (*pooling, 1, "zeros")
+
+
+def _pool_heads(part: Tensor, units: int, grid: Axes, layer: nn.Module) -> tuple[Tensor, Axes]:
+    """Pools the grid of every unit and head by a call of the layer, and leaves a class token before them alone.
+
+    part: (batch, class token + units * prod(grid), heads, width). Returns the same with the new grid, and that grid.
+    """
+    extra, heads = part.shape[1] - units * prod(grid), part.shape[2]
+    grids = part[:, extra:].transpose(1, 2).unflatten(2, (units, *grid)).flatten(0, 2)
+    pooled = channels_last(layer(channels_first(grids)))
+    flat = pooled.unflatten(0, (-1, heads, units)).flatten(2, -2).transpose(1, 2)
+    return torch.cat((part[:, :extra], flat), 1) if extra else flat, tuple(pooled.shape[1:-1])
+
+
+class Attention(nn.Module):
+    """Pooling attention: self-attention whose queries, keys and values are pooled first (arXiv 2104.11227, 3.1)."""
+
+    def __init__(self, config: MvitConfig, plan: BlockPlan) -> None:
+        super().__init__()
+        dim, width = plan.dim_attention, plan.dim_attention // plan.heads
+        self.plan = plan
+        self.query_residual = config.query_residual
+        self.class_token_residual = config.class_token_residual
+        self.kind = "max_zero" if config.pool == "max" and config.max_padding == "zero" else config.pool
+        self.qkv = SplitLinear(plan.dim, 3 * dim)
+        self.proj = Linear(dim, dim)
+        poolings = (("q", plan.query_pooling), ("k", plan.key_pooling), ("v", plan.key_pooling))
+        for name, pooling in poolings if config.pool == "conv" else ():
+            if pooling:
+                convolution: Any = nn.Conv2d if len(plan.grid) == 2 else nn.Conv3d
+                self.add_module(f"pool_{name}", convolution(width, width, *pooling, groups=width, bias=False))
+                self.add_module(f"norm_{name}", nn.LayerNorm(width, eps=1e-6))
+        self.axes = ("time", "row", "column")[-len(plan.grid) :]
+        self.relative = config.positions == "relative"
+        for axis, length in zip(self.axes, plan.tables, strict=True):
+            if self.relative:
+                self.register_parameter(f"relative_{axis}_positions", nn.Parameter(torch.zeros(length, width)))
+
+    def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
+        """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
+        plan = self.plan
+        extra, dim = tokens.shape[1] - units * prod(plan.grid), plan.dim_attention
+        queries, keys_values = split_rows(self.qkv, tokens, (dim, 2 * dim))
+        queries, grid = self._pooled(queries, "q", units, plan.query_pooling)
+        keys_values, key_grid = self._pooled(keys_values, "kv", units, plan.key_pooling)
+        if plan.unit_attention:
+            queries, keys_values = (part.unflatten(1, (units, -1)).flatten(0, 1) for part in (queries, keys_values))
+        q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))
+        if self.relative:
+            mixed = self._attend_relative(q, k, v, extra, grid, key_grid)
+        else:
+            mixed = attend(q, k, v)
+        if self.query_residual and (not extra or self.class_token_residual):
+            mixed = mixed + q
+        elif self.query_residual:
+            mixed = torch.cat((mixed[:, :, :extra], mixed[:, :, extra:] + q[:, :, extra:]), 2)
+        tokens = mixed.transpose(1, 2).flatten(2)
+        return self.proj(tokens.unflatten(0, (-1, units)).flatten(1, 2) if plan.unit_attention else tokens), grid
+
+    def _pooled(self, tokens: Tensor, names: str, units: int, pooling: Pooling | None) -> tuple[Tensor, Axes]:
+        """Pools queries ("q"), or keys and values side by side ("kv"): one convolution for both.
+
+        tokens: (batch, tokens, len(names) * dim). Returns (batch, pooled tokens, len(names), heads, width), grid.
+        """
+        heads, grid = self.plan.heads, self.plan.grid
+        apart = (len(names), heads, tokens.shape[2] // (len(names) * heads))
+        if pooling is None:
+            return tokens.unflatten(2, apart), grid
+        if self.kind != "conv":
+            tokens, grid = _pool_tokens(tokens, units, grid, pooling, self.kind)
+            return tokens.unflatten(2, apart), grid
+        layers = [getattr(self, f"pool_{name}") for name in names]
+        if all(_convolves_alone(layer, pooling) for layer in layers):
+            weights = torch.stack([layer.weight for layer in layers])
+            weight = weights[:, None].expand(-1, heads, *weights.shape[1:]).flatten(0, 2)
+            tokens, grid = _pool_tokens(tokens, units, grid, pooling, self.kind, weight)
+            parts = tokens.unflatten(2, apart).unbind(2)
+        else:
+            parts = tokens.unflatten(2, apart).unbind(2)
+            pooled = [_pool_heads(part, units, grid, layer) for part, layer in zip(parts, layers, strict=True)]
+            parts, grid = [part for part, _ in pooled], pooled[0][1]
+        norms = [getattr(self, f"norm_{name}") for name in names]
+        return torch.stack([norm(part) for norm, part in zip(norms, parts, strict=True)], 2), grid
+
+    def _attend_relative(self, q: Tensor, k: Tensor, v: Tensor, extra: int, grid: Axes, key_grid: Axes) -> Tensor:
+        """Attention with decomposed relative positions (arXiv 2112.01526, equations 3 and 4, as the code has them).
+
+        The score of query i and key j is q_i k_j / sqrt(width) + q_i (time offset + row offset + column offset), the
+        second q unscaled. The offsets' scores of all pairs are added as a table where that is faster, which is where it
+        is small and nothing is learned, or are further channels of queries and keys.
+        q, k, v: (batch, heads, class token + grid, width). Returns the shape of q.
+        """
+        letters = "thw"[-len(grid) :]
+        spread, scores = q[:, :, extra:].unflatten(2, grid), []
+        for axis, name in enumerate(self.axes):
+            table = relative_lookup(getattr(self, f"relative_{name}_positions"), grid[axis], key_grid[axis])
+            scores.append(torch.einsum(f"bn{letters}c,{letters[axis]}kc->bn{letters}k", spread, table))
+        if q.is_meta:  # no numbers, only counting: adding the scores is left out, as the papers' counts do
+            return attend(q, k, v)
+        if _table_pays(q, k):
+            return attend(q, k, v, bias=_score_table(scores, extra))
+        return self._attend_wider(q, k, v, extra, scores)
+
+    def _attend_wider(self, q: Tensor, k: Tensor, v: Tensor, extra: int, scores: list[Tensor]) -> Tensor:
+        """The same with scores of offsets (batch, heads, *grid, keys of an axis) as further channels of the queries.
+
+        Keys have a one in their own time, row and column: one product gives the sum, without a table of all pairs.
+        """
+        key_grid = tuple(one.shape[-1] for one in scores)
+        queries, keys = [q * q.shape[-1] ** -0.5], [k]
+        for axis, one in enumerate(scores):
+            flat = one.flatten(2, -2)
+            queries.append(F.pad(flat, (0, 0, extra, 0)) if extra else flat)
+            own = torch.eye(key_grid[axis], dtype=k.dtype, device=k.device)
+            own = own.view(*(-1 if other == axis else 1 for other in range(len(key_grid))), key_grid[axis])
+            own = F.pad(own.expand(*key_grid, -1).flatten(0, -2), (0, 0, extra, 0))
+            keys.append(own.expand(*k.shape[:2], -1, -1))
+        return attend(torch.cat(queries, -1), torch.cat(keys, -1), v, scale=1.0, fused_from=_FUSED_KEYS)
+
+
+def _table_pays(q: Tensor, k: Tensor) -> bool:
+    """Whether a table of position scores is faster than wider queries, as measured (docs/speed.md).
+
+    A program that is exported or traced is made for any batch, and to be used without gradients.
+    """
+    if q.device.type != "cpu" or q.dtype != torch.float32 or (is_learning(q) and not is_exported()):
+        return False
+    return 4 * prod(q.shape[1 if is_exported() else 0 : 3]) * k.shape[2] <= _TABLE_BYTES
+
+
+def _score_table(scores: list[Tensor], extra: int) -> Tensor:
+    """Sums of scores of every axis, (batch, heads, *grid, keys of that axis), for all pairs of queries and keys.
+
+    extra: class tokens, whose own offsets are 0. Returns (batch, heads, extra + queries, extra + keys).
+    """
+    *first, rows, columns = scores
+    table = rows[..., None] + columns[..., None, :]
+    if first:
+        table = first[0][..., None, None] + table[..., None, :, :]
+    table = table.flatten(2, 1 + len(scores)).flatten(3)
+    return F.pad(table, (extra, 0, extra, 0)) if extra else table
+
+
+class Block(nn.Module):
+    """Pooling attention and an MLP, each pre-normed and on a residual branch; the skip is pooled and widened, too."""
+
+    def __init__(self, config: MvitConfig, plan: BlockPlan, drop_path: float) -> None:
+        super().__init__()
+        self.plan = plan
+        self.skip_kind = "max_zero" if config.max_padding == "zero" else "max"
+        self.widens_first = plan.dim != plan.dim_attention
+        self.widens_last = plan.dim_attention != plan.dim_out
+        self.norm1 = nn.LayerNorm(plan.dim, eps=1e-6)
+        self.attention = Attention(config, plan)
+        self.norm2 = nn.LayerNorm(plan.dim_attention, eps=1e-6)
+        self.mlp = Mlp(plan.dim_attention, plan.dim_attention * config.mlp_ratio, "gelu", plan.dim_out)
+        if self.widens_first or self.widens_last:
+            self.widen = Linear(plan.dim, plan.dim_out)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
+        """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
+        normed = self.norm1(tokens)
+        mixed, grid = self.attention(normed, units)
+        skip = self.widen(normed) if self.widens_first else tokens
+        if self.plan.skip_pooling:
+            skip, _ = _pool_tokens(skip, units, self.plan.grid, self.plan.skip_pooling, self.skip_kind)
+        tokens = skip + self.drop_path(mixed)
+        normed = self.norm2(tokens)
+        skip = self.widen(normed) if self.widens_last else tokens
+        return skip + self.drop_path(self.mlp(normed)), grid
+
+
+class Mvit(Encoder):
+    """The multiscale vision transformer, as a classifier."""
+
+    config: MvitConfig
+
+    def __init__(self, config: MvitConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, rank = config.dims[0], len(config.input_size)
+        convolution = nn.Conv2d if rank == 2 else nn.Conv3d
+        kernel: Any = config.patch_kernel
+        stride: Any = config.patch_size
+        padding: Any = tuple(side // 2 for side in config.patch_kernel)
+        self.patch_embed = convolution(config.in_channels, dim, kernel, stride, padding)
+        if config.class_token:
+            self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+        if config.positions == "absolute":
+            self.positions = nn.Parameter(torch.zeros(1, *config.grid[-2:], dim))
+            if rank == 3:
+                self.temporal_positions = nn.Parameter(torch.zeros(1, config.grid[0], dim))
+            if config.class_token:
+                self.class_positions = nn.Parameter(torch.zeros(1, 1, dim))
+        self.norm_follows_mean = config.norm_after_mean
+        if any(config.unit_attention):
+            self.position_resizes = ("unit", "plane")
+        rates = drop_path_rates(config.drop_path, sum(config.depths))
+        plans = plan_blocks(config)
+        self.blocks = nn.ModuleList(Block(config, plan, rate) for plan, rate in zip(plans, rates, strict=True))
+        self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.head = nn.Linear(config.dims[-1], config.num_classes)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draws new weights as published ("normal"), or by their fan ("xavier").
+
+        | what | normal | xavier |
+        | --- | --- | --- |
+        | linear weights, stem | normal, std 0.02, cut at two standard deviations | uniform by fan-in plus fan-out |
+        | pooling kernels, positions, class token | normal, as above | normal, as above |
+        | biases of linear layers and norms | 0.02 | 0 |
+        | bias of the stem | as PyTorch draws it | the same |
+        | norm scales | 1 | 1 |
+
+        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through to learn from.
+        """
+        xavier = self.config.initialisation == "xavier"
+        for name, parameter in self.named_parameters():
+            drawn = name.endswith(("positions", "class_token")) or ".pool_" in name
+            if xavier and parameter.ndim > 1 and not drawn:
+                nn.init.xavier_uniform_(parameter.detach().flatten(1))
+            elif drawn or parameter.ndim > 1:
+                truncated_normal_(parameter)
+            elif name.endswith("weight"):
+                nn.init.ones_(parameter)
+            elif name != "patch_embed.bias":
+                nn.init.constant_(parameter, 0.0 if xavier else 0.02)
+
+    @property
+    def level_dims(self) -> tuple[int, ...]:
+        """Width of the grid of each level, fine to coarse: the next level's where the MLP widens."""
+        dims = self.config.dims
+        return (*dims[1:], dims[-1]) if self.config.expansion == "mlp" else dims
+
+    def encode(
+        self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """The levels (see `levels`), and the class token (batch, dim) after the final norm where the model has one."""
+        config = self.config
+        tokens, units = self._stem(images, kept, mask_token)
+        sparse = kept is not None and mask_token is None
+        extra = int(config.class_token)
+        ends = [end - 1 for end in accumulate(config.depths)]
+        grids = []
+        for number, block in enumerate(self.blocks):
+            tokens, side = block(tokens, units)
+            if number not in ends:
+                continue
+            if number == ends[-1] and not config.norm_after_mean:
+                tokens = self.norm(tokens)
+            cut = tokens[:, extra:].unflatten(1, (units, *side))
+            grid = cut if sparse else units_to_grid(cut, config.unit_grid)
+            grids.append(grid)
+            # The next level is computed from the grid itself, so that gradients of the logits reach it.
+            flat = (grid if sparse else grid_to_units(grid, side)).flatten(1, -2)
+            tokens = torch.cat((tokens[:, :extra], flat), 1) if extra else flat
+        return grids, tokens[:, 0] if extra else None
+
+    def _stem(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> tuple[Tensor, int]:
+        """Tokens (batch, class token + units * prod(unit side), dim) of all mask units or the kept ones, and units."""
+        config = self.config
+        self.check_images(images)
+        if kept is not None:
+            if config.unit_size is None and mask_token is None:
+                raise UserError("this model's pooling crosses mask units, so that units cannot be left out")
+            check_kept(kept, images.shape[0], config.unit_grid if mask_token is None else tuple(kept.shape[1:]))
+            images = hide_masked(images, kept)
+        grid = channels_last(self.patch_embed(images))
+        if kept is not None and mask_token is not None:
+            grid = fill_masked(grid, kept, mask_token)
+        if config.positions == "absolute" and grid.ndim == 4:
+            grid = grid + self.positions
+        elif config.positions == "absolute":
+            grid = grid + (self.positions[:, None] + self.temporal_positions[:, :, None, None])
+        units = grid_to_units(grid, config.unit_size or config.grid)
+        if kept is not None and mask_token is None:
+            units = keep_units(units, kept)
+        tokens = units.flatten(1, -2)
+        if config.class_token:
+            token = self.class_token + self.class_positions if config.positions == "absolute" else self.class_token
+            tokens = torch.cat((token.expand(images.shape[0], -1, -1), tokens), 1)
+        return tokens, units.shape[1]
+
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
+        """The grid after each level, as `Encoder.levels`; the last after the final norm unless that follows the mean.
+
+        Only a model with mask units computes the kept ones alone. Raises UserError for other shapes, and for `kept`
+        alone where pooling crosses units.
+        """
+        return self.encode(images, kept, mask_token)[0]
+
+    def classify(self, last_grid: Tensor, class_token: Tensor | None = None) -> Tensor:
+        """Logits (batch, num_classes) of the last grid (batch, *sizes, dim), or of the class token (batch, dim).
+
+        A model with a class token needs that, as `encode` gives it (UserError).
+        """
+        if self.config.class_token:
+            if class_token is None:
+                raise UserError("this model classifies its class token, which `encode` gives beside the levels")
+            return self.head(self.dropout(class_token))
+        pooled = last_grid.flatten(1, -2).mean(1)
+        return self.head(self.dropout(self.norm(pooled) if self.config.norm_after_mean else pooled))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""
+        tokens, units = self._stem(images, None, None)
+        for block in self.blocks:
+            tokens, _ = block(tokens, units)
+        if self.config.class_token:
+            return self.classify(tokens, self.norm(tokens[:, 0]))
+        return self.classify(tokens if self.config.norm_after_mean else self.norm(tokens))
+
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """As `Encoder.resize_positions`: planes bicubic (or window by window, "unit"), lines and tables linear."""
+        old = tuple(tensor.shape)
+        if not name.endswith("positions") or len(old) != len(shape) or old[-1] != shape[-1]:
+            return None
+        if len(old) == 2:
+            return resize_plane(tensor[None], shape[:1])[0]
+        unit = self.config.unit_size[-2:] if how == "unit" and len(old) == 4 and self.config.unit_size else None
+        if unit and any(side % step for side, step in zip(old[1:3], unit, strict=True)):
+            return None
+        return resize_plane(tensor, shape[1:-1], unit)
+
+    def level_of(self, parameter_name: str) -> int:
+        """Depth of a parameter: 0 the stem, i + 1 block i, one more the norm and head."""
+        parts = parameter_name.split(".")
+        if parts[0] == "blocks":
+            return int(parts[1]) + 1
+        return sum(self.config.depths) + 1 if parts[0] in ("norm", "head") else 0

@@ -1,0 +1,1 @@
+"""NesT: nested local transformers with block aggregation."""

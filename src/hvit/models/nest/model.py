@@ -1,0 +1,336 @@
+"""NesT: nested local transformers whose blocks are aggregated, level by level, into one.
+
+Zhang et al., "Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and Interpretable Visual
+Understanding", AAAI 2022, arXiv 2105.12723. Numerically the authors' Flax code: the same weights give the same
+logits, levels and gradients to 1e-5.
+
+An image becomes patches, the plane of patches becomes square blocks, and self-attention never leaves its block.
+Between two levels a small convolution and a max-pool on the whole plane let neighbouring blocks speak and merge
+every four of them, so that the blocks form a tree with one block at the root.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from math import isqrt
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.models.layers.attention import attend
+from hvit.models.layers.blocks import DropPath, drop_path_rates, truncated_normal_
+from hvit.models.layers.encoder import Encoder
+from hvit.models.layers.grids import (
+    PositionResize,
+    batch_to_tiles,
+    blocks_to_grid,
+    grid_to_blocks,
+    grid_to_units,
+    keep_units,
+    merge_pairs,
+    resize_blocks,
+    tiles_to_batch,
+)
+from hvit.models.layers.linear import Linear, Mlp
+from hvit.models.layers.masking import check_kept, fill_masked, hide_masked, spread_mask
+from hvit.models.nest.config import AttentionKind, NestConfig
+
+
+class Attention(nn.Module):
+    """Self-attention among the tokens of one block; every block uses the same weights.
+
+    With kind "multi_query" all heads share one key and one value (arXiv 1911.02150). The rows of `qkv` are all
+    queries, then keys, then values, each head after head.
+    """
+
+    def __init__(self, dim: int, heads: int, kind: AttentionKind) -> None:
+        super().__init__()
+        self.heads = heads
+        self.key_heads = heads if kind == "multi_head" else 1
+        self.qkv = Linear(dim, dim + 2 * self.key_heads * (dim // heads))
+        self.proj = Linear(dim, dim)
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        """blocks: (batch, blocks, tokens, dim). Returns the same shape."""
+        batch, count, tokens, dim = blocks.shape
+        width = dim // self.heads
+        # Blocks join the batch, by views.
+        qkv = self.qkv(blocks).view(batch * count, tokens, self.heads + 2 * self.key_heads, width).transpose(1, 2)
+        q, k, v = qkv.split([self.heads, self.key_heads, self.key_heads], dim=1)
+        if self.key_heads != self.heads:
+            k, v = k.expand_as(q), v.expand_as(q)
+        mixed = attend(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens, dim))
+
+
+class TransformerLayer(nn.Module):
+    """One pre-norm transformer layer inside blocks: attention, then an MLP, each on a residual branch."""
+
+    def __init__(self, config: NestConfig, level: int, drop_path: float) -> None:
+        super().__init__()
+        dim = config.dims[level]
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attention = Attention(dim, config.heads[level], config.attention)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, dim * config.mlp_ratio, config.activation)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        """blocks: (batch, blocks, tokens, dim). Returns the same shape."""
+        blocks = blocks + self.drop_path(self.attention(self.norm1(blocks)))
+        return blocks + self.drop_path(self.mlp(self.norm2(blocks)))
+
+
+class _Function(NamedTuple):
+    """An aggregation function: convolution (0: none), its stride, norm, and pooling."""
+
+    kernel: int
+    stride: int = 1
+    norm: bool = False
+    pool: Literal["max", "average", "none"] = "none"
+
+
+_FUNCTIONS: dict[str, _Function] = {
+    "conv3_norm_max3": _Function(3, norm=True, pool="max"),
+    "conv3_norm_avg3": _Function(3, norm=True, pool="average"),
+    "conv1_norm_max3": _Function(1, norm=True, pool="max"),
+    "conv5_norm_max3": _Function(5, norm=True, pool="max"),
+    "max3": _Function(0, pool="max"),
+    "strided_conv3": _Function(3, stride=2),
+}
+
+
+class ConvolutionPool(nn.Module):
+    """Halves a plane by convolution, norm and 3 x 3 pooling with stride 2, or by the parts that `function` names.
+
+    Padding is "SAME" of the official code: nothing before and one after an even plane, so that output i of the
+    pooling sees inputs 2i .. 2i + 2. Without a convolution a linear layer after the pooling changes the width.
+    """
+
+    def __init__(self, dim: int, next_dim: int, function: str, padding: Literal["same", "symmetric"]) -> None:
+        super().__init__()
+        self.kernel, self.stride, norm, self.pool = _FUNCTIONS[function]
+        self.padding = 1 if padding == "symmetric" else 0
+        self.convolution: nn.Module = nn.Identity()
+        self.widen: nn.Module = nn.Identity()
+        if self.kernel:
+            outside = self.kernel // 2 if self.stride == 1 else self.padding
+            self.convolution = nn.Conv2d(dim, next_dim, self.kernel, self.stride, outside)
+        elif dim != next_dim:
+            self.widen = Linear(dim, next_dim)
+        self.norm = nn.LayerNorm(next_dim, eps=1e-6) if norm else nn.Identity()
+
+    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+
+        seen: bool (batch, 2 * rows, 2 * columns), False where the grid is zero because nothing was computed: pooling
+        then sees nothing there, as outside the plane.
+        """
+        planes = grid.permute(0, 3, 1, 2)
+        if self.stride == 2 and not self.padding:
+            planes = F.pad(planes, (0, 1, 0, 1))
+        planes = self.norm(self.convolution(planes).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if self.pool != "none":
+            planes = self._pool(planes) if seen is None else self._pool_seen(planes, seen[:, None])
+        return self.widen(planes.permute(0, 2, 3, 1))
+
+    def _pool(self, planes: Tensor) -> Tensor:
+        # ceil_mode lets the last window hang one over the edge: SAME padding without a padded copy.
+        if self.pool == "max":
+            return F.max_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding)
+        return F.avg_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding, count_include_pad=False)
+
+    def _pool_seen(self, planes: Tensor, seen: Tensor) -> Tensor:
+        if self.pool == "max":
+            pooled = self._pool(planes.masked_fill(~seen, -torch.inf))
+            return pooled.masked_fill(pooled == -torch.inf, 0.0)
+        share = self._pool(seen.to(planes.dtype))
+        return self._pool(planes * seen) / share.clamp_min(1 / 9)
+
+
+class PatchMerge(nn.Module):
+    """Halves a plane by concatenating 2 x 2 tokens, a norm and a linear layer (Swin, arXiv 2103.14030)."""
+
+    def __init__(self, dim: int, next_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim, eps=1e-6)
+        self.reduction = Linear(4 * dim, next_dim)
+
+    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+
+        seen: as for `ConvolutionPool`; nothing is to be done for it, four tokens of one block become one.
+        """
+        return self.reduction(self.norm(merge_pairs(grid)))
+
+
+class BlockAggregation(nn.Module):
+    """Merges every four blocks into one, on the image plane or inside every block (section 3 of the paper)."""
+
+    def __init__(self, config: NestConfig, level: int) -> None:
+        super().__init__()
+        dim, next_dim = config.dims[level - 1], config.dims[level]
+        self.tile = config.block_side if config.aggregation_plane == "block" else None
+        self.function: nn.Module = (
+            PatchMerge(dim, next_dim)
+            if config.aggregation == "merge2"
+            else ConvolutionPool(dim, next_dim, config.aggregation, config.pool_padding)
+        )
+
+    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
+        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+
+        seen: as for `ConvolutionPool`, on the image plane only.
+        """
+        if self.tile is None:
+            return self.function(grid, seen)
+        return batch_to_tiles(self.function(tiles_to_batch(grid, self.tile)), grid.shape[1] // self.tile)
+
+
+class Hierarchy(nn.Module):
+    """One level of the tree: aggregation of the level below (except at the bottom), positions, transformer layers."""
+
+    def __init__(self, config: NestConfig, level: int, drop_paths: list[float]) -> None:
+        super().__init__()
+        self.side = config.block_side
+        blocks = 4 ** (len(config.depths) - 1 - level)
+        self.aggregation = BlockAggregation(config, level) if level else nn.Identity()
+        self.positions = nn.Parameter(torch.zeros(1, blocks, self.side**2, config.dims[level]))
+        self.layers = nn.Sequential(*(TransformerLayer(config, level, rate) for rate in drop_paths))
+
+    def forward(self, grid: Tensor, below: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
+        """grid: the plane below, (batch, rows, columns, dim). Returns blocks (batch, blocks, tokens, dim).
+
+        below, seen: where some tokens exist only, as many in every block, or in the first level whole blocks: bool,
+        where tokens exist on that plane (batch, rows, columns), and on this level's. Grid and blocks are zero where
+        nothing exists.
+        """
+        if below is None or seen is None:
+            return self.layers(grid_to_blocks(self.aggregation(grid), self.side) + self.positions)
+        plane = grid if isinstance(self.aggregation, nn.Identity) else self.aggregation(grid, below)
+        blocks = grid_to_blocks(plane, self.side) + self.positions
+        exist = grid_to_blocks(seen[..., None], self.side)[..., 0]
+        rows = int(exist[:1].any(-1).sum())
+        many = int(exist[:1].sum()) // max(rows, 1)
+        tokens = self.layers(blocks[exist].view(len(blocks), rows, many, blocks.shape[-1]))
+        laid = tokens.new_zeros(blocks.shape)
+        laid[exist] = tokens.flatten(0, 2)
+        return laid
+
+
+class Nest(Encoder):
+    """The nested hierarchical transformer, as a classifier."""
+
+    config: NestConfig
+    position_resizes = ("plane", "block")
+
+    def __init__(self, config: NestConfig) -> None:
+        super().__init__()
+        self.config = config
+        rates = drop_path_rates(config.drop_path, sum(config.depths))
+        ends = list(accumulate(config.depths))
+        self.patch_embed = nn.Conv2d(config.in_channels, config.dims[0], config.patch_size, config.patch_size)
+        self.hierarchies = nn.ModuleList(
+            Hierarchy(config, level, rates[end - depth : end])
+            for level, (end, depth) in enumerate(zip(ends, config.depths, strict=True))
+        )
+        self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
+        self.head = nn.Linear(config.dims[-1], config.num_classes)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draws new weights as published.
+
+        | what | how |
+        | --- | --- |
+        | kernels, position embeddings, head | normal, std 0.02, cut at two standard deviations |
+        | biases | 0 |
+        | norm scales | 1 |
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith("positions") or parameter.ndim > 1:
+                truncated_normal_(parameter)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.ones_(parameter)
+
+    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
+        """The plane of every level before its aggregation, fine to coarse; the last one after the final norm.
+
+        As `Encoder.levels`; grids are (batch, side, side, dim) with side = block_side * 2 ** (levels above). Mask units
+        are the blocks of the first level. With `kept` alone as many blocks are kept of every four; aggregation sees
+        zeros where a block is hidden, and kept neighbours as ever. Raises UserError for images of another size than the
+        model's, and for masks and models that this does not fit.
+        """
+        self.check_images(images)
+        if kept is not None and mask_token is None:
+            return self._levels_of_kept(images, kept)
+        if kept is not None:
+            check_kept(kept, images.shape[0], tuple(kept.shape[1:]))
+            images = hide_masked(images, kept)
+        grid = self.patch_embed(images).permute(0, 2, 3, 1)
+        if kept is not None and mask_token is not None:
+            grid = fill_masked(grid, kept, mask_token)
+        grids = []
+        for hierarchy in self.hierarchies:
+            blocks = hierarchy(grid)
+            if hierarchy is self.hierarchies[-1]:
+                blocks = self.norm(blocks)
+            grid = blocks_to_grid(blocks)
+            grids.append(grid)
+        return grids
+
+    def _levels_of_kept(self, images: Tensor, kept: Tensor) -> list[Tensor]:
+        """Grids (batch, kept blocks, side, side, dim) of the kept blocks of the first level, in every level."""
+        config = self.config
+        if config.unit_size is None:
+            raise UserError(
+                f"NesT computes whole blocks alone only where they are whole tokens in every level; blocks of "
+                f"{config.block_side} x {config.block_side} tokens are not"
+            )
+        side = 2 ** (len(config.depths) - 1)
+        check_kept(kept, images.shape[0], (side, side))
+        fours = kept.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4)) if side > 1 else kept.sum((1, 2))
+        if fours.numel() and int(fours.min()) != int(fours.max()):
+            raise UserError(
+                "kept must keep as many blocks of every two by two, so that all nodes of the tree are alike"
+            )
+        below = seen = spread_mask(kept, (side * config.block_side,) * 2)
+        grid = self.patch_embed(hide_masked(images, kept)).permute(0, 2, 3, 1)
+        grids = []
+        for level, hierarchy in enumerate(self.hierarchies):
+            seen = seen[:, :: 2 if level else 1, :: 2 if level else 1]
+            blocks = hierarchy(grid, below, seen)
+            if hierarchy is self.hierarchies[-1]:
+                blocks = self.norm(blocks)
+            grid, below = blocks_to_grid(blocks), seen
+            grids.append(keep_units(grid_to_units(grid, config.unit_side(level)), kept))
+        return grids
+
+    def classify(self, last_grid: Tensor) -> Tensor:
+        """Logits (batch, num_classes): a linear head on the mean over the last grid (batch, side, side, dim)."""
+        return self.head(last_grid.mean(dim=(1, 2)))
+
+    def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+        """As `Encoder.resize_positions`; "plane" as timm, "block" as the official code (see `grids.resize_blocks`)."""
+        old = tuple(tensor.shape)
+        if not name.endswith(".positions") or len(old) != 4 or (old[:2], old[3]) != (shape[:2], shape[3]):
+            return None
+        return resize_blocks(tensor, isqrt(shape[2]), how) if isqrt(old[2]) ** 2 == old[2] else None
+
+    def level_of(self, parameter_name: str) -> int:
+        """Depth of a parameter: 0 the stem, i + 1 layer i counted from the image, one more the norm and head."""
+        parts = parameter_name.split(".")
+        if parts[0] == "patch_embed":
+            return 0
+        if parts[0] != "hierarchies":
+            return sum(self.config.depths) + 1
+        level = int(parts[1])
+        before = sum(self.config.depths[:level])
+        if parts[2] == "layers":
+            return before + int(parts[3]) + 1
+        return before + 1 if level else 0

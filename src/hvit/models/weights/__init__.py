@@ -1,0 +1,1 @@
+"""Weights files: reading, recognising, loading and saving."""

@@ -1,0 +1,323 @@
+"""Weights of ours on disk, as safetensors files that say which model they belong to; and any weights as a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from hvit.errors import UserError
+from hvit.fields import plain
+from hvit.files import replacing
+from hvit.markup import shown
+from hvit.models.build import Network, build_empty
+from hvit.models.catalogue import NetworkConfig, config_from_json, name_of
+from hvit.models.gan.generator import Generator
+from hvit.models.layers.encoder import Encoder
+from hvit.models.masked.model import MaskedAutoencoder
+from hvit.models.weights.load import WeightsReport, copy_weights, fit, is_finite, recognise
+from hvit.models.weights.read import read_checkpoint
+from hvit.models.weights.wrappers import plain_names, unwrapped
+
+_FORMAT = 1
+_LONGEST_HEADER = 10_000_000  # characters: class names of 300,000 classes
+
+
+Model = TypeVar("Model", bound=Network, covariant=True)
+
+
+@dataclass(frozen=True)
+class OpenedWeights(Generic[Model]):
+    """A model made from a weights file, and what the file says about it."""
+
+    model: Model
+    """The model with the file's weights, float32, on the CPU, in evaluation mode."""
+    name: str
+    """Its catalogue name, or "custom <family>"."""
+    classes: tuple[str, ...]
+    """Names of the classes in the order of the logits; empty where the file has none."""
+    preprocess: dict[str, Any] | None
+    """How images are prepared for it, as JSON values; None where the file does not say."""
+    report: WeightsReport
+    """What became of every tensor of the file."""
+
+
+def save_weights(
+    model: Network,
+    path: str | Path,
+    *,
+    classes: Sequence[str] = (),
+    preprocess: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a model's weights as safetensors, with its name, configuration, class names and image preparation.
+
+    The file appears whole or not at all; an older one of the same name is replaced. What is written opens again.
+
+    model: also wrapped (torch.compile, DataParallel, DistributedDataParallel, AveragedModel, a model prepared for
+    inference), with pruned or parametrised weights, which are written as they compute, with linear layers without a
+    bias, which is written as 0, and with a linear head for another number of classes. classes: one name per class,
+    text or whole numbers, or none. preprocess: JSON values; an "input_size" in it is the model's.
+    Raises UserError, before anything is written, for any other model that differs from its configuration, for weights
+    that are no finite numbers, and where class names, preprocess or path do not fit.
+    """
+    inner: Any = unwrapped(model)
+    config: Any = getattr(inner, "config", None)
+    if not isinstance(config, get_args(NetworkConfig)):
+        raise UserError(f"only models of hvit are saved; got a {type(model).__name__}")
+    tensors, config = _as_configured(inner, config)
+    names = _class_names(classes)
+    if names and len(names) != config.num_classes:
+        raise UserError(f"the model tells {config.num_classes} classes apart, but {len(names)} names were given")
+    header = {
+        "format": _FORMAT,
+        "name": name_of(config),
+        "config": asdict(config),
+        "classes": names,
+        "preprocess": _json_values(preprocess),
+    }
+    _check_preprocess(header["preprocess"], config, "preprocess")
+    text = json.dumps(header, allow_nan=False)
+    if len(text) > _LONGEST_HEADER:
+        raise UserError(
+            f"class names and preprocess take {len(text):,} characters; at most {_LONGEST_HEADER:,} are stored"
+        )
+    content = save(tensors, {"hvit": text})
+    with replacing(path) as file:
+        file.write(content)
+
+
+def _as_configured(model: Any, config: NetworkConfig) -> tuple[dict[str, Tensor], NetworkConfig]:
+    """A model's tensors under the names, and in the shapes, that a model built from its configuration has.
+
+    Returns the configuration, too, which has the head's number of classes. Raises UserError for any other difference.
+    """
+    state = plain_names(model.state_dict())
+    head = getattr(model, "head", None)
+    if isinstance(head, nn.Linear) and isinstance(model, Encoder) and head.out_features != config.num_classes:
+        config = replace(config, num_classes=head.out_features)
+    if config_from_json(json.dumps({"config": asdict(config)})) != config:
+        raise UserError(f"the configuration of the model cannot be stored: {config}")
+    wanted = build_empty(config).state_dict()
+    tensors: dict[str, Tensor] = {}
+    computed: set[str] = set()
+    for name, target in wanted.items():
+        tensor = state.pop(name, None)
+        if tensor is None:
+            tensor = _computed(model, name, target)
+            computed.add(name.rpartition(".")[0])
+        if tensor is None or tensor.shape != target.shape or not _same_kind(tensor, target):
+            found = "is not there" if tensor is None else f"is {tensor.dtype} {tuple(tensor.shape)}"
+            raise UserError(
+                f"this model differs from its configuration and could not be opened again: {name} {found}, and in a "
+                f"{config.family} of its sizes it is {target.dtype} {tuple(target.shape)}"
+            )
+        tensors[name] = tensor
+    # Besides what parametrisations keep of a weight that is written as it computes, everything computes something more.
+    more = [name for name in state if not _is_source(name, computed)]
+    if more:
+        raise UserError(
+            f"this model has more than its configuration says and could not be opened again: {', '.join(more[:4])}; "
+            f"merge adapters into the layers they adapt before saving"
+        )
+    _check_storable(tensors)
+    written, places = {}, set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        # safetensors refuses tensors that share their memory.
+        place = tensor.untyped_storage().data_ptr()
+        written[name] = tensor.clone() if place in places else tensor
+        places.add(place)
+    return written, config
+
+
+def _computed(model: nn.Module, name: str, target: Tensor) -> Tensor | None:
+    """The value of a tensor that the state dict does not have: of a parametrised weight, or of an absent bias."""
+    path, _, leaf = name.rpartition(".")
+    try:
+        module = model.get_submodule(path)
+    except AttributeError:
+        return None
+    if leaf == "bias" and isinstance(module, nn.Linear) and module.bias is None:
+        return torch.zeros(target.shape)
+    if is_parametrized(module, leaf):
+        return getattr(module, leaf)
+    return None
+
+
+def _is_source(name: str, computed: set[str]) -> bool:
+    return any(name.startswith(f"{path}.parametrizations.") for path in computed)
+
+
+def _same_kind(tensor: Tensor, target: Tensor) -> bool:
+    return tensor.is_floating_point() == target.is_floating_point() and not tensor.is_complex()
+
+
+def _check_storable(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        dense = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+        if not dense or tensor.is_meta:
+            what = "has no values (meta tensor)" if tensor.is_meta else f"is {_kind(tensor)} of {tensor.layout}"
+            raise UserError(f"{name} {what}; weights are stored as dense tensors")
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not is_finite(tensor)]
+    if broken:
+        raise UserError(
+            f"{len(broken)} of {len(tensors)} tensors hold values that are not a number or infinite "
+            f"({', '.join(broken[:4])}), so they are not saved: the training has diverged"
+        )
+
+
+def _class_names(classes: Any) -> list[str]:
+    """Names of classes as text. Raises UserError for anything that is no sequence of names and whole numbers."""
+    values = () if classes is None else plain(classes)
+    if isinstance(values, str | bytes | Mapping | set | frozenset) or not isinstance(values, Iterable):
+        raise UserError(f"class names are a list, one for each class in the order of the logits; got {_kind(classes)}")
+    names = []
+    for value in values:
+        value = plain(value)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise UserError(f"a class name is text or a whole number; got {_kind(value)}")
+        names.append(str.__str__(value) if isinstance(value, str) else str(int(value)))
+    return names
+
+
+def _kind(value: Any) -> str:
+    return f"a {type(value).__name__}"
+
+
+def _json_values(preprocess: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The preparation of images as JSON has it. Raises UserError where JSON does not."""
+    if preprocess is None:
+        return None
+
+    def other(value: Any) -> Any:
+        made = plain(value)
+        if made is value:
+            raise TypeError(f"{_kind(value)} is none of them")
+        return made
+
+    try:
+        return json.loads(json.dumps(dict(preprocess), default=other, allow_nan=False))
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise UserError(f"preprocess is a dictionary of JSON values: {error}") from error
+
+
+def _check_preprocess(preprocess: Any, config: NetworkConfig, where: str) -> None:
+    """Refuses (UserError) a preparation of images for another input than the model's."""
+    size = (preprocess or {}).get("input_size")
+    if size is not None and size != list(config.input_size):
+        raise UserError(
+            f"{where} prepares images for input_size {size!r:.100}, but the model takes {list(config.input_size)}"
+        )
+
+
+def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
+    """The model that a weights file holds, ready to use.
+
+    path: a file of ours, a run folder, or a file of others whose shapes tell the model (see `translate.recognise`).
+    Raises UserError where the file cannot be read, or does not say which model it holds, or contradicts itself, and
+    for masked autoencoders and generators, which do not classify.
+    """
+    opened = open_any(path)
+    if isinstance(opened.model, Generator):
+        raise UserError(f"{path} holds a generator, which makes images: `hvit generate {path}`")
+    if isinstance(opened.model, MaskedAutoencoder):
+        raise UserError(
+            f"{path} holds a masked autoencoder, which tells no classes; train a classifier from it: "
+            f"`hvit train RECIPE --weights {path}`"
+        )
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_autoencoder(path: str | Path) -> OpenedWeights[MaskedAutoencoder]:
+    """The masked autoencoder that a weights file holds, ready to use.
+
+    path: as for `open_weights`. Raises UserError as there, and for a classifier.
+    """
+    opened = open_any(path)
+    if not isinstance(opened.model, MaskedAutoencoder):
+        raise UserError(f"{path} holds no masked autoencoder")
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_generator(path: str | Path) -> OpenedWeights[Generator]:
+    """The generator that a weights file holds, ready to use.
+
+    path: as for `open_weights`. Raises UserError as there, and for a file that holds no generator.
+    """
+    opened = open_any(path)
+    if not isinstance(opened.model, Generator):
+        raise UserError(f"{path} holds {opened.name}, which makes no images; `hvit recipes '*gan*'` lists what does")
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_any(path: str | Path) -> OpenedWeights[Network]:
+    """As `open_weights`, for classifiers, masked autoencoders and generators."""
+    model, report, header, config = _open(path)
+    where = shown(str(path))
+    _check_preprocess(header.get("preprocess"), config, where)
+    return OpenedWeights(
+        model=model,
+        name=name_of(config),
+        classes=_classes(header, config, where),
+        preprocess=header.get("preprocess"),
+        report=report,
+    )
+
+
+def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, Any], NetworkConfig]:
+    """The model in a weights file, in evaluation mode, what became of the tensors, the header, the configuration."""
+    state, metadata = read_checkpoint(path)
+    where = shown(str(path))
+    header = _header(metadata["hvit"], where) if "hvit" in metadata else {}
+    config = _config(header, where) if header else recognise(state, where, metadata)
+    if config is None:
+        raise UserError(
+            f"{where} does not say which model its weights belong to; create the model by name and load them into it"
+        )
+    # A configuration of untrusted sizes becomes a model without memory first, and is compared with the file.
+    if sum(config.depths) > len(state):
+        raise UserError(f"{where} contradicts itself: {sum(config.depths)} layers, but {len(state)} tensors")
+    try:
+        model = build_empty(config)
+    except UserError as error:
+        raise UserError(f"{where} asks for a model of impossible size: {str(error)[:500]}") from error
+    ready, report = fit(model, state, where, metadata, position_resize=None)
+    model.to_empty(device="cpu")
+    copy_weights(model, ready)
+    return model.eval(), report, header, config
+
+
+def _header(text: str, where: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text) if len(text) <= _LONGEST_HEADER else None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is damaged: its metadata cannot be read") from error
+    if not isinstance(header, dict) or not isinstance(header.get("preprocess"), dict | None):
+        raise UserError(f"{where} is damaged: its metadata are not those of a model")
+    if header.get("format") != _FORMAT:
+        raise UserError(
+            f"{where} has format {str(header.get('format'))[:40]!a}; this version of hvit reads format {_FORMAT}"
+        )
+    return header
+
+
+def _config(header: dict[str, Any], where: str) -> NetworkConfig:
+    try:
+        return config_from_json(json.dumps({"config": header.get("config")}))
+    except UserError as error:
+        raise UserError(f"{where}: {str(error)[:500]}") from error
+
+
+def _classes(header: dict[str, Any], config: NetworkConfig, where: str) -> tuple[str, ...]:
+    classes = [] if header.get("classes") is None else header["classes"]
+    fitting = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not fitting or len(classes) not in (0, config.num_classes):
+        raise UserError(f"{where} is damaged: its class names are not {config.num_classes} names")
+    return tuple(classes)

@@ -1,0 +1,141 @@
+"""Our models as timm's, and the published weights as timm's authors converted them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hvit.errors import UserError
+from hvit.models.hiera.config import HieraConfig
+from hvit.models.hiera.weights import hiera_timm_arguments, hiera_to_timm
+from hvit.models.layers.encoder import Encoder
+from hvit.models.mvit.config import MvitConfig
+from hvit.models.mvit.weights import mvit_timm_arguments, mvit_to_timm
+from hvit.models.nest.config import NestConfig
+from hvit.models.nest.weights import nest_timm_arguments, nest_to_timm
+
+_WAYS: dict[type, tuple[Any, Any]] = {
+    NestConfig: (nest_to_timm, nest_timm_arguments),
+    MvitConfig: (mvit_to_timm, mvit_timm_arguments),
+    HieraConfig: (hiera_to_timm, hiera_timm_arguments),
+}
+
+# Catalogue name -> timm's name for the weights: trained on ImageNet-1K, or "fb_inw21k" on ImageNet-21K.
+DOWNLOADS: dict[str, str] = {
+    **{f"nest_{size}_224": f"nest_{size}_jx.goog_in1k" for size in ("tiny", "small", "base")},
+    **{f"mvitv2_{size}_224": f"mvitv2_{size}.fb_in1k" for size in ("tiny", "small", "base", "large")},
+    **{f"mvitv2_{size}_cls_224": f"mvitv2_{size}_cls.fb_inw21k" for size in ("base", "large", "huge")},
+    **{
+        f"hiera_{size}_224": f"hiera_{size}_224.mae_in1k_ft_in1k"
+        for size in ("tiny", "small", "base", "base_plus", "large", "huge")
+    },
+    "hiera_small_abswin_256": "hiera_small_abswin_256.sbb2_e200_in12k_ft_in1k",
+    **{f"hiera_{size}_sam2_224": f"sam2_hiera_{size}.fb_r896" for size in ("tiny", "small", "base_plus")},
+    "hiera_large_sam2_256": "sam2_hiera_large.fb_r1024",
+    "resnet50_224": "resnet50.a1_in1k",
+}
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What is known of a published file, so that no other can take its place."""
+
+    revision: str | None = None
+    """The commit of its repository on the hub; None: the newest when it is downloaded."""
+    sha256: str | None = None
+    """The hash of its content; None: the one that the hub names."""
+
+
+# timm's name of the weights -> what is pinned. Of the others nothing is known for certain here.
+PINNED: dict[str, Pin] = {
+    "nest_tiny_jx.goog_in1k": Pin("1eeb506c4fc4255c6be63da78d24faa66102bc10"),
+    "resnet50.a1_in1k": Pin(
+        "5d9e13b8fdab4d9718bcf2c8f5c3af01878367e8",
+        "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb",
+    ),
+}
+
+
+def to_timm(model: Encoder) -> dict[str, Tensor]:
+    """A model's weights under timm's names and in timm's layout, for timm's class of the family.
+
+    That class is `Nest`, `MultiScaleVit` or `Hiera`, made with `timm_arguments(model)`. Raises UserError for a model
+    that timm does not have.
+    """
+    return _way(model)[0](model)
+
+
+def timm_arguments(model: Encoder) -> dict[str, Any]:
+    """The keyword arguments with which timm's class is the same network as ours; raises as `to_timm`."""
+    return _way(model)[1](model)
+
+
+def _way(model: Encoder) -> tuple[Any, Any]:
+    if type(model.config) not in _WAYS:
+        raise UserError(f"only NesT, MViTv2 and Hiera models are turned into timm's, not {model.config.family!r}")
+    return _WAYS[type(model.config)]
+
+
+def download_timm(name: str) -> str:
+    """The path of the published weights of a catalogue model, as timm's authors converted them.
+
+    Taken from the local cache of huggingface_hub, or downloaded into it: the pinned revision (`PINNED`) or, where none
+    is known, the one commit that the hub's newest is when it is asked. The content is compared with its SHA-256: the
+    pinned one, or the one that the hub names and the cache keeps.
+    Raises UserError, within seconds, where neither works, and where the content is not what it should be.
+    """
+    if name not in DOWNLOADS:
+        raise UserError(f"timm has no weights for {name!r}; it has for {', '.join(DOWNLOADS)}")
+    import huggingface_hub
+
+    repository, file = f"timm/{DOWNLOADS[name]}", "model.safetensors"
+    pin = PINNED.get(DOWNLOADS[name], Pin())
+    cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=pin.revision)
+    if isinstance(cached, str):
+        # The cache calls a file by the hash that the hub gave it.
+        _check_content(cached, pin.sha256 or _as_sha256(Path(cached).resolve().name), repository)
+        return cached
+    try:
+        # One quick question first: the download itself repeats failed requests for half a minute.
+        address = huggingface_hub.hf_hub_url(repository, file, revision=pin.revision)
+        known = huggingface_hub.get_hf_file_metadata(address, timeout=5)
+        expected = pin.sha256 or _as_sha256(known.etag)
+        if expected is None or _as_sha256(known.etag) not in (expected, None):
+            raise UserError(
+                f"the hub names {known.etag or 'no hash'} as the content of {file} of {repository}, but it should be "
+                f"{expected or 'a SHA-256'}; nothing was downloaded"
+            )
+        commit = pin.revision or known.commit_hash
+        path = huggingface_hub.hf_hub_download(repository, file, revision=commit, etag_timeout=5)
+    except UserError:
+        raise
+    except Exception as error:  # offline mode, no name service, refused, timed out, not there: the same advice
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        raise UserError(
+            f"timm's weights for {name} cannot be downloaded ({reason}); on a connected machine download "
+            f"{file} of https://huggingface.co/{repository} and give its path as weights"
+        ) from error
+    _check_content(path, expected, repository)
+    return path
+
+
+def _as_sha256(text: str | None) -> str | None:
+    return text if text is not None and re.fullmatch(r"[0-9a-f]{64}", text) else None
+
+
+def _check_content(path: str, expected: str | None, repository: str) -> None:
+    """Refuses (UserError) a file whose SHA-256 is not the expected one; None where no hash is known."""
+    if expected is None:
+        raise UserError(f"{path} comes from {repository}, but nothing says which hash it should have; delete it")
+    with Path(path).open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{path} is not the file that {repository} has: its SHA-256 is {found}, and should be {expected}; delete "
+            f"it, and it is downloaded anew"
+        )
