@@ -32,7 +32,7 @@ from hvit import recipes
 from hvit.data.augment import AugmentConfig, Preprocess
 from hvit.data.batches import train_batches
 from hvit.data.device_augment import DeviceAugment
-from hvit.data.images import CifarData, FolderData, open_data
+from hvit.data.open import CifarData, FolderData, open_data
 from hvit.data.sets import Splits
 from hvit.models.build import build_network
 from hvit.recipe import Recipe

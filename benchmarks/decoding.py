@@ -25,10 +25,10 @@ import torch
 
 from hvit.data.augment import AugmentConfig, Preprocess
 from hvit.data.batches import train_batches
-from hvit.data.clip_sets import ClipSet
-from hvit.data.clips import ClipData
-from hvit.data.images import open_data
-from hvit.data.videos import ClipFacts
+from hvit.data.clips.collections import ClipData
+from hvit.data.clips.sets import ClipSet
+from hvit.data.clips.videos import ClipFacts
+from hvit.data.open import open_data
 
 CONTESTANTS = ("hvit", "whole file")
 

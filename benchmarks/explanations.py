@@ -43,8 +43,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hvit.data.digits import CLASSES, DigitsData
-from hvit.data.images import open_data
+from hvit.data.images.digits import CLASSES, DigitsData
+from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.explain import MAP_METHODS, gradcat_batch, methods_for
 from hvit.explain.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics

@@ -26,10 +26,10 @@ from fuzz_mutations import (
 )
 from PIL import Image
 
-from hvit.data.clips import CACHE, ClipData
-from hvit.data.decoding import probe, read_frames
-from hvit.data.images import open_data
-from hvit.data.reading import look_at, read_image, read_reduced
+from hvit.data.clips.collections import CACHE, ClipData
+from hvit.data.clips.decoding import probe, read_frames
+from hvit.data.images.reading import look_at, read_image, read_reduced
+from hvit.data.open import open_data
 
 _FRAMES = 8
 

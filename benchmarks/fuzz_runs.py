@@ -31,7 +31,7 @@ from fuzz_watch import FORBIDDEN, Escaped
 from PIL import Image
 
 from hvit import cli, run
-from hvit.data.folders import FolderData
+from hvit.data.images.folders import FolderData
 from hvit.models import catalogue
 from hvit.models.build import build_network
 from hvit.models.create import create_model

@@ -30,7 +30,7 @@ import torch
 from safetensors.torch import load_file
 
 from hvit import files, run
-from hvit.data.digits import DigitsData
+from hvit.data.images.digits import DigitsData
 from hvit.models.gan.config import GanConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.nest.config import NestConfig

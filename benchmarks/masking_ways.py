@@ -52,7 +52,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
 from hvit import recipes, run
-from hvit.data.images import CifarData
+from hvit.data.open import CifarData
 from hvit.models.build import build_network, count_parameters
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.masked.config import MaskedConfig

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from hvit import cli
-from hvit.data.folders import FolderData
+from hvit.data.images.folders import FolderData
 from hvit.models.create import create_model
 from hvit.models.weights.save import save_weights
 from hvit.recipes import get_recipe

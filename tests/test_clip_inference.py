@@ -14,10 +14,10 @@ from PIL import Image
 from hvit import cli, run
 from hvit.clip_inference import explain_clips, list_clips, predict_clips
 from hvit.data.batches import evaluation_batches
-from hvit.data.clips import ClipData
-from hvit.data.images import open_data
+from hvit.data.clips.collections import ClipData
+from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
-from hvit.data.views import Sampling
+from hvit.data.sampling import Sampling
 from hvit.errors import UserError
 from hvit.inference import open_classifier
 from hvit.models.weights.save import open_weights

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hvit import evaluation, inference, run
-from hvit.data.digits import DigitsData
-from hvit.data.images import open_data
+from hvit.data.images.digits import DigitsData
+from hvit.data.open import open_data
 from hvit.errors import UserError
 from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hvit import cli, evaluation, run
-from hvit.data.folders import FolderData
+from hvit.data.images.folders import FolderData
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe

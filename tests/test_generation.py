@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from hvit import cli, evaluation, generation, run
-from hvit.data.digits import DigitsData
-from hvit.data.images import open_data
+from hvit.data.images.digits import DigitsData
+from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.distances import Extractor
 from hvit.errors import UserError

@@ -77,7 +77,7 @@ def test_class_names_are_escaped_in_explanations_and_errors(hvit: Run, weights: 
 def test_class_names_are_escaped_in_an_evaluation_and_its_report(hvit: Run, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from hvit.data.folders import FolderData
+    from hvit.data.images.folders import FolderData
     from hvit.recipes import get_recipe
     from hvit.run import train
 

@@ -18,7 +18,7 @@ from PIL import Image
 import hvit
 from hvit import cli
 from hvit.data.augment import AugmentConfig, Preprocess
-from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
+from hvit.data.open import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.models import catalogue
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.counts import in_billions

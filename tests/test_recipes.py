@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hvit import recipes, run
-from hvit.data.digits import DigitsData
-from hvit.data.folders import FolderData
-from hvit.data.images import CifarData, ClipData
+from hvit.data.images.digits import DigitsData
+from hvit.data.images.folders import FolderData
+from hvit.data.open import CifarData, ClipData
 from hvit.errors import UserError
 from hvit.models.build import build, build_empty, count_parameters
 from hvit.models.gan.config import GanConfig

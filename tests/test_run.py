@@ -21,9 +21,9 @@ import torch
 from safetensors.torch import load_file
 
 from hvit import evaluation, files, run
-from hvit.data.digits import DigitsData
-from hvit.data.folders import FolderData
-from hvit.data.images import open_data
+from hvit.data.images.digits import DigitsData
+from hvit.data.images.folders import FolderData
+from hvit.data.open import open_data
 from hvit.errors import UserError
 from hvit.models.nest.config import NestConfig
 from hvit.plan_file import counts_and_labels

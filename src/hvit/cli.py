@@ -335,7 +335,7 @@ def predict(rest: list[str]) -> None:
         clips = clip_inference.list_clips(arguments.files)
         answers = clip_inference.predict_clips(classifier, clips, arguments.top_k, arguments.views, refused)
     else:
-        from hvit.data.images import list_images
+        from hvit.data.open import list_images
 
         files = list_images(arguments.files)
         answers = inference.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
@@ -406,7 +406,7 @@ def explain(rest: list[str]) -> None:
     methods = arguments.methods or tuple(one for one in ("gradcat", "cam") if one in allowed) or allowed
     if "gradcat" not in methods and (arguments.level is not None or arguments.beam > 1):
         raise UserError("--level and --beam are for gradcat only; leave them out or add gradcat to --methods")
-    from hvit.data.images import list_images
+    from hvit.data.open import list_images
     from hvit.progress import FilesDone
 
     files = list_images(arguments.images)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from hvit.data.clip_lists import list_pile
-from hvit.data.decoding import is_clip_name, probe, read_frames
-from hvit.data.reading import show
-from hvit.data.videos import ClipFacts
-from hvit.data.views import Sampling
+from hvit.data.clips.decoding import is_clip_name, probe, read_frames
+from hvit.data.clips.lists import list_pile
+from hvit.data.clips.videos import ClipFacts
+from hvit.data.images.reading import show
+from hvit.data.sampling import Sampling
 from hvit.errors import UserError
 from hvit.explain import class_activation_map_batch, save_figure
 from hvit.explain.clip_picture import draw_clip_maps, write_clip_gif

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches
-from hvit.data.digits import SMALLEST_CANVAS
-from hvit.data.folders import FolderData
-from hvit.data.images import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
+from hvit.data.images.digits import SMALLEST_CANVAS
+from hvit.data.images.folders import FolderData
+from hvit.data.images.reading import show
 from hvit.data.layout import spelling
+from hvit.data.open import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
 from hvit.data.preprocess import stored_preprocess
-from hvit.data.reading import show
 from hvit.errors import UserError
 from hvit.explain.features import encoder_features
 from hvit.explain.gradcat import has_tree

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hvit.class_names import find_class
 from hvit.data.batches import evaluation_batches
-from hvit.data.images import Splits, moved, open_data
+from hvit.data.open import Splits, moved, open_data
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.distances import Extractor, FeatureStatistics

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hvit.class_names import find_class
 from hvit.data.augment import Preprocess
-from hvit.data.images import read_image
+from hvit.data.open import read_image
 from hvit.data.preprocess import stored_preprocess
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from hvit.bounds import check_bounds
 from hvit.data.augment import AugmentConfig
-from hvit.data.images import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
+from hvit.data.open import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.errors import UserError
 from hvit.files import read_whole, write_text
 from hvit.markup import shown

@@ -23,8 +23,8 @@ from hvit.bounds import check_bounds
 from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches, small_set_notes, steps_per_epoch, train_batches
 from hvit.data.device_augment import DeviceAugment
-from hvit.data.digits import SMALLEST_CANVAS
-from hvit.data.images import DigitsData, Splits, moved, open_data, with_full_paths
+from hvit.data.images.digits import SMALLEST_CANVAS
+from hvit.data.open import DigitsData, Splits, moved, open_data, with_full_paths
 from hvit.errors import UserError
 from hvit.evaluation import CLIP_RESULTS, score_clips
 from hvit.explain.canvas import save_in_both_themes

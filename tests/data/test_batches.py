@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader
 from hvit.data import batches
 from hvit.data.augment import AugmentConfig, Preprocess, nest_cifar_augment, no_augment
 from hvit.data.batches import Batch, batch_indices, small_set_notes, steps_per_epoch, train_batches
-from hvit.data.clips import ClipData
-from hvit.data.digits import DigitsData
-from hvit.data.images import open_data
+from hvit.data.clips.collections import ClipData
+from hvit.data.images.digits import DigitsData
+from hvit.data.open import open_data
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 

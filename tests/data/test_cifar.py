@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from hvit.data.cifar import CifarData, CifarSet
-from hvit.data.images import open_data
+from hvit.data.images.cifar import CifarData, CifarSet
+from hvit.data.open import open_data
 from hvit.errors import UserError
 
 FILES = "cifar-10-batches-py"

@@ -15,15 +15,17 @@ import pytest
 from PIL import Image
 
 from hvit import run
-from hvit.data import clip_index, clip_sets, clips
 from hvit.data.batches import evaluation_batches
-from hvit.data.clip_sets import ClipSet
-from hvit.data.clips import ClipData
-from hvit.data.images import FolderData, open_data
+from hvit.data.clips import collections
+from hvit.data.clips import index as clip_index
+from hvit.data.clips import sets as clip_sets
+from hvit.data.clips.collections import ClipData
+from hvit.data.clips.sets import ClipSet
+from hvit.data.clips.videos import ClipFacts
+from hvit.data.open import FolderData, open_data
 from hvit.data.preprocess import Preprocess
+from hvit.data.sampling import Sampling
 from hvit.data.sets import Splits
-from hvit.data.videos import ClipFacts
-from hvit.data.views import Sampling
 from hvit.errors import UserError
 from hvit.recipes import get_recipe
 
@@ -353,7 +355,7 @@ def test_checks_look_at_as_much_as_they_say(
     assert "Only the headers of the 17 clips were checked" in header
     assert "1 of 17 clips cannot be read" in header
     assert "The 17 clips were not checked" in none
-    monkeypatch.setattr(clips, "MOST_DECODED", 16)
+    monkeypatch.setattr(collections, "MOST_DECODED", 16)
     assert "Only the headers" in " ".join(open_clips(two_classes, cache="none").notes)
 
 
@@ -389,7 +391,7 @@ def test_what_was_found_out_is_remembered_until_a_file_changes(
     assert isinstance(changed, ClipSet)
     assert changed.facts(place % len(splits.train)).frames == 33
     assert look(frame_rate=12) == 16
-    cache = two_classes / clips.CACHE
+    cache = two_classes / collections.CACHE
     assert json.loads(cache.read_text())["clips"]["jump/clip000.npy"][3][0] == 33
     for damaged in ("", "[]", '{"kind": "hvit clips 1"}', cache.read_text().replace("[33", '["x", 33')):
         cache.write_text(damaged)
@@ -404,13 +406,13 @@ def test_the_memory_moves_with_the_clips_or_lies_where_it_should(
     monkeypatch.setattr(clip_index, "probe", lambda *_: pytest.fail("looked again"))
     assert len(open_clips(moved).train) == 12
     monkeypatch.undo()
-    (moved / clips.CACHE).unlink()
+    (moved / collections.CACHE).unlink()
     other = tmp_path_factory.mktemp("cache") / "deep" / "index.json"
     open_clips(moved, cache=str(other))
     assert other.is_file()
     other.unlink()
     open_clips(moved, cache="none")
-    assert not (moved / clips.CACHE).exists()
+    assert not (moved / collections.CACHE).exists()
 
 
 def test_data_that_nobody_may_write_beside_are_opened_without_a_memory(two_classes: Path) -> None:
@@ -548,7 +550,7 @@ def test_what_was_found_out_before_an_interrupt_is_kept(two_classes: Path, monke
     monkeypatch.setattr(clip_index, "probe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_clips(two_classes)
-    remembered = json.loads((two_classes / clips.CACHE).read_text())["clips"]
+    remembered = json.loads((two_classes / collections.CACHE).read_text())["clips"]
     assert "jump/clip000.npy" in remembered
     assert "wave/clip089.npy" not in remembered
 
@@ -569,7 +571,7 @@ def test_a_plan_writes_nothing_not_even_an_index(two_classes: Path) -> None:
     assert "clips" in lines["data"]
     assert sorted(two_classes.rglob("*")) == before
     open_clips(two_classes)
-    assert (two_classes / clips.CACHE).exists()
+    assert (two_classes / collections.CACHE).exists()
 
 
 @pytest.mark.parametrize(
@@ -581,12 +583,13 @@ def test_a_plan_writes_nothing_not_even_an_index(two_classes: Path) -> None:
 )  # fmt: skip
 def test_a_damaged_index_is_made_anew_and_it_is_said(two_classes: Path, content: bytes) -> None:
     open_clips(two_classes)
-    good = (two_classes / clips.CACHE).read_bytes()
-    (two_classes / clips.CACHE).write_bytes(content)
+    good = (two_classes / collections.CACHE).read_bytes()
+    (two_classes / collections.CACHE).write_bytes(content)
     assert (
-        f"{two_classes / clips.CACHE} is damaged, so all clips were looked at again." in open_clips(two_classes).notes
+        f"{two_classes / collections.CACHE} is damaged, so all clips were looked at again."
+        in open_clips(two_classes).notes
     )
-    assert (two_classes / clips.CACHE).read_bytes() == good
+    assert (two_classes / collections.CACHE).read_bytes() == good
     assert "damaged" not in " ".join(open_clips(two_classes).notes)
 
 
@@ -600,14 +603,14 @@ def test_a_damaged_index_is_made_anew_and_it_is_said(two_classes: Path, content:
 )  # fmt: skip
 def test_an_index_with_wrong_entries_is_damaged(two_classes: Path, entry: Any) -> None:
     open_clips(two_classes)
-    content = json.loads((two_classes / clips.CACHE).read_text())
+    content = json.loads((two_classes / collections.CACHE).read_text())
     content["clips"]["jump/clip000.npy"] = entry
-    (two_classes / clips.CACHE).write_text(json.dumps(content))
+    (two_classes / collections.CACHE).write_text(json.dumps(content))
     assert "is damaged" in " ".join(open_clips(two_classes).notes)
 
 
 def test_a_pipe_in_the_place_of_an_index_or_list_keeps_nobody_waiting(two_classes: Path) -> None:
-    os.mkfifo(two_classes / clips.CACHE)
+    os.mkfifo(two_classes / collections.CACHE)
     assert len(open_clips(two_classes).train) == 12
     os.mkfifo(two_classes / "list.txt")
     assert "it is not a regular file" in refusal(two_classes, train_list=str(two_classes / "list.txt"))

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit.data import videos
-from hvit.data.decoding import fitted, probe, read_frames
-from hvit.data.videos import ClipFacts
+from hvit.data.clips import videos
+from hvit.data.clips.decoding import fitted, probe, read_frames
+from hvit.data.clips.videos import ClipFacts
 from hvit.errors import UserError
 
 Numbered = Callable[..., np.ndarray]

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from hvit.data.augment import AugmentConfig, Preprocess
 from hvit.data.batches import Batch, train_batches
-from hvit.data.cifar import CifarSet
 from hvit.data.device_augment import DeviceAugment
-from hvit.data.digits import DigitsData
-from hvit.data.images import open_data
+from hvit.data.images.cifar import CifarSet
+from hvit.data.images.digits import DigitsData
+from hvit.data.open import open_data
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from hvit.data import digits as rooms
-from hvit.data.digits import DigitsData, digit_mosaics
-from hvit.data.images import open_data
+from hvit.data.images import digits as rooms
+from hvit.data.images.digits import DigitsData, digit_mosaics
+from hvit.data.open import open_data
 from hvit.errors import UserError
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit.data import folders
-from hvit.data.folders import FolderData, FolderSet
-from hvit.data.images import open_data
+from hvit.data.images import folders
+from hvit.data.images.folders import FolderData, FolderSet
+from hvit.data.open import open_data
 from hvit.data.sets import Splits
 from hvit.errors import UserError
 

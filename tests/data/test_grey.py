@@ -18,11 +18,12 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from hvit import evaluation, run
-from hvit.data import deep, survey
+from hvit.data import survey
 from hvit.data.grey import GreyRange
-from hvit.data.images import ClipData, FolderData, open_data
+from hvit.data.images import deep
+from hvit.data.images.reading import read_image
+from hvit.data.open import ClipData, FolderData, open_data
 from hvit.data.preprocess import Preprocess
-from hvit.data.reading import read_image
 from hvit.errors import UserError
 from hvit.inference import Classifier, predict
 from hvit.models.build import build_network

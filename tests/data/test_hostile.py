@@ -15,15 +15,16 @@ import pytest
 from PIL import Image
 
 from hvit import inference
-from hvit.data import image_memory, reading, videos
 from hvit.data.augment import AugmentConfig
 from hvit.data.batches import evaluation_batches, train_batches
-from hvit.data.decoding import probe, read_frames
-from hvit.data.image_memory import taken
+from hvit.data.clips import videos
+from hvit.data.clips.decoding import probe, read_frames
+from hvit.data.clips.videos import ClipFacts
+from hvit.data.images import memory, reading
+from hvit.data.images.memory import taken
+from hvit.data.images.reading import read_image
 from hvit.data.preprocess import Preprocess
-from hvit.data.reading import read_image
 from hvit.data.sets import ImageSet
-from hvit.data.videos import ClipFacts
 from hvit.errors import UserError
 
 PROGRAM = """
@@ -76,7 +77,7 @@ def test_memory_is_known_before_an_image_is_decoded(
         tmp_path / f"a.{suffix}", **({"compression": "tiff_lzw"} if suffix == "tiff" else {})
     )
     assert read_image(tmp_path / f"a.{suffix}").size == (small, small)
-    monkeypatch.setattr(image_memory, "MOST_MEMORY", image_memory.MOST_MEMORY // 10_000)
+    monkeypatch.setattr(memory, "MOST_MEMORY", memory.MOST_MEMORY // 10_000)
     with pytest.raises(UserError, match=r"decoding it would take .* GB of memory, and at most .* GB are used"):
         read_image(tmp_path / f"a.{suffix}")
 
@@ -86,9 +87,9 @@ def test_huge_jpeg_images_are_decoded_smaller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progressive: bool
 ) -> None:
     Image.new("RGB", (400, 300), "red").save(tmp_path / "a.jpg", progressive=progressive)
-    monkeypatch.setattr(image_memory, "MOST_MEMORY", 400 * 300 * 7)
+    monkeypatch.setattr(memory, "MOST_MEMORY", 400 * 300 * 7)
     assert read_image(tmp_path / "a.jpg").size == (200, 150)
-    monkeypatch.setattr(image_memory, "MOST_MEMORY", 10_000)
+    monkeypatch.setattr(memory, "MOST_MEMORY", 10_000)
     with pytest.raises(UserError, match="GB of memory"):
         read_image(tmp_path / "a.jpg")
 
@@ -98,13 +99,13 @@ def test_a_jpeg_of_thousands_of_passes_is_refused(tmp_path: Path, monkeypatch: p
     content = (tmp_path / "a.jpg").read_bytes()
     last = content.rindex(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(content[:last] + content[last:-2] * 50 + b"\xff\xd9")
-    monkeypatch.setattr(image_memory, "MOST_SCANS", 400 * 400 * 40)
+    monkeypatch.setattr(memory, "MOST_SCANS", 400 * 400 * 40)
     with pytest.raises(UserError, match="so many passes"):
         read_image(tmp_path / "a.jpg")
 
 
 def test_threads_decode_together_only_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_memory, "MOST_MEMORY", 10)
+    monkeypatch.setattr(memory, "MOST_MEMORY", 10)
     now, most = 0, 0
 
     def work(size: int) -> None:
@@ -118,7 +119,7 @@ def test_threads_decode_together_only_what_fits_into_memory(monkeypatch: pytest.
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, [4, 3, 6, 10, 25, 1] * 30))
     assert most <= 10
-    assert image_memory._memory.taken == 0
+    assert memory._memory.taken == 0
 
 
 def test_memory_is_given_back_by_files_that_cannot_be_decoded(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_memory_is_given_back_by_files_that_cannot_be_decoded(tmp_path: Path) ->
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="cut off"):
         read_image(tmp_path / "cut.png")
-    assert image_memory._memory.taken == 0
+    assert memory._memory.taken == 0
 
 
 def test_transparent_images_are_laid_on_white_in_parts_that_make_no_difference(

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from hvit.data import identity
-from hvit.data.cifar import CifarSet
 from hvit.data.identity import describe_changes, identity_of
-from hvit.data.images import ClipData, DataConfig, DigitsData, FolderData, MovingDigitsData, open_data
+from hvit.data.images.cifar import CifarSet
+from hvit.data.open import ClipData, DataConfig, DigitsData, FolderData, MovingDigitsData, open_data
 from hvit.data.sets import Splits
 from hvit.errors import UserError
 

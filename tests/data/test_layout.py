@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit.data import opening
-from hvit.data.folders import FolderSet
-from hvit.data.images import ClipData, FolderData, list_images, open_data
+from hvit.data import regular_files
+from hvit.data.images.folders import FolderSet
+from hvit.data.images.reading import read_image
 from hvit.data.layout import split_name
-from hvit.data.reading import read_image
+from hvit.data.open import ClipData, FolderData, list_images, open_data
 from hvit.data.sets import Splits
 from hvit.errors import UserError
 
@@ -182,7 +182,7 @@ def test_folders_that_may_not_be_entered_are_named(tmp_path: Path, monkeypatch: 
             raise PermissionError(13, "Permission denied")
         return usual(path)
 
-    monkeypatch.setattr(opening.os, "scandir", closed)
+    monkeypatch.setattr(regular_files.os, "scandir", closed)
     assert "dog: this user has no permission to read it" in refusal(tmp_path)
     monkeypatch.undo()
     usual_stat = Path.stat
@@ -206,7 +206,7 @@ def test_files_that_may_not_be_read_are_left_out_and_named(tmp_path: Path, monke
             raise PermissionError(13, "Permission denied")
         return usual(path, *rest, **more)
 
-    monkeypatch.setattr(opening.os, "open", closed)
+    monkeypatch.setattr(regular_files.os, "open", closed)
     note = next(note for note in opened("images", tmp_path).notes if "cannot be read" in note)
     assert note.startswith("1 image of 8 cannot be read")
     assert "dog/2.png: this user has no permission to read it" in note

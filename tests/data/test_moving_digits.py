@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hvit.data.digits import DigitsData, open_digits
-from hvit.data.images import moved, open_data
-from hvit.data.moving_digits import MovingDigits, MovingDigitsData, draw_moving_digit
+from hvit.data.clips.moving_digits import MovingDigits, MovingDigitsData, draw_moving_digit
+from hvit.data.images.digits import DigitsData, open_digits
+from hvit.data.open import moved, open_data
 from hvit.data.sets import Splits
 from hvit.errors import UserError
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from hvit.data import image_memory
-from hvit.data.reading import list_images, quiet_pillow, read_image
+from hvit.data.images import memory
+from hvit.data.images.reading import list_images, quiet_pillow, read_image
 from hvit.errors import UserError
 
 REFUSED = {
@@ -237,5 +237,5 @@ def test_missing_paths_and_folders_without_pictures_are_refused(tmp_path: Path) 
 def test_reading_never_changes_how_pillow_treats_others() -> None:
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert Image.MAX_IMAGE_PIXELS is not None
-    assert abs(2 * Image.MAX_IMAGE_PIXELS - image_memory.MAXIMUM_PIXELS) <= 1
+    assert abs(2 * Image.MAX_IMAGE_PIXELS - memory.MAXIMUM_PIXELS) <= 1
     assert sys.modules["PIL.Image"].WARN_POSSIBLE_FORMATS is False

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hvit.data import folders
 from hvit.data.augment import AugmentConfig, Preprocess
 from hvit.data.batches import Batch, train_batches
-from hvit.data.folders import FolderData
-from hvit.data.images import open_data
-from hvit.data.reading import EXIF_ORIENTATION, read_image, read_reduced
+from hvit.data.images import folders
+from hvit.data.images.folders import FolderData
+from hvit.data.images.reading import EXIF_ORIENTATION, read_image, read_reduced
+from hvit.data.open import open_data
 from hvit.data.sets import Reduced, Splits
 
 SIDE = 32

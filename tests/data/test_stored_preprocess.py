@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hvit.data.preprocess import Preprocess, stored_preprocess
-from hvit.data.views import Sampling
+from hvit.data.sampling import Sampling
 from hvit.errors import UserError
 
 OF_CLIPS = Preprocess((4, 32, 48), (0.5,), (0.25,), 0.9, "bilinear", Sampling(4, 2, "segments", 25.0))

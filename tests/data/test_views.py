@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from hvit.data.views import Sampling, crop_corner, segment_indices, span_indices, view_start
+from hvit.data.sampling import Sampling, crop_corner, segment_indices, span_indices, view_start
 
 # 16 frames of stride 4 reach over 64 frames at 30 a second; the steps between them are 63 / 15 = 4.2.
 AT_30 = [0, 4, 8, 12, 16, 21, 25, 29, 33, 37, 42, 46, 50, 54, 58, 63]

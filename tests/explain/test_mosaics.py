@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit.data.cifar import CifarData, open_cifar
-from hvit.data.digits import DigitsData, open_digits
+from hvit.data.images.cifar import CifarData, open_cifar
+from hvit.data.images.digits import DigitsData, open_digits
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 from hvit.explain.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics

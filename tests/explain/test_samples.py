@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hvit.data.augment import Preprocess
-from hvit.data.digits import DigitsData
-from hvit.data.images import open_data
+from hvit.data.images.digits import DigitsData
+from hvit.data.open import open_data
 from hvit.explain.gradcat import has_tree
 from hvit.explain.samples import digit_explanations, draw_mistakes, draw_samples
 from hvit.models import catalogue

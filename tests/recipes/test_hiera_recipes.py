@@ -12,7 +12,7 @@ import pytest
 
 from hvit import recipes
 from hvit.data.augment import AugmentConfig
-from hvit.data.clips import ClipData
+from hvit.data.clips.collections import ClipData
 from hvit.models.hiera.config import HieraConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from hvit import recipes
-from hvit.data.clips import ClipData
-from hvit.data.folders import FolderData
+from hvit.data.clips.collections import ClipData
+from hvit.data.images.folders import FolderData
 from hvit.models.mvit.config import MvitConfig
 from hvit.recipe import Recipe
 from hvit.training.schedule import Schedule

@@ -11,7 +11,7 @@ import torch
 
 from hvit import recipes, run
 from hvit.data.batches import steps_per_epoch
-from hvit.data.folders import FolderData
+from hvit.data.images.folders import FolderData
 from hvit.training.distribute import Processes
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule, few_steps_notes

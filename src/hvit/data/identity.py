@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hvit.data.opening import open_regular, system_reason
+from hvit.data.regular_files import open_regular, system_reason
 from hvit.data.sets import ImageSet, Splits, Stored
 from hvit.errors import UserError
 from hvit.markup import shown

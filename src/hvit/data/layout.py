@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvit.data.opening import entries_of, is_folder, state_of
-from hvit.data.reading import show
+from hvit.data.images.reading import show
+from hvit.data.regular_files import entries_of, is_folder, state_of
 from hvit.errors import UserError
 
 HELD_OUT_NAMES = ("val", "validation", "valid", "test")

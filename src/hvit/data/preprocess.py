@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from hvit.data.grey import GreyRange, check_page, checked_range
+from hvit.data.sampling import Sampling, crop_corner
 from hvit.data.sets import Sample
-from hvit.data.views import Sampling, crop_corner
 from hvit.errors import UserError
 from hvit.fields import check_fields
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hvit.data.grey import GreyRange
-from hvit.data.views import Sampling
+from hvit.data.sampling import Sampling
 from hvit.errors import UserError
 from hvit.randomness import generator
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from hvit.data.grey import GreyRange, Levels, described, range_of, together
+from hvit.data.images.reading import Look, look_at, quiet_pillow
 from hvit.data.layout import counted
-from hvit.data.reading import Look, look_at, quiet_pillow
 from hvit.data.sets import Progress, no_progress
 from hvit.errors import UserError
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from hvit.data.digits import DigitsData, digit_mosaics, open_digits
+from hvit.data.images.digits import DigitsData, digit_mosaics, open_digits
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 from hvit.randomness import derive_seed

@@ -12,8 +12,8 @@ from einops import reduce
 from PIL import Image
 
 from hvit.data.augment import Preprocess
-from hvit.data.digits import CLASSES, digit_mosaics, open_digits
-from hvit.data.images import DigitsData, Splits
+from hvit.data.images.digits import CLASSES, digit_mosaics, open_digits
+from hvit.data.open import DigitsData, Splits
 from hvit.explain.canvas import save_in_both_themes
 from hvit.explain.gradcat import Tree, gradcat_batch
 from hvit.explain.tree_picture import draw_trees

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hvit.data.augment import AugmentConfig, nest_cifar_augment, nest_imagenet_augment
-from hvit.data.images import CifarData, DigitsData, FolderData
+from hvit.data.open import CifarData, DigitsData, FolderData
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES
 from hvit.models.nest.config import NEST_SIZES
 from hvit.recipe import Recipe

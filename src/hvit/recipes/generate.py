@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hvit.data.augment import AugmentConfig
-from hvit.data.images import CifarData, DigitsData, FolderData
+from hvit.data.open import CifarData, DigitsData, FolderData
 from hvit.models.gan.config import GAN_SIZES, GanConfig
 from hvit.models.gan.nest_generator import NestGeneratorConfig
 from hvit.recipe import Recipe

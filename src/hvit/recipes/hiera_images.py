@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hvit.data.augment import hiera_imagenet_augment
-from hvit.data.images import FolderData
+from hvit.data.open import FolderData
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.recipe import Recipe
 from hvit.training.optimize import OptimizeConfig

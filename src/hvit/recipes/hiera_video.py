@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hvit.data.augment import AugmentConfig
-from hvit.data.clips import ClipData
+from hvit.data.clips.collections import ClipData
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.masked.config import MASKED_SIZES
 from hvit.recipe import Recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hvit.data.augment import AugmentConfig
-from hvit.data.images import CifarData, FolderData
+from hvit.data.open import CifarData, FolderData
 from hvit.models.masked.config import MASKED_SIZES
 from hvit.recipe import Recipe
 from hvit.recipes.lineage import hiera_micro_cifar10, hiera_micro_folder

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hvit.data.augment import AugmentConfig, mvit_imagenet_augment
-from hvit.data.clips import ClipData
-from hvit.data.moving_digits import MovingDigitsData
+from hvit.data.clips.collections import ClipData
+from hvit.data.clips.moving_digits import MovingDigitsData
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.masked.config import MASKED_SIZES
 from hvit.models.mvit.config import MVIT_SIZES

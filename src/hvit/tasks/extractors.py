@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hvit.data.images.reading import show
 from hvit.data.preprocess import Preprocess, stored_preprocess
-from hvit.data.reading import show
 from hvit.distances import Extractor, FeatureSource
 from hvit.errors import UserError
 from hvit.files import read_whole

@@ -11,12 +11,12 @@ from random import Random
 
 import numpy as np
 
-from hvit.data.decoding import Source, probe, read_frames
+from hvit.data.clips.decoding import Source, probe, read_frames
+from hvit.data.clips.videos import ClipFacts
 from hvit.data.grey import GreyRange
-from hvit.data.reading import show
+from hvit.data.images.reading import show
+from hvit.data.sampling import Sampling
 from hvit.data.sets import ImageSet, Stored
-from hvit.data.videos import ClipFacts
-from hvit.data.views import Sampling
 from hvit.errors import UserError
 from hvit.randomness import derive_seed
 

@@ -13,11 +13,19 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from hvit.data import tiff
-from hvit.data.deep import DeepKind, DeepPixels, check_full, deep_kind, open_lower, prepare_to_decode
 from hvit.data.grey import GreyRange, Levels
-from hvit.data.image_memory import SCALED, TOO_LARGE, check_size, most_decoded, taken
-from hvit.data.opening import NotRegularError, Refusal, entries_of, is_folder, open_regular, state_of, system_reason
+from hvit.data.images import tiff
+from hvit.data.images.deep import DeepKind, DeepPixels, check_full, deep_kind, open_lower, prepare_to_decode
+from hvit.data.images.memory import SCALED, TOO_LARGE, check_size, most_decoded, taken
+from hvit.data.regular_files import (
+    NotRegularError,
+    Refusal,
+    entries_of,
+    is_folder,
+    open_regular,
+    state_of,
+    system_reason,
+)
 from hvit.data.sets import Needed, Reduced
 from hvit.errors import UserError
 from hvit.markup import shown

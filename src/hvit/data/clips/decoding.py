@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hvit.data import videos
+from hvit.data.clips import videos
+from hvit.data.clips.videos import ClipFacts
 from hvit.data.grey import GreyRange
-from hvit.data.image_memory import MOST_MEMORY
-from hvit.data.opening import NotRegularError, Refusal, check_regular, entries_of, is_folder, system_reason
-from hvit.data.reading import is_image_name, look_at, read_image, show
-from hvit.data.videos import ClipFacts
+from hvit.data.images.memory import MOST_MEMORY
+from hvit.data.images.reading import is_image_name, look_at, read_image, show
+from hvit.data.regular_files import NotRegularError, Refusal, check_regular, entries_of, is_folder, system_reason
 from hvit.errors import UserError
 
 Source = Path | np.ndarray

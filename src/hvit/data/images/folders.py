@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from hvit.data.grey import GreyRange, check_page, checked_range
+from hvit.data.images.reading import SUFFIXES, is_image_name, read_image, read_reduced, show, walk
 from hvit.data.layout import (
     Layout,
     alone_notes,
@@ -29,8 +30,7 @@ from hvit.data.layout import (
     split_name,
     stray_samples,
 )
-from hvit.data.opening import is_folder
-from hvit.data.reading import SUFFIXES, is_image_name, read_image, read_reduced, show, walk
+from hvit.data.regular_files import is_folder
 from hvit.data.sets import (
     IMAGENET_MEAN,
     IMAGENET_STD,

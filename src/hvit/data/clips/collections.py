@@ -9,19 +9,19 @@ from typing import Literal
 
 import numpy as np
 
-from hvit.data import clip_lists
-from hvit.data.clip_index import index_clips
-from hvit.data.clip_lists import Listing
-from hvit.data.clip_sets import ClipSet
-from hvit.data.decoding import frame_files, is_clip_name
-from hvit.data.folders import UNLABELLED
+from hvit.data.clips import lists as clip_lists
+from hvit.data.clips.decoding import frame_files, is_clip_name
+from hvit.data.clips.index import index_clips
+from hvit.data.clips.lists import Listing
+from hvit.data.clips.sets import ClipSet
+from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
 from hvit.data.grey import GreyRange, check_page, checked_range
+from hvit.data.images.folders import UNLABELLED
+from hvit.data.images.reading import show
 from hvit.data.layout import alone_notes, ignored_notes, imbalance_notes, same_classes, some, split_name
-from hvit.data.reading import show
+from hvit.data.sampling import Sampling
 from hvit.data.sets import Progress, Splits, check_subset, choose_subset, no_progress, statistics_for, subset_notes
 from hvit.data.survey import LOOKED_AT, Survey, evenly_spaced
-from hvit.data.videos import VIDEO_SUFFIXES, ClipFacts, load_av
-from hvit.data.views import Sampling
 from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from hvit.data.reading import show
+from hvit.data.images.reading import show
 from hvit.data.sets import ImageSet, Splits, Stored, check_subset, choose_subset, statistics_for, subset_notes
 from hvit.errors import UserError, check_choices
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from PIL import Image
 
-from hvit.data.opening import Refusal
+from hvit.data.regular_files import Refusal
 
 MAXIMUM_PIXELS = 178_956_970
 """The largest image that is decoded, width times height: where Pillow, too, suspects a decompression bomb."""

@@ -18,9 +18,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from hvit.data.digits import LARGEST_CANVAS, SMALLEST_CANVAS, DigitsData, open_digits
+from hvit.data.images.digits import LARGEST_CANVAS, SMALLEST_CANVAS, DigitsData, open_digits
+from hvit.data.sampling import Sampling
 from hvit.data.sets import ImageSet, Splits, Stored
-from hvit.data.views import Sampling
 from hvit.errors import UserError, check_choices
 from hvit.randomness import derive_seed
 

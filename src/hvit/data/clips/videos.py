@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hvit.data.opening import Refusal
+from hvit.data.regular_files import Refusal
 from hvit.errors import UserError
 
 MAXIMUM_FRAME_PIXELS = 40_000_000

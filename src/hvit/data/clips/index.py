@@ -11,12 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hvit.data.decoding import probe
-from hvit.data.opening import open_regular
-from hvit.data.reading import quiet_pillow, show
+from hvit.data.clips.decoding import probe
+from hvit.data.clips.videos import ClipFacts
+from hvit.data.images.reading import quiet_pillow, show
+from hvit.data.regular_files import open_regular
 from hvit.data.sets import Progress, no_progress
 from hvit.data.survey import in_threads
-from hvit.data.videos import ClipFacts
 from hvit.errors import UserError
 from hvit.files import write_text
 

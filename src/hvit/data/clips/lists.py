@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from hvit.data import layout
-from hvit.data.decoding import is_clip_name
-from hvit.data.folders import UNLABELLED
+from hvit.data.clips.decoding import is_clip_name
+from hvit.data.clips.videos import VIDEO_SUFFIXES
+from hvit.data.images.folders import UNLABELLED
+from hvit.data.images.reading import is_image_name, show, walk
 from hvit.data.layout import Layout, class_folders, counted, spelling, stray_samples, sub_folders
-from hvit.data.opening import open_regular, system_reason
-from hvit.data.reading import is_image_name, show, walk
-from hvit.data.videos import VIDEO_SUFFIXES
+from hvit.data.regular_files import open_regular, system_reason
 from hvit.errors import UserError
 
 _LONGEST_LIST = 500_000_000

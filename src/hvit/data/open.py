@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hvit.data.cifar import CifarData, open_cifar
-from hvit.data.clips import ClipData, open_clips
-from hvit.data.digits import DigitsData, open_digits
-from hvit.data.folders import FolderData, open_folder
-from hvit.data.moving_digits import MovingDigitsData, open_moving_digits
-from hvit.data.reading import list_images, read_image
+from hvit.data.clips.collections import ClipData, open_clips
+from hvit.data.clips.moving_digits import MovingDigitsData, open_moving_digits
+from hvit.data.images.cifar import CifarData, open_cifar
+from hvit.data.images.digits import DigitsData, open_digits
+from hvit.data.images.folders import FolderData, open_folder
+from hvit.data.images.reading import list_images, read_image
 from hvit.data.sets import ImageSet, Progress, Splits, Target, no_progress
 from hvit.errors import UserError
 

@@ -1,0 +1,1 @@
+"""Clips: lists, index, decoding and moving digits."""

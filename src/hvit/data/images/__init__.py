@@ -1,0 +1,1 @@
+"""Still images: reading files, class folders, CIFAR and digits."""
