@@ -47,8 +47,7 @@ from hvit.data.images.digits import CLASSES, DigitsData
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.explain import MAP_METHODS, gradcat_batch, methods_for
-from hvit.explain.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
-from hvit.explain.pointing import (
+from hvit.explain.localization.measures import (
     area_under,
     block_hits,
     energy_inside,
@@ -58,6 +57,7 @@ from hvit.explain.pointing import (
     pointing_hits,
     region_centres,
 )
+from hvit.explain.localization.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
 from hvit.models.create import create_model
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.save import open_weights

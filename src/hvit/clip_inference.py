@@ -16,7 +16,7 @@ from hvit.data.images.reading import show
 from hvit.data.sampling import Sampling
 from hvit.errors import UserError
 from hvit.explain import class_activation_map_batch, save_figure
-from hvit.explain.clip_picture import draw_clip_maps, write_clip_gif
+from hvit.explain.drawing.clip_picture import draw_clip_maps, write_clip_gif
 from hvit.inference import Classifier, free_name
 
 _SHORT_SIDE = 512

@@ -21,9 +21,7 @@ from hvit.data.layout import spelling
 from hvit.data.open import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
 from hvit.data.preprocess import stored_preprocess
 from hvit.errors import UserError
-from hvit.explain.features import encoder_features
-from hvit.explain.gradcat import has_tree
-from hvit.explain.samples import digit_explanations
+from hvit.explain.methods.gradcat import has_tree
 from hvit.files import write_text
 from hvit.generation import score_generator
 from hvit.measures import confusion_matrix, linear_probe_accuracy, nearest_neighbour_accuracy
@@ -34,6 +32,8 @@ from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.weights.save import open_any
 from hvit.progress import DataOpening
 from hvit.recipe import RECIPE, read_recipe
+from hvit.snapshots.explanations import digit_explanations
+from hvit.snapshots.features import encoder_features
 from hvit.tasks.classify import Classify
 from hvit.tasks.reconstruct import Reconstruct
 from hvit.training.distribute import choose_device

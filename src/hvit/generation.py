@@ -18,7 +18,6 @@ from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.distances import Extractor, FeatureStatistics
 from hvit.errors import UserError
-from hvit.explain.generations import enlargement, save_pixels, shown_grid
 from hvit.models import catalogue
 from hvit.models.build import count_parameters, multiply_adds
 from hvit.models.gan.config import GanConfig, Players, build_discriminator
@@ -26,6 +25,7 @@ from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import MOST_COLUMNS, draw_latents, paint, to_bytes, walk
 from hvit.models.weights.save import OpenedWeights, open_generator
 from hvit.recipe import RECIPE, Recipe, read_recipe
+from hvit.snapshots.samples import enlargement, save_pixels, shown_grid
 from hvit.tasks.extractors import open_extractor
 from hvit.tasks.generate import Generate
 from hvit.tasks.memorisation import compare_with_training

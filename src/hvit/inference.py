@@ -19,7 +19,7 @@ from hvit.data.preprocess import stored_preprocess
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import MAP_METHODS, draw_trees, gradcat_batch, methods_for, save_figure
-from hvit.explain.comparison import draw_comparison
+from hvit.explain.drawing.comparison import draw_comparison
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
 from hvit.markup import shown as printable
 from hvit.models import catalogue

@@ -27,11 +27,8 @@ from hvit.data.images.digits import SMALLEST_CANVAS
 from hvit.data.open import DigitsData, Splits, moved, open_data, with_full_paths
 from hvit.errors import UserError
 from hvit.evaluation import CLIP_RESULTS, score_clips
-from hvit.explain.canvas import save_in_both_themes
-from hvit.explain.features import MOST_MAPPED, draw_feature_map, encoder_features
-from hvit.explain.gradcat import has_tree
-from hvit.explain.reconstructions import watch
-from hvit.explain.samples import digit_explanations, draw_mistakes, draw_samples
+from hvit.explain.drawing.canvas import save_in_both_themes
+from hvit.explain.methods.gradcat import has_tree
 from hvit.files import short_path, write_text
 from hvit.generation import finish_generation, make_task
 from hvit.interrupts import Interrupts
@@ -53,6 +50,9 @@ from hvit.progress import DataOpening
 from hvit.randomness import derive_seed
 from hvit.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from hvit.report import write_report
+from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
+from hvit.snapshots.features import MOST_MAPPED, draw_feature_map, encoder_features
+from hvit.snapshots.reconstructions import watch
 from hvit.tasks.classify import Classify
 from hvit.tasks.extractors import full_name
 from hvit.tasks.generate import Generate

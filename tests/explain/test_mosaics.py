@@ -12,7 +12,7 @@ from hvit.data.images.cifar import CifarData, open_cifar
 from hvit.data.images.digits import DigitsData, open_digits
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
-from hvit.explain.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
+from hvit.explain.localization.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
 
 
 class Flat(ImageSet):

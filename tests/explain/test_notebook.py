@@ -16,7 +16,7 @@ from PIL import Image
 
 import hvit
 from hvit.explain import Tree, draw_cam, draw_trees
-from hvit.explain.comparison import draw_comparison
+from hvit.explain.drawing.comparison import draw_comparison
 from hvit.explain.page import ExplainedClass, ExplainedImage, render_page
 
 HOSTILE = "\"'></iframe><script>window.hacked = 1</script>.png"

@@ -18,9 +18,9 @@ from PIL import Image
 
 from hvit.errors import UserError
 from hvit.explain import Tree
-from hvit.explain.canvas import TIMES
-from hvit.explain.gradcat import greedy_path
+from hvit.explain.methods.gradcat import greedy_path
 from hvit.explain.page import ExplainedClass, ExplainedImage, render_page, write_page
+from hvit.explain.words import TIMES
 from hvit.markup import shown
 
 HOSTILE = "\"'></script></style><script>window.hacked = 1</script><img src=x onerror=window.hacked=1>&amp;\u202e.png"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvit.explain.pointing import (
+from hvit.explain.localization.measures import (
     area_under,
     block_hits,
     box_overlaps,

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import hvit
 from hvit.explain import MAP_METHODS, gradcat, gradcat_batch, has_tree, methods_for
-from hvit.explain.cam import class_activation_map
+from hvit.explain.methods.cam import class_activation_map
 from hvit.models.gan.discriminators import ResidualDiscriminator, ResidualDiscriminatorConfig
 from hvit.models.hiera.model import Hiera
 

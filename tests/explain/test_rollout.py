@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.explain import MAP_METHODS, attention_rollout, methods_for
-from hvit.explain.rollout import attention_of
+from hvit.explain.methods.rollout import attention_of
 from hvit.models.create import create_model
 
 

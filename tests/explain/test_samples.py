@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from hvit.data.augment import Preprocess
 from hvit.data.images.digits import DigitsData
 from hvit.data.open import open_data
-from hvit.explain.gradcat import has_tree
-from hvit.explain.samples import digit_explanations, draw_mistakes, draw_samples
+from hvit.explain.methods.gradcat import has_tree
 from hvit.models import catalogue
 from hvit.models.create import create_model
 from hvit.models.layers.encoder import Encoder
+from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
 
 
 class Ink(Encoder):

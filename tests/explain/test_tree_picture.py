@@ -17,10 +17,11 @@ from PIL import Image
 
 from hvit.errors import UserError
 from hvit.explain import Tree, draw_cam, draw_trees, save_figure
-from hvit.explain.canvas import PALETTE, TIMES, number_writer, overlay
-from hvit.explain.comparison import draw_comparison
-from hvit.explain.gradcat import greedy_path
-from hvit.explain.layout import curve, place_blocks
+from hvit.explain.drawing.canvas import PALETTE, overlay
+from hvit.explain.drawing.comparison import draw_comparison
+from hvit.explain.drawing.layout import curve, place_blocks
+from hvit.explain.methods.gradcat import greedy_path
+from hvit.explain.words import TIMES, number_writer
 
 HOSTILE = [
     "a very, very long class name that no legend of any picture on earth would have room for " * 20,

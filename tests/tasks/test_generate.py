@@ -23,7 +23,6 @@ from torch.nn.parallel import DistributedDataParallel
 from hvit.data.preprocess import Preprocess
 from hvit.distances import FeatureStatistics
 from hvit.errors import UserError
-from hvit.explain.generations import draw_neighbours, lay_grid
 from hvit.models.build import build
 from hvit.models.catalogue import change, entry
 from hvit.models.gan.config import GanConfig, build_discriminator, build_generator
@@ -33,6 +32,7 @@ from hvit.models.gan.generator import Generator
 from hvit.models.gan.nest_generator import NestGeneratorConfig
 from hvit.models.gan.sampling import paint, walk
 from hvit.models.weights.save import save_weights
+from hvit.snapshots.samples import draw_neighbours, lay_grid
 from hvit.tasks.adversarial import discriminator_loss, generator_loss, r1_penalty, vary
 from hvit.tasks.extractors import classifier_extractor, full_name, open_extractor, pixel_extractor
 from hvit.tasks.generate import Generate

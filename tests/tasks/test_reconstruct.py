@@ -11,7 +11,6 @@ from PIL import Image
 
 from hvit.data.augment import Preprocess
 from hvit.errors import UserError
-from hvit.explain.reconstructions import reconstruct
 from hvit.models.build import build, build_network
 from hvit.models.catalogue import name_of
 from hvit.models.hiera.config import HIERA_SIZES
@@ -21,6 +20,7 @@ from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import make_targets
 from hvit.models.weights.load import load_weights
 from hvit.models.weights.save import open_autoencoder, open_weights
+from hvit.snapshots.reconstructions import reconstruct
 from hvit.tasks.reconstruct import Reconstruct
 
 CONFIG = MaskedConfig(

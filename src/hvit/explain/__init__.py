@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from hvit.explain.cam import class_activation_map, class_activation_map_batch, normalise, upsample
-from hvit.explain.canvas import save_figure
-from hvit.explain.gradcam import grad_cam, grad_cam_plus_plus
-from hvit.explain.gradcat import Node, Tree, gradcat, gradcat_batch, has_tree
-from hvit.explain.methods import MAP_METHODS, methods_for
-from hvit.explain.rollout import attention_rollout
-from hvit.explain.tree_picture import draw_cam, draw_trees
+from hvit.explain.drawing.canvas import save_figure
+from hvit.explain.drawing.tree_picture import draw_cam, draw_trees
+from hvit.explain.methods.cam import class_activation_map, class_activation_map_batch, normalise, upsample
+from hvit.explain.methods.gradcam import grad_cam, grad_cam_plus_plus
+from hvit.explain.methods.gradcat import gradcat, gradcat_batch, has_tree
+from hvit.explain.methods.rollout import attention_rollout
+from hvit.explain.methods.table import MAP_METHODS, methods_for
+from hvit.explain.tree import Node, Tree
 
 __all__ = [
     "MAP_METHODS",

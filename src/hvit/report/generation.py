@@ -13,7 +13,7 @@ from hvit.report.reading import Run
 
 PICTURES = ("samples", "interpolation", "samples_over_time", "neighbours")
 """The names of its own pictures."""
-MOST_COLUMNS = 16  # as `hvit.explain.generations` lays its grids, whose import would wait for torch
+MOST_COLUMNS = 16  # as `hvit.snapshots.samples` lays its grids, whose import would wait for torch
 _COPIES = 0.5  # samples that are so much nearer to training images than held-out ones are
 
 

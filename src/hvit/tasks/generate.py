@@ -21,12 +21,12 @@ from torch.nn.parallel import DistributedDataParallel
 from hvit.data.preprocess import Preprocess
 from hvit.distances import Extractor, FeatureStatistics, frechet_distance, precision_recall, spread
 from hvit.errors import UserError
-from hvit.explain.generations import keep_samples
 from hvit.models.gan.config import GanConfig
 from hvit.models.gan.discriminators import Discriminator
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import draw_latents, labels_in_order
 from hvit.models.weights.save import save_weights
+from hvit.snapshots.samples import keep_samples
 from hvit.tasks.adversarial import discriminator_loss, generator_loss, r1_penalty, vary
 from hvit.tasks.task import Batch, Networks, Phase, Task
 

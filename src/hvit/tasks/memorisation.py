@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hvit.data.preprocess import Preprocess
 from hvit.distances import Extractor, nearest
-from hvit.explain.generations import draw_neighbours
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import draw_latents, labels_in_order, paint
+from hvit.snapshots.samples import draw_neighbours
 from hvit.tasks.task import Batch
 
 _SEED = 2105

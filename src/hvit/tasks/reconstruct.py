@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from hvit.data.augment import Preprocess
-from hvit.explain.reconstructions import keep_strip
 from hvit.measures import linear_probe_accuracy, nearest_neighbour_accuracy
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import make_targets
 from hvit.models.weights.save import save_weights
+from hvit.snapshots.reconstructions import keep_strip
 from hvit.tasks.task import Batch, Networks, Phase, Task
 
 WEIGHTS = "weights.safetensors"

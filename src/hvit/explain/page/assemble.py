@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from hvit.errors import UserError
-from hvit.explain.canvas import STRENGTH, logit_words, number_writer, percent
-from hvit.explain.naming import METHODS, TREE, method_of
+from hvit.explain.drawing.canvas import STRENGTH
+from hvit.explain.drawing.tree_picture import AGAINST, MEANING
 from hvit.explain.page.content import ExplainedClass, ExplainedImage
 from hvit.explain.page.encode import heat_address, picture_address
 from hvit.explain.page.stage import Stage, draw_paths, draw_squares, short
 from hvit.explain.page.tree import draw_tree, factors
-from hvit.explain.tree_picture import AGAINST, MEANING
+from hvit.explain.words import METHODS, TREE, logit_words, method_of, number_writer, percent
 from hvit.files import write_text
 from hvit.markup import MARK, Html, element
 
@@ -247,3 +247,16 @@ def _whole(stage: Stage) -> dict[str, str]:
     """Attributes of what fills a stage."""
     width, height = map(short, stage.size)
     return {"width": width, "height": height, "preserveAspectRatio": "none"}
+
+
+FRAME_HEIGHT = 760
+
+
+def page_frame(page: str, title: str) -> Html:
+    """A whole page of HTML as a frame inside another page: its script runs, and reaches nothing outside of the frame.
+
+    page: as HTML text. title: what the frame is, for those who do not see it.
+    """
+    style = f"width:100%;height:{FRAME_HEIGHT}px;border:0"
+    # An attribute is escaped as a whole, so that nothing in the page can end it.
+    return element("iframe", srcdoc=Html(page), sandbox="allow-scripts", title=title, style=style)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hvit.errors import UserError
-from hvit.explain.canvas import PALETTE, Picture, picture_pixels
-from hvit.explain.gradcat import Tree
-from hvit.explain.layout import check_trees
-from hvit.explain.naming import METHODS, TREE
-from hvit.explain.notebook import page_frame
+from hvit.explain.drawing.canvas import PALETTE, Picture, picture_pixels
+from hvit.explain.drawing.layout import check_trees
+from hvit.explain.page.assemble import page_frame
+from hvit.explain.tree import Tree
+from hvit.explain.words import METHODS, TREE
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from hvit.explain.cam import normalise, upsample
-from hvit.explain.canvas import heat_colours
+from hvit.explain.drawing.canvas import heat_colours
+from hvit.explain.methods.cam import normalise, upsample
 from hvit.markup import inline
 
 LARGEST_PICTURE = 512  # pixels of the longer side, which is drawn at about 400

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from hvit.explain.gradcat import Tree
-from hvit.explain.layout import Block, Box, Point, beside, boxes_of, centre_of, classes_along, inside, leaf_mark
+from hvit.explain.drawing.layout import Block, Box, Point, beside, boxes_of, centre_of, classes_along, inside, leaf_mark
 from hvit.explain.page.content import ExplainedImage
+from hvit.explain.tree import Tree
 from hvit.markup import Html, element
 
 SIDE = 400  # units of a picture's longer side, which are about pixels

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hvit.explain.layout import Block, block_value, curve, families, place_blocks, share_of_peak
+from hvit.explain.drawing.layout import Block, block_value, curve, families, place_blocks, share_of_peak
+from hvit.explain.drawing.tree_picture import depth_writers, factor_words
 from hvit.explain.page.stage import Stage, short
-from hvit.explain.tree_picture import depth_writers, factor_words
 from hvit.markup import SPACE, Html, element
 
 PITCH, GAP = 43, 12  # of the wide tree: from block to block, and more than that between families

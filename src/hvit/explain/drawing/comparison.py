@@ -9,25 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hvit.errors import UserError
-from hvit.explain.canvas import (
+from hvit.explain.drawing.canvas import (
     PALETTE,
     Picture,
     disc,
     heat_colours,
-    number_writer,
     overlay,
     page,
-    percent,
     picture_pixels,
     show,
     theme,
     write_name,
     write_text,
 )
-from hvit.explain.gradcat import Tree
-from hvit.explain.layout import Box, boxes_of, check_trees
-from hvit.explain.naming import TREE, method_of
-from hvit.explain.tree_picture import draw_frame, draw_image
+from hvit.explain.drawing.layout import Box, boxes_of, check_trees
+from hvit.explain.drawing.tree_picture import draw_frame, draw_image
+from hvit.explain.tree import Tree
+from hvit.explain.words import TREE, method_of, number_writer, percent
 
 SIDE, SPACE, MARGIN = 1.75, 0.1, 0.18  # inches
 LABEL, HEAD, RANGE, SCALE = 1.45, 0.32, 0.2, 0.34

@@ -6,10 +6,10 @@ Everything goes through Figure objects alone: no display, and none of matplotlib
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextvars import ContextVar
 from io import BytesIO
-from math import ceil, floor, log10
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hvit.errors import UserError
-from hvit.explain.cam import normalise, upsample
-from hvit.explain.layout import Box
+from hvit.explain.drawing.layout import Box
+from hvit.explain.methods.cam import normalise, upsample
 from hvit.files import replacing
 from hvit.markup import DARK_PICTURES
 from hvit.pictures import BLUE, DARK, FONT, GREEN, ORANGE, PURPLE, Theme, plain_text
@@ -36,8 +36,6 @@ INK = "#1f1f1f"
 LIGHT_SHEET = Theme("#ffffff", INK, "#666666", "#c9c9c9", PALETTE)
 DARK_SHEET = Theme(DARK.paper, DARK.ink, DARK.soft_ink, "#4a5868", PALETTE)
 GREY, STRENGTH = 0.75, 0.75  # of pictures under maps: how bright, and the most a map covers
-MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Picture = Image.Image | np.ndarray
 
@@ -162,28 +160,6 @@ def readable_on(colour: str | tuple[float, float, float]) -> str:
     """Dark or white, whichever is read better on a colour (relative luminance of WCAG 2)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
     return INK if float(np.dot(linear, (0.2126, 0.7152, 0.0722))) > 0.2 else "white"
-
-
-def number_writer(values: Iterable[float]) -> tuple[Callable[[float], str], str]:
-    """How to write numbers side by side in few characters: the function, and the factor to print once ("" for none)."""
-    largest = max((abs(value) for value in values if np.isfinite(value)), default=0.0)
-    exponent = 0 if largest == 0 or 0.1 <= largest < 1000 else floor(log10(largest))
-    decimals = 2 if exponent else min(max(2 - floor(log10(max(largest, 1.0))), 0), 2)
-
-    def write(value: float) -> str:
-        return f"{value / 10.0**exponent:z.{decimals}f}".replace("-", MINUS)
-
-    return write, f"{TIMES} 10{str(exponent).translate(SUPERSCRIPT)}" if exponent else ""
-
-
-def percent(probability: float) -> str:
-    """A probability from 0 to 1 as it is written beside a class."""
-    return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
-
-
-def logit_words(logit: float) -> str:
-    """A logit as it is written beside a class."""
-    return f"logit {logit:#.3g}".rstrip(".").replace("-", MINUS)
 
 
 def heat_colours(heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import copysign, hypot
 
 from hvit.errors import UserError
-from hvit.explain.gradcat import Region, Tree
+from hvit.explain.tree import Region, Tree
 
 Block = tuple[int, ...]
 """A block by its path of quadrants; () is the whole image."""

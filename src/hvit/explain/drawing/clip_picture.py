@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hvit.explain.cam import normalise
-from hvit.explain.canvas import (
+from hvit.explain.drawing.canvas import (
     PALETTE,
     disc,
     enlarge,
     overlay_of_heat,
     page,
-    percent,
     show,
     theme,
     write_name,
     write_text,
 )
+from hvit.explain.methods.cam import normalise
+from hvit.explain.words import percent
 from hvit.files import replacing
 
 FRAMES_SHOWN = 8

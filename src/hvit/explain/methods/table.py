@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor, nn
 
-from hvit.explain.cam import class_activation_map_batch, head_of
-from hvit.explain.gradcam import grad_cam, grad_cam_plus_plus
-from hvit.explain.gradcat import has_tree
-from hvit.explain.request import Classes, classifier_of, classifies_a_token
-from hvit.explain.rollout import attention_rollout, vision_transformer
+from hvit.explain.methods.cam import class_activation_map_batch, head_of
+from hvit.explain.methods.gradcam import grad_cam, grad_cam_plus_plus
+from hvit.explain.methods.gradcat import has_tree
+from hvit.explain.methods.request import Classes, classifier_of, classifies_a_token
+from hvit.explain.methods.rollout import attention_rollout, vision_transformer
 from hvit.models.layers.encoder import Encoder
 
 MapMethod = Callable[[nn.Module, Tensor, Classes | None], np.ndarray]

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from hvit.explain.cam import upsample
-from hvit.explain.gradcat import Region, region_of
+from hvit.explain.methods.cam import upsample
+from hvit.explain.tree import Region, region_of
 
 Size = tuple[int, int]
 Scores = Callable[[np.ndarray], np.ndarray]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.explain.request import Classes, as_batch, choose_classes, classifier_of, evaluating, refusing
+from hvit.explain.methods.request import Classes, as_batch, choose_classes, classifier_of, evaluating, refusing
 from hvit.models.layers.encoder import Encoder
 
 

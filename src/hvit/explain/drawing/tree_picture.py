@@ -16,20 +16,16 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
 
 from hvit.errors import UserError
-from hvit.explain.canvas import (
+from hvit.explain.drawing.canvas import (
     INK,
     PALETTE,
-    TIMES,
     Picture,
     blend,
     disc,
     heat_colours,
-    logit_words,
-    number_writer,
     outlined,
     overlay,
     page,
-    percent,
     picture_pixels,
     readable_on,
     show,
@@ -37,8 +33,7 @@ from hvit.explain.canvas import (
     write_name,
     write_text,
 )
-from hvit.explain.gradcat import Tree
-from hvit.explain.layout import (
+from hvit.explain.drawing.layout import (
     Block,
     Box,
     Point,
@@ -55,6 +50,8 @@ from hvit.explain.layout import (
     regions_of,
     share_of_peak,
 )
+from hvit.explain.tree import Tree
+from hvit.explain.words import TIMES, logit_words, number_writer, percent
 
 MARGIN, GUTTER = 0.18, 0.42
 PITCH, FAMILY_GAP = 0.415, 0.14

@@ -35,10 +35,9 @@ Our own generalisation to every encoder whose planes shrink by two:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, SupportsIndex
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ from einops import reduce
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.explain.request import (
+from hvit.explain.methods.request import (
     Classes,
     as_batch,
     choose_classes,
@@ -58,110 +57,10 @@ from hvit.explain.request import (
     one_class,
     one_image,
 )
+from hvit.explain.tree import Tree, place_of
 from hvit.models.layers.encoder import Encoder
 
-Region = tuple[int, int, int, int]
 NormPlacement = Literal["after", "before"]
-
-
-class Node(NamedTuple):
-    """One square of the image in the tree of blocks, with the evidence found in it.
-
-    depth: 1 for the quadrants of the image, 2 for their quadrants, ... row, column: its place among the
-    2^depth x 2^depth squares of its depth. path: quadrants from the whole image to it (0 top-left, 1 top-right,
-    2 bottom-left, 3 bottom-right). region: (left, top, right, bottom) in pixels of the model's input.
-    """
-
-    depth: int
-    row: int
-    column: int
-    path: tuple[int, ...]
-    value: float
-    region: Region
-
-
-@dataclass(frozen=True, eq=False)
-class Tree:
-    """Why a model gave one class its logit: the value of every node of the tree of blocks, and the decisive path."""
-
-    class_index: int
-    """The explained class."""
-    logit: float
-    """The model's logit of that class, before any softmax."""
-    path: tuple[int, ...]
-    """Quadrant chosen at each step, whole image first: 0 top-left, 1 top-right, 2 bottom-left, 3 bottom-right."""
-    values: tuple[np.ndarray, ...]
-    """Value of every node: depth k is `values[k - 1]`, an array (2^k rows, 2^k columns)."""
-    image_size: tuple[int, int]
-    """Height and width of the model's input in pixels."""
-    sign: int = 1
-    """1: values speak for the class; -1: values speak against it (the control)."""
-
-    @property
-    def depth(self) -> int:
-        """Number of steps from the whole image to a leaf."""
-        return len(self.values)
-
-    @property
-    def regions(self) -> tuple[Region, ...]:
-        """Square of each step of the path as (left, top, right, bottom), in pixels of the model's input."""
-        return tuple(region_of(self.image_size, self.path[:step]) for step in range(1, self.depth + 1))
-
-    @property
-    def path_values(self) -> tuple[float, ...]:
-        """Value of each node on the path."""
-        return tuple(self.value(self.path[:step]) for step in range(1, self.depth + 1))
-
-    def value(self, path: Sequence[int]) -> float:
-        """Value of the node at the end of a path of one or more quadrants."""
-        return float(self.values[len(path) - 1][place_of(path)])
-
-    def paths(self, beam: int) -> tuple[tuple[int, ...], ...]:
-        """The best paths to leaves, best leaf first, where a class is in more than one place; `beam` many at most.
-
-        At every depth the `beam` nodes of largest value among the children of those kept before are kept. A beam of 1
-        gives `path` alone. Raises UserError for a beam below 1.
-        """
-        if beam < 1:
-            raise UserError(f"a beam keeps one path or more, got {beam}")
-        kept: list[tuple[int, ...]] = [()]
-        for _ in self.values:
-            children = [(*path, quadrant) for path in kept for quadrant in range(4)]
-            kept = sorted(children, key=self.value, reverse=True)[:beam]
-        return tuple(kept)
-
-    def nodes(self) -> Iterator[Node]:
-        """All nodes below the whole image: depth by depth, and row by row within a depth."""
-        for depth, grid in enumerate(self.values, start=1):
-            for row, column in np.ndindex(*grid.shape):
-                path = tuple((row >> shift & 1) * 2 + (column >> shift & 1) for shift in reversed(range(depth)))
-                region = region_of(self.image_size, path)
-                yield Node(depth, row, column, path, float(grid[row, column]), region)
-
-    def _repr_html_(self) -> str:
-        """The values of all nodes as tables, for notebooks."""
-        from hvit.explain.notebook import tree_html  # draws; a tree alone needs none of that
-
-        return tree_html(self)
-
-
-def place_of(path: Sequence[int]) -> tuple[int, int]:
-    """Row and column, among the 2^k x 2^k squares of its depth k, of the node at the end of a path of quadrants."""
-    row = column = 0
-    for quadrant in path:
-        row, column = 2 * row + quadrant // 2, 2 * column + quadrant % 2
-    return row, column
-
-
-def region_of(image_size: tuple[int, int], path: Sequence[int]) -> Region:
-    """Square of the image at the end of a path of quadrants, as (left, top, right, bottom) in pixels.
-
-    image_size: (height, width). An empty path is the whole image.
-    """
-    height, width = image_size
-    (row, column), parts = place_of(path), 2 ** len(path)
-    left, right = width * column // parts, width * (column + 1) // parts
-    return left, height * row // parts, right, height * (row + 1) // parts
 
 
 def gradcat(

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.explain.request import (
+from hvit.explain.methods.request import (
     Classes,
     as_batch,
     as_grid,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.explain.request import (
+from hvit.explain.methods.request import (
     Classes,
     as_batch,
     as_grid,

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from hvit.explain.canvas import page, save_in_both_themes, show, write_text
+from hvit.explain.drawing.canvas import page, save_in_both_themes, show, write_text
 from hvit.files import replacing
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import _COLUMNS, _SEED, columns_of, draw_latents, labels_in_order, paint, to_bytes, walk

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hvit.data.augment import Preprocess
 from hvit.data.sets import ImageSet
-from hvit.explain.canvas import save_in_both_themes
+from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.files import replacing
 from hvit.models.layers.masking import hide_masked, spread_mask
 from hvit.models.masked.model import MaskedAutoencoder

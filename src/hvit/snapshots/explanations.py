@@ -14,9 +14,10 @@ from PIL import Image
 from hvit.data.augment import Preprocess
 from hvit.data.images.digits import CLASSES, digit_mosaics, open_digits
 from hvit.data.open import DigitsData, Splits
-from hvit.explain.canvas import save_in_both_themes
-from hvit.explain.gradcat import Tree, gradcat_batch
-from hvit.explain.tree_picture import draw_trees
+from hvit.explain.drawing.canvas import save_in_both_themes
+from hvit.explain.drawing.tree_picture import draw_trees
+from hvit.explain.methods.gradcat import gradcat_batch
+from hvit.explain.tree import Tree
 from hvit.files import replacing
 from hvit.measures import path_hit_rate
 from hvit.models.layers.encoder import Encoder

@@ -1,0 +1,1 @@
+"""Whether explanations find the right place: measures and images with known places."""

@@ -1,0 +1,174 @@
+"""The tree of image regions that hierarchical explanations return, and its table for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hvit.errors import UserError
+from hvit.explain.words import logit_words, number_writer
+from hvit.markup import Html, element
+from hvit.pictures import BLUE, ORANGE
+
+Region = tuple[int, int, int, int]
+
+
+class Node(NamedTuple):
+    """One square of the image in the tree of blocks, with the evidence found in it.
+
+    depth: 1 for the quadrants of the image, 2 for their quadrants, ... row, column: its place among the
+    2^depth x 2^depth squares of its depth. path: quadrants from the whole image to it (0 top-left, 1 top-right,
+    2 bottom-left, 3 bottom-right). region: (left, top, right, bottom) in pixels of the model's input.
+    """
+
+    depth: int
+    row: int
+    column: int
+    path: tuple[int, ...]
+    value: float
+    region: Region
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Why a model gave one class its logit: the value of every node of the tree of blocks, and the decisive path."""
+
+    class_index: int
+    """The explained class."""
+    logit: float
+    """The model's logit of that class, before any softmax."""
+    path: tuple[int, ...]
+    """Quadrant chosen at each step, whole image first: 0 top-left, 1 top-right, 2 bottom-left, 3 bottom-right."""
+    values: tuple[np.ndarray, ...]
+    """Value of every node: depth k is `values[k - 1]`, an array (2^k rows, 2^k columns)."""
+    image_size: tuple[int, int]
+    """Height and width of the model's input in pixels."""
+    sign: int = 1
+    """1: values speak for the class; -1: values speak against it (the control)."""
+
+    @property
+    def depth(self) -> int:
+        """Number of steps from the whole image to a leaf."""
+        return len(self.values)
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Square of each step of the path as (left, top, right, bottom), in pixels of the model's input."""
+        return tuple(region_of(self.image_size, self.path[:step]) for step in range(1, self.depth + 1))
+
+    @property
+    def path_values(self) -> tuple[float, ...]:
+        """Value of each node on the path."""
+        return tuple(self.value(self.path[:step]) for step in range(1, self.depth + 1))
+
+    def value(self, path: Sequence[int]) -> float:
+        """Value of the node at the end of a path of one or more quadrants."""
+        return float(self.values[len(path) - 1][place_of(path)])
+
+    def paths(self, beam: int) -> tuple[tuple[int, ...], ...]:
+        """The best paths to leaves, best leaf first, where a class is in more than one place; `beam` many at most.
+
+        At every depth the `beam` nodes of largest value among the children of those kept before are kept. A beam of 1
+        gives `path` alone. Raises UserError for a beam below 1.
+        """
+        if beam < 1:
+            raise UserError(f"a beam keeps one path or more, got {beam}")
+        kept: list[tuple[int, ...]] = [()]
+        for _ in self.values:
+            children = [(*path, quadrant) for path in kept for quadrant in range(4)]
+            kept = sorted(children, key=self.value, reverse=True)[:beam]
+        return tuple(kept)
+
+    def nodes(self) -> Iterator[Node]:
+        """All nodes below the whole image: depth by depth, and row by row within a depth."""
+        for depth, grid in enumerate(self.values, start=1):
+            for row, column in np.ndindex(*grid.shape):
+                path = tuple((row >> shift & 1) * 2 + (column >> shift & 1) for shift in reversed(range(depth)))
+                region = region_of(self.image_size, path)
+                yield Node(depth, row, column, path, float(grid[row, column]), region)
+
+    def _repr_html_(self) -> str:
+        """The values of all nodes as tables, for notebooks."""
+        # draws; a tree alone needs none of that
+
+        return tree_html(self)
+
+
+def place_of(path: Sequence[int]) -> tuple[int, int]:
+    """Row and column, among the 2^k x 2^k squares of its depth k, of the node at the end of a path of quadrants."""
+    row = column = 0
+    for quadrant in path:
+        row, column = 2 * row + quadrant // 2, 2 * column + quadrant % 2
+    return row, column
+
+
+def region_of(image_size: tuple[int, int], path: Sequence[int]) -> Region:
+    """Square of the image at the end of a path of quadrants, as (left, top, right, bottom) in pixels.
+
+    image_size: (height, width). An empty path is the whole image.
+    """
+    height, width = image_size
+    (row, column), parts = place_of(path), 2 ** len(path)
+    left, right = width * column // parts, width * (column + 1) // parts
+    return left, height * row // parts, right, height * (row + 1) // parts
+
+
+QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
+
+
+DEPTHS = {1: "quadrants", 2: "sixteenths"}
+
+
+MOST_WRITTEN = 8  # blocks side by side whose values are written; more of them are coloured only
+
+
+CELLS = {2: 4.2, 4: 3.6, 8: 3.0}  # widths in em
+
+
+STRONGEST = 0.55  # colour of the largest value; text of any theme is read on it
+
+
+def tree_html(tree: Tree) -> Html:
+    """A tree as a table for each depth, as the blocks lie in the image: blue speaks for the class, orange against it.
+
+    The blocks of the path have a border. Pointing at a block tells its place, its value and its pixels.
+    """
+    way = " > ".join(QUADRANTS[quadrant] for quadrant in tree.path)
+    control = "" if tree.sign == 1 else ", a control: the sign is flipped"
+    text = f" for class {tree.class_index} ({logit_words(tree.logit)}{control}): {way}"
+    grids: list[list[Node]] = [[] for _ in tree.values]
+    for node in tree.nodes():
+        grids[node.depth - 1].append(node)
+    tables = [_table(tree, nodes) for nodes in grids]
+    style = "display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start"
+    return element("div", element("p", element("b", "GradCAT"), text), element("div", *tables, style=style))
+
+
+def _table(tree: Tree, nodes: list[Node]) -> Html:
+    """The values of one depth."""
+    depth, count = nodes[0].depth, 2 ** nodes[0].depth
+    values = [node.value for node in nodes]
+    peak = max(float(np.max(np.abs(values))), np.finfo(float).tiny)
+    write, factor = number_writer(values)
+
+    def cell(node: Node) -> Html:
+        strength = STRONGEST * abs(node.value) / peak
+        colour = BLUE if node.value > 0 else ORANGE
+        border = "2px solid" if node.path == tree.path[:depth] else "1px solid rgba(128,128,128,0.3)"
+        left, top, right, bottom = node.region
+        place = f"{', '.join(QUADRANTS[quadrant] for quadrant in node.path)}: {node.value:.4g}"
+        return element(
+            "td",
+            write(node.value) if count <= MOST_WRITTEN else "",
+            title=f"{place} (pixels {left} to {right}, {top} to {bottom})",
+            style=f"background:{colour}{round(255 * strength):02x};border:{border};width:{CELLS.get(count, 1.0)}em;"
+            f"height:{1.9 if count <= MOST_WRITTEN else 1.0}em;text-align:center;padding:0",
+        )
+
+    rows = [element("tr", *map(cell, nodes[start : start + count])) for start in range(0, len(nodes), count)]
+    name = f"{DEPTHS.get(depth, f'{4**depth}ths')} {factor}".strip()
+    style = "border-collapse:collapse;font-size:0.85em;margin:0"
+    return element("table", element("caption", name), element("tbody", *rows), style=style)

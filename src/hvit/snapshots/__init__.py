@@ -1,0 +1,1 @@
+"""Pictures that a run leaves in its folder while it trains."""
