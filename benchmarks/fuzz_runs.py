@@ -30,7 +30,7 @@ from fuzz_mutations import (
 from fuzz_watch import FORBIDDEN, Escaped
 from PIL import Image
 
-from hvit import cli, run
+from hvit.cli.main import main
 from hvit.data.images.folders import FolderData
 from hvit.models import catalogue
 from hvit.models.build import build_network
@@ -38,6 +38,7 @@ from hvit.models.create import create_model
 from hvit.models.weights.save import save_weights
 from hvit.recipe import read_recipe
 from hvit.recipes import get_recipe, list_recipes
+from hvit.verbs import train
 
 _QUICK = (
     "nest_micro_digits", "vit_micro_digits", "resnet_micro_digits", "nest_micro_folder", "mvitv2_micro_digits",
@@ -50,7 +51,7 @@ def call(arguments: list[str]) -> None:
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli.main(arguments)
+            main(arguments)
     finally:
         text = out.getvalue() + err.getvalue()
         wrong = sorted({letter for letter in text if ord(letter) in FORBIDDEN or 0xD800 <= ord(letter) < 0xE000})
@@ -80,7 +81,7 @@ def small_run(folder: Path) -> Path:
     loop = replace(
         recipe.loop, epochs=1, batch_size=4, max_steps=2, workers=0, device="cpu", checkpoint_steps=1, evaluate_steps=1
     )
-    run.train(replace(recipe, model=model, data=FolderData(root=str(photos)), loop=loop), folder)
+    train.train(replace(recipe, model=model, data=FolderData(root=str(photos)), loop=loop), folder)
     return folder
 
 
@@ -114,7 +115,7 @@ class Recipes:
         def plan() -> None:
             recipe = read_recipe(folder)
             if recipe.data.kind in ("digits", "moving_digits", "folder"):
-                run.plan(replace(recipe, loop=replace(recipe.loop, device="cpu")))
+                train.plan(replace(recipe, loop=replace(recipe.loop, device="cpu")))
 
         return plan
 
@@ -126,7 +127,7 @@ class Recipes:
         if isinstance(tree["loop"], dict):
             tree["loop"] |= {"max_steps": 1, "workers": 0, "compile": False}
         (folder / "recipe.json").write_text(as_json(tree | {"model": self.small["model"]}))
-        return lambda: run.train(read_recipe(folder), folder / "run")  # pyright: ignore[reportReturnType]
+        return lambda: train.train(read_recipe(folder), folder / "run")  # pyright: ignore[reportReturnType]
 
     def field(self, draw: random.Random, name: str) -> list[str]:
         """An option of the command line with an odd value."""

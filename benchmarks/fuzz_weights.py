@@ -34,11 +34,13 @@ from fuzz_valid_weights import FLAX_FOLDER, Source, State, shallow, valid_weight
 from PIL import Image
 from torch import Tensor
 
-from hvit import clip_inference, generation, inference
 from hvit.models import catalogue
 from hvit.models.build import build_network
 from hvit.models.weights.load import load_weights
 from hvit.models.weights.save import open_autoencoder
+from hvit.verbs import generate, predict
+from hvit.verbs.classifier import open_classifier
+from hvit.verbs.predict import predict_clips
 
 
 class WeightsCases:
@@ -66,14 +68,14 @@ class WeightsCases:
                 opened.model(images, opened.model.draw_masks(1))
             return
         if source.role == "generator":
-            generation.generate(generation.open_painter(path, "cpu"), folder / "generated", 1, walks=0)
+            generate.generate(generate.open_painter(path, "cpu"), folder / "generated", 1, walks=0)
             return
         refusals: list[str] = []
-        classifier = inference.open_classifier(path, "cpu")
+        classifier = open_classifier(path, "cpu")
         if classifier.preprocess.takes_clips:
-            list(clip_inference.predict_clips(classifier, [self.clip], 3, 1, refusals.append))
+            list(predict_clips(classifier, [self.clip], 3, 1, refusals.append))
         else:
-            list(inference.predict(classifier, [self.picture], 3, 1, refusals.append))
+            list(predict.predict(classifier, [self.picture], 3, 1, refusals.append))
 
     def change_state(self, draw: random.Random, state: State) -> State:
         """Tensors with other names, shapes, types and values; some gone, some more."""

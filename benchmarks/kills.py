@@ -29,7 +29,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: processes are for
 import torch
 from safetensors.torch import load_file
 
-from hvit import files, run
+from hvit import files
 from hvit.data.images.digits import DigitsData
 from hvit.models.gan.config import GanConfig
 from hvit.models.masked.config import MaskedConfig
@@ -39,6 +39,7 @@ from hvit.recipes import get_recipe
 from hvit.training.journal import read_journal
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
+from hvit.verbs import train
 
 _MOST_KILLS_A_RUN = 8
 _TIMES = ("seconds", "images_per_second", "time")
@@ -87,7 +88,7 @@ def work(recipe: Recipe, folder: Path, dies_at_write: int = 0) -> int:
             os.dup2(silence, 2)
         if dies_at_write:
             files.os.fsync = _killing(os.fsync, dies_at_write)
-        run.resume(folder) if (folder / RECIPE).exists() else run.train(recipe, folder)
+        train.resume(folder) if (folder / RECIPE).exists() else train.train(recipe, folder)
         status = 0
     finally:
         os._exit(status)

@@ -51,7 +51,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
-from hvit import recipes, run
+from hvit import recipes
 from hvit.data.open import CifarData
 from hvit.models.build import build_network, count_parameters
 from hvit.models.hiera.config import HIERA_SIZES
@@ -59,6 +59,7 @@ from hvit.models.masked.config import MaskedConfig
 from hvit.models.mvit.config import MVIT_SIZES
 from hvit.models.mvit.simplification import simplify
 from hvit.models.nest.config import NestConfig
+from hvit.verbs import train
 
 Rows = list[dict[str, Any]]
 RECIPE = "hiera_micro_mae_cifar10"
@@ -241,7 +242,7 @@ def pretrain(config: MaskedConfig, options: argparse.Namespace, steps: int) -> d
         seed=options.seed,
     )
     with tempfile.TemporaryDirectory() as folder:
-        return run.train(recipe, Path(folder) / "run")
+        return train.train(recipe, Path(folder) / "run")
 
 
 if __name__ == "__main__":

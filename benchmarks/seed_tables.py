@@ -23,8 +23,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hvit.models import catalogue, counts
-from hvit.models.build import build_empty, count, count_parameters
+from hvit.models import build, catalogue, counts
+from hvit.models.build import build_empty, count_parameters
 from hvit.models.gan.generator import Generator
 
 Column = Literal["parameters", "multiply_adds"]
@@ -366,7 +366,7 @@ def write_counts() -> None:
     """Counts every model of the catalogue, and stores the rows of `hvit models` beside the code."""
     rows = []
     for name in catalogue.list_models():
-        rows.append(f"  {json.dumps(name)}: {json.dumps(count(name))}")
+        rows.append(f"  {json.dumps(name)}: {json.dumps(build.count(name))}")
         print(name, file=sys.stderr, flush=True)
     path = Path(counts.__file__).with_name(counts.FILE)
     path.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")

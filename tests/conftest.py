@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hvit import cli
+from hvit.cli.main import main
 
 torch.set_num_threads(2)
 
@@ -72,7 +72,7 @@ def hvit(
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         try:
-            cli.main([str(argument) for argument in arguments])
+            main([str(argument) for argument in arguments])
             status = 0
         except SystemExit as stop:
             status = int(stop.code or 0)

@@ -80,9 +80,10 @@ def test_it_is_one_short_line_and_status_2(hvit: Run, words: tuple[str, ...], se
 def test_one_number_is_a_square_and_leaves_the_time_of_clips(
     recipe: str, given: tuple[str, ...], size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hvit import cli, run
+    from hvit.cli.main import main
+    from hvit.verbs import train
 
     planned = []
-    monkeypatch.setattr(run, "plan", lambda recipe: planned.append(recipe.model.input_size) or {"recipe": ""})
-    cli.main(["train", recipe, "--model.input-size", *given, "--seed", "3", "--dry-run"])
+    monkeypatch.setattr(train, "plan", lambda recipe: planned.append(recipe.model.input_size) or {"recipe": ""})
+    main(["train", recipe, "--model.input-size", *given, "--seed", "3", "--dry-run"])
     assert planned == [size]

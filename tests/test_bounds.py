@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from hvit import recipes, run
+from hvit import recipes
 from hvit.bounds import BOUNDS, LONGEST_TEXT, MOST_ENTRIES, check_bounds
 from hvit.errors import UserError
 from hvit.recipe import Recipe, as_json, read_recipe
+from hvit.verbs import train
 
 DIGITS = recipes.get_recipe("nest_micro_digits")
 
@@ -85,9 +86,9 @@ def test_what_is_no_recipe_is_refused_at_once(tmp_path: Path, content: bytes) ->
 def test_a_recipe_made_in_python_is_held_to_the_same_bounds(tmp_path: Path) -> None:
     huge = replace(DIGITS, loop=replace(DIGITS.loop, workers=10**6))
     with pytest.raises(UserError, match=r"loop\.workers must be from 0 to 512; got 1,000,000"):
-        run.plan(huge)
+        train.plan(huge)
     with pytest.raises(UserError, match=r"loop\.workers must be"):
-        run.train(huge, tmp_path / "run")
+        train.train(huge, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

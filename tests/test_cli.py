@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from hvit import cli
+from hvit.cli.main import VERBS
 from hvit.data.images.folders import FolderData
 from hvit.models.create import create_model
 from hvit.models.weights.save import save_weights
 from hvit.recipes import get_recipe
-from hvit.run import train
+from hvit.verbs.train import train
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -37,7 +37,7 @@ def colour_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> 
 def test_help_explains_every_verb_and_every_verb_explains_itself(hvit: Run) -> None:
     status, out, _ = hvit("--help")
     assert status == 0
-    for verb in cli.VERBS:
+    for verb in VERBS:
         assert verb in out
         status, text, _ = hvit(verb, "--help")
         assert status == 0

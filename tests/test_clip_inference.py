@@ -11,18 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from hvit import cli, run
-from hvit.clip_inference import explain_clips, list_clips, predict_clips
+from hvit.cli.main import main
 from hvit.data.batches import evaluation_batches
 from hvit.data.clips.collections import ClipData
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.data.sampling import Sampling
 from hvit.errors import UserError
-from hvit.inference import open_classifier
 from hvit.models.weights.save import open_weights
 from hvit.recipes import get_recipe
 from hvit.tasks.classify import Classify
+from hvit.verbs import train
+from hvit.verbs.classifier import list_clips, open_classifier
+from hvit.verbs.explain import explain_clips
+from hvit.verbs.predict import predict_clips
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def clip_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Pat
     loop = replace(recipe.loop, batch_size=4, max_steps=2, epochs=1, workers=0, device="cpu")
     folder = tmp_path_factory.mktemp("run") / "clips"
     data = ClipData(root=str(clip_folder), stride=2, temporal_views=3, spatial_views=3)
-    run.train(replace(recipe, model=model, data=data, loop=loop), folder)
+    train.train(replace(recipe, model=model, data=data, loop=loop), folder)
     return folder
 
 
@@ -87,13 +89,13 @@ def test_unreadable_clips_are_named_and_the_others_go_on(
 ) -> None:
     (tmp_path / "broken.npy").write_bytes(b"no array")
     with pytest.raises(SystemExit) as end:
-        cli.main(["predict", str(clip_run), str(tmp_path / "broken.npy"), str(clip_folder / "dark"), "--json"])
+        main(["predict", str(clip_run), str(tmp_path / "broken.npy"), str(clip_folder / "dark"), "--json"])
     printed = capsys.readouterr()
     assert end.value.code == 2
     assert len(printed.out.splitlines()) == 4
     assert "broken.npy" in printed.err
     with pytest.raises(SystemExit):
-        cli.main(["explain", str(clip_run), str(clip_folder / "dark"), "--methods", "gradcat"])
+        main(["explain", str(clip_run), str(clip_folder / "dark"), "--methods", "gradcat"])
     assert "clips are explained by cam only" in capsys.readouterr().err
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="holds no clip"):
@@ -104,7 +106,7 @@ def test_unreadable_clips_are_named_and_the_others_go_on(
 def test_with_frames_shuffled_only_chance_is_left_of_a_motion(tmp_path: Path) -> None:
     recipe = get_recipe("hiera_micro_moving_digits")
     loop = replace(recipe.loop, epochs=5, evaluate_every=5, workers=0, device="cpu")
-    scores = run.train(replace(recipe, loop=loop), tmp_path / "run")
+    scores = train.train(replace(recipe, loop=loop), tmp_path / "run")
     assert scores["top1"] >= 0.95
     assert shuffled_accuracy(tmp_path / "run") < 0.35
 

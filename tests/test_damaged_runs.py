@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from hvit import evaluation, inference, run
 from hvit.data.images.digits import DigitsData
 from hvit.data.open import open_data
 from hvit.errors import UserError
@@ -22,6 +21,8 @@ from hvit.report.reading import read_run
 from hvit.tasks.classify import Classify
 from hvit.training.loop import Trainer
 from hvit.training.schedule import LoopConfig
+from hvit.verbs import evaluate, train
+from hvit.verbs.classifier import open_classifier
 
 TINY = NestConfig(
     input_size=(8, 8), in_channels=1, num_classes=10, patch_size=(1, 1), dims=(8, 16), heads=(2, 2), depths=(1, 1)
@@ -116,7 +117,7 @@ assert len(CASES) >= 110
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two steps, with a checkpoint of each."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    run.train(RECIPE, folder)
+    train.train(RECIPE, folder)
     return folder
 
 
@@ -124,7 +125,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def verbs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Path], Any]]:
     """The verbs that read a run, without what takes long and reads nothing."""
     splits = open_data(RECIPE.data, RECIPE.seed, 1)
-    for module in (run, evaluation):
+    for module in (train, evaluate):
         monkeypatch.setattr(module, "open_data", lambda *_: splits)
 
     def restored(trainer: Trainer, **_: Any) -> dict[str, Any]:
@@ -132,14 +133,14 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Path], Any]]:
         return {"step": trainer.step, "passed_over": trainer.passed_over}
 
     monkeypatch.setattr(Trainer, "run", restored)
-    monkeypatch.setattr(run, "_finish", lambda *_: None)
+    monkeypatch.setattr(train, "_finish", lambda *_: None)
     scores = {"labels": [0], "predictions": [0], "loss": 0.0, "top1": 1.0}
     monkeypatch.setattr(Classify, "evaluate", lambda *_: dict(scores))
     monkeypatch.setattr("hvit.report.render_page", lambda of_run: of_run.folder)
     return {
-        "resume": run.resume,
-        "evaluate": evaluation.evaluate,
-        "predict": inference.open_classifier,
+        "resume": train.resume,
+        "evaluate": evaluate.evaluate,
+        "predict": open_classifier,
         "report": write_report,
     }
 
@@ -169,7 +170,7 @@ def test_a_damaged_file_gives_one_sentence_or_is_passed_over(
 def test_what_is_whole_is_read_by_all(finished: Path, verbs: dict[str, Callable[[Path], Any]]) -> None:
     for verb in verbs.values():
         verb(finished)
-    assert run.resume(finished)["step"] == 2
+    assert train.resume(finished)["step"] == 2
 
 
 def test_damaged_lines_of_a_journal_are_no_lines(tmp_path: Path, finished: Path) -> None:
@@ -193,6 +194,6 @@ def test_with_a_damaged_plan_a_run_goes_on_if_that_is_asked_for(
     shutil.copytree(finished, folder)
     (folder / "plan.json").unlink()
     with pytest.raises(UserError, match=r"plan\.json cannot be read, .* --accept-changed-data"):
-        run.resume(folder)
-    assert run.resume(folder, accept_changed_data=True)["step"] == 2
-    assert run.resume(folder)["step"] == 2, "the plan was written anew"
+        train.resume(folder)
+    assert train.resume(folder, accept_changed_data=True)["step"] == 2
+    assert train.resume(folder)["step"] == 2, "the plan was written anew"

@@ -13,7 +13,8 @@ import pytest
 import torch
 from scipy import linalg
 
-from hvit.distances import (
+from hvit.errors import UserError
+from hvit.metrics.frechet import (
     Extractor,
     FeatureSource,
     FeatureStatistics,
@@ -22,7 +23,6 @@ from hvit.distances import (
     precision_recall,
     spread,
 )
-from hvit.errors import UserError
 
 SOURCE = FeatureSource("toy", "abc", "none")
 
@@ -182,7 +182,7 @@ def test_precision_and_recall_fall_for_noise_and_for_a_collapse() -> None:
 def test_large_sets_are_compared_in_parts_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     real, made = points(40, 3), points(30, 3, seed=3)
     whole = precision_recall(real, made), nearest(made, real, 2)[0].tolist(), spread(real)
-    monkeypatch.setattr("hvit.distances._AT_ONCE", 7)
+    monkeypatch.setattr("hvit.metrics.frechet._AT_ONCE", 7)
     assert (precision_recall(real, made), nearest(made, real, 2)[0].tolist()) == whole[:2]
     assert spread(real).mean_distance == pytest.approx(whole[2].mean_distance)
 

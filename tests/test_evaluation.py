@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit import cli, evaluation, run
+from hvit.cli.main import main
 from hvit.data.images.folders import FolderData
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
+from hvit.verbs import evaluate, train
 
 
 def small(root: Path, in_channels: int = 3) -> Recipe:
@@ -44,14 +45,14 @@ def pile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_labelled_run_is_probed_and_its_features_are_mapped(photo_folder: Path, tmp_path: Path) -> None:
-    scores = run.train(small(photo_folder), tmp_path / "run")
+    scores = train.train(small(photo_folder), tmp_path / "run")
     assert (tmp_path / "run/pictures/feature_map.png").stat().st_size > 2_000
     assert len(list((tmp_path / "run/reconstructions").iterdir())) == 2
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
     assert "Linear probe" in page
     assert "What it reconstructs" in page
     assert "What it gets right" not in page
-    probed = evaluation.evaluate(tmp_path / "run")
+    probed = evaluate.evaluate(tmp_path / "run")
     assert probed["loss"] == pytest.approx(scores["loss"])
     assert probed["learned_from"] == 10
     assert 0 <= probed["nearest_neighbours"] <= 1
@@ -62,18 +63,18 @@ def test_a_labelled_run_is_probed_and_its_features_are_mapped(photo_folder: Path
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_a_pile_of_odd_pictures_is_learned_from(pile: Path, tmp_path: Path, in_channels: int) -> None:
     told: dict[str, str] = {}
-    scores = run.train(small(pile, in_channels), tmp_path / "run", told.update)
+    scores = train.train(small(pile, in_channels), tmp_path / "run", told.update)
     assert "no labels" in told["data"]
     assert "broken.png" in told["notes"]
     assert scores["count"] == 2
     assert "nearest_neighbours" not in scores
-    assert evaluation.evaluate(tmp_path / "run")["explained"] == pytest.approx(scores["explained"])
+    assert evaluate.evaluate(tmp_path / "run")["explained"] == pytest.approx(scores["explained"])
     assert "no labels" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
 
 def test_the_verb_prints_the_probes(photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run.train(small(photo_folder), tmp_path / "run")
-    cli.main(["evaluate", str(tmp_path / "run")])
+    train.train(small(photo_folder), tmp_path / "run")
+    main(["evaluate", str(tmp_path / "run")])
     assert "from 10 training images: nearest neighbours" in capsys.readouterr().out
-    cli.main(["evaluate", str(tmp_path / "run"), "--json"])
+    main(["evaluate", str(tmp_path / "run"), "--json"])
     assert json.loads(capsys.readouterr().out)["learned_from"] == 10

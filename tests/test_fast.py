@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import hvit
-from hvit import cli, inference
+from hvit.cli.main import main
 from hvit.models.inference import prepare as prepared
 from hvit.models.weights.save import save_weights
+from hvit.verbs.classifier import made_fast, open_classifier
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[list[dict], str]:
-    cli.main([str(argument) for argument in arguments])
+    main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return [json.loads(line) for line in captured.out.splitlines()], captured.err
 
@@ -75,8 +76,8 @@ def test_explain_fast_chooses_the_same_classes_and_keeps_its_gradients(
 
 
 def test_a_classifier_asks_the_prepared_model(weights: Path):
-    classifier = inference.open_classifier(weights, "cpu")
-    fast, choice = inference.made_fast(classifier, 2)
+    classifier = open_classifier(weights, "cpu")
+    fast, choice = made_fast(classifier, 2)
     assert fast.prepared is not None
     assert choice == str(fast.prepared.choice)
     batch = torch.randn(3, 3, 32, 32)
@@ -88,6 +89,6 @@ def test_evaluate_fast_refuses_what_is_no_classifier(tmp_path: Path, capsys: pyt
     file = tmp_path / "encoder.safetensors"
     save_weights(hvit.create_model("mae_hiera_micro_32"), file)
     with pytest.raises(SystemExit) as stop:
-        cli.main(["evaluate", str(file), "--data", "digits", "--fast"])
+        main(["evaluate", str(file), "--data", "digits", "--fast"])
     assert stop.value.code == 2
     assert "--fast is for classifiers" in capsys.readouterr().err

@@ -13,13 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from hvit import cli, evaluation, generation, run
+from hvit.cli import verbs
 from hvit.data.images.digits import DigitsData
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
-from hvit.distances import Extractor
 from hvit.errors import UserError
-from hvit.generation import Painter, reference_statistics
+from hvit.metrics.frechet import Extractor
 from hvit.models.build import build
 from hvit.models.gan.config import GanConfig, build_generator
 from hvit.models.gan.discriminators import ResidualDiscriminatorConfig
@@ -33,6 +32,8 @@ from hvit.tasks.extractors import pixel_extractor
 from hvit.training.journal import read_journal
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
+from hvit.verbs import evaluate, generate, train
+from hvit.verbs.generate import Painter, reference_statistics
 
 NEST = NestGeneratorConfig(
     output_size=(8, 8), out_channels=1, latent_dim=6, dims=(16, 8), heads=(2, 1), depths=(1, 1)
@@ -72,7 +73,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     preprocess = asdict(Preprocess((8, 8), (0.3,), (0.3,), 1.0))
     save_weights(build(config), root / "judge.safetensors", classes=tuple("0123456789"), preprocess=preprocess)
     recipe = replace(RECIPE, model=replace(RECIPE.model, extractor=str(root / "judge.safetensors")))
-    run.train(recipe, root / "run")
+    train.train(recipe, root / "run")
     return root / "run"
 
 
@@ -156,13 +157,13 @@ def test_evaluating_a_run_gives_the_scores_that_it_ended_with(hvit: Run, digits_
 
 def test_generators_are_scored_with_the_data_of_their_run_alone(digits_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no run folder"):
-        evaluation.evaluate(digits_run / "weights.safetensors")
+        evaluate.evaluate(digits_run / "weights.safetensors")
     with pytest.raises(UserError, match="learned from digits"):
-        evaluation.evaluate(digits_run, "cifar10", "cifar")
+        evaluate.evaluate(digits_run, "cifar10", "cifar")
     (tmp_path / "weights.safetensors").write_bytes((digits_run / "weights.safetensors").read_bytes())
     write_recipe(replace(RECIPE, model=replace(RECIPE.model, generator=replace(NEST, depths=(2, 1)))), tmp_path)
     with pytest.raises(UserError, match=r"not those of its recipe\.json"):
-        evaluation.evaluate(tmp_path)
+        evaluate.evaluate(tmp_path)
 
 
 def test_generate_writes_a_grid_and_walks_enlarged_by_whole_pixels(hvit: Run, digits_run: Path) -> None:
@@ -299,7 +300,7 @@ def test_what_makes_no_images_is_refused(hvit: Run, digits_run: Path, tmp_path: 
 def test_of_many_single_files_the_grid_shows_the_first(
     hvit: Run, digits_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "_MOST_PIXELS", 12 * 64 * 64)
+    monkeypatch.setattr(generate, "_MOST_PIXELS", 12 * 64 * 64)
     status, out, _ = hvit("generate", digits_run, "--num", "20", "--each", "--walks", "1")
     assert status == 0
     assert "(the first 12)" in out
@@ -309,9 +310,9 @@ def test_of_many_single_files_the_grid_shows_the_first(
 
 def test_progress_counts_every_sample(tmp_path: Path) -> None:
     done: list[None] = []
-    generation.generate(painter(), tmp_path, 7, walks=0, done=lambda: done.append(None))
+    generate.generate(painter(), tmp_path, 7, walks=0, done=lambda: done.append(None))
     assert len(done) == 7
-    with FilesDone(7, cli.notes, ("painting", "painted", "samples")) as progress:
+    with FilesDone(7, verbs.notes, ("painting", "painted", "samples")) as progress:
         progress.step()
     assert progress.done == 1
 
@@ -344,11 +345,11 @@ def test_statistics_of_training_images_are_computed_once_and_damaged_ones_anew(t
 
 def test_a_run_compared_with_training_images_keeps_and_uses_their_statistics(tmp_path: Path) -> None:
     model = replace(RECIPE.model, reference="training", conditional=False)
-    scores = run.train(replace(RECIPE, model=model, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
+    scores = train.train(replace(RECIPE, model=model, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
     assert (scores["split"], scores["reference_count"]) == ("training", 1347)
     assert (tmp_path / "run" / "reference.npz").exists()
     assert "recognised" not in scores
-    again = evaluation.evaluate(tmp_path / "run", device="cpu")
+    again = evaluate.evaluate(tmp_path / "run", device="cpu")
     assert again["distance"] == pytest.approx(scores["distance"], rel=1e-4)
 
 
@@ -357,8 +358,8 @@ def test_a_game_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_an
     fields = [*ON_THE_COMMAND_LINE, "--loop.epochs", "8", "--loop.evaluate-every", "8"]
     train_and_kill(folder, 600, "nest_gan_digits_32", *fields, OMP_NUM_THREADS="2")
     recipe = read_recipe(folder)
-    run.resume(folder)
-    run.train(recipe, tmp_path / "whole")
+    train.resume(folder)
+    train.train(recipe, tmp_path / "whole")
     one, other = (load_file(path / "weights.safetensors") for path in (tmp_path / "whole", folder))
     assert all(torch.equal(one[name], other[name]) for name in one)
     ends = [json.loads((path / "scores.json").read_text()) for path in (tmp_path / "whole", folder)]
@@ -371,9 +372,9 @@ def test_two_processes_play_the_game_of_one(tmp_path: Path, train_in_two_process
     told = train_in_two_processes(tmp_path / "two", 600, "nest_gan_digits_32", *fields)
     assert told.count("generated images:") == 1, "only the first process speaks"
     recipe = read_recipe(tmp_path / "two")
-    run.train(recipe, tmp_path / "one")
+    train.train(recipe, tmp_path / "one")
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name in one:
         assert torch.allclose(one[name], other[name], atol=2e-5), name
-    start = run.new_model(replace(recipe, model=recipe.model.with_classes(10)))[0].state_dict()
+    start = train.new_model(replace(recipe, model=recipe.model.with_classes(10)))[0].state_dict()
     assert max((one[name] - start[name]).abs().max() for name in one) > 1e-3, "they have learned something"

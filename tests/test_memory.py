@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from hvit import memory, recipes, run
+from hvit import recipes
 from hvit.errors import UserError
 from hvit.machine import total_memory
-from hvit.memory import kept_bytes, refuse_too_large, weight_bytes
 from hvit.models.build import build_empty, count_parameters
 from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe
+from hvit.runs import memory
+from hvit.runs.memory import kept_bytes, refuse_too_large, weight_bytes
+from hvit.verbs import train
 
 CPU = torch.device("cpu")
 SMALL = recipes.get_recipe("nest_micro_digits")
@@ -69,9 +71,9 @@ def test_what_is_too_large_is_refused_with_the_numbers_and_is_a_note_of_the_plan
     monkeypatch.setattr(memory, "total_memory", lambda: 8 * 2**30)
     recipe = replace(beyond(kind), loop=replace(beyond(kind).loop, device="cpu"))
     with pytest.raises(UserError, match=words):
-        run.train(recipe, tmp_path / "run")
+        train.train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert "This machine cannot train it" in run.plan(recipe)["notes"]
+    assert "This machine cannot train it" in train.plan(recipe)["notes"]
 
 
 @pytest.mark.parametrize("name", ["nest_micro_digits", "hiera_micro_mae_folder", "nest_gan_digits_32"])

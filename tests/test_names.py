@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hvit.inference import free_name
+from hvit.cli.printing import encode_anything, print_json_lines, say
 from hvit.markup import shown
 from hvit.models.create import create_model
 from hvit.models.weights.save import save_weights
-from hvit.printing import encode_anything, print_json_lines, say
+from hvit.verbs.classifier import free_name
 
 Run = Callable[..., tuple[int, str, str]]
 HOSTILE = (
@@ -79,7 +79,7 @@ def test_class_names_are_escaped_in_an_evaluation_and_its_report(hvit: Run, tmp_
 
     from hvit.data.images.folders import FolderData
     from hvit.recipes import get_recipe
-    from hvit.run import train
+    from hvit.verbs.train import train
 
     names = ("\x1b[2Jone", "\u202etwo\nlines")
     for number, name in enumerate(names):

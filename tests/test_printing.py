@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from hvit import cli, printing
+from hvit.cli import printing
+from hvit.cli.printing import print_scores
 from hvit.recipes import list_recipes
 
 Run = Callable[..., tuple[int, str, str]]
@@ -57,15 +58,15 @@ def scores(classes: int, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("classes", "named"), [(2, False), (5, False), (6, True), (10, True)])
 def test_top_5_is_named_from_six_classes_on(classes: int, named: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    cli._print_scores(scores(classes))
+    print_scores(scores(classes))
     out = capsys.readouterr().out
     assert "4 held-out images: top-1 50.0 %" in out
     assert ("top-5 100.0 %" in out) == named
 
 
 def test_clips_are_called_clips(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._print_scores(scores(2, sample_kind="clips"))
-    cli._print_scores({"explained": 0.5, "loss": 1.0, "count": 4, "sample_kind": "clips"})
+    print_scores(scores(2, sample_kind="clips"))
+    print_scores({"explained": 0.5, "loss": 1.0, "count": 4, "sample_kind": "clips"})
     out = capsys.readouterr().out
     assert out.count("4 held-out clips: ") == 2
     assert "image" not in out

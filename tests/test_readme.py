@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 import hvit
-from hvit import cli
+from hvit.cli import verbs
+from hvit.cli.main import VERBS, main
 from hvit.data.augment import AugmentConfig, Preprocess
 from hvit.data.open import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.models import catalogue
@@ -51,14 +52,14 @@ SECTIONS = {
     "optimize": (OptimizeConfig,),
     "loop": (LoopConfig,),
 }
-BARE_VERBS = [[verb] for verb in cli.VERBS]
+BARE_VERBS = [[verb] for verb in VERBS]
 VERB_OPTIONS = (
-    cli.DemoArguments,
-    cli.ListArguments,
-    cli.EvaluateArguments,
-    cli.PredictArguments,
-    cli.ExplainArguments,
-    cli.GenerateArguments,
+    verbs.DemoArguments,
+    verbs.ListArguments,
+    verbs.EvaluateArguments,
+    verbs.PredictArguments,
+    verbs.ExplainArguments,
+    verbs.GenerateArguments,
 )
 
 
@@ -117,15 +118,15 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         raise Understood
 
     for work in (
-        "hvit.run.train",
-        "hvit.run.plan",
-        "hvit.run.resume",
-        "hvit.evaluation.evaluate",
-        "hvit.generation.open_painter",
-        "hvit.cli._some_named",  # before files are looked at
+        "hvit.verbs.train.train",
+        "hvit.verbs.train.plan",
+        "hvit.verbs.train.resume",
+        "hvit.verbs.evaluate.evaluate",
+        "hvit.verbs.generate.open_painter",
+        "hvit.cli.verbs._some_named",  # before files are looked at
         "hvit.report.write_report",
-        "hvit.cli.print_table",  # after `hvit models` has found names that match
-        "hvit.cli.print_json_lines",
+        "hvit.cli.verbs.print_table",  # after `hvit models` has found names that match
+        "hvit.cli.verbs.print_json_lines",
         "hvit.recipes.header",  # after `hvit recipes` has found names that match
     ):
         monkeypatch.setattr(work, stop)
@@ -133,7 +134,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         return
     outcome: object = None
     try:
-        cli.main(arguments)
+        main(arguments)
     except Understood:
         outcome = "understood"
     except SystemExit as end:
@@ -144,7 +145,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
 @pytest.mark.parametrize("wrong", ["trian", "train nest_mcro_digits", "train nest_micro_digits --loop.epoch 3"])
 def test_a_wrong_command_would_be_noticed(wrong: str) -> None:
     with pytest.raises(SystemExit, match="2"):
-        cli.main(wrong.split())
+        main(wrong.split())
 
 
 def known_options() -> set[str]:
@@ -198,8 +199,8 @@ def test_every_page_and_example_is_linked_from_the_readme() -> None:
 
 def test_the_readme_shows_every_verb_and_each_has_its_page() -> None:
     used = {arguments[0] for arguments in hvit_commands(README)}
-    assert set(cli.VERBS) <= used
-    for verb in cli.VERBS:
+    assert set(VERBS) <= used
+    for verb in VERBS:
         assert read(ROOT / "docs" / f"{verb}.md").startswith(f"# hvit {verb}\n")
 
 
@@ -221,7 +222,7 @@ def test_the_table_of_models_is_the_catalogue() -> None:
 
 
 def test_the_plan_in_the_documentation_is_the_one_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["train", "nest_micro_digits", "--loop.device", "cpu", "--dry-run"])
+    main(["train", "nest_micro_digits", "--loop.device", "cpu", "--dry-run"])
     assert capsys.readouterr().err in blocks(ROOT / "docs" / "train.md", "text")
 
 

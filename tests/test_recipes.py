@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hvit import recipes, run
+from hvit import recipes
 from hvit.data.images.digits import DigitsData
 from hvit.data.images.folders import FolderData
 from hvit.data.open import CifarData, ClipData
@@ -20,6 +20,7 @@ from hvit.models.masked.config import MaskedConfig
 from hvit.models.weights.save import save_weights
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.tasks import generate
+from hvit.verbs import train
 
 
 @pytest.mark.parametrize("name", recipes.list_recipes())
@@ -47,7 +48,7 @@ def test_a_recipe_shrinks_to_two_steps(
     recipe, is_published = recipes.get_recipe(name), "micro" not in name
     if is_published:  # pictures and page are as the micro recipes', and take longer than the two steps
         for draw in ("draw_image_grid", "save_figure", "draw_samples", "draw_feature_map", "write_report"):
-            monkeypatch.setattr(run, draw, lambda *_, **__: None)
+            monkeypatch.setattr(train, draw, lambda *_, **__: None)
     whole = recipe.model
     encoder = whole.encoder if isinstance(whole, MaskedConfig) else whole
     levels = len(encoder.depths)
@@ -72,7 +73,7 @@ def test_a_recipe_shrinks_to_two_steps(
         size = model.input_size if takes_clips else (224, 224)
         save_weights(build(replace(model, input_size=size)), weights)  # pyright: ignore[reportArgumentType]
     loop = replace(recipe.loop, batch_size=max(2, recipe.loop.repeats), max_steps=2, workers=0, epochs=1, device="cpu")
-    scores = run.train(replace(recipe, model=model, data=data, loop=loop, weights=weights), tmp_path / "run")
+    scores = train.train(replace(recipe, model=model, data=data, loop=loop, weights=weights), tmp_path / "run")
     assert 0.0 <= scores["nearest_neighbours" if isinstance(whole, MaskedConfig) else "top1"] <= 1.0
     assert not isinstance(whole, MaskedConfig) or (tmp_path / "run/pictures/reconstructions.png").stat().st_size > 5_000
     if takes_clips and not isinstance(whole, MaskedConfig):
@@ -87,7 +88,7 @@ def test_a_recipe_of_generation_shrinks_to_two_steps(
 ) -> None:
     # Pictures and page are tested in test_generation.py, and take longer than the two steps.
     for place, draws in (
-        (run, ("draw_image_grid", "save_figure", "write_report", "finish_generation")),
+        (train, ("draw_image_grid", "save_figure", "write_report", "finish_generation")),
         (generate, ("keep_samples",)),
     ):
         for draw in draws:
@@ -102,7 +103,7 @@ def test_a_recipe_of_generation_shrinks_to_two_steps(
     data = recipe.data if isinstance(recipe.data, DigitsData) else FolderData(root=str(photo_folder), labels="auto")
     loop = replace(recipe.loop, batch_size=4, max_steps=2, workers=0, epochs=1, device="cpu")
     small = replace(game, generator=generator, discriminator=discriminator)
-    scores = run.train(replace(recipe, model=small, data=data, loop=loop), tmp_path / "run")
+    scores = train.train(replace(recipe, model=small, data=data, loop=loop), tmp_path / "run")
     assert scores["distance"] > 0
     assert scores["split"] == game.reference.replace("_", " ")
     assert (tmp_path / "run/weights.safetensors").exists()
@@ -151,7 +152,7 @@ def test_a_recipe_json_from_before_a_field_was_added_opens_with_its_default(name
     assert read_recipe(tmp_path) == replace(recipe, **defaults)
 
 
-@pytest.mark.parametrize("work", [run.plan, lambda recipe: run.train(recipe, Path("run"))], ids=["plan", "train"])
+@pytest.mark.parametrize("work", [train.plan, lambda recipe: train.train(recipe, Path("run"))], ids=["plan", "train"])
 @pytest.mark.parametrize("name", ["hiera_base_imagenet_finetune", "mvitv2_base_imagenet_384"])
 def test_fine_tuning_is_refused_without_weights_instead_of_starting_from_nothing(
     name: str, work: Callable[[Recipe], object], tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -181,4 +182,4 @@ def test_an_unknown_recipe_is_refused_with_the_names_there_are() -> None:
 def test_a_run_whose_first_weights_are_nowhere_is_refused_in_one_sentence(weights: str) -> None:
     recipe = replace(recipes.get_recipe("nest_micro_digits"), weights=weights)
     with pytest.raises(UserError, match="there is no weights file"):
-        run.new_model(recipe)
+        train.new_model(recipe)

@@ -20,20 +20,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hvit import evaluation, files, run
+from hvit import files
 from hvit.data.images.digits import DigitsData
 from hvit.data.images.folders import FolderData
 from hvit.data.open import open_data
 from hvit.errors import UserError
 from hvit.models.nest.config import NestConfig
-from hvit.plan_file import counts_and_labels
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.recipes import get_recipe
+from hvit.runs.plan_file import counts_and_labels
 from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
 from hvit.training.journal import read_journal
 from hvit.training.lock import locked
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
+from hvit.verbs import evaluate, train
 
 # A NesT so small that a run on the 8 x 8 scans takes seconds.
 TINY = NestConfig(
@@ -62,7 +63,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> None:
     lines: dict[str, str] = {}
-    scores = run.train(RECIPE, tmp_path, lines.update)
+    scores = train.train(RECIPE, tmp_path, lines.update)
     assert {"model", "data", "steps", "learning rate", "device"} <= lines.keys()
     assert read_recipe(tmp_path) == RECIPE
     names = {path.name for path in tmp_path.iterdir()}
@@ -70,9 +71,9 @@ def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> Non
     assert expected | {"plan.json", "report.html", "pictures"} == names
     assert json.loads((tmp_path / "scores.json").read_text())["top1"] == scores["top1"]
     assert [row["epoch"] for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "evaluate"] == [1, 2]
-    assert evaluation.evaluate(tmp_path)["top1"] == scores["top1"]
+    assert evaluate.evaluate(tmp_path)["top1"] == scores["top1"]
     with pytest.raises(UserError, match="already holds a run"):
-        run.train(RECIPE, tmp_path)
+        train.train(RECIPE, tmp_path)
 
 
 def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_and_kill: Callable[..., None]) -> None:
@@ -100,10 +101,10 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, train_in_two_processe
 
 def test_weights_start_another_run_with_a_new_head(tmp_path: Path) -> None:
     first = replace(RECIPE, loop=replace(RECIPE.loop, max_steps=4))
-    run.train(first, tmp_path / "first")
+    train.train(first, tmp_path / "first")
     lines: dict[str, str] = {}
     second = replace(first, weights=str(tmp_path / "first"))
-    model = run.new_model(second, lines.update)
+    model = train.new_model(second, lines.update)
     trained = load_file(tmp_path / "first" / "weights.safetensors")
     assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
     assert "hvit" in lines["loaded"]
@@ -111,14 +112,14 @@ def test_weights_start_another_run_with_a_new_head(tmp_path: Path) -> None:
 
 def test_the_number_of_classes_follows_the_data_or_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="num-classes says 7, but the data has 10 classes"):
-        run.train(replace(RECIPE, model=replace(TINY, num_classes=7)), tmp_path / "a")
+        train.train(replace(RECIPE, model=replace(TINY, num_classes=7)), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
 def test_weights_for_other_classes_are_not_scored(tmp_path: Path, photo_folder: Path) -> None:
-    run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
+    train.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
     with pytest.raises(UserError, match="tells 10 classes apart"):
-        evaluation.evaluate(tmp_path / "run", "folder", str(photo_folder))
+        evaluate.evaluate(tmp_path / "run", "folder", str(photo_folder))
 
 
 def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, photo_folder: Path) -> None:
@@ -126,25 +127,25 @@ def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, photo_folder: Path) 
     shutil.copytree(photo_folder, root)
     recipe = get_recipe("nest_micro_folder")
     loop = LoopConfig(epochs=2, batch_size=4, max_steps=2, workers=0, device="cpu")
-    run.train(replace(recipe, data=FolderData(root=str(root)), loop=loop), tmp_path / "run")
+    train.train(replace(recipe, data=FolderData(root=str(root)), loop=loop), tmp_path / "run")
     shutil.copy(root / "red" / "0.png", root / "red" / "another.png")
     with pytest.raises(UserError, match=r"not what the run .* began with"):
-        run.resume(tmp_path / "run")
-    assert "top1" in run.resume(tmp_path / "run", str(photo_folder)), "the same data in another place"
+        train.resume(tmp_path / "run")
+    assert "top1" in train.resume(tmp_path / "run", str(photo_folder)), "the same data in another place"
 
 
 def short_run(folder: Path, root: Path) -> None:
     """Two steps on the pictures of a folder."""
     recipe = get_recipe("nest_micro_folder")
     loop = LoopConfig(epochs=2, batch_size=4, max_steps=2, workers=0, device="cpu")
-    run.train(replace(recipe, data=FolderData(root=str(root)), loop=loop), folder)
+    train.train(replace(recipe, data=FolderData(root=str(root)), loop=loop), folder)
 
 
 @pytest.fixture
 def unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without their pictures and reports, which these tests do not look at."""
-    monkeypatch.setattr(run, "_finish", lambda *_: None)
-    monkeypatch.setattr(run, "_draw_training_images", lambda *_: None)
+    monkeypatch.setattr(train, "_finish", lambda *_: None)
+    monkeypatch.setattr(train, "_draw_training_images", lambda *_: None)
 
 
 @pytest.mark.usefixtures("unfinished")
@@ -162,10 +163,10 @@ def test_renamed_replaced_and_exchanged_pictures_are_named_and_not_trained_on(
     for number, (words, change) in enumerate(changes.items()):
         root = tmp_path / str(number)
         shutil.copytree(photo_folder, root)
-        assert "top1" in run.resume(tmp_path / "run", str(root)), "the same content in another place"
+        assert "top1" in train.resume(tmp_path / "run", str(root)), "the same content in another place"
         change(root)
         with pytest.raises(UserError, match=r"not what the run .* began with.* --accept-changed-data") as caught:
-            run.resume(tmp_path / "run", str(root))
+            train.resume(tmp_path / "run", str(root))
         assert any(part in str(caught.value) for part in words.split(", ")), caught.value
 
 
@@ -179,22 +180,22 @@ def test_accepted_changes_stand_in_the_journal_and_are_the_new_beginning(tmp_pat
     changed = replace(recipe, optimize=replace(recipe.optimize, weight_decay=0.5))
     write_recipe(replace(changed, loop=replace(changed.loop, max_steps=3)), folder)
     with pytest.raises(UserError, match=r"loop\.max_steps was 2 and is 3") as caught:
-        run.resume(folder)
+        train.resume(folder)
     assert f"optimize.weight_decay was {recipe.optimize.weight_decay} and is 0.5" in str(caught.value)
     said: dict[str, str] = {}
-    run.resume(folder, tell=said.update, accept_changed_data=True)
+    train.resume(folder, tell=said.update, accept_changed_data=True)
     resumed = [row for row in read_journal(folder / "journal.jsonl") if row["kind"] == "resume"]
     assert len(resumed[-1]["accepted"]) >= 3
     assert all(change in said["accepted"] for change in resumed[-1]["accepted"])
-    run.resume(folder)
+    train.resume(folder)
 
 
 @pytest.mark.usefixtures("unfinished")
 def test_what_changes_nothing_that_is_learned_may_be_edited(tmp_path: Path) -> None:
-    run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path)
+    train.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path)
     recipe = read_recipe(tmp_path)
     write_recipe(replace(recipe, loop=replace(recipe.loop, workers=1)), tmp_path)
-    run.resume(tmp_path)
+    train.resume(tmp_path)
 
 
 @pytest.mark.usefixtures("unfinished")
@@ -214,11 +215,11 @@ def test_a_run_of_an_earlier_version_resumes_with_a_note_and_is_guarded_from_the
         del state[name]
     save_checkpoint(folder, state["step"], state)
     said: list[dict[str, str]] = []
-    run.resume(folder, tell=said.append)
+    train.resume(folder, tell=said.append)
     assert sum("did not record the names and the content" in lines.get("notes", "") for lines in said) == 1
     (root / "red" / "0.png").rename(root / "red" / "again.png")
     with pytest.raises(UserError, match="again"):
-        run.resume(folder)
+        train.resume(folder)
 
 
 @pytest.mark.usefixtures("unfinished")
@@ -226,17 +227,17 @@ def test_of_two_runs_that_begin_in_one_folder_at_once_exactly_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, results = threading.Barrier(2), []
-    usual = run.new_model
+    usual = train.new_model
 
     def meet(*arguments: Any) -> Any:
         both.wait(timeout=60)
         return usual(*arguments)
 
-    monkeypatch.setattr(run, "new_model", meet)
+    monkeypatch.setattr(train, "new_model", meet)
 
     def begin() -> None:
         try:
-            run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
+            train.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
             results.append("")
         except UserError as error:
             results.append(str(error))
@@ -254,7 +255,7 @@ def test_of_two_runs_that_begin_in_one_folder_at_once_exactly_one_goes_on(
 def test_a_run_is_neither_begun_nor_resumed_while_another_process_holds_its_folder(tmp_path: Path) -> None:
     write_recipe(RECIPE, tmp_path)
     with locked(tmp_path):
-        for work in (lambda: run.train(RECIPE, tmp_path), lambda: run.resume(tmp_path)):
+        for work in (lambda: train.train(RECIPE, tmp_path), lambda: train.resume(tmp_path)):
             with pytest.raises(UserError, match=rf"in use by process {os.getpid()} on "):
                 work()
 
@@ -263,7 +264,7 @@ def test_a_run_is_neither_begun_nor_resumed_while_another_process_holds_its_fold
 def test_a_full_disk_ends_a_run_in_one_sentence_and_loses_nothing_that_was_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=3)), tmp_path)
+    train.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=3)), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     recipe = read_recipe(tmp_path)
     write_recipe(replace(recipe, loop=replace(recipe.loop, max_steps=6)), tmp_path)
@@ -273,7 +274,7 @@ def test_a_full_disk_ends_a_run_in_one_sentence_and_loses_nothing_that_was_saved
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
-        run.resume(tmp_path, accept_changed_data=True)
+        train.resume(tmp_path, accept_changed_data=True)
     kept = ("checkpoint", "safetensors")
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert all(after[path] == content for path, content in before.items() if path.name.endswith(kept))
@@ -286,37 +287,37 @@ def test_what_a_dry_run_prints_is_all_it_does(tmp_path: Path, clip_folder: Path,
         shutil.copytree(source, root)
         before = sorted(tmp_path.rglob("*"))
         recipe = get_recipe(name)
-        run.plan(replace(recipe, data=replace(recipe.data, root=str(root)), loop=replace(recipe.loop, device="cpu")))
+        train.plan(replace(recipe, data=replace(recipe.data, root=str(root)), loop=replace(recipe.loop, device="cpu")))
         assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.usefixtures("unfinished")
 def test_checkpoints_that_do_not_fit_an_edited_recipe_are_refused(tmp_path: Path) -> None:
-    run.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path)
+    train.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path)
     write_recipe(replace(RECIPE, model=replace(TINY, dims=(8, 32))), tmp_path)
     with pytest.raises(UserError, match="not those of its recipe"):
-        run.resume(tmp_path)
+        train.resume(tmp_path)
 
 
 def test_a_folder_with_checkpoints_of_another_run_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step_000000001.checkpoint").touch()
     with pytest.raises(UserError, match="already holds a run"):
-        run.train(RECIPE, tmp_path)
+        train.train(RECIPE, tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        run.train(RECIPE, tmp_path / "file" / "run")
+        train.train(RECIPE, tmp_path / "file" / "run")
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no run folder"):
-        run.resume(tmp_path)
+        train.resume(tmp_path)
     (tmp_path / "recipe.json").write_text('{"name": "x", "surprise": 1}')
     with pytest.raises(UserError, match="not a valid recipe"):
-        run.resume(tmp_path)
+        train.resume(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])

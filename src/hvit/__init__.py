@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hvit.moved import find_old_modules
+
 if TYPE_CHECKING:
     from hvit import explain
     from hvit.errors import UserError
@@ -43,6 +45,8 @@ _HOMES = {
     "prepare_for_inference": "hvit.models.inference.prepare",
     "save_weights": "hvit.models.weights.save",
 }
+
+find_old_modules()
 
 
 def __getattr__(name: str) -> Any:

@@ -9,14 +9,14 @@ def main() -> None:
     """Runs the command line; while that is still being loaded, Ctrl-C and other signals already end in one line."""
     try:
         with raising_ended():
-            from hvit import cli
+            from hvit.cli.main import main
     except KeyboardInterrupt:
         print("hvit: interrupted", file=sys.stderr)
         sys.exit(130)
     except Ended as error:
         print(f"hvit: {error}", file=sys.stderr)
         sys.exit(2)
-    cli.main()
+    main()
 
 
 if __name__ == "__main__":

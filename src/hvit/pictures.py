@@ -167,8 +167,8 @@ def compare_curves(runs: Mapping[str, Rows], quantity: str = "top1", theme: Them
 def draw_confusion(matrix: ArrayLike, classes: Sequence[str], theme: Theme = LIGHT) -> Figure:
     """How often each true class (row) was taken for each class (column), as shaded cells.
 
-    matrix: (classes, classes) counts, as `hvit.measures.confusion_matrix` returns them. The shade is the share of
-    the row. Counts are written into the cells where they fit; beyond 100 classes only every few names are written.
+    matrix: (classes, classes) counts, as `hvit.metrics.classification.confusion_matrix` returns them. The shade is the
+    share of the row. Counts are written into the cells where they fit; beyond 100 classes only every few names are.
     """
     counts = np.asarray(matrix)
     num_classes = len(classes)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit import run
 from hvit.data.batches import evaluation_batches
 from hvit.data.clips import collections
 from hvit.data.clips import index as clip_index
@@ -28,6 +27,7 @@ from hvit.data.sampling import Sampling
 from hvit.data.sets import Splits
 from hvit.errors import UserError
 from hvit.recipes import get_recipe
+from hvit.verbs import train
 
 
 def make_clips(folder: Path, count: int, first: int = 0, frames: int = 20) -> None:
@@ -567,7 +567,7 @@ def test_clips_that_were_not_checked_are_looked_at_once_when_they_are_read(
 
 def test_a_plan_writes_nothing_not_even_an_index(two_classes: Path) -> None:
     before = sorted(two_classes.rglob("*"))
-    lines = run.plan(replace(get_recipe("hiera_micro_mae_clips"), data=ClipData(root=str(two_classes))))
+    lines = train.plan(replace(get_recipe("hiera_micro_mae_clips"), data=ClipData(root=str(two_classes))))
     assert "clips" in lines["data"]
     assert sorted(two_classes.rglob("*")) == before
     open_clips(two_classes)

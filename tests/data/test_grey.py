@@ -17,7 +17,6 @@ import tyro
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from hvit import evaluation, run
 from hvit.data import survey
 from hvit.data.grey import GreyRange
 from hvit.data.images import deep
@@ -25,12 +24,14 @@ from hvit.data.images.reading import read_image
 from hvit.data.open import ClipData, FolderData, open_data
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
-from hvit.inference import Classifier, predict
 from hvit.models.build import build_network
 from hvit.models.weights.save import save_weights
 from hvit.recipe import read_recipe, write_recipe
 from hvit.recipes import get_recipe
 from hvit.training.distribute import processes
+from hvit.verbs import evaluate, train
+from hvit.verbs.classifier import Classifier
+from hvit.verbs.predict import predict
 
 RAMP = np.arange(800).reshape(20, 40) / 799
 
@@ -449,7 +450,7 @@ def test_a_run_passes_its_range_and_page_on_to_its_weights(deep_folder: Path) ->
     recipe = get_recipe("nest_micro_folder")
     recipe = replace(recipe, data=FolderData(root=str(deep_folder), page=1))
     with processes("cpu") as ranks:
-        preprocess = run.prepare(recipe, ranks).preprocess
+        preprocess = train.prepare(recipe, ranks).preprocess
     assert (preprocess.grey_range, preprocess.page) == ((0.0, 4095.0), 1)
 
 
@@ -460,12 +461,12 @@ def test_a_data_set_is_scored_as_its_weights_read_files(deep_folder: Path, monke
     weights = deep_folder.parent / "weights.safetensors"
     save_weights(model, weights, classes=("dark", "light"), preprocess=preprocess)
     seen: list[Any] = []
-    usual = evaluation.open_data
+    usual = evaluate.open_data
 
     def watched(data: Any, *rest: Any, **more: Any) -> Any:
         seen.append(data)
         return usual(data, *rest, **more)
 
-    monkeypatch.setattr(evaluation, "open_data", watched)
-    evaluation.evaluate(weights, root=str(deep_folder))
+    monkeypatch.setattr(evaluate, "open_data", watched)
+    evaluate.evaluate(weights, root=str(deep_folder))
     assert seen[0].grey_range == (0.0, 900.0)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit import inference
 from hvit.data.augment import AugmentConfig
 from hvit.data.batches import evaluation_batches, train_batches
 from hvit.data.clips import videos
@@ -26,6 +25,8 @@ from hvit.data.images.reading import read_image
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
+from hvit.verbs import predict
+from hvit.verbs.classifier import read_or_refuse
 
 PROGRAM = """
 import resource, sys
@@ -191,6 +192,6 @@ def test_no_two_images_of_a_batch_are_in_memory_at_once(augment: AugmentConfig) 
 
 def test_no_two_images_of_a_prediction_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = OneAtATime()
-    monkeypatch.setattr(inference, "read_image", lambda *_: images.read(0, 0)[0])
-    answers = inference._read([tmp_path] * 5, Preprocess((8, 8), (0.5,) * 3, (0.5,) * 3), pytest.fail, np.mean)
+    monkeypatch.setattr(predict, "read_image", lambda *_: images.read(0, 0)[0])
+    answers = read_or_refuse([tmp_path] * 5, Preprocess((8, 8), (0.5,) * 3, (0.5,) * 3), pytest.fail, np.mean)
     assert len(list(answers)) == 5

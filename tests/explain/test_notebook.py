@@ -17,7 +17,7 @@ from PIL import Image
 import hvit
 from hvit.explain import Tree, draw_cam, draw_trees
 from hvit.explain.drawing.comparison import draw_comparison
-from hvit.explain.page import ExplainedClass, ExplainedImage, render_page
+from hvit.explain.page import ExplainedClass, ExplainedImage, Page, render_page
 
 HOSTILE = "\"'></iframe><script>window.hacked = 1</script>.png"
 VALUES = (
@@ -84,9 +84,9 @@ def test_every_picture_is_a_png_at_half_its_pixels_whatever_the_users_settings()
             assert drawn.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_an_explained_image_is_its_page_in_a_frame_that_no_name_leaves() -> None:
+def test_a_page_is_shown_in_a_frame_that_no_name_leaves() -> None:
     explained = ExplainedImage(HOSTILE, np.zeros((32, 32)), [ExplainedClass(HOSTILE, 0.5, TREE, {"cam": VALUES[0]})])
-    source = explained._repr_html_()
+    source = Page([explained])._repr_html_()
     assert re.findall(r"<[^>]*>", source) == [source.removesuffix("</iframe>"), "</iframe>"]
     inside = re.findall(r'srcdoc="([^"]*)"', source)
     assert [html.unescape(one) for one in inside] == [render_page([explained])]
@@ -98,7 +98,7 @@ def test_in_a_real_browser_the_frame_is_alive_and_the_notebook_stays_as_it_is(br
     explained = ExplainedImage(HOSTILE, np.zeros((32, 32)), [ExplainedClass(HOSTILE, 0.5, TREE, maps)])
     notebook = tmp_path / "notebook.html"
     notebook.write_text(
-        f"<!doctype html><title>notebook</title>{TREE._repr_html_()}{explained._repr_html_()}", encoding="utf-8"
+        f"<!doctype html><title>notebook</title>{TREE._repr_html_()}{Page([explained])._repr_html_()}", encoding="utf-8"
     )
     complaints: list[str] = []
     page = browser.new_page()

@@ -17,7 +17,7 @@ from hvit.explain.localization.measures import (
     pointing_hits,
     region_centres,
 )
-from hvit.measures import path_hit_rate
+from hvit.metrics.classification import path_hit_rate
 
 
 def spot(rows: int, columns: int, *cells: tuple[int, int, float]) -> np.ndarray:

@@ -31,11 +31,12 @@ from safetensors.torch import save
 
 import hvit
 from hvit.errors import UserError
-from hvit.inference import open_classifier, predict
 from hvit.models.build import build_network
 from hvit.models.catalogue import entry
 from hvit.models.weights.load import to_timm
 from hvit.models.weights.save import save_weights
+from hvit.verbs.classifier import open_classifier
+from hvit.verbs.predict import predict
 
 PICKLE = "archive/data.pkl"
 LONGEST = 10  # seconds of processor time

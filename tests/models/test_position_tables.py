@@ -32,7 +32,7 @@ from hvit.models.nest.config import NestConfig
 from hvit.models.weights.load import fit, load_weights, recognise, timm_arguments, to_timm
 from hvit.models.weights.save import open_weights, save_weights
 from hvit.recipes import get_recipe
-from hvit.run import new_model
+from hvit.verbs.train import new_model
 
 SMALL: dict[str, Any] = {"num_classes": 3, "dims": (8, 16), "heads": (1, 2), "depths": (1, 1)}
 HIERA = HieraConfig(**SMALL, unit_size=(2, 2), query_pools=1, unit_attention=(True, False), input_size=(64, 64))

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hvit.data.preprocess import Preprocess
-from hvit.distances import FeatureStatistics
 from hvit.errors import UserError
+from hvit.metrics.frechet import FeatureStatistics
 from hvit.models.build import build
 from hvit.models.catalogue import change, entry
 from hvit.models.gan.config import GanConfig, build_discriminator, build_generator

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from hvit import recipes, run
+from hvit import recipes
 from hvit.data.batches import steps_per_epoch
 from hvit.data.images.folders import FolderData
 from hvit.training.distribute import Processes
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule, few_steps_notes
+from hvit.verbs import train
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -105,5 +106,5 @@ def test_recipes_on_embedded_data_which_learn_are_not_said_to_have_few_steps(nam
 
 @pytest.mark.parametrize("name", ["nest_micro_folder", "nest_tiny_imagenet"])
 def test_the_plan_of_a_small_folder_says_what_to_set(name: str, photo_folder: Path) -> None:
-    lines = run.plan(replace(recipes.get_recipe(name), data=FolderData(root=str(photo_folder))))
+    lines = train.plan(replace(recipes.get_recipe(name), data=FolderData(root=str(photo_folder))))
     assert "--loop.batch-size 8" in lines["notes"]

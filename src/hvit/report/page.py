@@ -14,8 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hvit import measures, pictures
+from hvit import pictures
 from hvit.markup import MARK, NOTHING, SPACE, Html, breakable, duration, element, join, percent, short_number, times
+from hvit.metrics import classification
 from hvit.report import generation, pretraining
 from hvit.report.generation import game_section, generation_section, is_generation, memory_section
 from hvit.report.pieces import (
@@ -153,8 +154,8 @@ def classes_section(run: Run) -> Html:
     title, scores = "What it gets right", run.scores
     if scores is None or not scores.labels:
         return section(title, quiet("There is no per-class table yet: the run has no final scores (scores.json)."))
-    table = measures.per_class_table(scores.labels, scores.predictions, scores.classes)
-    matrix = measures.confusion_matrix(scores.labels, scores.predictions, len(scores.classes))
+    table = classification.per_class_table(scores.labels, scores.predictions, scores.classes)
+    matrix = classification.confusion_matrix(scores.labels, scores.predictions, len(scores.classes))
     mistakes = element("h3", "The most frequent mistakes"), _commonest_mistakes(matrix, scores.classes)
     shown = [_class_table(table, run.samples), *mistakes]
     if len(table) > SHOWN_CLASSES:
@@ -169,7 +170,7 @@ def classes_section(run: Run) -> Html:
     return section(title, element("div", element("div", *shown), element("div", *confusion), class_=layout))
 
 
-def _class_table(table: Sequence[measures.ClassRow], samples: str) -> Html:
+def _class_table(table: Sequence[classification.ClassRow], samples: str) -> Html:
     heads = [element("th", "class", scope="col")]
     heads += [element("th", text, scope="col", class_="number") for text in (samples, "recall", "precision", "F1")]
     lines = [
@@ -195,7 +196,7 @@ def _bar(share: float | None) -> Html:
 def _commonest_mistakes(matrix: list[list[int]], classes: Sequence[str]) -> Html:
     lines = [
         element("li", f"“{classes[truth]}” predicted as “{classes[guess]}”: {times(count)}")
-        for truth, guess, count in measures.commonest_mistakes(matrix, 5)
+        for truth, guess, count in classification.commonest_mistakes(matrix, 5)
     ]
     return element("ul", *lines) if lines else quiet("There is not one.")
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from hvit import measures, pictures
+from hvit import pictures
 from hvit.markup import SPACE, Html, breakable, element, inline, join, percent
+from hvit.metrics import classification
 from hvit.report.reading import Sample
 
 EXPLANATION = "explain_"  # what the names of pictures of explanations start with
@@ -96,7 +97,7 @@ def cards(samples: Sequence[Sample], pictures: Mapping[str, bytes]) -> Html:
 
 def interval(share: float, count: int) -> str:
     """The 95 % interval of a share of so many."""
-    low, high = measures.wilson_interval(round(share * count), count)
+    low, high = classification.wilson_interval(round(share * count), count)
     return f"95{SPACE}% interval {100 * low:.1f} to {percent(high)}"
 
 

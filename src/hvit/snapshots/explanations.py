@@ -19,7 +19,7 @@ from hvit.explain.drawing.tree_picture import draw_trees
 from hvit.explain.methods.gradcat import gradcat_batch
 from hvit.explain.tree import Tree
 from hvit.files import replacing
-from hvit.measures import path_hit_rate
+from hvit.metrics.classification import path_hit_rate
 from hvit.models.layers.encoder import Encoder
 
 _CLASSES_SHOWN = 4

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hvit.measures import expected_calibration_error, top_k_accuracy
+from hvit.metrics.classification import expected_calibration_error, top_k_accuracy
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.save import save_weights
 from hvit.tasks.task import Batch, Networks, Phase, Task

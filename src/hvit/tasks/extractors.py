@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from hvit.data.images.reading import show
 from hvit.data.preprocess import Preprocess, stored_preprocess
-from hvit.distances import Extractor, FeatureSource
 from hvit.errors import UserError
 from hvit.files import read_whole
+from hvit.metrics.frechet import Extractor, FeatureSource
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.save import open_weights
 

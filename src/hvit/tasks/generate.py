@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hvit.data.preprocess import Preprocess
-from hvit.distances import Extractor, FeatureStatistics, frechet_distance, precision_recall, spread
 from hvit.errors import UserError
+from hvit.metrics.frechet import Extractor, FeatureStatistics, frechet_distance, precision_recall, spread
 from hvit.models.gan.config import GanConfig
 from hvit.models.gan.discriminators import Discriminator
 from hvit.models.gan.generator import Generator

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hvit.data.preprocess import Preprocess
-from hvit.distances import Extractor, nearest
+from hvit.metrics.frechet import Extractor, nearest
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import draw_latents, labels_in_order, paint
 from hvit.snapshots.samples import draw_neighbours

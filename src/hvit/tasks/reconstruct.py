@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hvit.data.augment import Preprocess
-from hvit.measures import linear_probe_accuracy, nearest_neighbour_accuracy
+from hvit.metrics.classification import linear_probe_accuracy, nearest_neighbour_accuracy
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import make_targets
 from hvit.models.weights.save import save_weights

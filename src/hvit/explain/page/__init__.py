@@ -6,7 +6,7 @@ the one script it came with.
 
 from __future__ import annotations
 
-from hvit.explain.page.assemble import render_page, write_page
+from hvit.explain.page.assemble import Page, render_page, write_page
 from hvit.explain.page.content import ExplainedClass, ExplainedImage
 
-__all__ = ["ExplainedClass", "ExplainedImage", "render_page", "write_page"]
+__all__ = ["ExplainedClass", "ExplainedImage", "Page", "render_page", "write_page"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,7 @@ from hvit.files import write_text
 from hvit.markup import MARK, Html, element
 
 SHARP = 64  # pictures up to this many pixels are shown as squares, not smoothed
+FRAME_HEIGHT = 760  # of a page inside a notebook, in pixels
 OPEN_INDEX = 30  # with more images, the list of all of them is folded up
 
 
@@ -35,8 +37,27 @@ def write_page(explained: Sequence[ExplainedImage], path: str | Path, *, model: 
     replaced in one step. model: the name of the model, for the headline.
     Raises UserError for no image, for an image whose parts do not fit together, or a place that cannot be written.
     """
-    write_text(path, render_page(explained, model=model))
-    return Path(path)
+    return Page(explained, model).save(path)
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A page that explains images: save it as one HTML file, or let a notebook show it in a frame."""
+
+    images: Sequence[ExplainedImage]
+    """The images, in the order of the page."""
+    model: str = ""
+    """The name of the model, for the headline."""
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the page and returns its path; see `write_page`."""
+        write_text(path, render_page(self.images, model=self.model))
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame, for notebooks."""
+        names = ", ".join(image.name for image in self.images)
+        return page_frame(render_page(self.images, model=self.model), f"Explanation of {names}")
 
 
 def render_page(explained: Sequence[ExplainedImage], *, model: str = "") -> str:
@@ -247,9 +268,6 @@ def _whole(stage: Stage) -> dict[str, str]:
     """Attributes of what fills a stage."""
     width, height = map(short, stage.size)
     return {"width": width, "height": height, "preserveAspectRatio": "none"}
-
-
-FRAME_HEIGHT = 760
 
 
 def page_frame(page: str, title: str) -> Html:

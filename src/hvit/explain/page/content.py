@@ -10,7 +10,6 @@ import numpy as np
 from hvit.errors import UserError
 from hvit.explain.drawing.canvas import PALETTE, Picture, picture_pixels
 from hvit.explain.drawing.layout import check_trees
-from hvit.explain.page.assemble import page_frame
 from hvit.explain.tree import Tree
 from hvit.explain.words import METHODS, TREE
 
@@ -73,9 +72,3 @@ class ExplainedImage:
                         f"(rows, columns), got an array of shape {np.shape(values)}"
                     )
         return pixels
-
-    def _repr_html_(self) -> str:
-        """The page of this image alone in a frame, for notebooks."""
-        from hvit.explain.page.assemble import render_page  # the page is made of what is defined here
-
-        return page_frame(render_page([self]), f"Explanation of {self.name}")

@@ -1,1 +1,12 @@
 """Masked autoencoders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Names that older versions had here (see `hvit.moved`)."""
+    from hvit.moved import moved_attribute
+
+    return moved_attribute(__name__, name)

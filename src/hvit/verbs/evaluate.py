@@ -23,8 +23,7 @@ from hvit.data.preprocess import stored_preprocess
 from hvit.errors import UserError
 from hvit.explain.methods.gradcat import has_tree
 from hvit.files import write_text
-from hvit.generation import score_generator
-from hvit.measures import confusion_matrix, linear_probe_accuracy, nearest_neighbour_accuracy
+from hvit.metrics.classification import confusion_matrix, linear_probe_accuracy, nearest_neighbour_accuracy
 from hvit.models.gan.generator import Generator
 from hvit.models.inference.prepare import prepare_for_inference
 from hvit.models.layers.encoder import Encoder
@@ -37,6 +36,7 @@ from hvit.snapshots.features import encoder_features
 from hvit.tasks.classify import Classify
 from hvit.tasks.reconstruct import Reconstruct
 from hvit.training.distribute import choose_device
+from hvit.verbs.generate import score_generator
 
 DataKind = Literal["digits", "cifar10", "cifar100", "folder", "clips", "moving_digits"]
 Tell = Callable[[dict[str, str]], object]

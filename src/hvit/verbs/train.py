@@ -26,13 +26,10 @@ from hvit.data.device_augment import DeviceAugment
 from hvit.data.images.digits import SMALLEST_CANVAS
 from hvit.data.open import DigitsData, Splits, moved, open_data, with_full_paths
 from hvit.errors import UserError
-from hvit.evaluation import CLIP_RESULTS, score_clips
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.explain.methods.gradcat import has_tree
 from hvit.files import short_path, write_text
-from hvit.generation import finish_generation, make_task
 from hvit.interrupts import Interrupts
-from hvit.memory import networks_without_memory, refuse_too_large
 from hvit.models import catalogue
 from hvit.models.build import build_empty, build_network, count_parameters, multiply_adds
 from hvit.models.counts import in_billions
@@ -45,11 +42,12 @@ from hvit.models.nest.config import NestConfig
 from hvit.models.weights import load as translate
 from hvit.models.weights.save import open_autoencoder, open_weights
 from hvit.pictures import draw_image_grid
-from hvit.plan_file import compare, fingerprints, read_plan, write_plan
 from hvit.progress import DataOpening
 from hvit.randomness import derive_seed
 from hvit.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from hvit.report import write_report
+from hvit.runs.memory import networks_without_memory, refuse_too_large
+from hvit.runs.plan_file import compare, fingerprints, read_plan, write_plan
 from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
 from hvit.snapshots.features import MOST_MAPPED, draw_feature_map, encoder_features
 from hvit.snapshots.reconstructions import watch
@@ -64,6 +62,8 @@ from hvit.training.distribute import NO_COMPILING, Processes, check_compiler, is
 from hvit.training.lock import locked, refuse_if_held
 from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule, few_steps_notes
+from hvit.verbs.evaluate import CLIP_RESULTS, score_clips
+from hvit.verbs.generate import finish_generation, make_task
 
 Tell = Callable[[dict[str, str]], object]
 SCORES = "scores.json"

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -155,3 +156,90 @@ class Refusals:
         sys.stdout.flush()
         if self.count:
             sys.exit(2)
+
+
+def print_explanation(answer: dict[str, Any], as_json: bool) -> None:
+    """Prints the paths that explain one picture, and the files they are drawn in."""
+    if as_json:
+        print_json_lines([answer])
+        return
+    for tree in answer["trees"]:
+        way = " > ".join(("top-left", "top-right", "bottom-left", "bottom-right")[step] for step in tree["path"])
+        text = f"{answer['file']}: {tree['class']} {percent(tree['probability'])}: {way}"
+        say(text)
+    for picture in answer["pictures"]:
+        say(f"  {picture}")
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    if "explained" in scores:
+        shares = (
+            f"loss {scores['loss']:.4f}, {percent(scores['explained'])} of the variance of masked patches explained"
+        )
+        say()
+        say(f"{scores['count']:,} held-out {samples_of(scores)}: {shares}")
+        if "nearest_neighbours" in scores:
+            known = scores.get("learned_from")
+            source = f"{known:,} training {samples_of(scores)}" if known else "the other half of them"
+            say(
+                f"Classes predicted from the encoder's features, from {source}: nearest neighbours "
+                f"{percent(scores['nearest_neighbours'])}, linear probe {percent(scores['linear_probe'])}"
+            )
+        return
+    if "distance" in scores:
+        print_distances(scores)
+        return
+    reached = [f"top-1 {percent(scores['top1'])}"]
+    if len(scores["classes"]) > 5:  # with fewer, all classes are among the first five
+        reached.append(f"top-5 {percent(scores['top5'])}")
+    reached += [f"loss {scores['loss']:.4f}", f"calibration error {percent(scores['calibration_error'])}"]
+    say()
+    say(f"{scores['count']:,} held-out {samples_of(scores)}: {', '.join(reached)}")
+    found = scores.get("explanations")
+    if found:
+        say(
+            f"GradCAT on {found['mosaics']} mosaics of four digits: the right quadrant for "
+            f"{percent(found['quadrant_hits'])} of {found['asked']:,} digits (chance 25 %; with the sign flipped "
+            f"{percent(found['flipped_sign'])}); for digits alone on their canvas "
+            f"{percent(found['single_object_hits'])}"
+        )
+
+
+def samples_of(scores: dict[str, Any]) -> str:
+    """What was counted: images or clips."""
+    return scores.get("sample_kind", "images")
+
+
+def print_distances(scores: dict[str, Any]) -> None:
+    """How far generated images are from real ones, and what is wrong with them, if anything."""
+    halves = scores["distance_of_halves"]
+    usual = "" if halves is None else f" (between halves of the real ones {halves:.3g})"
+    against = f"{scores['reference_count']:,} {scores['split'].replace('held out', 'held-out')} images"
+    lines = [
+        f"{scores['measure']}: {scores['distance']:.3g} from {against}{usual}",
+        f"precision {percent(scores['precision'])}, recall {percent(scores['recall'])}",
+        f"diversity {scores['diversity']:.2f} and distinctness {scores['distinctness']:.2f} of real images",
+    ]
+    if "recognised" in scores:
+        lines.append(f"recognised as the class that was asked for: {percent(scores['recognised'])}")
+    if "warning" in scores:
+        lines.append(f"warning: {scores['warning']}")
+    say()
+    say(f"{scores['count']:,} generated images:")
+    for line in lines:
+        say(f"  {line}")
+
+
+def print_confusions(matrix: list[list[int]], classes: list[str]) -> None:
+    """The most frequent mistakes, ten at most."""
+    from hvit.metrics.classification import commonest_mistakes
+
+    rows = [(str(count), classes[truth], classes[guess]) for truth, guess, count in commonest_mistakes(matrix, 10)]
+    if rows:
+        print_table(["mistakes", "class", "predicted as"], rows)
+
+
+def print_report(folder: Path) -> None:
+    say()
+    say(f"The report: {folder / 'report.html'}")
+    say(f"The weights: {folder / 'weights.safetensors'}")

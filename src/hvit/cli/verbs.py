@@ -3,92 +3,37 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, make_dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.table import Table
 
-from hvit.arguments import parse
-from hvit.errors import UserError, did_you_mean
-from hvit.interrupts import Ended, raising_ended
-from hvit.machine import keep_freed_memory
-from hvit.markup import quoted
-from hvit.printing import (
+from hvit.cli.arguments import parse
+from hvit.cli.printing import (
     Refusals,
     cut,
-    encode_anything,
     notes,
-    out,
     percent,
+    print_confusions,
+    print_explanation,
     print_json_lines,
+    print_report,
+    print_scores,
     print_table,
-    readable,
+    samples_of,
     say,
     table_width,
     tell,
     wait_for,
     waited,
 )
+from hvit.errors import UserError, did_you_mean
+from hvit.markup import quoted
 
 # Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one verb. Exit status: 0 done, 2 something given cannot be used or a run was stopped, 130 interrupted."""
-    # Read when torch is loaded. Threads that sleep while they wait cost nothing on a quiet machine, and more than
-    # double the speed of training on one whose cores are busy with something else (docs/results.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    keep_freed_memory()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help", "help"):
-        _print_help()
-        return
-    verb, *rest = given
-    if verb in ("-V", "--version"):
-        from importlib.metadata import version
-
-        print(version("hvit"))
-        return
-    encode_anything()
-    try:
-        if verb not in VERBS:
-            near = did_you_mean(_VERB_SYNONYMS.get(verb, verb), VERBS)
-            known = near or f"; verbs are {', '.join(VERBS)};"
-            raise UserError(f"there is no verb {quoted(verb)}{known} `hvit --help` explains them")
-        for word in rest:
-            if "\0" in word:
-                raise UserError(f"an argument holds a null character, which no name of a file can have: {quoted(word)}")
-        with raising_ended():
-            if not {"-h", "--help"} & set(rest):
-                wait_for(f"hvit {verb}: loading")
-            VERBS[verb](rest)
-            sys.stdout.flush()
-    except UserError as error:
-        _end(f"hvit: {error}", 2)
-    except KeyboardInterrupt:
-        _end("hvit: interrupted", 130)
-    except Ended as error:
-        _end(f"hvit: {error}", 2)
-    except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # of a path that is too long, or in a folder that may not be entered
-        place = f"cannot use {error.filename}: " if error.filename else ""
-        _end(f"hvit: {place}the system says: {error.strerror or error}", 2)
-    finally:
-        waited()
-
-
-def _end(sentence: str, status: int) -> None:
-    with suppress(OSError):  # the terminal may be gone
-        waited()
-        print(readable(sentence), file=sys.stderr, flush=True)
-    sys.exit(status)
 
 
 @dataclass(frozen=True)
@@ -103,13 +48,13 @@ def demo(rest: list[str]) -> None:
     """trains, measures and explains a small model on embedded data: about two minutes on a CPU"""
     arguments = parse(DemoArguments, "hvit demo", rest)
     from hvit.recipes import get_recipe
-    from hvit.run import train
+    from hvit.verbs.train import train
 
     folder = arguments.out or _free_folder("demo")
     wait_for("hvit demo: opening the data")
     scores = train(get_recipe("nest_micro_digits"), folder, tell)
-    _print_scores(scores)
-    _print_report(folder)
+    print_scores(scores)
+    print_report(folder)
     say(f"Pictures of why: {folder / 'pictures'}")
 
 
@@ -193,8 +138,8 @@ def train(rest: list[str]) -> None:
         say()
         say("Recipes: " + ", ".join(list_recipes()))
         return
-    from hvit import run
     from hvit.recipe import Recipe
+    from hvit.verbs import train
 
     name, *fields = rest
     recipe = get_recipe(name)
@@ -211,12 +156,12 @@ def train(rest: list[str]) -> None:
     arguments = parse(options, f"hvit train {name}", fields, options(recipe))
     if arguments.dry_run:
         wait_for(f"hvit train {name}: opening the data")
-        tell(run.plan(arguments.recipe))
+        tell(train.plan(arguments.recipe))
         return
     folder = arguments.out or _free_folder(name)
     wait_for(f"hvit train {name}: opening the data")
-    _print_scores(run.train(arguments.recipe, folder, tell))
-    _print_report(folder)
+    print_scores(train.train(arguments.recipe, folder, tell))
+    print_report(folder)
 
 
 @dataclass(frozen=True)
@@ -242,11 +187,11 @@ class RunArguments:
 def resume(rest: list[str]) -> None:
     """continues a stopped run exactly where it was"""
     arguments = parse(ResumeArguments, "hvit resume", rest)
-    from hvit import run
+    from hvit.verbs import train
 
     wait_for("hvit resume: opening the data")
-    _print_scores(run.resume(arguments.run, arguments.root, tell, arguments.accept_changed_data))
-    _print_report(arguments.run)
+    print_scores(train.resume(arguments.run, arguments.root, tell, arguments.accept_changed_data))
+    print_report(arguments.run)
 
 
 @dataclass(frozen=True)
@@ -271,28 +216,26 @@ class EvaluateArguments:
 def evaluate(rest: list[str]) -> None:
     """accuracy and confusions of a run or of weights; of a generator, how far its images are from real ones"""
     arguments = parse(EvaluateArguments, "hvit evaluate", rest)
-    from hvit import evaluation
-    from hvit.measures import per_class_table
+    from hvit.metrics.classification import per_class_table
+    from hvit.verbs import evaluate
 
     wait_for(f"hvit evaluate: scoring {arguments.target}")
-    scores = evaluation.evaluate(
-        arguments.target, arguments.data, arguments.root, arguments.device, tell, arguments.fast
-    )
+    scores = evaluate.evaluate(arguments.target, arguments.data, arguments.root, arguments.device, tell, arguments.fast)
     if "labels" not in scores:
-        print_json_lines([scores]) if arguments.json else _print_scores(scores)
+        print_json_lines([scores]) if arguments.json else print_scores(scores)
         return
     rows = per_class_table(scores["labels"], scores["predictions"], scores["classes"])
     if arguments.json:
         print_json_lines([scores | {"per_class": rows}])
         return
-    _print_scores(scores)
+    print_scores(scores)
     table = []
     for row in rows:
         shares = (percent(row[key]) for key in ("recall", "precision", "f1"))
         mistakes = round(row["count"] * (1 - (row["recall"] or 0.0)))
         table.append((row["name"], str(row["count"]), str(mistakes), *shares))
-    print_table(["class", _samples(scores), "mistakes", "recall", "precision", "F1"], table)
-    _print_confusions(scores["confusion"], scores["classes"])
+    print_table(["class", samples_of(scores), "mistakes", "recall", "precision", "F1"], table)
+    print_confusions(scores["confusion"], scores["classes"])
 
 
 @dataclass(frozen=True)
@@ -321,24 +264,26 @@ def predict(rest: list[str]) -> None:
     """the most probable classes of images, clips or folders of them"""
     arguments = parse(PredictArguments, "hvit predict", rest)
     _at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size, views=arguments.views)
-    from hvit import inference
+    from hvit.verbs import predict
+    from hvit.verbs.classifier import open_classifier
 
     _some_named(arguments.files)
     wait_for(f"hvit predict: opening {arguments.weights}")
-    classifier = inference.open_classifier(arguments.weights, arguments.device)
+    classifier = open_classifier(arguments.weights, arguments.device)
     if arguments.fast:
         classifier = _made_fast(classifier, 1 if classifier.preprocess.takes_clips else arguments.batch_size)
     refused = Refusals()
     if classifier.preprocess.takes_clips:
-        from hvit import clip_inference
+        from hvit.verbs.classifier import list_clips
+        from hvit.verbs.predict import predict_clips
 
-        clips = clip_inference.list_clips(arguments.files)
-        answers = clip_inference.predict_clips(classifier, clips, arguments.top_k, arguments.views, refused)
+        clips = list_clips(arguments.files)
+        answers = predict_clips(classifier, clips, arguments.top_k, arguments.views, refused)
     else:
         from hvit.data.open import list_images
 
         files = list_images(arguments.files)
-        answers = inference.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
+        answers = predict.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
     for answer in answers:
         if arguments.json:
             print_json_lines([answer])
@@ -387,11 +332,12 @@ def explain(rest: list[str]) -> None:
     _at_least_one(top_k=top_k, beam=arguments.beam)
     if max(top_k, len(arguments.classes)) > 4:
         raise UserError("a picture shows four classes at most; choose fewer with --classes or --top-k")
-    from hvit import inference
+    from hvit.verbs.classifier import open_classifier
+    from hvit.verbs.explain import PAGE, explain
 
     _some_named(arguments.images)
     wait_for(f"hvit explain: opening {arguments.weights}")
-    classifier = inference.open_classifier(arguments.weights, arguments.device)
+    classifier = open_classifier(arguments.weights, arguments.device)
     classes = [classifier.class_index(name) for name in arguments.classes] or None
     if arguments.fast:
         classifier = _made_fast(classifier, 1)
@@ -412,20 +358,20 @@ def explain(rest: list[str]) -> None:
     files = list_images(arguments.images)
     waited()
     with FilesDone(len(files), notes) as done:
-        answers = inference.explain(
+        answers = explain(
             classifier, files, classes, top_k, methods, arguments.out, done.refusing(refused),
             arguments.level, arguments.beam,
         )  # fmt: skip
         for answer in done.over(answers):
-            _print_explanation(answer, arguments.json)
+            print_explanation(answer, arguments.json)
     if not arguments.json and done.done > refused.count:
-        say(f"The page: {arguments.out / inference.PAGE}")
+        say(f"The page: {arguments.out / PAGE}")
     refused.end()
 
 
 def _made_fast(classifier: Any, batch_size: int) -> Any:
     """The classifier prepared for inference; says on stderr what was chosen."""
-    from hvit.inference import made_fast
+    from hvit.verbs.classifier import made_fast
 
     wait_for("preparing the model for this machine")
     classifier, choice = made_fast(classifier, batch_size)
@@ -433,27 +379,15 @@ def _made_fast(classifier: Any, batch_size: int) -> Any:
     return classifier
 
 
-def _print_explanation(answer: dict[str, Any], as_json: bool) -> None:
-    """Prints the paths that explain one picture, and the files they are drawn in."""
-    if as_json:
-        print_json_lines([answer])
-        return
-    for tree in answer["trees"]:
-        way = " > ".join(("top-left", "top-right", "bottom-left", "bottom-right")[step] for step in tree["path"])
-        text = f"{answer['file']}: {tree['class']} {percent(tree['probability'])}: {way}"
-        say(text)
-    for picture in answer["pictures"]:
-        say(f"  {picture}")
-
-
 def _explain_clips(classifier: Any, arguments: ExplainArguments, classes: Any, top_k: int, refused: Refusals) -> None:
     """Explains clips by class activation maps over time, the only method for them."""
     if set(arguments.methods) - {"cam"} or arguments.level is not None or arguments.beam > 1:
         raise UserError("clips are explained by cam only, so leave out --level, --beam and other --methods")
-    from hvit import clip_inference
+    from hvit.verbs.classifier import list_clips
+    from hvit.verbs.explain import explain_clips
 
-    files = clip_inference.list_clips(arguments.images)
-    for answer in clip_inference.explain_clips(classifier, files, classes, top_k, arguments.out, refused):
+    files = list_clips(arguments.images)
+    for answer in explain_clips(classifier, files, classes, top_k, arguments.out, refused):
         if arguments.json:
             print_json_lines([answer])
             continue
@@ -494,14 +428,14 @@ class GenerateArguments:
 def generate(rest: list[str]) -> None:
     """samples and walks between them, as pictures"""
     arguments = parse(GenerateArguments, "hvit generate", rest)
-    from hvit import generation
     from hvit.progress import FilesDone
+    from hvit.verbs import generate
 
     wait_for(f"hvit generate: opening {arguments.weights}")
-    painter = generation.open_painter(arguments.weights, arguments.device)
+    painter = generate.open_painter(arguments.weights, arguments.device)
     waited()
     with FilesDone(arguments.num, notes, ("painting", "painted", "samples")) as done:
-        made = generation.generate(
+        made = generate.generate(
             painter, arguments.out, arguments.num, arguments.seed, arguments.classes, arguments.columns,
             arguments.walks, arguments.each, done.step,
         )  # fmt: skip
@@ -527,105 +461,6 @@ def report(rest: list[str]) -> None:
     from hvit.report import write_report
 
     say(str(write_report(arguments.run)))
-
-
-_VERB_SYNONYMS = {
-    "test": "evaluate", "eval": "evaluate", "validate": "evaluate", "score": "evaluate", "infer": "predict",
-    "classify": "predict", "inference": "predict", "sample": "generate", "fit": "train", "pretrain": "train",
-    "finetune": "train", "run": "train", "continue": "resume", "list": "models", "gradcam": "explain", "cam": "explain",
-    "visualize": "explain", "example": "demo", "start": "demo",
-}  # fmt: skip
-
-VERBS: dict[str, Callable[[list[str]], None]] = {
-    verb.__name__: verb for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, generate, report)
-}
-
-
-def _print_help() -> None:
-    say("hvit: train, pretrain, explain, generate with hierarchical vision transformers")
-    say()
-    say("usage: hvit VERB ...     `hvit VERB --help` explains a verb")
-    say()
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
-    for name, verb in VERBS.items():
-        table.add_row(f"  {name}", (verb.__doc__ or "").strip())
-    out.print(table)
-    say()
-    say("Start with: hvit demo")
-
-
-def _print_scores(scores: dict[str, Any]) -> None:
-    if "explained" in scores:
-        shares = (
-            f"loss {scores['loss']:.4f}, {percent(scores['explained'])} of the variance of masked patches explained"
-        )
-        say()
-        say(f"{scores['count']:,} held-out {_samples(scores)}: {shares}")
-        if "nearest_neighbours" in scores:
-            known = scores.get("learned_from")
-            source = f"{known:,} training {_samples(scores)}" if known else "the other half of them"
-            say(
-                f"Classes predicted from the encoder's features, from {source}: nearest neighbours "
-                f"{percent(scores['nearest_neighbours'])}, linear probe {percent(scores['linear_probe'])}"
-            )
-        return
-    if "distance" in scores:
-        _print_distances(scores)
-        return
-    reached = [f"top-1 {percent(scores['top1'])}"]
-    if len(scores["classes"]) > 5:  # with fewer, all classes are among the first five
-        reached.append(f"top-5 {percent(scores['top5'])}")
-    reached += [f"loss {scores['loss']:.4f}", f"calibration error {percent(scores['calibration_error'])}"]
-    say()
-    say(f"{scores['count']:,} held-out {_samples(scores)}: {', '.join(reached)}")
-    found = scores.get("explanations")
-    if found:
-        say(
-            f"GradCAT on {found['mosaics']} mosaics of four digits: the right quadrant for "
-            f"{percent(found['quadrant_hits'])} of {found['asked']:,} digits (chance 25 %; with the sign flipped "
-            f"{percent(found['flipped_sign'])}); for digits alone on their canvas "
-            f"{percent(found['single_object_hits'])}"
-        )
-
-
-def _samples(scores: dict[str, Any]) -> str:
-    """What was counted: images or clips."""
-    return scores.get("sample_kind", "images")
-
-
-def _print_distances(scores: dict[str, Any]) -> None:
-    """How far generated images are from real ones, and what is wrong with them, if anything."""
-    halves = scores["distance_of_halves"]
-    usual = "" if halves is None else f" (between halves of the real ones {halves:.3g})"
-    against = f"{scores['reference_count']:,} {scores['split'].replace('held out', 'held-out')} images"
-    lines = [
-        f"{scores['measure']}: {scores['distance']:.3g} from {against}{usual}",
-        f"precision {percent(scores['precision'])}, recall {percent(scores['recall'])}",
-        f"diversity {scores['diversity']:.2f} and distinctness {scores['distinctness']:.2f} of real images",
-    ]
-    if "recognised" in scores:
-        lines.append(f"recognised as the class that was asked for: {percent(scores['recognised'])}")
-    if "warning" in scores:
-        lines.append(f"warning: {scores['warning']}")
-    say()
-    say(f"{scores['count']:,} generated images:")
-    for line in lines:
-        say(f"  {line}")
-
-
-def _print_confusions(matrix: list[list[int]], classes: list[str]) -> None:
-    """The most frequent mistakes, ten at most."""
-    from hvit.measures import commonest_mistakes
-
-    rows = [(str(count), classes[truth], classes[guess]) for truth, guess, count in commonest_mistakes(matrix, 10)]
-    if rows:
-        print_table(["mistakes", "class", "predicted as"], rows)
-
-
-def _print_report(folder: Path) -> None:
-    say()
-    say(f"The report: {folder / 'report.html'}")
-    say(f"The weights: {folder / 'weights.safetensors'}")
 
 
 def _matching(names: list[str], what: str, pattern: str, known: Iterable[str]) -> list[str]:

@@ -16,8 +16,8 @@ from hvit.data.batches import evaluation_batches
 from hvit.data.open import Splits, moved, open_data
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
-from hvit.distances import Extractor, FeatureStatistics
 from hvit.errors import UserError
+from hvit.metrics.frechet import Extractor, FeatureStatistics
 from hvit.models import catalogue
 from hvit.models.build import count_parameters, multiply_adds
 from hvit.models.gan.config import GanConfig, Players, build_discriminator

@@ -1,0 +1,95 @@
+"""The entry point of the command line: which verb, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from rich.table import Table
+
+from hvit.cli.printing import encode_anything, out, readable, say, wait_for, waited
+from hvit.cli.verbs import demo, evaluate, explain, generate, models, predict, recipes, report, resume, train
+from hvit.errors import UserError, did_you_mean
+from hvit.interrupts import Ended, raising_ended
+from hvit.machine import keep_freed_memory
+from hvit.markup import quoted
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one verb. Exit status: 0 done, 2 something given cannot be used or a run was stopped, 130 interrupted."""
+    # Read when torch is loaded. Threads that sleep while they wait cost nothing on a quiet machine, and more than
+    # double the speed of training on one whose cores are busy with something else (docs/results.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        _print_help()
+        return
+    verb, *rest = given
+    if verb in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(version("hvit"))
+        return
+    encode_anything()
+    try:
+        if verb not in VERBS:
+            near = did_you_mean(_VERB_SYNONYMS.get(verb, verb), VERBS)
+            known = near or f"; verbs are {', '.join(VERBS)};"
+            raise UserError(f"there is no verb {quoted(verb)}{known} `hvit --help` explains them")
+        for word in rest:
+            if "\0" in word:
+                raise UserError(f"an argument holds a null character, which no name of a file can have: {quoted(word)}")
+        with raising_ended():
+            if not {"-h", "--help"} & set(rest):
+                wait_for(f"hvit {verb}: loading")
+            VERBS[verb](rest)
+            sys.stdout.flush()
+    except UserError as error:
+        _end(f"hvit: {error}", 2)
+    except KeyboardInterrupt:
+        _end("hvit: interrupted", 130)
+    except Ended as error:
+        _end(f"hvit: {error}", 2)
+    except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of a path that is too long, or in a folder that may not be entered
+        place = f"cannot use {error.filename}: " if error.filename else ""
+        _end(f"hvit: {place}the system says: {error.strerror or error}", 2)
+    finally:
+        waited()
+
+
+def _end(sentence: str, status: int) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        waited()
+        print(readable(sentence), file=sys.stderr, flush=True)
+    sys.exit(status)
+
+
+_VERB_SYNONYMS = {
+    "test": "evaluate", "eval": "evaluate", "validate": "evaluate", "score": "evaluate", "infer": "predict",
+    "classify": "predict", "inference": "predict", "sample": "generate", "fit": "train", "pretrain": "train",
+    "finetune": "train", "run": "train", "continue": "resume", "list": "models", "gradcam": "explain", "cam": "explain",
+    "visualize": "explain", "example": "demo", "start": "demo",
+}  # fmt: skip
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    verb.__name__: verb for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, generate, report)
+}
+
+
+def _print_help() -> None:
+    say("hvit: train, pretrain, explain, generate with hierarchical vision transformers")
+    say()
+    say("usage: hvit VERB ...     `hvit VERB --help` explains a verb")
+    say()
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    for name, verb in VERBS.items():
+        table.add_row(f"  {name}", (verb.__doc__ or "").strip())
+    out.print(table)
+    say()
+    say("Start with: hvit demo")

@@ -1,0 +1,190 @@
+"""Where modules were before version 0.2: importing an old name still works, with a DeprecationWarning, until 0.3.
+
+An old module that is gone is found by `OldModules`. An old module whose name now belongs to a package (such as
+`hvit.models.nest`) gets its old contents through that package's `__getattr__`, which calls `moved_attribute`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+# Old module: the modules that its contents are in now, all without the leading "hvit.".
+NEW_PLACES: dict[str, tuple[str, ...]] = {
+    "arguments": ("cli.arguments",),
+    "cli": (
+        "cli.verbs",
+        "cli.main",
+        "cli.printing",
+    ),
+    "clip_inference": (
+        "verbs.classifier",
+        "verbs.predict",
+        "verbs.explain",
+    ),
+    "data.cifar": ("data.images.cifar",),
+    "data.clip_index": ("data.clips.index",),
+    "data.clip_lists": ("data.clips.lists",),
+    "data.clip_sets": ("data.clips.sets",),
+    "data.clips": ("data.clips.collections",),
+    "data.decoding": ("data.clips.decoding",),
+    "data.deep": ("data.images.deep",),
+    "data.digits": ("data.images.digits",),
+    "data.folders": ("data.images.folders",),
+    "data.image_memory": ("data.images.memory",),
+    "data.images": ("data.open",),
+    "data.moving_digits": ("data.clips.moving_digits",),
+    "data.opening": ("data.regular_files",),
+    "data.reading": ("data.images.reading",),
+    "data.tiff": ("data.images.tiff",),
+    "data.videos": ("data.clips.videos",),
+    "data.views": ("data.sampling",),
+    "distances": ("metrics.frechet",),
+    "evaluation": ("verbs.evaluate",),
+    "explain.cam": ("explain.methods.cam",),
+    "explain.canvas": (
+        "explain.drawing.canvas",
+        "explain.words",
+    ),
+    "explain.clip_picture": ("explain.drawing.clip_picture",),
+    "explain.comparison": ("explain.drawing.comparison",),
+    "explain.features": ("snapshots.features",),
+    "explain.generations": (
+        "snapshots.samples",
+        "models.gan.sampling",
+    ),
+    "explain.gradcam": ("explain.methods.gradcam",),
+    "explain.gradcat": (
+        "explain.methods.gradcat",
+        "explain.tree",
+    ),
+    "explain.layout": ("explain.drawing.layout",),
+    "explain.methods": ("explain.methods.table",),
+    "explain.mosaics": ("explain.localization.mosaics",),
+    "explain.naming": ("explain.words",),
+    "explain.notebook": (
+        "explain.tree",
+        "explain.page.assemble",
+    ),
+    "explain.pointing": ("explain.localization.measures",),
+    "explain.reconstructions": ("snapshots.reconstructions",),
+    "explain.request": ("explain.methods.request",),
+    "explain.rollout": ("explain.methods.rollout",),
+    "explain.samples": ("snapshots.explanations",),
+    "explain.tree_picture": ("explain.drawing.tree_picture",),
+    "generation": ("verbs.generate",),
+    "inference": (
+        "verbs.predict",
+        "verbs.classifier",
+        "verbs.explain",
+    ),
+    "measures": ("metrics.classification",),
+    "memory": ("runs.memory",),
+    "models.catalogue": (
+        "models.build",
+        "models.create",
+    ),
+    "models.checkpoints": ("models.weights.read",),
+    "models.discriminators": ("models.gan.discriminators",),
+    "models.gan": (
+        "models.gan.nest_generator",
+        "models.gan.generator",
+    ),
+    "models.gan_baselines": ("models.gan.conv_generator",),
+    "models.gan_config": ("models.gan.config",),
+    "models.gan_layers": ("models.gan.layers",),
+    "models.grids": ("models.layers.grids",),
+    "models.hiera": (
+        "models.hiera.model",
+        "models.hiera.config",
+    ),
+    "models.hiera_config": ("models.hiera.config",),
+    "models.layers": (
+        "models.layers.encoder",
+        "models.layers.attention",
+        "models.layers.masking",
+        "models.layers.blocks",
+    ),
+    "models.linear": ("models.layers.linear",),
+    "models.masked": (
+        "models.masked.model",
+        "models.masked.config",
+    ),
+    "models.masks": ("models.masked.masks",),
+    "models.mvit": (
+        "models.mvit.model",
+        "models.mvit.config",
+    ),
+    "models.mvit_config": ("models.mvit.config",),
+    "models.nest": (
+        "models.nest.model",
+        "models.nest.config",
+    ),
+    "models.packed": ("models.inference.packed",),
+    "models.position_tables": ("models.weights.position_tables",),
+    "models.prepared": ("models.inference.prepare",),
+    "models.simplification": ("models.mvit.simplification",),
+    "models.targets": ("models.masked.targets",),
+    "models.timm_weights": ("models.weights.timm",),
+    "models.torch_files": ("models.weights.torch_files",),
+    "models.translate": ("models.weights.load",),
+    "models.translate_hiera": ("models.hiera.weights",),
+    "models.translate_masked": ("models.masked.weights",),
+    "models.translate_mvit": ("models.mvit.weights",),
+    "models.translate_nest": ("models.nest.weights",),
+    "models.weights": ("models.weights.save",),
+    "models.wrappers": ("models.weights.wrappers",),
+    "plan_file": ("runs.plan_file",),
+    "printing": ("cli.printing",),
+    "run": ("verbs.train",),
+}
+
+
+def moved_attribute(old_module: str, name: str) -> Any:
+    """What a module of an older version had under a name. Raises AttributeError where nothing of that name is left.
+
+    old_module: its full name, such as "hvit.models.nest".
+    """
+    if not name.startswith("__"):
+        for place in NEW_PLACES.get(old_module.removeprefix("hvit."), ()):
+            module = import_module(f"hvit.{place}")
+            if name in vars(module):
+                warnings.warn(
+                    f"{old_module}.{name} is now hvit.{place}.{name}; the old name works until hvit 0.3",
+                    DeprecationWarning,
+                    stacklevel=3,
+                )
+                return vars(module)[name]
+    raise AttributeError(f"module {old_module!r} has no attribute {name!r}")
+
+
+class OldModules(MetaPathFinder, Loader):
+    """Finds modules of older versions that are gone; their names are looked up where they are now."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A module for an old name, and None for every other."""
+        package, _, old = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == "hvit" and old in NEW_PLACES else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """An ordinary empty module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Lets the module answer for the names that it had."""
+        name = module.__name__
+        vars(module)["__getattr__"] = lambda attribute: moved_attribute(name, attribute)
+
+
+def find_old_modules() -> None:
+    """Makes old names importable in this process."""
+    if not any(isinstance(finder, OldModules) for finder in sys.meta_path):
+        sys.meta_path.append(OldModules())

@@ -1,0 +1,164 @@
+"""A classifier opened for predicting and explaining: weights, preprocessing and class names, for images and clips."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hvit.class_names import find_class
+from hvit.data.augment import Preprocess
+from hvit.data.clips.decoding import is_clip_name, read_frames
+from hvit.data.clips.lists import list_pile
+from hvit.data.clips.videos import ClipFacts
+from hvit.data.images.reading import show
+from hvit.data.open import read_image
+from hvit.data.preprocess import stored_preprocess
+from hvit.data.sampling import Sampling
+from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
+from hvit.errors import UserError
+from hvit.explain import methods_for
+from hvit.markup import shown as printable
+from hvit.models.inference.prepare import PreparedModel, prepare_for_inference
+from hvit.models.layers.encoder import Encoder
+from hvit.models.weights.save import open_weights
+from hvit.training.distribute import choose_device
+
+Made = TypeVar("Made")
+
+
+Method = Literal["gradcat", "cam", "gradcam", "gradcam++", "rollout"]
+
+
+_LONGEST_STEM = 120  # bytes
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with everything a picture needs on its way through it."""
+
+    model: Encoder
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    device: torch.device
+    prepared: PreparedModel | None = None
+    """The model made ready for inference (see `made_fast`), for answers that need no gradients."""
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, num_classes), float32, of a batch on the device."""
+        return (self.model if self.prepared is None else self.prepared)(batch).float()
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The explanations that this model allows, the most telling first."""
+        return methods_for(self.model)  # pyright: ignore[reportReturnType]
+
+    def name(self, class_index: int) -> str:
+        """The name of a class, or its number where the weights carry no names."""
+        return self.classes[class_index] if self.classes else f"class {class_index}"
+
+    def class_index(self, wanted: str) -> int:
+        """The number of the class that a person means (see `find_class`). Raises UserError for one it does not have."""
+        return find_class(wanted, self.classes, self.model.config.num_classes)
+
+
+def open_classifier(weights: Path, device: str = "auto") -> Classifier:
+    """A classifier from a weights file in any known format, or from a run folder.
+
+    Weights without a stored preprocessing get that of ImageNet: the shorter side to 8/7 of the input, the centre cut
+    out, ImageNet's mean and deviation.
+    """
+    opened = open_weights(weights)
+    config = opened.model.config
+    if opened.preprocess:
+        preprocess = stored_preprocess(opened.preprocess, config.input_size, printable(str(weights)))
+    else:
+        mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, config.in_channels)
+        preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear", grey_range="auto")
+    chosen = choose_device(device)
+    return Classifier(opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen)
+
+
+def made_fast(classifier: Classifier, batch_size: int) -> tuple[Classifier, str]:
+    """The classifier with its model prepared for batches of a size, and the sentence that says what was chosen."""
+    prepared = prepare_for_inference(classifier.model, batch_size)
+    return replace(classifier, prepared=prepared), str(prepared.choice)
+
+
+def read_or_refuse(
+    files: list[Path], preprocess: Preprocess, refused: Callable[[str], None], make: Callable[[Image.Image], Made]
+) -> Iterator[tuple[Path, Made]]:
+    """Every readable file with what is made of its image, which is let go of before the next one is read."""
+    for file in files:
+        try:
+            yield file, make(read_image(file, len(preprocess.mean), preprocess.grey_range, preprocess.page))
+        except UserError as error:
+            refused(str(error))
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """What the pictures of an input file are called: as it is, escaped, and as no other picture of this call.
+
+    Long names are cut, with a few letters of their checksum, so that what is added to them fits into the 255 bytes that
+    a name may have. Names that some file systems do not tell apart, such as A and a, count as equal.
+    """
+    name = printable(stem)
+    if len(name.encode()) > _LONGEST_STEM:
+        checksum = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name.encode()[:_LONGEST_STEM].decode(errors='ignore')}~{checksum}"
+    first, number = name, 1
+    while (same := unicodedata.normalize("NFC", name).casefold()) in taken:
+        number += 1
+        name = f"{first}_{number}"
+    taken.add(same)
+    return name
+
+
+_SHORT_SIDE = 512
+
+
+def list_clips(paths: tuple[Path, ...]) -> list[Path]:
+    """The clips that some files and folders stand for, in order, none twice.
+
+    A file stands for itself, a folder for every clip in it; a folder with nothing but pictures is one clip, its frames.
+    Raises UserError where a path does not exist or a folder holds no clip.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found.update(dict.fromkeys(list_pile(path)[0].sources))
+        elif path.exists() or is_clip_name(path):
+            found[path] = None
+        else:
+            raise UserError(f"there is no file {show(path)}")
+    return list(found)
+
+
+def frame_sampling(classifier: Classifier) -> Sampling:
+    """How frames were chosen in training; the published 16 frames by 4 where the weights do not say."""
+    return classifier.preprocess.sampling or Sampling(classifier.preprocess.input_size[0])
+
+
+def clip_input(
+    classifier: Classifier, file: Path, facts: ClipFacts, indices: np.ndarray
+) -> tuple[torch.Tensor, np.ndarray]:
+    """The model's input (channels, time, height, width), and the frames (time, height, width, channels) it shows."""
+    preprocess = classifier.preprocess
+    clip = read_frames(file, indices, facts, _SHORT_SIDE, preprocess.grey_range, preprocess.page)
+    (frames,) = preprocess.shown_clips(preprocess.clip_in_mode(clip))
+    return classifier.preprocess.normalised_clip(frames), frames
+
+
+def ranked_classes(classifier: Classifier, shares: torch.Tensor, top_k: int) -> list[dict[str, Any]]:
+    likely = shares.topk(min(top_k, len(shares)))
+    return [
+        {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
+        for value, index in zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
+    ]

@@ -1,0 +1,74 @@
+"""Weights and files in, answers out: predictions and explanations for pictures on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hvit.data.clips.decoding import probe
+from hvit.errors import UserError
+from hvit.verbs.classifier import Classifier, clip_input, frame_sampling, ranked_classes, read_or_refuse
+
+
+def predict(
+    classifier: Classifier, files: list[Path], top_k: int, batch_size: int, refused: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """The likeliest classes of every picture, in the order of the files.
+
+    refused: called with one sentence for each file that cannot be read; the others go on.
+    Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, likeliest first.
+    """
+    for start in range(0, len(files), batch_size):
+        # One image at a time becomes the model's input: a batch of huge ones would take gigabytes.
+        portion = files[start : start + batch_size]
+        read = list(read_or_refuse(portion, classifier.preprocess, refused, classifier.preprocess.tensor))
+        if not read:
+            continue
+        batch = torch.stack([tensor for _, tensor in read]).to(classifier.device)
+        with torch.inference_mode():
+            probabilities = classifier.logits(batch).softmax(dim=1).cpu()
+        likely = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
+        for (file, _), values, indices in zip(read, likely.values.tolist(), likely.indices.tolist(), strict=True):
+            ranked = [
+                {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
+                for value, index in zip(values, indices, strict=True)
+            ]
+            yield {"file": str(file), "classes": ranked}
+
+
+def predict_clips(
+    classifier: Classifier, files: list[Path], top_k: int, views: int, refused: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """The likeliest classes of every clip: as a whole, and in each of several views from its beginning to its end.
+
+    views: how many; their probabilities are averaged, as in testing. refused: called with one sentence for each file
+    that cannot be read; the others go on.
+    Yields {"file", "classes": [...], "over_time": [{"start", "end", "classes": [...]}, ...]}; classes as in
+    `inference.predict`, times in seconds.
+    """
+    sampling = frame_sampling(classifier)
+    for file in files:
+        try:
+            facts = probe(file, page=classifier.preprocess.page)
+            looks = [sampling.of_view(facts.frames, facts.rate, view, views) for view in range(views)]
+            batch = [clip_input(classifier, file, facts, indices)[0] for indices in looks]
+        except UserError as error:
+            refused(str(error))
+            continue
+        with torch.inference_mode():
+            shares = [classifier.logits(one[None].to(classifier.device))[0].softmax(0).cpu() for one in batch]
+        yield {
+            "file": str(file),
+            "classes": ranked_classes(classifier, torch.stack(shares).mean(0), top_k),
+            "over_time": [
+                {
+                    "start": round(float(indices[0]) / facts.rate, 3),
+                    "end": round(float(indices[-1] + 1) / facts.rate, 3),
+                    "classes": ranked_classes(classifier, share, top_k),
+                }
+                for indices, share in zip(looks, shares, strict=True)
+            ],
+        }
