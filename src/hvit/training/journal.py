@@ -13,7 +13,7 @@ from hvit.files import read_whole, short_path
 JOURNAL = "journal.jsonl"
 LONGEST_JOURNAL = 512 * 2**20
 """Bytes that a journal may have: more than a million steps leave."""
-_NUMBERS = ("epoch", "loss", "learning_rate", "images_per_second", "seconds", "time", "top1", "top5")
+_NUMBERS = ("epoch", "loss", "learning_rate", "images_per_second", "seconds", "top1", "top5")
 
 
 class Journal:
