@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jvp, vmap
 
+from hvit.models import mvit
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.build import build_network
 from hvit.models.catalogue import entry
@@ -146,6 +147,13 @@ def test_an_exported_program_gives_the_logits_of_any_batch(name: str) -> None:
 @talkative
 @EVERY
 def test_the_older_onnx_exporter_writes_valid_files_for_any_batch(name: str) -> None:
+    assert_old_onnx(*make(CONFIGS[name]))
+
+
+@talkative
+@pytest.mark.parametrize("name", ["mvitv2", "mvitv2 class token", "mvitv2 clip"])
+def test_positions_as_further_channels_leave_for_any_batch_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mvit, "_TABLE_BYTES", 0)
     assert_old_onnx(*make(CONFIGS[name]))
 
 

@@ -183,7 +183,7 @@ class Attention(nn.Module):
             own = torch.eye(key_grid[axis], dtype=k.dtype, device=k.device)
             own = own.view(*(-1 if other == axis else 1 for other in range(len(key_grid))), key_grid[axis])
             own = F.pad(own.expand(*key_grid, -1).flatten(0, -2), (0, 0, extra, 0))
-            keys.append(own.expand(*k.shape[:2], -1, -1))
+            keys.append(own.expand_as(k[..., :1].expand(-1, -1, -1, own.shape[1])))
         return attend(torch.cat(queries, -1), torch.cat(keys, -1), v, scale=1.0, fused_from=_FUSED_KEYS)
 
 
