@@ -1,8 +1,9 @@
-"""Every recipe builds, round-trips through JSON and shrinks to two steps."""
+"""Every recipe builds, says what it is, round-trips through JSON and shrinks to two steps."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from hvit import recipes
+from hvit.cli.main import main
 from hvit.data.images.digits import DigitsData
 from hvit.data.images.folders import FolderData
-from hvit.data.open import CifarData, ClipData
+from hvit.data.open import CifarData, ClipData, MovingDigitsData
 from hvit.errors import UserError
 from hvit.models.build import build, build_empty, count_parameters
 from hvit.models.gan.config import GanConfig
@@ -24,11 +26,47 @@ from hvit.verbs import train
 
 
 @pytest.mark.parametrize("name", recipes.list_recipes())
-def test_a_recipe_is_named_as_its_function_and_tells_what_it_claims(name: str) -> None:
+def test_a_recipe_and_its_header_agree(name: str) -> None:
     recipe, header = recipes.get_recipe(name), recipes.header(name)
     assert recipe.name == name
-    assert name in header.command
+    assert name in header.command.split()
+    assert header.summary == recipe.summary
     assert all(value for key, value in vars(header).items() if key != "departures")
+    assert not any(mark in value for value in vars(header).values() for mark in ("{", "}", "  ", "None"))
+    needs_data = not isinstance(recipe.data, (DigitsData, MovingDigitsData))
+    assert ("--data.root DIR" in header.command) == needs_data
+    assert ("--weights" in header.command) == (recipe.weights is not None)
+    if header.cost.startswith("not measured; ") and " epochs of " in header.cost:
+        assert header.cost.split()[2] == f"{recipe.loop.epochs:,}"
+
+
+COMMANDS = {recipes.header(name).command.replace(name, ""): name for name in recipes.list_recipes()}
+"""A recipe for every form of command."""
+
+
+class Understood(Exception):
+    """Raised where training would begin."""
+
+
+@pytest.mark.parametrize("name", COMMANDS.values())
+def test_the_command_of_a_header_is_understood(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(recipe: Recipe, *_: object, **__: object) -> None:
+        raise Understood(recipe.name)
+
+    monkeypatch.setattr(train, "train", stop)
+    words = recipes.header(name).command.split()
+    with pytest.raises(Understood, match=name):
+        main(words[words.index("hvit") + 1 :])
+
+
+def test_no_line_of_the_list_is_cut_at_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["recipes"])
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) > 2 * len(recipes.list_recipes())
+    assert not [line for line in lines if line.endswith("…")]
 
 
 @pytest.mark.parametrize("name", recipes.list_recipes())
@@ -41,14 +79,46 @@ def test_a_recipe_comes_back_from_json_as_it_was(name: str, tmp_path: Path) -> N
 GENERATION = [name for name in recipes.list_recipes() if isinstance(recipes.get_recipe(name).model, GanConfig)]
 
 
-@pytest.mark.parametrize("name", [name for name in recipes.list_recipes() if name not in GENERATION])
+def one_per_kind(names: list[str]) -> list[object]:
+    """The recipes, slow where an earlier one is of the same builder, kind of data and family."""
+    seen: set[tuple[object, ...]] = set()
+    marked: list[object] = []
+    for name in names:
+        recipe, is_micro = recipes.get_recipe(name), "micro" in name
+        whole = recipe.model
+        network = whole.generator if isinstance(whole, GanConfig) else whole
+        builder = type(whole).__name__ if isinstance(whole, (GanConfig, MaskedConfig)) or not is_micro else "classifier"
+        sampling = getattr(recipe.data, "sampling", "")
+        kinds = {(builder, is_micro, type(recipe.data), sampling, recipe.weights is None), (type(network),)}
+        marked.append(name if kinds - seen else pytest.param(name, marks=pytest.mark.slow))
+        seen |= kinds
+    return marked
+
+
+DRAWN = ("nest_micro_digits", "mvitv2_micro_cifar10", "hiera_micro_mae_cifar10", "hiera_micro_actions")
+"""Recipes whose pictures and page are drawn, too."""
+
+
+def leave_out(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Makes functions do nothing where a module of runs or verbs has imported them."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(("hvit.runs", "hvit.verbs"))]
+    for name in names:
+        places = [place for place in modules if name in vars(place) and vars(place)[name].__module__ != place.__name__]
+        assert places, f"nothing imports {name}"
+        for place in places:
+            monkeypatch.setattr(place, name, lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("name", one_per_kind([name for name in recipes.list_recipes() if name not in GENERATION]))
 def test_a_recipe_shrinks_to_two_steps(
     name: str, tmp_path: Path, photo_folder: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, is_published = recipes.get_recipe(name), "micro" not in name
-    if is_published:  # pictures and page are as the micro recipes', and take longer than the two steps
-        for draw in ("draw_image_grid", "save_figure", "draw_samples", "draw_feature_map", "write_report"):
-            monkeypatch.setattr(train, draw, lambda *_, **__: None)
+    is_drawn = name in DRAWN
+    if not is_drawn:  # pictures and page take longer than the two steps
+        leave_out(
+            monkeypatch, "save_in_both_themes", "draw_samples", "draw_mistakes", "draw_feature_map", "write_report"
+        )
     whole = recipe.model
     encoder = whole.encoder if isinstance(whole, MaskedConfig) else whole
     levels = len(encoder.depths)
@@ -79,20 +149,16 @@ def test_a_recipe_shrinks_to_two_steps(
     if takes_clips and not isinstance(whole, MaskedConfig):
         assert len((tmp_path / "run" / "clips.jsonl").read_text().splitlines()) == scores["count"]
         assert scores["views"] == [data.temporal_views, 1] if isinstance(data, ClipData) else [1, 1]
-    assert is_published or (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert not is_drawn or (tmp_path / "run" / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", GENERATION)
+@pytest.mark.parametrize("name", one_per_kind(GENERATION))
 def test_a_recipe_of_generation_shrinks_to_two_steps(
     name: str, tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Pictures and page are tested in test_generation.py, and take longer than the two steps.
-    for place, draws in (
-        (train, ("draw_image_grid", "save_figure", "write_report", "finish_generation")),
-        (generate, ("keep_samples",)),
-    ):
-        for draw in draws:
-            monkeypatch.setattr(place, draw, lambda *_, **__: None)
+    leave_out(monkeypatch, "save_in_both_themes", "write_report", "finish_generation")
+    monkeypatch.setattr(generate, "keep_samples", lambda *_, **__: None)
     recipe = recipes.get_recipe(name)
     game = recipe.model
     assert isinstance(game, GanConfig)
@@ -109,15 +175,15 @@ def test_a_recipe_of_generation_shrinks_to_two_steps(
     assert (tmp_path / "run/weights.safetensors").exists()
 
 
-def test_the_twins_of_generation_differ_in_the_generator_alone() -> None:
+def test_the_baselines_of_generation_differ_in_the_generator_alone() -> None:
     for size in ("digits_32", "micro_cifar10", "cifar10_32", "imagenet_64"):
-        nest, twin = (recipes.get_recipe(f"{kind}_gan_{size}") for kind in ("nest", "conv"))
+        nest, conv = (recipes.get_recipe(f"{kind}_gan_{size}") for kind in ("nest", "conv"))
         assert isinstance(nest.model, GanConfig)
-        model = replace(twin.model, generator=nest.model.generator)
-        assert replace(twin, name=nest.name, summary=nest.summary, model=model) == nest
-        # With the published pixel shuffle NesT has as many parameters as its twin; a convolution adds some.
+        model = replace(conv.model, generator=nest.model.generator)
+        assert replace(conv, name=nest.name, summary=nest.summary, model=model) == nest
+        # With the published pixel shuffle NesT has as many parameters as its baseline; a convolution adds some.
         published = replace(nest.model.generator, deaggregation="pixel_shuffle")
-        counts = [count_parameters(build_empty(one)) for one in (published, twin.model.generator)]
+        counts = [count_parameters(build_empty(one)) for one in (published, conv.model.generator)]
         assert counts[1] == pytest.approx(counts[0], rel=0.01)
 
 
