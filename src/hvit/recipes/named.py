@@ -9,8 +9,8 @@ from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe
 
 RUN_HERE, TWO_STEPS = "yes", "two steps only"
-"""How much of a recipe was run here. The numbers are in docs/results; the two steps are those of the tests, which shrink
-the recipe."""
+"""How much of a recipe was run here. The numbers are in docs/results; the two steps are those of the tests, which take
+a shrunk recipe."""
 BFLOAT16 = "bfloat16 on a GPU, where the authors use"
 """A departure of nearly all published recipes, to be followed by the authors' type of number."""
 
