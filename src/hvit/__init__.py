@@ -37,7 +37,7 @@ __all__ = [
 
 _HOMES = {
     "UserError": "hvit.errors",
-    "create_model": "hvit.models.catalogue",
+    "create_model": "hvit.models.create",
     "list_models": "hvit.models.catalogue",
     "load_weights": "hvit.models.weights.load",
     "open_generator": "hvit.models.weights.save",
