@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -151,17 +151,25 @@ def moved_attribute(old_module: str, name: str) -> Any:
 
     old_module: its full name, such as "hvit.models.nest".
     """
-    if not name.startswith("__"):
-        for place in NEW_PLACES.get(old_module.removeprefix("hvit."), ()):
-            module = import_module(f"hvit.{place}")
-            if name in vars(module):
-                warnings.warn(
-                    f"{old_module}.{name} is now hvit.{place}.{name}; the old name works until hvit 0.3",
-                    DeprecationWarning,
-                    stacklevel=3,
-                )
-                return vars(module)[name]
+    own = name.startswith("__") or _is_module_of(old_module, name)
+    places = () if own else NEW_PLACES.get(old_module.removeprefix("hvit."), ())
+    found = [module for place in places if name in vars(module := import_module(f"hvit.{place}"))]
+    if found:
+        # Where it is defined, rather than where it is imported.
+        home = next((one for one in found if getattr(vars(one)[name], "__module__", "") == one.__name__), found[0])
+        warnings.warn(
+            f"{old_module}.{name} is now {home.__name__}.{name}; the old name works until hvit 0.3",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        return vars(home)[name]
     raise AttributeError(f"module {old_module!r} has no attribute {name!r}")
+
+
+def _is_module_of(package: str, name: str) -> bool:
+    """Whether a package has a module of this name, which Python is about to import by itself."""
+    path = getattr(sys.modules[package], "__path__", None)
+    return path is not None and PathFinder.find_spec(f"{package}.{name}", path) is not None
 
 
 class OldModules(MetaPathFinder, Loader):

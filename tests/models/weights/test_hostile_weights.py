@@ -1,7 +1,7 @@
 """Weights files that were made to do harm: each is refused in one sentence, within 10 seconds and 1 GB.
 
 Every file is opened in a process of its own, as `hvit predict` opens it. Run as a script, this file is the program that
-does so: `python tests/models/test_hostile_weights.py FOLDER` prints a line of JSON for each file of a folder.
+does so: `python tests/models/weights/test_hostile_weights.py FOLDER` prints a line of JSON for each file of a folder.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from hvit.verbs.classifier import made_fast, open_classifier
 
 @pytest.fixture(autouse=True)
 def only_what_torch_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenVINO takes seconds for each model; tests of it are in tests/models/test_prepared.py."""
+    """OpenVINO takes seconds for each model; tests of it are in tests/models/inference/test_prepare.py."""
     monkeypatch.setattr(prepared.importlib.util, "find_spec", lambda name: None)
 
 

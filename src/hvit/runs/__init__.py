@@ -1,0 +1,1 @@
+"""The kinds of runs, and the folder that each leaves."""
