@@ -242,3 +242,10 @@ def config_from_json(text: str) -> NetworkConfig:
         raise UserError(
             f"the stored model configuration is not valid at {place}: {shown(first['msg'][:400])}"
         ) from error
+
+
+def __getattr__(name: str) -> Any:
+    """Names that older versions had here (see `hvit.moved`)."""
+    from hvit.moved import moved_attribute
+
+    return moved_attribute(__name__, name)
