@@ -306,6 +306,12 @@ def test_a_folder_with_checkpoints_of_another_run_is_not_written_into(tmp_path: 
         train.train(RECIPE, tmp_path)
 
 
+def test_missing_weights_are_noticed_before_the_model_takes_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "build_network", lambda config: pytest.fail("the model was built"))
+    with pytest.raises(UserError, match="there is no weights file nowhere"):
+        train.new_model(replace(RECIPE, weights="nowhere"))
+
+
 def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):

@@ -286,17 +286,17 @@ def _faults_as_sentences() -> Iterator[None]:
 
 def new_model(recipe: Recipe, tell: Tell = ignore) -> Encoder | MaskedAutoencoder | Players:
     """The recipe's model: new weights from the seed, then the weights it, or its generator, starts from, if any."""
+    config, source = recipe.model, recipe.weights
+    # Before the model takes memory.
+    if source == "timm":
+        if isinstance(config, GanConfig):
+            raise UserError("timm has no weights of generators; name a file with --weights")
+        source = translate.download_timm(catalogue.name_of(config))
+    elif source is not None and not os.path.lexists(source):  # of names that no file can have, too
+        raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
-    config = recipe.model
     model: Any = build_players(config) if isinstance(config, GanConfig) else build_network(config)
-    if recipe.weights is not None:
-        source = recipe.weights
-        if source == "timm":
-            if isinstance(config, GanConfig):
-                raise UserError("timm has no weights of generators; name a file with --weights")
-            source = translate.download_timm(catalogue.name_of(config))
-        elif not os.path.lexists(source):  # of names that no file can have, too
-            raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
+    if source is not None:
         learner = model.generator if isinstance(model, Players) else model
         report = translate.load_weights(
             learner,
