@@ -28,6 +28,7 @@ import collections
 import contextlib
 import io
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -79,10 +80,10 @@ def schedule(kinds: Sequence[str], count: int) -> list[tuple[str, int]]:
     places = [
         ((number + 0.5) / share, kind, number)
         for kind in kinds
-        for share in (max(1, round(count * KINDS[kind][1] / total)),)
+        for share in (math.ceil(count * KINDS[kind][1] / total),)
         for number in range(share)
     ]
-    return [(kind, number) for _, kind, number in sorted(places)]
+    return [(kind, number) for _, kind, number in sorted(places)[:count]]
 
 
 def valid_input(kinds: Sequence[str], folder: Path) -> dict[str, Any]:
