@@ -1,6 +1,6 @@
 """What decides which kernel is asked: products by MKL and by oneDNN, attention in its forms. On a quiet CPU.
 
-    python benchmarks/kernels.py             tables for docs/speed.md, in about a minute
+    python benchmarks/kernels.py             tables for docs/guides/speed.md, in about a minute
     python benchmarks/kernels.py --turns 30  steadier ones
 
 The best of some turns of each, float32 and bfloat16, with freed memory kept as the command line does it.

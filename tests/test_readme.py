@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
@@ -34,7 +35,8 @@ from hvit.training.schedule import LoopConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 ALL_PAGES = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -43,6 +45,7 @@ SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ROW = re.compile(r"^\| `(\w+)` \|([^\n]*)\|$", re.MULTILINE)
 OPTION = re.compile(r"--[a-z][a-z0-9-]*(\.[a-z0-9-]+)?")
+REPOSITORY_PATH = re.compile(r"(src|tests|benchmarks|examples|docs)/[\w./-]+")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(home|root|tmp|work|mnt|Users)/")
 
 SECTIONS = {
@@ -56,6 +59,7 @@ BARE_VERBS = [[verb] for verb in VERBS]
 VERB_OPTIONS = (
     verbs.DemoArguments,
     verbs.ListArguments,
+    verbs.ResumeArguments,
     verbs.EvaluateArguments,
     verbs.PredictArguments,
     verbs.ExplainArguments,
@@ -71,6 +75,11 @@ def read(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
+def name_of(page: Path) -> str:
+    """The path of a page in the repository."""
+    return page.relative_to(ROOT).as_posix()
+
+
 def blocks(page: Path, language: str) -> list[str]:
     """The code blocks of a page in one language."""
     return [found["body"] for found in FENCE.finditer(read(page)) if found["language"] == language]
@@ -79,6 +88,11 @@ def blocks(page: Path, language: str) -> list[str]:
 def spans(page: Path) -> list[str]:
     """The code inside the lines of a page."""
     return SPAN.findall(FENCE.sub("", read(page)))
+
+
+def links(page: Path) -> list[str]:
+    """The targets of a page's links and pictures."""
+    return LINK.findall(FENCE.sub("", read(page)))
 
 
 def command_lines(page: Path) -> Iterator[list[str]]:
@@ -108,7 +122,7 @@ def hvit_commands(page: Path) -> Iterator[list[str]]:
 
 
 COMMANDS = {
-    f"{page.name}: {shlex.join(arguments)}": arguments for page in ALL_PAGES for arguments in hvit_commands(page)
+    f"{name_of(page)}: {shlex.join(arguments)}": arguments for page in ALL_PAGES for arguments in hvit_commands(page)
 }
 
 
@@ -157,13 +171,13 @@ def known_options() -> set[str]:
     return {f"--{name.replace('_', '-')}" for name in names | {"out", "dry_run", "help", "data"}}
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
 def test_every_option_that_is_named_exists(page: Path) -> None:
     named = {span.split()[0] for span in spans(page) if OPTION.fullmatch(span.split()[0])}
     assert named <= known_options()
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
 def test_every_script_and_make_target_that_is_named_exists(page: Path) -> None:
     makefile = read(ROOT / "Makefile")
     for words in command_lines(page):
@@ -174,9 +188,9 @@ def test_every_script_and_make_target_that_is_named_exists(page: Path) -> None:
                 assert (ROOT / word).is_file(), word
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
 def test_every_link_leads_to_something(page: Path) -> None:
-    for target in LINK.findall(FENCE.sub("", read(page))):
+    for target in links(page):
         if "://" in target:
             continue
         path, _, place = target.partition("#")
@@ -187,27 +201,53 @@ def test_every_link_leads_to_something(page: Path) -> None:
             assert place in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], target
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
+def test_every_path_of_the_repository_that_is_named_exists(page: Path) -> None:
+    named = [span for span in spans(page) if REPOSITORY_PATH.fullmatch(span)]
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_every_page_that_the_code_names_exists() -> None:
+    sources = [file for place in ("src", "benchmarks", "examples") for file in sorted((ROOT / place).rglob("*.py"))]
+    named = {path for file in sources for path in re.findall(r"docs/[\w/]+\.md", read(file))}
+    assert named
+    assert not [path for path in named if not (ROOT / path).is_file()]
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_that_is_given() -> None:
+    quoted = re.findall(r'\*\*"([^"]+)"\*\*', read(DOCS / "troubleshooting.md").replace("\n", " "))
+    trees = [ast.walk(ast.parse(read(file))) for file in sorted((ROOT / "src").rglob("*.py"))]
+    texts = {
+        node.value for tree in trees for node in tree if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert quoted
+    assert not [part for part in quoted if not any(part in text for text in texts)]
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
 def test_no_page_names_a_path_of_somebodys_machine(page: Path) -> None:
     assert not MACHINE_PATH.search(read(page))
 
 
-def test_every_page_and_example_is_linked_from_the_readme() -> None:
-    linked = {(ROOT / target.partition("#")[0]).resolve() for target in LINK.findall(read(README))}
-    assert {*ALL_PAGES[1:], *EXAMPLES} <= linked
+def test_every_page_is_linked_from_the_index_and_every_example_from_the_readme() -> None:
+    index = DOCS / "index.md"
+    linked = {(page.parent / target.partition("#")[0]).resolve() for page in (README, index) for target in links(page)}
+    assert {page for page in ALL_PAGES if page != README} <= linked
+    assert {*EXAMPLES, index} <= {(ROOT / target).resolve() for target in links(README)}
 
 
-def test_the_readme_shows_every_verb_and_each_has_its_page() -> None:
+def test_the_readme_fits_its_length_and_shows_every_verb_and_each_has_its_page() -> None:
+    assert len(read(README).splitlines()) < 150
     used = {arguments[0] for arguments in hvit_commands(README)}
     assert set(VERBS) <= used
     for verb in VERBS:
-        assert read(ROOT / "docs" / f"{verb}.md").startswith(f"# hvit {verb}\n")
+        assert read(DOCS / "reference" / "verbs" / f"{verb}.md").startswith(f"# hvit {verb}\n")
 
 
 def test_the_table_of_models_is_the_catalogue() -> None:
     shown = {
         name: [cell.strip() for cell in cells.split("|")]
-        for name, cells in ROW.findall(read(ROOT / "docs" / "catalogue.md"))
+        for name, cells in ROW.findall(read(DOCS / "reference" / "catalogue.md"))
     }
     assert sorted(shown) == sorted(catalogue.list_models())
     for name, cells in shown.items():
@@ -223,7 +263,7 @@ def test_the_table_of_models_is_the_catalogue() -> None:
 
 def test_the_plan_in_the_documentation_is_the_one_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "nest_micro_digits", "--loop.device", "cpu", "--dry-run"])
-    assert capsys.readouterr().err in blocks(ROOT / "docs" / "train.md", "text")
+    assert capsys.readouterr().err in blocks(DOCS / "reference" / "verbs" / "train.md", "text")
 
 
 @pytest.fixture
@@ -243,7 +283,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
 def test_the_python_code_of_a_page_runs(page: Path, workplace: Path) -> None:
     names: dict[str, object] = {}
     for code in blocks(page, "python"):

@@ -18,10 +18,10 @@ def keep_freed_memory() -> bool:
     """Makes this process keep memory that it has freed, for its next tensor; returns whether that could be done.
 
     glibc gives large blocks back to Linux at once and has them mapped anew, page by page, for the next tensor of that
-    size, which took up to a seventh of a forward pass (docs/speed.md). From the third or fourth pass of a model on,
-    nothing is mapped any more. In exchange the process stays as large as it was at its peak, and the peak itself was 1
-    to 7 % higher, because tensors lie less densely. Does nothing without glibc, or where a variable MALLOC_... says
-    what is wanted.
+    size, which took up to a seventh of a forward pass (docs/guides/speed.md). From the third or fourth pass of a model
+    on, nothing is mapped any more. In exchange the process stays as large as it was at its peak, and the peak itself
+    was 1 to 7 % higher, because tensors lie less densely. Does nothing without glibc, or where a variable MALLOC_...
+    says what is wanted.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return False

@@ -1,4 +1,4 @@
-"""Models made ready for inference: equal answers, sooner. See docs/speed.md for what it is worth."""
+"""Models made ready for inference: equal answers, sooner. See docs/guides/speed.md for what it is worth."""
 
 from __future__ import annotations
 
