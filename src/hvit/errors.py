@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 class UserError(ValueError):
-    """Something the user typed or supplied cannot be used; the message is the one sentence they read.
+    """Invalid input from the user; the message is one sentence with the value, what is allowed and what to do.
 
-    The command line prints the message alone and ends with exit status 2. Our own mistakes are `assert`s.
+    The command line prints the message and ends with exit status 2. Internal mistakes raise AssertionError instead.
     """
 
 

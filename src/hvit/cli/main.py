@@ -20,7 +20,7 @@ from hvit.markup import quoted
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb. Exit status: 0 done, 2 something given cannot be used or a run was stopped, 130 interrupted."""
     # Read when torch is loaded. Threads that sleep while they wait cost nothing on a quiet machine, and more than
-    # double the speed of training on one whose cores are busy with something else (docs/results.md).
+    # double the speed of training on one whose cores are busy with something else (docs/results/speed.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory()
     given = list(sys.argv[1:] if arguments is None else arguments)

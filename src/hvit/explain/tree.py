@@ -17,11 +17,15 @@ Region = tuple[int, int, int, int]
 
 
 class Node(NamedTuple):
-    """One square of the image in the tree of blocks, with the evidence found in it.
+    """One square of the image in the tree of blocks, with its evidence for the class.
 
-    depth: 1 for the quadrants of the image, 2 for their quadrants, ... row, column: its place among the
-    2^depth x 2^depth squares of its depth. path: quadrants from the whole image to it (0 top-left, 1 top-right,
-    2 bottom-left, 3 bottom-right). region: (left, top, right, bottom) in pixels of the model's input.
+    Attributes:
+        depth: 1 for the quadrants of the image, 2 for their quadrants, and so on.
+        row: Row among the 2^depth x 2^depth squares of its depth.
+        column: Column among them.
+        path: Quadrants from the whole image to this square (0 top left, 1 top right, 2 bottom left, 3 bottom right).
+        region: (left, top, right, bottom) in pixels of the model's input.
+        value: Evidence for the class; negative values are negative evidence.
     """
 
     depth: int
@@ -34,7 +38,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Why a model gave one class its logit: the value of every node of the tree of blocks, and the decisive path."""
+    """GradCAT's explanation of one class: the evidence in every block, and the path of the largest values."""
 
     class_index: int
     """The explained class."""
@@ -51,28 +55,31 @@ class Tree:
 
     @property
     def depth(self) -> int:
-        """Number of steps from the whole image to a leaf."""
+        """The number of steps from the whole image to a leaf."""
         return len(self.values)
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """Square of each step of the path as (left, top, right, bottom), in pixels of the model's input."""
+        """The square of each step of the path, (left, top, right, bottom) in pixels of the model's input."""
         return tuple(region_of(self.image_size, self.path[:step]) for step in range(1, self.depth + 1))
 
     @property
     def path_values(self) -> tuple[float, ...]:
-        """Value of each node on the path."""
+        """The value of each node on the path."""
         return tuple(self.value(self.path[:step]) for step in range(1, self.depth + 1))
 
     def value(self, path: Sequence[int]) -> float:
-        """Value of the node at the end of a path of one or more quadrants."""
+        """The value of the node at the end of a path of one or more quadrants."""
         return float(self.values[len(path) - 1][place_of(path)])
 
     def paths(self, beam: int) -> tuple[tuple[int, ...], ...]:
-        """The best paths to leaves, best leaf first, where a class is in more than one place; `beam` many at most.
+        """Returns at most `beam` paths to leaves, best leaf first, for classes that appear in several places.
 
-        At every depth the `beam` nodes of largest value among the children of those kept before are kept. A beam of 1
-        gives `path` alone. Raises UserError for a beam below 1.
+        At every depth the `beam` nodes with the largest values among the children of those kept before are kept. A beam
+        of 1 gives `path` alone.
+
+        Raises:
+            UserError: For a beam below 1.
         """
         if beam < 1:
             raise UserError(f"a beam keeps one path or more, got {beam}")
@@ -83,7 +90,7 @@ class Tree:
         return tuple(kept)
 
     def nodes(self) -> Iterator[Node]:
-        """All nodes below the whole image: depth by depth, and row by row within a depth."""
+        """Iterates over all nodes below the whole image, depth by depth, and row by row within a depth."""
         for depth, grid in enumerate(self.values, start=1):
             for row, column in np.ndindex(*grid.shape):
                 path = tuple((row >> shift & 1) * 2 + (column >> shift & 1) for shift in reversed(range(depth)))

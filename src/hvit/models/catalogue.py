@@ -169,7 +169,7 @@ class Entry:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the catalogue that match a shell pattern such as "nest*", in catalogue order."""
+    """Lists the names of the catalogue that match a shell pattern such as `"nest*"`, in catalogue order."""
     return [name for name in _CONFIGS if fnmatchcase(name, pattern)]
 
 

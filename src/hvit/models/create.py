@@ -18,16 +18,23 @@ def create_model(
     weights_input_size: Sequence[int] | None = None,
     **changes: Any,
 ) -> Network:
-    """A model of the catalogue, with new weights or with somebody's.
+    """Creates a model of the catalogue, randomly initialised or with given weights.
 
-    Most names are classifiers; those that start with mae_ are masked autoencoders, and those of generators say so.
+    Most names are classifiers. Names that start with `mae_` are masked autoencoders; names with `generator` and
+    `transgan_like_64` are generators.
 
-    name: as `list_models` gives it. weights: None for new ones; a file or state dict in any known format; or "timm"
-    for the published weights as timm's authors converted them. position_resize: how position embeddings are
-    resized where the weights were made for another input size; weights_input_size: that size, height and width in
-    pixels, where the file does not show it (see `translate.load_weights`). changes: any field of the model's
-    configuration, such as `num_classes=10`.
-    Raises UserError for an unknown name or field, an impossible size, and weights that do not fit.
+    Args:
+        name: A name that `list_models` returns.
+        weights: None for random initialisation; a file, run folder or state dict in any known format; or `"timm"` for
+            the published weights as timm's authors converted them.
+        position_resize: How position embeddings are resized if the weights are for another input size: `"plane"`,
+            `"block"`, `"unit"`, or `"auto"` for the family's default.
+        weights_input_size: Height and width in pixels that the weights are for, if the file does not say so (see
+            `load_weights`).
+        changes: Any field of the model's configuration, such as `num_classes=10`.
+
+    Raises:
+        UserError: For an unknown name or field, an impossible size, and weights that do not fit.
     """
     config = change(entry(name).config, **changes)
     if changes:

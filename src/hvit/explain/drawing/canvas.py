@@ -187,10 +187,14 @@ def enlarge(pixels: np.ndarray, least: int) -> np.ndarray:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure to a file in one step: a reader sees the old file or the new one, never half of one.
+    """Writes a figure to a file, which appears complete or not at all.
 
-    The ending of `path` decides the format (.png, .pdf, .svg, ...). Missing folders are made.
-    Raises UserError for an ending or a place that cannot be written.
+    Args:
+        figure: A matplotlib figure.
+        path: Its suffix sets the format (.png, .pdf, .svg, ...). Missing folders are created.
+
+    Raises:
+        UserError: For an unknown suffix or a path that cannot be written.
     """
     path = Path(path)
     ending, known = path.suffix.lower().removeprefix("."), sorted(figure.canvas.get_supported_filetypes())

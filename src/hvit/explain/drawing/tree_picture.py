@@ -79,14 +79,20 @@ def draw_trees(
     *,
     dpi: int = 200,
 ) -> Figure:
-    """Draws why a model chose up to four classes: their blocks on the image, and beside it the tree with all values.
+    """Draws the explanations of up to four classes: their blocks on the image, and the tree with all values next to it.
 
-    image: what the model saw, before normalisation: a PIL image, or an array (height, width) or (height, width,
-    channels) of bytes or of numbers from 0 to 1; any resolution of the same proportions. trees: of this image, one per
-    class. class_names, probabilities (0 to 1): one per tree; without names the class index is written. dpi: pixels per
-    inch of the saved picture, which is about 11 inches wide.
     The tree shows all quadrants and all sixteenths; deeper, the children of the blocks on a path.
-    Raises UserError for no or more than four trees, trees of unlike models, or lists of other lengths.
+
+    Args:
+        image: The model's input before normalisation: a PIL image, or an array (height, width) or (height, width,
+            channels) of bytes or of numbers from 0 to 1; any resolution with the same aspect ratio.
+        trees: Of this image, one per class.
+        class_names: One per tree; default: the class indices.
+        probabilities: One per tree, from 0 to 1.
+        dpi: Pixels per inch of the saved picture, which is about 11 inches wide.
+
+    Raises:
+        UserError: For no or more than four trees, trees of different models, or lists of other lengths.
     """
     pixels = picture_pixels(image)
     names = check_request(pixels, trees, class_names, probabilities)
@@ -117,10 +123,14 @@ def draw_cam(
     *,
     dpi: int = 200,
 ) -> Figure:
-    """Draws a class activation map over the image it explains, with the image beside it.
+    """Draws a class activation map over its image, next to the image alone.
 
-    image: as in `draw_trees`. activation_map: (rows, columns), as `class_activation_map` gives it; the brighter, the
-    more a place adds to the class's logit. class_name, probability (0 to 1): written below. dpi: pixels per inch.
+    Args:
+        image: As in `draw_trees`.
+        activation_map: (rows, columns), as `class_activation_map` returns it. Brighter positions add more to the logit.
+        class_name: Written below the map.
+        probability: From 0 to 1, written below the map.
+        dpi: Pixels per inch.
     """
     pixels = picture_pixels(image)
     rows, columns = pixels.shape[:2]

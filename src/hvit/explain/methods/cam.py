@@ -37,12 +37,18 @@ from hvit.models.layers.encoder import Encoder
 
 
 def class_activation_map(model: nn.Module, image: Tensor, class_index: SupportsIndex | None = None) -> np.ndarray:
-    """Shows how much each place of one image adds to the logit of one class.
+    """Computes how much each position of one image adds to the logit of one class.
 
-    image: (channels, height, width) or a batch of one, as the model takes it (normalised). class_index: the class to
-    show; the one of largest logit if left out.
-    Returns the map on the model's top plane, (rows, columns) float32; its mean plus the head's bias is the logit.
-    Raises UserError as `class_activation_map_batch` does.
+    Args:
+        model: An encoder, or a model of timm, such as a ResNet.
+        image: (channels, height, width) or a batch of one, normalised as the model expects.
+        class_index: The class to explain; default: the class with the largest logit.
+
+    Returns:
+        The map on the model's last feature map, (rows, columns) float32. Its mean plus the head's bias is the logit.
+
+    Raises:
+        UserError: As `class_activation_map_batch`.
     """
     model = classifier_of(model)
     batch = one_image(
@@ -55,13 +61,20 @@ def class_activation_map(model: nn.Module, image: Tensor, class_index: SupportsI
 def class_activation_map_batch(
     model: nn.Module, images: Tensor, classes: Classes | None = None, *, top_k: int = 1
 ) -> np.ndarray:
-    """Maps of one or more classes for each of many images, in one forward pass.
+    """Computes the class activation maps of one or more classes for each of many images, in one forward pass.
 
-    model: an encoder, or a model of timm, such as a ResNet. images: (batch, channels, height, width), or for a model of
-    clips (batch, channels, time, height, width). classes, top_k: as in `gradcat_batch`.
-    Returns (batch, k, rows, columns) float32 on the model's top plane, of clips (batch, k, times, rows, columns).
-    Raises UserError for a class the model does not have, and for a model whose logits are not a linear layer on the
-    mean over the top plane: for those no such map exists.
+    Args:
+        model: An encoder, or a model of timm, such as a ResNet.
+        images: (batch, channels, height, width), or for a model of clips (batch, channels, time, height, width).
+        classes: As in `gradcat_batch`.
+        top_k: As in `gradcat_batch`.
+
+    Returns:
+        (batch, k, rows, columns) float32 on the model's last feature map; for clips (batch, k, times, rows, columns).
+
+    Raises:
+        UserError: For a class that the model does not have, and for a model whose logits are not a linear layer on the
+            mean over the last feature map: it has no such map.
     """
     model = classifier_of(model)
     head = head_of(model)
@@ -105,6 +118,6 @@ def upsample(activation_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def normalise(activation_map: np.ndarray) -> np.ndarray:
-    """Stretches a map to the range 0 to 1 for display; a map of one constant value becomes 0."""
+    """Scales a map to the range 0 to 1 for display; a constant map becomes 0."""
     low, high = float(np.min(activation_map)), float(np.max(activation_map))
     return np.zeros_like(activation_map) if high == low else (activation_map - low) / (high - low)

@@ -43,13 +43,21 @@ def grad_cam(
     level: int | None = None,
     layer: str | None = None,
 ) -> np.ndarray:
-    """Grad-CAM maps of one or more classes for each of many images.
+    """Computes the Grad-CAM maps of one or more classes for each of many images.
 
-    model: an encoder, a model of timm, or any module with a named layer. images: (batch, channels, height, width).
-    classes, top_k: as in `gradcat_batch`. level: of an encoder, 0 the finest, -1 the coarsest; left out, the coarsest
-    that the logits depend on. layer: of another model, a module's name such as "layer3"; left out, the last features.
-    Returns (batch, k, rows, columns) float32, nothing below 0.
-    Raises UserError for a class, a level or a layer that the model does not have, or that the logits do not depend on.
+    Args:
+        model: An encoder, a model of timm, or any module with a named layer.
+        images: (batch, channels, height, width).
+        classes: As in `gradcat_batch`.
+        top_k: As in `gradcat_batch`.
+        level: For an encoder: 0 the finest, -1 the coarsest; default: the coarsest that the logits depend on.
+        layer: For another model: the name of a module, such as `"layer3"`; default: the last features.
+
+    Returns:
+        (batch, k, rows, columns) float32, no value below 0.
+
+    Raises:
+        UserError: For a class, level or layer that the model does not have, or on which the logits do not depend.
     """
     return _maps(model, images, classes, top_k, level, layer, lambda features, gradients: gradients.mean((2, 3)))
 
@@ -63,7 +71,7 @@ def grad_cam_plus_plus(
     level: int | None = None,
     layer: str | None = None,
 ) -> np.ndarray:
-    """Grad-CAM++ maps of one or more classes for each of many images; everything else as for `grad_cam`."""
+    """Computes Grad-CAM++ maps of one or more classes for each of many images; otherwise as `grad_cam`."""
     return _maps(model, images, classes, top_k, level, layer, _plus_plus_weights)
 
 

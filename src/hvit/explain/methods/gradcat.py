@@ -72,16 +72,22 @@ def gradcat(
     norm: NormPlacement = "after",
     level: int | None = None,
 ) -> Tree:
-    """Finds the block of one image that decided for one class, and what every other block contributed.
+    """Explains one class of one image: the evidence in every block, and the path to the block with the most.
 
-    model: an encoder, also inside DataParallel, `torch.compile` or an average, or prepared for inference. image:
-    (channels, height, width) or a batch of one, as the model takes it (normalised): a tensor or a numpy array of
-    floating-point numbers, on any device. class_index: the class to explain; the one of largest logit if left out.
-    sign: 1 follows what speaks for the class, -1 what speaks against it.
-    norm: whether the top plane is taken after the final norm, or before it (a control). level: the level that the first
-    step reads, 0 the finest, -1 the top; left out, the coarsest that the logits depend on.
-    The model may be in training mode: it is explained as it would predict, and is left as it was.
-    Raises UserError as `gradcat_batch` does.
+    The model may be in training mode: it is explained in evaluation mode and left unchanged.
+
+    Args:
+        model: An encoder, also inside DataParallel, `torch.compile` or a weight average, or prepared for inference.
+        image: (channels, height, width) or a batch of one, normalised as the model expects: a floating-point tensor or
+            numpy array on any device.
+        class_index: The class to explain; default: the class with the largest logit.
+        sign: 1 follows positive evidence, -1 negative evidence.
+        norm: Whether the last feature map is taken after the final norm, or before it (a control).
+        level: The level that the first step reads: 0 the finest, -1 the last; default: the coarsest that the logits
+            depend on.
+
+    Raises:
+        UserError: As `gradcat_batch`.
     """
     model = tree_model(model)
     batch = one_image(as_batch(model, image), "gradcat explains", "gradcat_batch")
@@ -98,16 +104,25 @@ def gradcat_batch(
     norm: NormPlacement = "after",
     level: int | None = None,
 ) -> list[list[Tree]]:
-    """Explains one or more classes for each of many images: one forward pass, and one backward pass per class.
+    """Explains one or more classes for each of many images, with one forward pass and one backward pass per class.
 
-    images: (batch, channels, height, width); one image without a batch axis is a batch of one. classes: one class or
-    several (k,) for all images alike, or an array (batch, k) of each image's own; without it the `top_k` classes of
-    largest logit, largest first. sign, norm, level: as for `gradcat`. Returns, for each image, its k trees in that
-    order; paths stack into an integer array (batch, k, steps):
-    `np.array([[tree.path for tree in trees] for trees in gradcat_batch(...)])`.
+    Args:
+        model: As for `gradcat`.
+        images: (batch, channels, height, width); a single image without a batch axis is a batch of one.
+        classes: One class or several (k,) for all images, or an array (batch, k) with those of each image; default: the
+            `top_k` classes with the largest logits, largest first.
+        top_k: How many classes to explain, if `classes` is not given.
+        sign: As for `gradcat`.
+        norm: As for `gradcat`.
+        level: As for `gradcat`.
 
-    Raises UserError for a class or a level the model does not have, a `sign` other than 1 and -1, a model whose levels
-    do not form a tree of quadrants, and norm="before" where it would change nothing.
+    Returns:
+        For each image, its k trees in that order. Paths stack into an integer array (batch, k, steps):
+            `np.array([[tree.path for tree in trees] for trees in gradcat_batch(...)])`.
+
+    Raises:
+        UserError: For a class or a level that the model does not have, a `sign` other than 1 and -1, a model whose
+            levels do not form a tree of quadrants, and `norm="before"` where it would change nothing.
     """
     if sign not in (1, -1):
         raise UserError(f"sign must be 1 or -1, got {sign}")
@@ -153,7 +168,7 @@ def tree_model(model: Any) -> Encoder:
 
 
 def has_tree(model: nn.Module) -> bool:
-    """Whether GradCAT can walk a model: an encoder of images whose planes form a tree of quadrants."""
+    """Whether GradCAT supports a model: an encoder of images whose feature maps form a tree of quadrants."""
     try:
         config: Any = tree_model(model).config
     except UserError:

@@ -23,13 +23,22 @@ from hvit.models.layers.encoder import Encoder
 def attention_rollout(
     model: nn.Module, images: Tensor, classes: Classes | None = None, *, top_k: int = 1
 ) -> np.ndarray:
-    """Attention rollout of many images, once for each class asked for, as the other methods give their maps.
+    """Computes attention rollout for many images.
 
-    model: our plain ViT, or a ViT or DeiT of timm. images: (batch, channels, height, width). classes, top_k: as in
-    `gradcat_batch`; they change how many times the map is repeated, not the map.
-    Returns (batch, k, rows, columns) float32: the share of every patch in the class token, where the model classifies
-    that, or in the mean over all patches.
-    Raises UserError for a class the model does not have, and for a model of another kind.
+    The map does not depend on the class; it is repeated for each, so that all methods return the same shape.
+
+    Args:
+        model: hvit's plain ViT, or a ViT or DeiT of timm.
+        images: (batch, channels, height, width).
+        classes: As in `gradcat_batch`.
+        top_k: As in `gradcat_batch`.
+
+    Returns:
+        (batch, k, rows, columns) float32: the share of every patch in the class token if the model classifies that,
+            otherwise in the mean over all patches.
+
+    Raises:
+        UserError: For a class that the model does not have, and for other models.
     """
     model = classifier_of(model)
     network = vision_transformer(model)

@@ -27,9 +27,10 @@ MAP_METHODS: dict[str, MapMethod] = {
 
 
 def methods_for(model: Encoder) -> tuple[str, ...]:
-    """The names of the methods that an encoder allows, "gradcat" among them, the most telling first.
+    """Lists the explanation methods that an encoder supports, the most informative first.
 
-    Raises UserError for a model that has no classes.
+    Raises:
+        UserError: For a model without classes.
     """
     model = classifier_of(model)
     allowed = {

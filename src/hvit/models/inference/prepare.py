@@ -125,21 +125,29 @@ def prepare_for_inference(
     dtype: Precision = "float32",
     ways: tuple[Way, ...] = ("eager", "packed", "openvino"),
 ) -> PreparedModel:
-    """Makes a classifier ready to answer as fast as this machine can, and checks that the answers are the same.
+    """Prepares a copy of a classifier for the fastest inference on this machine, and checks that its logits agree.
 
-    Every way is timed here, on random images, in chunks of one image, two, four, and on while that pays; the fastest
-    is kept whose logits are the model's (`BOUNDS`). A way that cannot be had is left out, and `choice.notes` says why:
-    what remains is the model itself. Takes seconds to a minute, and is worth it from some hundred images on. On a CPU
-    the process keeps freed memory from then on (`hvit.machine.keep_freed_memory`).
+    Every backend is timed on random images, in chunks of one image, two, four and so on while that is faster. The
+    fastest backend whose logits agree with the model's (`BOUNDS`) is kept. A backend that is not available is skipped,
+    and `choice.notes` gives the reason; in the worst case the result is the model itself. Preparing takes seconds to a
+    minute and pays off from some hundred images on. On a CPU the process keeps freed memory from then on
+    (`hvit.machine.keep_freed_memory`).
 
-    model: any encoder of ours, in any floating-point type, compiled or inside DataParallel, too. It is copied and left
-    as it is, so that answers stay the same bit for bit whatever becomes of it; the copy costs the memory of its weights
-    once more, and a way other than "eager" as much again. Weights that are not float32 are cast to it, and the logits
-    compared are those of these weights in float32, or in float64 if they were. batch_size: the largest batch to
-    expect. dtype: what to compute in; "bfloat16" is refused where the CPU or GPU has no units for it. ways: what to
-    try. "compiled" is torch.compile with frozen weights; it takes a minute and a C++ compiler, so it is tried only
-    when named. "packed" and "openvino" are for the CPU, the latter where the package is installed.
-    Raises UserError for models that are no classifiers of ours or cannot be copied, and for choices that do not exist.
+    The model is copied and not changed, so the prepared model's logits stay the same bit for bit, whatever happens to
+    the original. The copy takes the memory of the weights once more, and a backend other than `"eager"` as much again.
+    Weights that are not float32 are converted to it; they are compared with the logits of the same weights in float32,
+    or in float64 if they were.
+
+    Args:
+        model: Any classifier of hvit, in any floating-point type, also compiled or inside DataParallel.
+        batch_size: The largest batch to expect.
+        dtype: The type to compute in. `"bfloat16"` is refused if the CPU or GPU does not support it.
+        ways: The backends to try. `"compiled"` is torch.compile with frozen weights; it takes a minute and a C++
+            compiler, so it is tried only if named. `"packed"` and `"openvino"` are for CPUs, the latter if the package
+            is installed.
+
+    Raises:
+        UserError: For models that are not classifiers of hvit or cannot be copied, and for unknown choices.
     """
     model = unwrap(model)
     if isinstance(model, PreparedModel):

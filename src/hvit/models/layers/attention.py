@@ -30,7 +30,7 @@ def attention_kernel(kernel: AttentionKernel) -> Iterator[None]:
     """Chooses how attention is computed inside a `with` block, by every family; the results are the same.
 
     kernel: "fused" (torch's scaled_dot_product_attention, which keeps no table of scores), "explicit" (two matrix
-    products and a softmax), or "auto", the faster one as measured (docs/speed.md), which holds outside of any block.
+    products and a softmax), or "auto", the faster one as measured (docs/guides/speed.md), the default.
     The choice is the process's, not the thread's. Raises UserError for another word.
     """
     global _attention_kernel
@@ -69,7 +69,7 @@ def attend(
 
 
 def _fused_pays(q: Tensor, k: Tensor, fused_from: int) -> bool:
-    """Whether the fused kernel is the faster one on a CPU, as measured (docs/speed.md)."""
+    """Whether the fused kernel is the faster one on a CPU, as measured (docs/guides/speed.md)."""
     if q.dtype == torch.bfloat16:
         scores = math.prod(q.shape[1 if is_exported() else 0 : 3]) * k.shape[2]
         return not (is_learning(q) or fused_from or (k.shape[2] >= _FEWEST_KEYS and scores >= _FEWEST_SCORES))

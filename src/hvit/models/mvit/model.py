@@ -188,7 +188,7 @@ class Attention(nn.Module):
 
 
 def _table_pays(q: Tensor, k: Tensor) -> bool:
-    """Whether a table of position scores is faster than wider queries, as measured (docs/speed.md).
+    """Whether a table of position scores is faster than wider queries, as measured (docs/guides/speed.md).
 
     A program that is exported or traced is made for any batch, and to be used without gradients.
     """

@@ -95,17 +95,21 @@ def load_weights(
     position_resize: PositionResize = "auto",
     weights_input_size: Sequence[int] | None = None,
 ) -> WeightsReport:
-    """Copies weights in any known format into a model, and tells what became of each tensor.
+    """Copies weights in any known format into a model, and reports what happened to each tensor.
 
-    source: a file, a run folder, a folder of official Flax checkpoints, or a state dict. A head for another number of
-    classes is left as it is; position embeddings are resized (`position_resize`: one of the family's
-    `position_resizes`, "auto" for the first of them); the patch convolution is summed over colours for one-channel
-    images, or shared out to three channels.
-    weights_input_size: height and width in pixels that the weights were made for, which flat tables of positions (the
-    authors', timm's, transformers') do not show. Default: what the file states; where it states nothing, a table is
-    taken for a square or for the model's own grid, and the report says so.
-    Raises UserError, and leaves the model as it was, where a table may be both, and for anything else that does not
-    fit.
+    A head for another number of classes keeps its values. Position embeddings are resized. The patch convolution is
+    summed over colours for one-channel images, or divided among three channels.
+
+    Args:
+        model: A model of hvit.
+        source: A file, a run folder, a folder of official Flax checkpoints, or a state dict.
+        position_resize: One of the family's `position_resizes`, or `"auto"` for the first of them.
+        weights_input_size: Height and width in pixels that the weights are for, which flat position tables (the
+            authors', timm's, transformers') do not show. Default: what the file says; if it says nothing, a table is
+            assumed to be square or to fit the model's own token grid, and the report says so.
+
+    Raises:
+        UserError: If a flat table is ambiguous, and for anything else that does not fit. The model is unchanged then.
     """
     model = unwrapped(model)
     if not hasattr(model, "position_resizes"):

@@ -56,16 +56,23 @@ def save_weights(
     classes: Sequence[str] = (),
     preprocess: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a model's weights as safetensors, with its name, configuration, class names and image preparation.
+    """Writes a model's weights as safetensors, with its name, configuration, class names and preprocessing.
 
-    The file appears whole or not at all; an older one of the same name is replaced. What is written opens again.
+    The file appears complete or not at all; an older one of the same name is replaced. `open_weights` can open every
+    file that this function writes.
 
-    model: also wrapped (torch.compile, DataParallel, DistributedDataParallel, AveragedModel, a model prepared for
-    inference), with pruned or parametrised weights, which are written as they compute, with linear layers without a
-    bias, which is written as 0, and with a linear head for another number of classes. classes: one name per class,
-    text or whole numbers, or none. preprocess: JSON values; an "input_size" in it is the model's.
-    Raises UserError, before anything is written, for any other model that differs from its configuration, for weights
-    that are no finite numbers, and where class names, preprocess or path do not fit.
+    Args:
+        model: Also wrapped (torch.compile, DataParallel, DistributedDataParallel, AveragedModel, prepared for
+            inference); with pruned or parametrised weights, which are written with pruning and parametrisation applied;
+            with linear layers without a bias, which is written as 0; and with a linear head for another number of
+            classes.
+        path: The file to write.
+        classes: One name per class, text or integers, or none.
+        preprocess: JSON values; an `"input_size"` among them must be the model's.
+
+    Raises:
+        UserError: Before anything is written, for any other model that differs from its configuration, for weights that
+            are infinite or not a number, and if class names, preprocess or path do not fit.
     """
     inner: Any = unwrapped(model)
     config: Any = getattr(inner, "config", None)
@@ -218,11 +225,14 @@ def _check_preprocess(preprocess: Any, config: NetworkConfig, where: str) -> Non
 
 
 def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
-    """The model that a weights file holds, ready to use.
+    """Opens a weights file and returns its model.
 
-    path: a file of ours, a run folder, or a file of others whose shapes tell the model (see `translate.recognise`).
-    Raises UserError where the file cannot be read, or does not say which model it holds, or contradicts itself, and
-    for masked autoencoders and generators, which do not classify.
+    Args:
+        path: An hvit checkpoint, a run folder, or a third-party checkpoint whose shapes determine the model.
+
+    Raises:
+        UserError: If the file cannot be read, does not determine its model or is inconsistent, and for masked
+            autoencoders and generators, which are not classifiers.
     """
     opened = open_any(path)
     if isinstance(opened.model, Generator):
@@ -247,9 +257,13 @@ def open_autoencoder(path: str | Path) -> OpenedWeights[MaskedAutoencoder]:
 
 
 def open_generator(path: str | Path) -> OpenedWeights[Generator]:
-    """The generator that a weights file holds, ready to use.
+    """Opens the generator in a weights file.
 
-    path: as for `open_weights`. Raises UserError as there, and for a file that holds no generator.
+    Args:
+        path: As for `open_weights`.
+
+    Raises:
+        UserError: As for `open_weights`, and for a file without a generator.
     """
     opened = open_any(path)
     if not isinstance(opened.model, Generator):
