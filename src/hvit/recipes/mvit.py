@@ -4,7 +4,7 @@ Where papers and code differ, these are the settings of the code (facebookresear
 says so. The authors' rates are for the batch of 8 GPUs and grow with their number (`BASE_LR_SCALE_NUM_SHARDS`).
 SlowFast's epochs are passes of the loader, which gives every clip `NUM_SAMPLE` times; ours count the copies, so that
 its 200 epochs of 2 copies are 400 here, and its 30 of warm-up 60. The authors resize clips bilinearly. Kinetics and
-Something-Something are named by their lists, as SlowFast has them (docs/data.md).
+Something-Something are named by their lists, as SlowFast has them (docs/reference/data.md).
 
 Fine-tuning names the authors' file of weights; it is refused where that is not in the current folder and no other is
 named.

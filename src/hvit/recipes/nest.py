@@ -45,7 +45,7 @@ TABLE = (
     Row("base",  1000,  1024,  68,  "17.9", "83.8"),
 )  # fmt: skip
 
-_DEPARTURES = f"how random crops, colour jitter and mixing draw (docs/data.md); {BFLOAT16} float32"
+_DEPARTURES = f"how random crops, colour jitter and mixing draw (docs/reference/data.md); {BFLOAT16} float32"
 
 
 def _cifar(row: Row) -> Named:
