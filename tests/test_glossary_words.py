@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-SPEC = importlib.util.spec_from_file_location("glossary_words", Path(__file__).with_name("glossary_words.py"))
-assert SPEC
-assert SPEC.loader
-glossary_words = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(glossary_words)
+from tests import glossary_words
 
 
 @pytest.mark.parametrize("place", ["docs", "README"])

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SPEC = importlib.util.spec_from_file_location("result_tables", Path(__file__).with_name("result_tables.py"))
-assert SPEC
-assert SPEC.loader
-result_tables = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(result_tables)
+from tests import result_tables
 
 
 @pytest.mark.parametrize("page", result_tables.pages(), ids=lambda page: page.name)
