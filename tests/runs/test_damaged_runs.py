@@ -126,7 +126,7 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Path], Any]]:
     """The verbs that read a run, without what takes long and reads nothing."""
     splits = open_data(RECIPE.data, RECIPE.seed, 1)
     for module in (train, evaluate):
-        monkeypatch.setattr(module, "open_data", lambda *_: splits)
+        monkeypatch.setattr(module, "open_data", lambda *_, **__: splits)
 
     def restored(trainer: Trainer, **_: Any) -> dict[str, Any]:
         trainer.restore()
