@@ -86,12 +86,15 @@ def main() -> None:
                 for word, found in uses(file):
                     print(f"{file.relative_to(ROOT)}: {word} -> {WORDS[word][1]}: {found}")
         return
-    found = counts(Path(sys.argv[1]) if sys.argv[1:] else ROOT)
+    here = counts(ROOT)
+    then = counts(Path(sys.argv[1])) if sys.argv[1:] else None
     print(f"| old word | now | {' | '.join(PLACES)} |\n| --- | --- |{' ---: |' * len(PLACES)}")
-    for word, row in found.items():
-        print(f"| {word} | {WORDS[word][1]} | {' | '.join(str(row[place]) for place in PLACES)} |")
-    totals = [str(sum(row[place] for row in found.values())) for place in PLACES]
-    print(f"| total | | {' | '.join(totals)} |")
+    for word, (_, now) in WORDS.items():
+        cells = [f"{then[word][place]} -> {here[word][place]}" if then else here[word][place] for place in PLACES]
+        print(f"| `{word}` | {now} | {' | '.join(map(str, cells))} |")
+    totals = [{place: sum(row[place] for row in found.values()) for place in PLACES} for found in (then or here, here)]
+    cells = [f"{totals[0][place]} -> {totals[1][place]}" if then else totals[1][place] for place in PLACES]
+    print(f"| total | | {' | '.join(map(str, cells))} |")
 
 
 if __name__ == "__main__":
