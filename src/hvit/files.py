@@ -68,11 +68,12 @@ def remove_unfinished(folder: Path) -> None:
                     Path(place, name).unlink()
 
 
-def read_whole(path: Path, most: int) -> bytes:
-    """All bytes of a file, which may be a link to one.
+@contextmanager
+def opened(path: Path, most: int) -> Iterator[IO[bytes]]:
+    """A file to read, which may be a link to one.
 
     most: how many bytes it may have. Raises UserError where there is no such file, where it is a folder, a pipe or a
-    device, where it cannot be read, and where it is longer.
+    device, where it cannot be read, also inside the block, and where it is longer.
     """
     try:
         # Without O_NONBLOCK a pipe that nobody writes to would make this wait for ever.
@@ -84,11 +85,17 @@ def read_whole(path: Path, most: int) -> bytes:
             if state.st_size > most:
                 raise UserError(f"{short_path(path)} is damaged: it is longer than {most:,} bytes")
             with open(descriptor, "rb", closefd=False) as file:
-                return file.read()
+                yield file
         finally:
             os.close(descriptor)
     except OSError as error:
         raise UserError(f"{short_path(path)} cannot be read: {error.strerror or error}") from error
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """All bytes of a file. most: how many it may have. Raises UserError as `opened`."""
+    with opened(path, most) as file:
+        return file.read()
 
 
 def read_object(path: Path, most: int = LONGEST_OBJECT) -> dict[str, Any]:

@@ -12,17 +12,18 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from hvit.errors import UserError
-from hvit.files import read_whole, replacing
+from hvit.files import opened, replacing
 
 FOLDER = "checkpoints"
 _MAGIC = b"hvit checkpoint 1\n"
 _KEPT = 2
 _LARGEST = 2**40
+_LARGEST_PICKLE = 100_000_000  # bytes, which the tensors are no part of
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
@@ -79,12 +80,17 @@ def newest_checkpoint(
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:
     """The state in a checkpoint, on the CPU; None where it is damaged. Nothing in the file is executed."""
     try:
-        content = read_whole(path, _LARGEST)
+        with opened(path, _LARGEST) as file:
+            # Before all of it is read: a hole may claim any size, and takes none on the disk.
+            if file.read(len(_MAGIC)) != _MAGIC or not _takes_its_size_only(file):
+                return None
+            file.seek(0)
+            content = file.read()
     except UserError:
         return None
     head = len(_MAGIC) + hashlib.sha256().digest_size
     payload = memoryview(content)[head:]
-    if content[:head] != _MAGIC + hashlib.sha256(payload).digest() or not _takes_its_size_only(payload):
+    if content[:head] != _MAGIC + hashlib.sha256(payload).digest():
         return None
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
@@ -93,18 +99,21 @@ def _read_checkpoint(path: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-def _takes_its_size_only(payload: memoryview) -> bool:
-    """Whether what is in the archive takes no more memory than the archive itself.
+def _takes_its_size_only(file: IO[bytes]) -> bool:
+    """Whether what is in the archive in a file takes no more memory than the file itself.
 
     Its members are not compressed and share no bytes, and its pickle makes no arrays of bytes, which may have any size.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-            if not stored or sum(member.file_size for member in members) > len(payload):
+            size = file.seek(0, io.SEEK_END)
+            if not stored or sum(member.file_size for member in members) > size:
                 return False
             pickles = [member for member in members if member.filename.endswith(".pkl")]
-            return not any(b"bytearray" in archive.read(member) for member in pickles)
+            return not any(
+                member.file_size > _LARGEST_PICKLE or b"bytearray" in archive.read(member) for member in pickles
+            )
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
         return False
