@@ -57,9 +57,8 @@ CONFIGS: dict[str, Any] = {
     ),
     "autoencoder": MaskedConfig(HIERA, decoder_dim=8, decoder_depth=1, decoder_heads=1),
 }  # fmt: skip
-EVERY = pytest.mark.parametrize("name", CONFIGS)
 # One of each family; the others take the same ways, and torch.export takes a second for each.
-FEW = ("nest blocks", "hiera clip", "mvit", "mvitv2", "mvitv2 units", "autoencoder")
+FEW = ("nest blocks", "hiera clip", "mvit", "mvitv2", "autoencoder")
 FEW_FAST = pytest.mark.parametrize(
     "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS]
 )
@@ -145,20 +144,20 @@ def test_an_exported_program_gives_the_logits_of_any_batch(name: str) -> None:
 
 
 @talkative
-@EVERY
+@FEW_FAST
 def test_the_older_onnx_exporter_writes_valid_files_for_any_batch(name: str) -> None:
     assert_old_onnx(*make(CONFIGS[name]))
 
 
 @talkative
-@pytest.mark.parametrize("name", ["mvitv2", "mvitv2 class token", "mvitv2 clip"])
+@pytest.mark.parametrize("name", ["mvitv2 class token", pytest.param("mvitv2 clip", marks=pytest.mark.slow)])
 def test_positions_as_further_channels_leave_for_any_batch_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mvit, "_TABLE_BYTES", 0)
     assert_old_onnx(*make(CONFIGS[name]))
 
 
 @talkative
-@EVERY
+@FEW_FAST
 def test_a_traced_model_gives_the_logits_of_any_batch(name: str) -> None:
     model, images = make(CONFIGS[name])
     traced = torch.jit.trace(model, images[:2])  # which traces twice and compares

@@ -75,6 +75,14 @@ def made(config: Any) -> Any:
     return model.eval()
 
 
+def models_at_every_size(config: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """By size: models to take weights from, and models to load them into."""
+    return (
+        {size: made(sized(config, size)) for size in SIZES},
+        {size: build_network(sized(config, size)) for size in SIZES},
+    )
+
+
 def as_hiera_of_the_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Our tensors under the authors' names, also of a masked autoencoder, with the tables flat as theirs are."""
     clip = any(name.endswith("temporal_positions") for name in state)
@@ -207,8 +215,9 @@ def assert_positions(target: Any, source: Any, how: Any = "auto") -> bool:
 
 @EVERY_FLAT
 def test_a_table_that_states_its_input_size_arrives_at_its_rows_and_columns(config: Any, rename: Rename) -> None:
+    sources, targets = models_at_every_size(config)
     for theirs, ours in PAIRS:
-        source, target = made(sized(config, theirs)), build_network(sized(config, ours))
+        source, target = sources[theirs], targets[ours]
         report = load_weights(target, with_input_size(rename(source.state_dict()), source.config.input_size))
         assert assert_positions(target, source), (theirs, ours)
         assert not any("lie" in note for note in report.notes)
@@ -225,8 +234,9 @@ def test_the_caller_can_name_the_input_size(config: Any, rename: Rename) -> None
 @EVERY_FLAT
 def test_a_table_that_states_nothing_is_exact_or_refused_or_reported(config: Any, rename: Rename) -> None:
     outcomes = {}
+    sources, targets = models_at_every_size(config)
     for theirs, ours in PAIRS:
-        source, target = made(sized(config, theirs)), build_network(sized(config, ours))
+        source, target = sources[theirs], targets[ours]
         try:
             report = load_weights(target, rename(source.state_dict()))
         except UserError as error:
@@ -247,8 +257,9 @@ def test_a_table_that_states_nothing_is_exact_or_refused_or_reported(config: Any
 @pytest.mark.parametrize("how", ["unit", "plane"])
 @pytest.mark.parametrize("config", [HIERA, HIERA_CLIP], ids=["image", "clip"])
 def test_ours_to_timm_and_back_is_exact_at_every_pair_of_sizes(config: HieraConfig, how: Any) -> None:
+    sources, targets = models_at_every_size(config)
     for theirs, ours in PAIRS:
-        source, target = made(sized(config, theirs)), build_network(sized(config, ours))
+        source, target = sources[theirs], targets[ours]
         load_weights(target, to_timm(source), position_resize=how)
         assert assert_positions(target, source, how), (theirs, ours)
 
@@ -256,8 +267,9 @@ def test_ours_to_timm_and_back_is_exact_at_every_pair_of_sizes(config: HieraConf
 @pytest.mark.parametrize("config", [WINDOW, MVITV2], ids=["window", "relative"])
 def test_tables_by_axis_and_planes_need_no_statement(config: Any) -> None:
     rename = as_mvit_of_the_authors if config is MVITV2 else dict
+    sources, targets = models_at_every_size(config)
     for theirs, ours in PAIRS:
-        source, target = made(sized(config, theirs)), build_network(sized(config, ours))
+        source, target = sources[theirs], targets[ours]
         report = load_weights(target, dict(to_timm(source)) if config is WINDOW else rename(source.state_dict()))
         assert assert_positions(target, source)
         assert report.notes == ()
