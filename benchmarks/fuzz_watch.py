@@ -132,8 +132,11 @@ def _memory(which: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _serve(pipe: Connection, cases: dict[str, Any], seed: int, folder: Path, bounds: Bounds) -> None:
+def _serve(
+    pipe: Connection, other_end: Connection, cases: dict[str, Any], seed: int, folder: Path, bounds: Bounds
+) -> None:
     """The process of the cases: takes (kind, number), gives back an Outcome."""
+    other_end.close()  # so that this process ends when the other one has died
     os.setsid()
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # libraries in C write there what they think of damaged files
@@ -167,7 +170,9 @@ class Worker:
         """Forks the process; it has all valid input already."""
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.cases, self.seed, self.folder, self.bounds))
+        self.process = context.Process(
+            target=_serve, args=(theirs, self.pipe, self.cases, self.seed, self.folder, self.bounds)
+        )
         self.process.start()
         theirs.close()
         self.done = 0
