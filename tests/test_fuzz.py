@@ -8,23 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import hvit
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "fuzz.py"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds of time and memory are asked of Linux")
 def test_faults_are_noticed_and_the_first_cases_have_none(tmp_path: Path) -> None:
     faults = tmp_path / "faults.jsonl"
     run = subprocess.run(
-        [sys.executable, SCRIPT, "--self-check", "--cases", "240", "--out", faults],
+        [sys.executable, SCRIPT, "--self-check", "--cases", "160", "--out", faults],
         capture_output=True, text=True, timeout=600, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(hvit.__file__).parents[1])},
     )  # fmt: skip
     assert "faults of every kind are noticed" in run.stdout, run.stderr[-2000:]
     assert run.returncode == 0, run.stdout
     assert not faults.exists()
-    assert "| all | 240 |" in run.stdout
+    assert "| all | 160 |" in run.stdout
 
 
 def test_what_the_page_on_security_names_exists() -> None:

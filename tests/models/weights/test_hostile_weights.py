@@ -1,6 +1,6 @@
 """Weights files that were made to do harm: each is refused in one sentence, within 10 seconds and 1 GB.
 
-Every file is opened in a process of its own, as `hvit predict` opens it. Run as a script, this file is the program that
+Every file is opened in a watched process, as `hvit predict` opens it. Run as a script, this file is the program that
 does so: `python tests/models/weights/test_hostile_weights.py FOLDER` prints a line of JSON for each file of a folder.
 """
 
@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import warnings
 import zipfile
 import zlib
@@ -38,6 +39,7 @@ from hvit.models.weights.save import save_weights
 from hvit.verbs.classifier import open_classifier
 from hvit.verbs.predict import predict
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bounds of memory are asked of Linux")
 PICKLE = "archive/data.pkl"
 LONGEST = 10  # seconds of processor time
 MOST_MEMORY = 2**30
@@ -569,41 +571,53 @@ def watched(path: Path, image: Path) -> Iterator[str]:
         yield from ("raised", f"{type(error).__name__}: {error}"[:500])
 
 
+def memory_of(which: str) -> int:
+    """Bytes in memory now (VmRSS), or the most since this was last reset (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(which))
+
+
+def bounded(path: Path, image: Path) -> dict[str, Any]:
+    """What opening a file comes to, in this process, which dies where that takes too long."""
+    signal.alarm(60)  # for what waits and does nothing
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + LONGEST, resource.RLIM_INFINITY))
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = memory_of("VmRSS"), time.process_time()
+    outcome, sentence = watched(path, image)
+    memory, seconds = memory_of("VmHWM") - before, time.process_time() - start
+    return {"file": path.name, "outcome": outcome, "sentence": sentence[:4000], "memory": memory, "seconds": seconds}
+
+
 def main(folder: Path) -> None:
-    """Opens every file of a folder in a process of its own, with bounds on its time and memory."""
+    """Opens every file of a folder in a process that is watched."""
     image = folder.parent / f"{folder.name}.png"
     Image.new("RGB", (40, 48)).save(image)
     torch.set_num_threads(1)
-    # What is loaded and built at first use is loaded once, before the processes are forked.
+    # What is loaded and built at first use is loaded once, before any process is forked.
     valid = folder.parent / f"{folder.name}.safetensors"
     save_weights(build_network(NEST), valid)
     list(watched(valid, image))
     valid.unlink()
     used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-    base = 0
-    for path in [None, *sorted(folder.iterdir())]:
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 3 * 2**30,) * 2)
+    left = sorted(folder.iterdir())
+    while left:
         reader, writer = os.pipe()
         child = os.fork()
         if not child:
-            signal.alarm(60)  # for what waits and does nothing
-            resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
-            resource.setrlimit(resource.RLIMIT_DATA, (used + 3 * 2**30,) * 2)
-            if path is not None:
-                outcome, sentence = watched(path, image)
-                os.write(writer, json.dumps({"outcome": outcome, "sentence": sentence[:4000]}).encode())
+            os.close(reader)
+            for path in left:
+                os.write(writer, (json.dumps(bounded(path, image)) + "\n").encode())
             os._exit(0)
         os.close(writer)
-        with os.fdopen(reader, "rb") as answer:
-            content = answer.read()
-        _, status, usage = os.wait4(child, 0)
-        if path is None:
-            base = usage.ru_maxrss
-            continue
-        seconds = usage.ru_utime + usage.ru_stime
-        found = {"outcome": "died", "sentence": f"status {status} after {seconds:.1f} s"}
-        found |= json.loads(content) if content else {}
-        memory = (usage.ru_maxrss - base) * 1024
-        print(json.dumps({"file": path.name, "memory": memory, "seconds": seconds, **found}), flush=True)
+        with os.fdopen(reader, encoding="utf-8") as answers:
+            for line in answers:
+                print(line, end="", flush=True)
+                left.pop(0)
+        _, status = os.waitpid(child, 0)
+        if left:  # the file that the process died of; the next one goes on with the others
+            died = {"outcome": "died", "sentence": f"status {status}", "memory": 0}
+            print(json.dumps({"file": left.pop(0).name, **died}), flush=True)
     image.unlink()
 
 
