@@ -1,4 +1,4 @@
-"""Images that nobody took: how runs of generation are carried out, scored again, and asked for samples."""
+"""Samples of a generator on request: grids of images and interpolations between latents, as pictures."""
 
 from __future__ import annotations
 
@@ -12,141 +12,20 @@ import torch
 from torch import Tensor
 
 from hvit.class_names import find_class
-from hvit.data.batches import evaluation_batches
-from hvit.data.open import Splits, moved, open_data
-from hvit.data.preprocess import Preprocess
-from hvit.data.sets import ImageSet
 from hvit.errors import UserError
-from hvit.metrics.frechet import Extractor, FeatureStatistics
-from hvit.models import catalogue
-from hvit.models.build import count_parameters, multiply_adds
-from hvit.models.gan.config import GanConfig, Players, build_discriminator
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import MOST_COLUMNS, draw_latents, paint, to_bytes, walk
-from hvit.models.weights.save import OpenedWeights, open_generator
-from hvit.recipe import RECIPE, Recipe, read_recipe
+from hvit.models.weights.save import open_generator
 from hvit.snapshots.samples import enlargement, save_pixels, shown_grid
-from hvit.tasks.extractors import open_extractor
-from hvit.tasks.generate import Generate
-from hvit.tasks.memorisation import compare_with_training
-from hvit.training.distribute import Processes, choose_device
+from hvit.training.distribute import choose_device
 
-REFERENCE = "reference.npz"
-NEIGHBOURS = "neighbours"
 SAMPLES = "samples.png"
 WALKS = "walks.png"
-_AT_ONCE = 64
 _PAINTED_AT_ONCE = 16
 _WALK_STEPS = 8
 _USUAL_COLUMNS = 8
 _MOST_PIXELS = 2**25  # of a picture: what is in memory together
 _MOST_SAMPLES = 1_000_000
-
-
-def make_task(
-    recipe: Recipe, players: Players, splits: Splits, preprocess: Preprocess, folder: Path, ranks: Processes
-) -> Generate:
-    """The task of a run of generation, with what samples are judged by.
-
-    Statistics of training images, where the recipe asks for them, are computed once and kept in the run folder.
-    """
-    config = recipe.model
-    assert isinstance(config, GanConfig)
-    extractor = open_extractor(config.extractor)
-    reference = None
-    if config.reference == "training":
-        ranks.first_only(lambda: reference_statistics(extractor, splits.train, preprocess, folder / REFERENCE))
-        reference = FeatureStatistics.load(folder / REFERENCE, extractor.source)
-    return Generate(
-        players.generator,
-        players.discriminator,
-        config,
-        preprocess,
-        extractor,
-        splits.classes if config.num_classes else (),
-        reference,
-        (ranks.rank, ranks.world_size),
-    )
-
-
-def reference_statistics(
-    extractor: Extractor, images: ImageSet, preprocess: Preprocess, path: Path | None
-) -> FeatureStatistics:
-    """Statistics of all images of a set as testing sees them: read from a file if it has them, else computed and kept.
-
-    A file that is damaged, or of features of another source, is written anew. Without a path nothing is kept.
-    """
-    if path is not None and path.exists():
-        try:
-            kept = FeatureStatistics.load(path, extractor.source)
-        except UserError:
-            kept = None
-        if kept is not None and kept.count == len(images):
-            return kept
-    batches = evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE)
-    points = [extractor.features(preprocess.unit_images(batch["images"])) for batch in batches]
-    statistics = FeatureStatistics.of(np.concatenate(points), extractor.source, "training")
-    if path is not None:
-        statistics.save(path)
-    return statistics
-
-
-def finish_generation(task: Generate, splits: Splits, scores: dict[str, Any], folder: Path) -> None:
-    """Adds to the scores of a finished run what its model is, and whether it paints anew or copies."""
-    generator, preprocess = open_generator(folder).model, task.preprocess
-    training, held_out = (
-        evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE)
-        for images in (splits.train, splits.held_out)
-    )
-    scores["memorisation"] = compare_with_training(
-        generator,
-        task.extractor,
-        preprocess,
-        training,  # pyright: ignore[reportArgumentType]  (a batch of tensors, whatever it is called)
-        held_out,  # pyright: ignore[reportArgumentType]
-        folder / "pictures" / f"{NEIGHBOURS}.png",
-    )
-    scores["model"] = {
-        "name": catalogue.name_of(generator.config),
-        "parameters": count_parameters(generator),
-        "multiply_adds": multiply_adds(generator.config),
-    }
-
-
-def score_generator(
-    target: Path, opened: OpenedWeights[Generator], kind: str | None, root: str | None, device: torch.device
-) -> dict[str, Any]:
-    """Scores the generator of a run as its last evaluation does (see `Generate.evaluate`), without a discriminator.
-
-    opened: the weights of the target, a run folder. kind, root: as for `evaluation.evaluate`.
-    Raises UserError for weights without a run: only the run knows which images it learned to make.
-    """
-    if not (target / RECIPE).is_file():
-        raise UserError(
-            f"{target} is no run folder: samples are compared with the data of their run, so name the folder of a run"
-        )
-    recipe = read_recipe(target)
-    config = recipe.model
-    if not isinstance(config, GanConfig) or config.generator != opened.model.config:
-        raise UserError(f"the weights in {target} are not those of its recipe.json: one of them was changed")
-    if kind not in (None, recipe.data.kind):
-        raise UserError(f"{target} learned from {recipe.data.kind}, and is compared with it alone; leave out --data")
-    splits = open_data(moved(recipe.data, root), recipe.seed, config.in_channels)
-    preprocess = Preprocess(config.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation)
-    extractor, reference = open_extractor(config.extractor), None
-    if config.reference == "training":
-        # Data in another place may be other data, and what is kept is of the run's own.
-        path = target / REFERENCE if root is None else None
-        reference = reference_statistics(extractor, splits.train, preprocess, path)
-    with torch.device("meta"):
-        absent = build_discriminator(config.discriminator)
-    classes = splits.classes if config.num_classes else ()
-    task = Generate(opened.model.to(device), absent, config, preprocess, extractor, classes, reference)
-    batches = (
-        {name: value.to(device) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
-        for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_AT_ONCE)
-    )
-    return task.evaluate({"generator": opened.model}, batches)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,152 @@
+"""Runs of classification: a classifier of images or of clips, its scores, and explanations of some samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from hvit import recipes
+from hvit.data.images.digits import SMALLEST_CANVAS, DigitsData
+from hvit.data.layout import spelling
+from hvit.data.open import Splits
+from hvit.data.preprocess import Preprocess
+from hvit.errors import UserError
+from hvit.explain.methods.gradcat import has_tree
+from hvit.files import write_text
+from hvit.metrics.classification import confusion_matrix
+from hvit.models.build import build_empty, build_network, count_parameters, multiply_adds
+from hvit.models.catalogue import ModelConfig, name_of
+from hvit.models.counts import in_billions
+from hvit.models.inference.prepare import prepare_for_inference
+from hvit.models.layers.encoder import Encoder
+from hvit.models.nest.config import NestConfig
+from hvit.models.weights.save import open_weights
+from hvit.recipe import Recipe
+from hvit.runs.folder import CLIP_RESULTS, PICTURES, write_scores
+from hvit.runs.kind import Kind, Prepared, ScoreRequest
+from hvit.runs.scoring import held_out_batch_size, held_out_batches, open_held_out
+from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
+from hvit.tasks.classify import Classify
+from hvit.tasks.task import Task
+
+
+class Classification(Kind):
+    """A classifier is trained on labelled images or clips."""
+
+    configs = get_args(ModelConfig)
+    can_be_prepared = True
+
+    def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
+        """See `Kind.fit_to_data`."""
+        if len(splits.classes) < 2:
+            raise UserError(
+                "the data has no labels, or one class only; only masked pretraining and generation learn without them"
+            )
+        model: Any = recipe.model
+        usual: Any = recipes.get_recipe(recipe.name).model if recipes.list_recipes(recipe.name) else NestConfig()
+        count = len(splits.classes)
+        if model.num_classes not in (usual.num_classes, count):
+            raise UserError(f"--model.num-classes says {model.num_classes}, but the data has {count} classes")
+        return replace(recipe, model=replace(model, num_classes=count))
+
+    def describe(self, recipe: Recipe) -> dict[str, str]:
+        """See `Kind.describe`."""
+        model: Any = recipe.model
+        size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
+        parameters, cost = count_parameters(build_empty(model)), in_billions(multiply_adds(model))
+        return {"model": f"{name_of(model)}, {parameters:,} parameters, {cost} multiply-adds on {size}"}
+
+    def build(self, recipe: Recipe) -> Any:
+        """See `Kind.build`."""
+        return build_network(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
+
+    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+        """See `Kind.make_task`."""
+        return Classify(model, prepared.splits.classes, asdict(prepared.preprocess))
+
+    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+        """Scores all views of clips; draws the worst mistakes and explanations of some samples."""
+        splits, preprocess, pictures = prepared.splits, prepared.preprocess, folder / PICTURES
+        model = open_weights(folder).model
+        if preprocess.takes_clips:
+            scores |= score_clips(model.to(prepared.ranks.device), splits, preprocess, folder / CLIP_RESULTS)
+            model.cpu()
+        scores["model"] = {
+            "name": name_of(model.config),
+            "parameters": count_parameters(model),
+            "multiply_adds": multiply_adds(model.config),
+        }
+        if preprocess.takes_clips:
+            return
+        scores["mistakes"] = draw_mistakes(scores, splits, preprocess, pictures)
+        write_scores(folder, scores)
+        if has_tree(model):
+            data = prepared.recipe.data
+            if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS:
+                scores["explanations"] = digit_explanations(model, preprocess, data, pictures)
+            else:
+                scores["explained_samples"] = draw_samples(model, preprocess, splits, pictures)
+
+    def score(self, request: ScoreRequest) -> dict[str, Any]:
+        """Accuracy, the confusion matrix and more (see `Classify.evaluate`), in float32."""
+        opened, target = request.opened, request.target
+        model, config = opened.model, opened.model.config
+        data, splits, preprocess = open_held_out(request, labels_needed=True)
+        model.to(request.device)
+        if opened.classes and list(map(spelling, opened.classes)) != list(map(spelling, splits.classes)):
+            raise UserError(
+                f"{target} tells {len(opened.classes)} classes apart ({_some(opened.classes)}), but the data has "
+                f"{len(splits.classes)} ({_some(splits.classes)})"
+            )
+        if len(splits.classes) != config.num_classes:
+            raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
+        asked: Any = model
+        if request.fast:
+            asked = prepare_for_inference(model, held_out_batch_size(preprocess))
+            request.report({"fast": str(asked.choice)})
+        if preprocess.takes_clips:
+            scores = score_clips(asked, splits, preprocess)
+        else:
+            task = Classify(asked, splits.classes, asdict(preprocess))
+            scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
+        if request.fast:
+            scores["fast"] = str(asked.choice)
+        scores["classes"] = list(splits.classes)
+        scores["sample_kind"] = "clips" if preprocess.takes_clips else "images"
+        scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
+        if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
+            scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
+        return scores
+
+
+def score_clips(model: Encoder, splits: Splits, preprocess: Preprocess, results: Path | None = None) -> dict[str, Any]:
+    """Scores of a classifier of clips over all their views (see `Classify.evaluate`).
+
+    results: a file of JSON lines to write, one a held-out clip: its name, its class, and the predicted class.
+    """
+    task = Classify(model.eval(), splits.classes, asdict(preprocess))
+    scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
+    scores["views"] = list(splits.held_out.views)
+    if results is not None:
+        pairs = zip(scores["labels"], scores["predictions"], strict=True)
+        lines = [
+            json.dumps(
+                {
+                    "clip": splits.held_out.name(number),
+                    "class": splits.classes[label],
+                    "predicted": splits.classes[guess],
+                    "right": label == guess,
+                }
+            )
+            for number, (label, guess) in enumerate(pairs)
+        ]
+        write_text(results, "\n".join(lines) + "\n")
+    return scores
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")

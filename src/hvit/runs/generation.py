@@ -1,0 +1,183 @@
+"""Runs of generation: a generator and a discriminator, compared with real images, and checked for memorisation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from hvit.data.batches import evaluation_batches
+from hvit.data.open import Splits, moved, open_data
+from hvit.data.preprocess import Preprocess
+from hvit.data.sets import ImageSet
+from hvit.errors import UserError
+from hvit.metrics.frechet import Extractor, FeatureStatistics
+from hvit.models.build import count_parameters, multiply_adds
+from hvit.models.catalogue import name_of
+from hvit.models.counts import in_billions
+from hvit.models.gan.config import GanConfig, GeneratorConfig, build_discriminator, build_players
+from hvit.models.weights.save import open_generator
+from hvit.recipe import RECIPE, Recipe, read_recipe
+from hvit.runs.folder import NEIGHBOURS, PICTURES, REFERENCE
+from hvit.runs.kind import Kind, Prepared, ScoreRequest
+from hvit.runs.memory import networks_without_memory
+from hvit.tasks.extractors import full_name, open_extractor
+from hvit.tasks.generate import Generate
+from hvit.tasks.memorisation import compare_with_training
+from hvit.tasks.task import Task
+
+_AT_ONCE = 64
+
+
+class Generation(Kind):
+    """A generator is trained against a discriminator."""
+
+    configs = (GanConfig, *get_args(GeneratorConfig))
+    on_timm = False
+
+    def with_full_paths(self, recipe: Recipe) -> Recipe:
+        """The recipe with the extractor's file named in full."""
+        model: Any = recipe.model
+        return replace(recipe, model=replace(model, extractor=full_name(model.extractor)))
+
+    def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
+        """See `Kind.fit_to_data`; only a conditional model takes the classes of the data."""
+        model: Any = recipe.model
+        count = len(splits.classes)
+        if model.conditional and count < 2:
+            raise UserError("the data has no labels, or one class only, and --model.conditional needs several")
+        if model.num_classes not in (0, count):
+            raise UserError(
+                f"both networks have {model.num_classes} classes, but the data has {count}; leave them at 0"
+            )
+        return replace(recipe, model=model.with_classes(count))
+
+    def describe(self, recipe: Recipe) -> dict[str, str]:
+        """See `Kind.describe`."""
+        model: Any = recipe.model
+        size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
+        generator, discriminator = map(count_parameters, networks_without_memory(model))
+        cost = in_billions(multiply_adds(model.generator))
+        labels = f"with labels of {model.num_classes} classes" if model.num_classes else "without labels"
+        return {
+            "model": f"{name_of(model.generator)}, {generator:,} parameters, {cost} multiply-adds for {size}",
+            "against": f"{model.discriminator.family}, {discriminator:,} parameters, {labels}, {model.loss} loss",
+            "judged by": f"{model.extractor}, against {model.reference.replace('_', '-')} images",
+        }
+
+    def build(self, recipe: Recipe) -> Any:
+        """Both networks at random initialisation."""
+        return build_players(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
+
+    def starting_network(self, model: Any) -> torch.nn.Module:
+        """The generator: only its weights are kept by a run."""
+        return model.generator
+
+    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+        """See `Kind.make_task`.
+
+        Statistics of training images, where the recipe asks for them, are computed once and kept in the run folder.
+        """
+        splits, preprocess, ranks = prepared.splits, prepared.preprocess, prepared.ranks
+        config: Any = prepared.recipe.model
+        extractor = open_extractor(config.extractor)
+        reference = None
+        if config.reference == "training":
+            ranks.first_only(lambda: reference_statistics(extractor, splits.train, preprocess, folder / REFERENCE))
+            reference = FeatureStatistics.load(folder / REFERENCE, extractor.source)
+        return Generate(
+            model.generator,
+            model.discriminator,
+            config,
+            preprocess,
+            extractor,
+            splits.classes if config.num_classes else (),
+            reference,
+            (ranks.rank, ranks.world_size),
+        )
+
+    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+        """Adds what the generator is, and whether it memorises training images."""
+        assert isinstance(task, Generate)
+        generator, preprocess, splits = open_generator(folder).model, task.preprocess, prepared.splits
+        training, held_out = (
+            evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE)
+            for images in (splits.train, splits.held_out)
+        )
+        scores["memorisation"] = compare_with_training(
+            generator,
+            task.extractor,
+            preprocess,
+            training,  # pyright: ignore[reportArgumentType]  (a batch of tensors, whatever it is called)
+            held_out,  # pyright: ignore[reportArgumentType]
+            folder / PICTURES / f"{NEIGHBOURS}.png",
+        )
+        scores["model"] = {
+            "name": name_of(generator.config),
+            "parameters": count_parameters(generator),
+            "multiply_adds": multiply_adds(generator.config),
+        }
+
+    def score(self, request: ScoreRequest) -> dict[str, Any]:
+        """Scores the generator as the run's last evaluation does (see `Generate.evaluate`), without a discriminator.
+
+        Raises UserError for weights without a run: only the run knows which images it was trained on.
+        """
+        target, generator, device = request.target, request.opened.model, request.device
+        if not (target / RECIPE).is_file():
+            raise UserError(
+                f"{target} is no run folder: samples are compared with the data of their run, so name the folder of a "
+                f"run"
+            )
+        recipe = read_recipe(target)
+        config = recipe.model
+        if not isinstance(config, GanConfig) or config.generator != generator.config:
+            raise UserError(f"the weights in {target} are not those of its recipe.json: one of them was changed")
+        if request.data_kind not in (None, recipe.data.kind):
+            raise UserError(
+                f"{target} learned from {recipe.data.kind}, and is compared with it alone; leave out --data"
+            )
+        splits = open_data(moved(recipe.data, request.root), recipe.seed, config.in_channels)
+        preprocess = Preprocess(
+            config.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation,
+            grey_range=splits.grey_range, page=splits.page,
+        )  # fmt: skip
+        extractor, reference = open_extractor(config.extractor), None
+        if config.reference == "training":
+            # Data in another place may be other data, and what is kept is of the run's own.
+            path = target / REFERENCE if request.root is None else None
+            reference = reference_statistics(extractor, splits.train, preprocess, path)
+        with torch.device("meta"):
+            absent = build_discriminator(config.discriminator)
+        classes = splits.classes if config.num_classes else ()
+        task = Generate(generator.to(device), absent, config, preprocess, extractor, classes, reference)
+        batches = (
+            {name: value.to(device) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
+            for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_AT_ONCE)
+        )
+        return task.evaluate({"generator": generator}, batches)
+
+
+def reference_statistics(
+    extractor: Extractor, images: ImageSet, preprocess: Preprocess, path: Path | None
+) -> FeatureStatistics:
+    """Statistics of all images of a set as testing sees them: read from a file if it has them, else computed and kept.
+
+    A file that is damaged, or of features of another source, is written anew. Without a path nothing is kept.
+    """
+    if path is not None and path.exists():
+        try:
+            kept = FeatureStatistics.load(path, extractor.source)
+        except UserError:
+            kept = None
+        if kept is not None and kept.count == len(images):
+            return kept
+    batches = evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE)
+    points = [extractor.features(preprocess.unit_images(batch["images"])) for batch in batches]
+    statistics = FeatureStatistics.of(np.concatenate(points), extractor.source, "training")
+    if path is not None:
+        statistics.save(path)
+    return statistics

@@ -1,0 +1,106 @@
+"""What a kind of run is: the part of training and scoring that differs between, say, classification and generation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from hvit.data.open import Splits
+from hvit.data.preprocess import Preprocess
+from hvit.models.weights.save import OpenedWeights
+from hvit.recipe import Recipe
+from hvit.tasks.task import Task
+from hvit.training.distribute import Processes
+from hvit.training.schedule import Schedule
+
+Report = Callable[[dict[str, str]], object]
+"""Called with lines a person reads, by their titles."""
+
+
+def silent(lines: dict[str, str]) -> None:
+    """A report that nobody reads."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe that fits its data, with the data opened and everything that follows from both."""
+
+    recipe: Recipe
+    splits: Splits
+    preprocess: Preprocess
+    schedule: Schedule
+    ranks: Processes
+
+    @property
+    def sample_kind(self) -> str:
+        """What the data is made of: images or clips."""
+        return "clips" if self.preprocess.takes_clips else "images"
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """What `hvit evaluate` was asked for."""
+
+    target: Path
+    """A run folder or a weights file."""
+    opened: OpenedWeights[Any]
+    """The weights of the target."""
+    data_kind: str | None
+    """What to evaluate on; default: the data of the run."""
+    root: str | None
+    """Where that data is."""
+    device: torch.device
+    """Where to run."""
+    report: Report
+    """Called with notes on the data and on what was chosen."""
+    fast: bool
+    """Whether the model is prepared for inference first."""
+
+
+class Kind(ABC):
+    """One kind of run. A new one is a file with a subclass, and a line in `hvit.runs.kinds`."""
+
+    configs: ClassVar[tuple[type, ...]]
+    """Configurations of a recipe's model, and of the weights a run leaves, that belong to this kind."""
+    can_be_prepared: ClassVar[bool] = False
+    """Whether its models can be prepared for inference."""
+    on_timm: ClassVar[bool] = True
+    """Whether timm may have published weights of its models."""
+
+    def with_full_paths(self, recipe: Recipe) -> Recipe:
+        """The recipe with the paths of its model made absolute; most models have none."""
+        return recipe
+
+    @abstractmethod
+    def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
+        """The recipe with the number of classes of the data. Raises UserError for data that it cannot train on."""
+
+    @abstractmethod
+    def describe(self, recipe: Recipe) -> dict[str, str]:
+        """The lines of the plan about the model and what it is evaluated with."""
+
+    @abstractmethod
+    def build(self, recipe: Recipe) -> Any:
+        """The model, or the networks, of a recipe at random initialisation."""
+
+    def starting_network(self, model: Any) -> nn.Module:
+        """The network of a built model that takes the recipe's weights, where it names some."""
+        return model
+
+    @abstractmethod
+    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+        """What is trained: networks, losses and evaluation. folder: the run folder."""
+
+    @abstractmethod
+    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+        """Adds to the scores of a trained run whose weights are written, and leaves its last pictures."""
+
+    @abstractmethod
+    def score(self, request: ScoreRequest) -> dict[str, Any]:
+        """Scores weights again on held-out data. Raises UserError where the data does not fit."""

@@ -1,0 +1,176 @@
+"""From a recipe to all that training needs: opened data, schedule, plan, model, and a look at the first batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from hvit.data.batches import small_set_notes, steps_per_epoch, train_batches
+from hvit.data.device_augment import DeviceAugment
+from hvit.data.open import Splits, open_data, with_full_paths
+from hvit.data.preprocess import Preprocess
+from hvit.errors import UserError
+from hvit.explain.drawing.canvas import save_in_both_themes
+from hvit.models.catalogue import name_of
+from hvit.models.weights.load import download_timm, load_weights
+from hvit.pictures import draw_image_grid
+from hvit.progress import DataOpening
+from hvit.randomness import derive_seed
+from hvit.recipe import Recipe
+from hvit.runs.kind import Kind, Prepared, Report, silent
+from hvit.runs.memory import networks_without_memory, refuse_too_large
+from hvit.training.activations import checkpointable_blocks
+from hvit.training.distribute import Processes, check_compiler
+from hvit.training.schedule import Schedule, few_steps_notes
+
+_IMAGES_DRAWN = 12
+
+
+def with_absolute_paths(recipe: Recipe, kind: Kind) -> Recipe:
+    """The same recipe with paths that hold wherever it is resumed from."""
+    recipe = replace(recipe, data=with_full_paths(recipe.data))
+    if recipe.weights is not None and recipe.weights != "timm":
+        recipe = replace(recipe, weights=str(Path(recipe.weights).expanduser().resolve()))
+    return kind.with_full_paths(recipe)
+
+
+def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True) -> Prepared:
+    """Opens the recipe's data and derives the rest. Raises UserError for what cannot be run.
+
+    remember: whether an index of clips may be written.
+    """
+    opened: dict[str, Any] = {}
+    model = recipe.model
+
+    def look() -> None:
+        frames = model.input_size[0] if len(model.input_size) == 3 else None
+        with DataOpening(Console(stderr=True)) as progress:
+            splits = open_data(
+                recipe.data, recipe.seed, model.in_channels, frames, progress=progress, remember=remember
+            )
+        opened.update(splits=splits)
+
+    # One process looks at the files, so that all agree on which of them can be read.
+    ranks.first_only(look)
+    splits: Splits = ranks.share(opened)["splits"]
+    recipe = kind.fit_to_data(recipe, splits)
+    preprocess = Preprocess(
+        model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation, splits.held_out.sampling,
+        splits.grey_range, splits.page,
+    )  # fmt: skip
+    if recipe.loop.compile:
+        check_compiler(ranks.device)
+    if recipe.loop.checkpoint_activations:
+        checkpointable_blocks(networks_without_memory(recipe.model))
+    epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
+    schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
+    return Prepared(recipe, splits, preprocess, schedule, ranks)
+
+
+def check_memory(prepared: Prepared) -> None:
+    """Raises UserError, with the numbers, where this machine has too little memory to train it."""
+    ranks = prepared.ranks
+    refuse_too_large(prepared.recipe, prepared.schedule.images_per_device, ranks.world_size, ranks.device)
+
+
+def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
+    """What will happen, in lines a person reads before it does."""
+    recipe, schedule, ranks, splits = prepared.recipe, prepared.schedule, prepared.ranks, prepared.splits
+    batch, repeats = recipe.loop.batch_size, recipe.loop.repeats
+    what, size = prepared.sample_kind, len(splits.train)
+    notes = splits.notes + small_set_notes(size, batch, what)
+    notes += few_steps_notes(recipe.loop, recipe.optimize, size, ranks, what, recipe.weights is not None)
+    try:
+        check_memory(prepared)
+    except UserError as error:
+        notes += (f"This machine cannot train it: {error}.",)
+    return {
+        "recipe": f"{recipe.name}: {recipe.summary}",
+        **kind.describe(recipe),
+        "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
+        "data": f"{recipe.data.kind}: {size:,} {what} to learn from, {len(splits.held_out):,} held out, "
+        f"{f'{count} classes' if (count := len(splits.classes)) > 1 else 'no labels'}",
+        "steps": f"{schedule.total_steps:,} of {batch} {what} ({batch // schedule.images_per_device} x "
+        f"{schedule.images_per_device}){f', each {repeats} times,' if repeats > 1 else ','} "
+        f"{schedule.steps_per_epoch:,} an epoch",
+        "learning rate": schedule.describe_learning_rate(),
+        "device": f"{ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
+        **({"notes": "\n".join(notes)} if notes else {}),
+    }
+
+
+def new_model(recipe: Recipe, kind: Kind, report: Report = silent) -> Any:
+    """The recipe's model at random initialisation from its seed, with the weights it starts from, where it names some.
+
+    Raises UserError for weights that are not there or do not fit.
+    """
+    source = recipe.weights
+    # Before the model takes memory.
+    if source == "timm":
+        if not kind.on_timm:
+            raise UserError("timm has no weights of generators; name a file with --weights")
+        source = download_timm(name_of(recipe.model))  # pyright: ignore[reportArgumentType]  (no GanConfig gets here)
+    elif source is not None and not os.path.lexists(source):  # of names that no file can have, too
+        raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
+    torch.manual_seed(derive_seed(recipe.seed, "weights"))
+    model = kind.build(recipe)
+    if source is not None:
+        loaded = load_weights(
+            kind.starting_network(model),
+            source,
+            position_resize=recipe.position_resize,
+            weights_input_size=recipe.weights_input_size,
+        )
+        report({"loaded": str(loaded)})
+    return model
+
+
+def augment_on_device(
+    prepared: Prepared, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Callable[[Mapping[str, torch.Tensor], int], dict[str, torch.Tensor]] | None:
+    """What is done to the batches of a run on the device, if anything."""
+    if not prepared.recipe.augment.on_device:
+        return None
+    augment = DeviceAugment(
+        prepared.recipe.augment, prepared.preprocess, prepared.recipe.seed, batch_size, rank, world_size
+    )
+
+    def vary(batch: Mapping[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+        images, targets = augment(batch["images"], batch["targets"], step)
+        return {**batch, "images": images, "targets": targets}
+
+    return vary
+
+
+def draw_training_images(prepared: Prepared, path: Path) -> None:
+    """A few training images as the model sees them, augmented and mixed: the first thing to look at when it fails."""
+    recipe, splits, preprocess = prepared.recipe, prepared.splits, prepared.preprocess
+    batch = next(
+        iter(
+            train_batches(
+                splits.train, num_classes=len(splits.classes), preprocess=preprocess, augment=recipe.augment,
+                seed=recipe.seed, batch_size=_IMAGES_DRAWN, total_steps=1,
+            )
+        )
+    )  # fmt: skip
+    if vary := augment_on_device(prepared, _IMAGES_DRAWN):
+        batch = vary(batch, 0)
+    if preprocess.takes_clips:  # two clips, six frames of each
+        chosen = np.linspace(0, preprocess.input_size[0] - 1, _IMAGES_DRAWN // 2).round().astype(int)
+        images = batch["images"][:2, :, chosen].transpose(1, 2).flatten(0, 1)
+        batch = {"images": images, "targets": batch["targets"][:2].repeat_interleave(len(chosen), 0)}
+    pixels = preprocess.unit_images(batch["images"]).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    captions = [""] * _IMAGES_DRAWN
+    for number, shares in enumerate(batch["targets"] if len(splits.classes) > 1 else ()):
+        likely = shares.topk(min(2, len(shares)))
+        pairs = zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
+        captions[number] = ", ".join(f"{splits.classes[index]} {share:.2f}" for share, index in pairs if share > 0.05)
+    images = [image[..., 0] if image.shape[-1] == 1 else image for image in pixels]
+    save_in_both_themes(lambda theme: draw_image_grid(images, captions, columns=6, theme=theme), path)

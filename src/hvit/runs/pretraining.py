@@ -1,0 +1,82 @@
+"""Runs of masked pretraining: an autoencoder, how well it reconstructs, and probes of its encoder's features."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from hvit.data.open import Splits
+from hvit.explain.drawing.canvas import save_in_both_themes
+from hvit.metrics.classification import linear_probe_accuracy, nearest_neighbour_accuracy
+from hvit.models.build import build_empty, build_network, count_parameters
+from hvit.models.catalogue import name_of
+from hvit.models.masked.config import MaskedConfig
+from hvit.models.masked.masks import count_kept
+from hvit.models.weights.save import open_autoencoder
+from hvit.recipe import Recipe
+from hvit.runs.folder import FEATURE_MAP, PICTURES, write_scores
+from hvit.runs.kind import Kind, Prepared, ScoreRequest
+from hvit.runs.scoring import held_out_batches, open_held_out
+from hvit.snapshots.features import MOST_MAPPED, draw_feature_map, encoder_features
+from hvit.snapshots.reconstructions import watch
+from hvit.tasks.reconstruct import Reconstruct
+from hvit.tasks.task import Task
+
+_MOST_TRAINED_ON = 50_000
+
+
+class Pretraining(Kind):
+    """A masked autoencoder is trained on images or clips, labelled or not."""
+
+    configs = (MaskedConfig,)
+
+    def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
+        """The recipe as it is: labels change nothing."""
+        return recipe
+
+    def describe(self, recipe: Recipe) -> dict[str, str]:
+        """See `Kind.describe`."""
+        model: Any = recipe.model
+        size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
+        visible = count_kept(model.unit_grid, model.mask_ratio, model.mask_pattern)
+        units = f"{visible} of {prod(model.unit_grid)} mask units seen"
+        return {"model": f"{name_of(model)}, {count_parameters(build_empty(model)):,} parameters, {units} on {size}"}
+
+    def build(self, recipe: Recipe) -> Any:
+        """See `Kind.build`."""
+        return build_network(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
+
+    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+        """See `Kind.make_task`."""
+        splits, preprocess = prepared.splits, prepared.preprocess
+        return Reconstruct(model, preprocess, len(splits.classes) > 1, watch(splits.held_out, preprocess))
+
+    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+        """Adds what the model is, and draws a map of its features."""
+        model, classes = open_autoencoder(folder).model, prepared.splits.classes
+        scores["model"] = {"name": name_of(model.config), "parameters": count_parameters(model)}
+        write_scores(folder, scores)
+        features, labels = encoder_features(model, prepared.splits.held_out, prepared.preprocess, MOST_MAPPED)
+        save_in_both_themes(
+            lambda theme: draw_feature_map(features, labels, classes, theme), folder / PICTURES / FEATURE_MAP
+        )
+
+    def score(self, request: ScoreRequest) -> dict[str, Any]:
+        """The loss, and for labelled data the accuracy of nearest neighbours and of a linear probe on its features."""
+        _, splits, preprocess = open_held_out(request, labels_needed=False)
+        model = request.opened.model.to(request.device)
+        task = Reconstruct(model.eval(), preprocess, labelled=False)
+        scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
+        samples = "clips" if preprocess.takes_clips else "images"
+        scores["sample_kind"] = samples
+        if len(splits.classes) < 2:
+            request.report({"notes": f"The {samples} have no labels, so features are not probed for classes."})
+            return scores
+        known = encoder_features(model, splits.train, preprocess, _MOST_TRAINED_ON)
+        asked = encoder_features(model, splits.held_out, preprocess, len(splits.held_out))
+        return scores | {
+            "nearest_neighbours": nearest_neighbour_accuracy(*known, *asked),
+            "linear_probe": linear_probe_accuracy(*known, *asked),
+            "learned_from": len(known[1]),
+        }

@@ -1,0 +1,77 @@
+"""What scoring weights again takes, whatever their kind: the data to evaluate on, prepared as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from hvit.data.batches import evaluation_batches
+from hvit.data.images.folders import FolderData
+from hvit.data.images.reading import show
+from hvit.data.open import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
+from hvit.data.preprocess import Preprocess, stored_preprocess
+from hvit.errors import UserError
+from hvit.progress import DataOpening
+from hvit.recipe import RECIPE, read_recipe
+from hvit.runs.kind import ScoreRequest
+
+_BATCH = 64  # images, or frames of clips
+
+
+def open_held_out(request: ScoreRequest, labels_needed: bool) -> tuple[DataConfig, Splits, Preprocess]:
+    """The data to evaluate on, opened, with the preprocessing of the weights.
+
+    labels_needed: whether a folder without classes is refused. Raises UserError for data that cannot be opened.
+    """
+    opened, config = request.opened, request.opened.model.config
+    data = data_to_score(request.target, request.data_kind, request.root, "folders" if labels_needed else "auto")
+    stored = (
+        stored_preprocess(opened.preprocess, config.input_size, show(request.target)) if opened.preprocess else None
+    )
+    if stored and isinstance(data, FolderData | ClipData):
+        # Files are read as in training, whatever the values of these files are.
+        data = replace(data, grey_range=stored.grey_range, page=stored.page)
+    frames = config.input_size[0] if len(config.input_size) == 3 else None
+    with DataOpening(Console(stderr=True)) as progress:
+        splits = open_data(data, 0, config.in_channels, frames, progress=progress)
+    if splits.notes:
+        request.report({"notes": "\n".join(splits.notes)})
+    preprocess = stored or Preprocess(
+        config.input_size, splits.mean, splits.std, 0.875, "bilinear", None, splits.grey_range, splits.page
+    )
+    return data, splits, preprocess
+
+
+def held_out_batches(splits: Splits, preprocess: Preprocess, model: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Every held-out image once, on the model's device."""
+    device = next(model.parameters()).device
+    for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=held_out_batch_size(preprocess)):
+        yield {name: value.to(device) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def held_out_batch_size(preprocess: Preprocess) -> int:
+    """Images, or clips, that are evaluated together: as many frames as 64 images have."""
+    return max(1, _BATCH // preprocess.input_size[0]) if preprocess.takes_clips else _BATCH
+
+
+def data_to_score(target: Path, kind: str | None, root: str | None, labels: Any) -> DataConfig:
+    """The run's own data, with its own split, where the kind is the same; else the kind's usual settings."""
+    if (target / RECIPE).is_file():
+        own = read_recipe(target).data
+        if kind in (None, own.kind):
+            return moved(own, root)
+    if kind in ("digits", "moving_digits"):
+        return moved(DigitsData() if kind == "digits" else MovingDigitsData(), root)
+    if kind == "clips":
+        return ClipData(root=root or "", labels=labels)
+    if kind in ("cifar10", "cifar100"):
+        return CifarData(kind=kind, root=root or "")
+    if kind is None and root is None:
+        raise UserError(f"{target} is no run folder, so say what to test on, with --data or --root")
+    return FolderData(root=root or "", labels=labels)
