@@ -28,6 +28,8 @@ from hvit.models.build import build_network
 from hvit.models.weights.save import save_weights
 from hvit.recipe import read_recipe, write_recipe
 from hvit.recipes import get_recipe
+from hvit.runs import scoring
+from hvit.runs.kinds import kind_of
 from hvit.training.distribute import processes
 from hvit.verbs import evaluate, train
 from hvit.verbs.classifier import Classifier
@@ -450,7 +452,7 @@ def test_a_run_passes_its_range_and_page_on_to_its_weights(deep_folder: Path) ->
     recipe = get_recipe("nest_micro_folder")
     recipe = replace(recipe, data=FolderData(root=str(deep_folder), page=1))
     with processes("cpu") as ranks:
-        preprocess = train.prepare(recipe, ranks).preprocess
+        preprocess = train.prepare(recipe, kind_of(recipe.model), ranks).preprocess
     assert (preprocess.grey_range, preprocess.page) == ((0.0, 4095.0), 1)
 
 
@@ -461,12 +463,12 @@ def test_a_data_set_is_scored_as_its_weights_read_files(deep_folder: Path, monke
     weights = deep_folder.parent / "weights.safetensors"
     save_weights(model, weights, classes=("dark", "light"), preprocess=preprocess)
     seen: list[Any] = []
-    usual = evaluate.open_data
+    usual = scoring.open_data
 
     def watched(data: Any, *rest: Any, **more: Any) -> Any:
         seen.append(data)
         return usual(data, *rest, **more)
 
-    monkeypatch.setattr(evaluate, "open_data", watched)
+    monkeypatch.setattr(scoring, "open_data", watched)
     evaluate.evaluate(weights, root=str(deep_folder))
     assert seen[0].grey_range == (0.0, 900.0)

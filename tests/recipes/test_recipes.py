@@ -21,6 +21,8 @@ from hvit.models.gan.config import GanConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.weights.save import save_weights
 from hvit.recipe import Recipe, read_recipe, write_recipe
+from hvit.runs.generation import Generation
+from hvit.runs.kinds import kind_of
 from hvit.tasks import generate
 from hvit.verbs import train
 
@@ -157,7 +159,8 @@ def test_a_recipe_of_generation_shrinks_to_two_steps(
     name: str, tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Pictures and page are tested in test_generation.py, and take longer than the two steps.
-    leave_out(monkeypatch, "save_in_both_themes", "write_report", "finish_generation")
+    leave_out(monkeypatch, "save_in_both_themes", "write_report")
+    monkeypatch.setattr(Generation, "finish", lambda *_: None)
     monkeypatch.setattr(generate, "keep_samples", lambda *_, **__: None)
     recipe = recipes.get_recipe(name)
     game = recipe.model
@@ -248,4 +251,4 @@ def test_an_unknown_recipe_is_refused_with_the_names_there_are() -> None:
 def test_a_run_whose_first_weights_are_nowhere_is_refused_in_one_sentence(weights: str) -> None:
     recipe = replace(recipes.get_recipe("nest_micro_digits"), weights=weights)
     with pytest.raises(UserError, match="there is no weights file"):
-        train.new_model(recipe)
+        train.new_model(recipe, kind_of(recipe.model))

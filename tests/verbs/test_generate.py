@@ -28,12 +28,14 @@ from hvit.models.nest.config import NestConfig
 from hvit.models.weights.save import save_weights
 from hvit.progress import FilesDone
 from hvit.recipe import Recipe, read_recipe, write_recipe
+from hvit.runs.generation import reference_statistics
+from hvit.runs.kinds import kind_of
 from hvit.tasks.extractors import pixel_extractor
 from hvit.training.journal import read_journal
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 from hvit.verbs import evaluate, generate, train
-from hvit.verbs.generate import Painter, reference_statistics
+from hvit.verbs.generate import Painter
 
 NEST = NestGeneratorConfig(
     output_size=(8, 8), out_channels=1, latent_dim=6, dims=(16, 8), heads=(2, 1), depths=(1, 1)
@@ -376,5 +378,5 @@ def test_two_processes_play_the_game_of_one(tmp_path: Path, train_in_two_process
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name in one:
         assert torch.allclose(one[name], other[name], atol=2e-5), name
-    start = train.new_model(replace(recipe, model=recipe.model.with_classes(10)))[0].state_dict()
+    start = train.new_model(replace(recipe, model=recipe.model.with_classes(10)), kind_of(recipe.model))[0].state_dict()
     assert max((one[name] - start[name]).abs().max() for name in one) > 1e-3, "they have learned something"

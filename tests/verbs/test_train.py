@@ -28,6 +28,8 @@ from hvit.errors import UserError
 from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.recipes import get_recipe
+from hvit.runs.classification import Classification
+from hvit.runs.kinds import kind_of
 from hvit.runs.plan_file import counts_and_labels
 from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
 from hvit.training.journal import read_journal
@@ -104,7 +106,7 @@ def test_weights_start_another_run_with_a_new_head(tmp_path: Path) -> None:
     train.train(first, tmp_path / "first")
     lines: dict[str, str] = {}
     second = replace(first, weights=str(tmp_path / "first"))
-    model = train.new_model(second, lines.update)
+    model = train.new_model(second, kind_of(second.model), lines.update)
     trained = load_file(tmp_path / "first" / "weights.safetensors")
     assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
     assert "hvit" in lines["loaded"]
@@ -145,7 +147,7 @@ def short_run(folder: Path, root: Path) -> None:
 def unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without their pictures and reports, which these tests do not look at."""
     monkeypatch.setattr(train, "_finish", lambda *_: None)
-    monkeypatch.setattr(train, "_draw_training_images", lambda *_: None)
+    monkeypatch.setattr(train, "draw_training_images", lambda *_: None)
 
 
 @pytest.mark.usefixtures("unfinished")
@@ -307,9 +309,9 @@ def test_a_folder_with_checkpoints_of_another_run_is_not_written_into(tmp_path: 
 
 
 def test_missing_weights_are_noticed_before_the_model_takes_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "build_network", lambda config: pytest.fail("the model was built"))
+    monkeypatch.setattr(Classification, "build", lambda *_: pytest.fail("the model was built"))
     with pytest.raises(UserError, match="there is no weights file nowhere"):
-        train.new_model(replace(RECIPE, weights="nowhere"))
+        train.new_model(replace(RECIPE, weights="nowhere"), kind_of(RECIPE.model))
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ from hvit.models.nest.config import NestConfig
 from hvit.models.weights.load import fit, load_weights, recognise, timm_arguments, to_timm
 from hvit.models.weights.save import open_weights, save_weights
 from hvit.recipes import get_recipe
-from hvit.verbs.train import new_model
+from hvit.runs.kinds import kind_of
+from hvit.runs.prepare import new_model
 
 SMALL: dict[str, Any] = {"num_classes": 3, "dims": (8, 16), "heads": (1, 2), "depths": (1, 1)}
 HIERA = HieraConfig(**SMALL, unit_size=(2, 2), query_pools=1, unit_attention=(True, False), input_size=(64, 64))
@@ -413,7 +414,7 @@ def test_the_input_size_reaches_a_model_by_name_and_a_recipe(tmp_path: Path) -> 
         recipe, model=replace(source.config, input_size=(64, 64)), weights=str(tmp_path / "weights.pth"),
         weights_input_size=(32, 128),
     )  # fmt: skip
-    started: Any = new_model(recipe)
+    started: Any = new_model(recipe, kind_of(recipe.model))
     assert torch.equal(started.positions, wanted)
 
 
