@@ -86,12 +86,13 @@ def test_a_plan_is_printed_in_plain_words(capsys: pytest.CaptureFixture[str]) ->
 def test_a_terminal_says_at_once_what_it_waits_for_and_then_forgets_it() -> None:
     code = """
 import sys, os
-from hvit import cli
+from hvit.cli.main import VERBS, main
+from hvit.cli.printing import say
 def slow(rest):
     assert "torch" not in sys.modules
-    cli.say("done")
-cli.VERBS["report"] = slow
-cli.main(["report", "x"])
+    say("done")
+VERBS["report"] = slow
+main(["report", "x"])
 """
     main, side = pty.openpty()
     done = subprocess.run([sys.executable, "-c", code], stderr=side, stdout=subprocess.PIPE, timeout=120, check=True)

@@ -25,7 +25,7 @@ from hvit.data.images.reading import read_image
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
-from hvit.verbs import predict
+from hvit.verbs import classifier
 from hvit.verbs.classifier import read_or_refuse
 
 PROGRAM = """
@@ -33,8 +33,8 @@ import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import hostile_files
-from hvit.data.decoding import probe
-from hvit.data.reading import look_at, read_image
+from hvit.data.clips.decoding import probe
+from hvit.data.images.reading import look_at, read_image
 from hvit.errors import UserError
 folder = Path(sys.argv[2])
 Path(folder, "clips").mkdir()
@@ -192,6 +192,6 @@ def test_no_two_images_of_a_batch_are_in_memory_at_once(augment: AugmentConfig) 
 
 def test_no_two_images_of_a_prediction_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = OneAtATime()
-    monkeypatch.setattr(predict, "read_image", lambda *_: images.read(0, 0)[0])
+    monkeypatch.setattr(classifier, "read_image", lambda *_: images.read(0, 0)[0])
     answers = read_or_refuse([tmp_path] * 5, Preprocess((8, 8), (0.5,) * 3, (0.5,) * 3), pytest.fail, np.mean)
     assert len(list(answers)) == 5

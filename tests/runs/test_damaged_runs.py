@@ -18,6 +18,7 @@ from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe
 from hvit.report import write_report
 from hvit.report.reading import read_run
+from hvit.runs import prepare, scoring
 from hvit.tasks.classify import Classify
 from hvit.training.loop import Trainer
 from hvit.training.schedule import LoopConfig
@@ -125,7 +126,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def verbs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Path], Any]]:
     """The verbs that read a run, without what takes long and reads nothing."""
     splits = open_data(RECIPE.data, RECIPE.seed, 1)
-    for module in (train, evaluate):
+    for module in (prepare, scoring):
         monkeypatch.setattr(module, "open_data", lambda *_, **__: splits)
 
     def restored(trainer: Trainer, **_: Any) -> dict[str, Any]:

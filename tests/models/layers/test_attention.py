@@ -10,8 +10,8 @@ from torch import Tensor
 
 import hvit
 from hvit.models.build import build_network
-from hvit.models.layers import encoder
-from hvit.models.layers.attention import _attention_kernel, attend, attention_kernel
+from hvit.models.layers import attention
+from hvit.models.layers.attention import attend, attention_kernel
 from hvit.models.layers.linear import SplitLinear
 from hvit.models.masked.config import MASKED_SIZES
 
@@ -71,7 +71,7 @@ def test_every_family_asks_the_switch(name: str, monkeypatch: pytest.MonkeyPatch
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the fused kernel was called")
 
-    monkeypatch.setattr(encoder.F, "scaled_dot_product_attention", refuse)
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", refuse)
     with attention_kernel("explicit"):
         model(images)
     with attention_kernel("fused"), pytest.raises(AssertionError, match="fused kernel was called"):
@@ -80,13 +80,13 @@ def test_every_family_asks_the_switch(name: str, monkeypatch: pytest.MonkeyPatch
 
 def test_auto_is_fused_except_where_it_was_measured_to_be_slower(monkeypatch: pytest.MonkeyPatch):
     calls = []
-    fused = encoder.F.scaled_dot_product_attention
+    fused = attention.F.scaled_dot_product_attention
 
     def counted(*tensors: Tensor, **options: Any) -> Tensor:
         calls.append(tensors)
         return fused(*tensors, **options)
 
-    monkeypatch.setattr(encoder.F, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", counted)
     q, k, v = (part.float() for part in queries_keys_values())
     attend(q, k, v)
     attend(q, k, v, fused_from=6)
@@ -101,8 +101,8 @@ def test_auto_is_fused_except_where_it_was_measured_to_be_slower(monkeypatch: py
 def test_the_switch_is_put_back_and_refuses_other_words():
     switch = attention_kernel("explicit")
     with switch:
-        assert _attention_kernel == "explicit"
-    assert _attention_kernel == "auto"
+        assert attention._attention_kernel == "explicit"
+    assert attention._attention_kernel == "auto"
     with pytest.raises(hvit.UserError, match="auto, fused, explicit; got 'fast'"), attention_kernel("fast"):  # pyright: ignore[reportArgumentType]
         pass
 
