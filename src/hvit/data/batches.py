@@ -248,7 +248,7 @@ class _TestSource(Dataset[Batch]):
                 rows.append(inputs[number % self.places])
                 targets.append(target)
                 clips.append(clip)
-        batch: Batch = {"images": torch.stack(rows), "targets": torch.tensor(targets)}
+        batch: Batch = {"images": torch.stack(rows), "targets": torch.from_numpy(np.asarray(targets))}
         if self.preprocess.takes_clips:
             batch["clips"] = torch.tensor(clips)
         return batch

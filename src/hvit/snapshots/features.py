@@ -43,6 +43,8 @@ def encoder_features(
 ) -> tuple[Tensor, Tensor]:
     """Features (count, dim) of at most so many images, evenly from all over a set, and their classes (count,).
 
+    Images that show several classes, such as canvases with several digits, are not among them.
+
     told: called with the number of images done after every batch.
     """
     device = next(model.parameters()).device
@@ -52,7 +54,11 @@ def encoder_features(
         features.append(model.features(batch["images"].to(device)).float().cpu())
         labels.append(batch["targets"])
         told(done := done + len(batch["targets"]))
-    return torch.cat(features), torch.cat(labels)
+    vectors, targets = torch.cat(features), torch.cat(labels)
+    if targets.ndim == 1:
+        return vectors, targets
+    single = targets.amax(1) == 1  # shares of the classes, all of it in one
+    return vectors[single], targets[single].argmax(1)
 
 
 def draw_feature_map(features: Tensor, labels: Tensor, classes: Sequence[str], theme: Theme = LIGHT) -> Figure:
