@@ -226,6 +226,7 @@ def changed_objects(draw: random.Random, held: dict[str, Any]) -> dict[Any, Any]
 
 def _odd_object(draw: random.Random, value: Any) -> Any:
     tensor = value if isinstance(value, Tensor) else torch.zeros(2, 3)
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor
     makers: tuple[Callable[[], Any], ...] = (
         lambda: tensor.to("meta"),
         lambda: tensor.float().to_sparse(),
