@@ -23,6 +23,7 @@ from hvit.models.hiera.config import HieraConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.mvit.config import MvitConfig
 from hvit.models.nest.config import NestConfig
+from hvit.models.timm_encoder import TimmConfig
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
@@ -36,7 +37,7 @@ class Recipe:
     summary: str
     """What the run does, in one sentence."""
     model: Annotated[
-        NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | MaskedConfig | GanConfig,
+        NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | TimmConfig | MaskedConfig | GanConfig,
         Field(discriminator="family"),
     ]
     """The model's sizes, for generation those of both networks; the number of classes follows from the data."""

@@ -23,6 +23,7 @@ from hvit.models.mvit.config import MvitConfig
 from hvit.models.mvit.model import Mvit
 from hvit.models.nest.config import NestConfig
 from hvit.models.nest.model import Nest
+from hvit.models.timm_encoder import TimmConfig, TimmEncoder
 
 Network = Encoder | MaskedAutoencoder | Generator
 
@@ -33,6 +34,7 @@ _FAMILIES: dict[type, type[Encoder]] = {
     HieraConfig: Hiera,
     VitConfig: Vit,
     ResnetConfig: Resnet,
+    TimmConfig: TimmEncoder,
 }
 
 

@@ -20,8 +20,9 @@ from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
 from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
 from hvit.models.mvit.simplification import SIMPLIFIED
 from hvit.models.nest.config import NEST_SIZES, NestConfig
+from hvit.models.timm_encoder import TimmConfig, timm_config
 
-ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig
+ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | TimmConfig
 NetworkConfig = ModelConfig | MaskedConfig | GeneratorConfig
 
 
@@ -174,7 +175,9 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def entry(name: str) -> Entry:
-    """The catalogue's row for a model name. Raises UserError for an unknown one."""
+    """The catalogue's row for a model name, or that of `timm/NAME`. Raises UserError for an unknown one."""
+    if isinstance(name, str) and name.startswith("timm/"):
+        return Entry(name, timm_config(name.removeprefix("timm/")), None)
     if not isinstance(name, str) or name not in _CONFIGS:
         meant = did_you_mean(name, _CONFIGS) if isinstance(name, str) else ""
         raise UserError(f"there is no model called {quoted(str(name))}{meant or ';'} `hvit models` lists them")
@@ -188,6 +191,8 @@ def name_of(config: NetworkConfig) -> str:
     """
     if isinstance(config, MaskedConfig):
         return f"mae_{name_of(config.encoder)}"
+    if isinstance(config, TimmConfig):
+        return f"timm/{config.name}"
 
     def architecture(one: NetworkConfig) -> dict[str, Any]:
         return {field.name: getattr(one, field.name) for field in fields(one) if field.name not in _FREE_FIELDS}

@@ -1,0 +1,87 @@
+"""Models of timm as encoders: timm's own logits, levels that the head takes, layers for decay, clear refusals."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+
+import hvit
+from hvit.errors import UserError
+from hvit.models.build import build_empty
+from hvit.models.catalogue import config_from_json, entry, name_of
+from hvit.models.timm_encoder import TimmConfig, TimmEncoder
+from hvit.models.weights.save import open_weights, save_weights
+
+SMALL = {
+    "resnet18": (64, 64),
+    "tf_efficientnet_lite0": (64, 64),
+    "swin_tiny_patch4_window7_224": (64, 64),
+    "pvt_v2_b0": (64, 64),
+    "vit_tiny_patch16_224": (64, 64),
+    "regnety_002": (64, 96),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_levels_lead_to_timms_own_logits(name: str) -> None:
+    config = TimmConfig(name=name, input_size=SMALL[name], num_classes=3, drop_path=0.1)
+    torch.manual_seed(0)
+    model = TimmEncoder(config).eval()
+    images = torch.randn(2, 3, *config.input_size)
+    with torch.no_grad():
+        levels, features = model.encode(images)
+        wanted = model.network(images)
+        found = model.classify(levels[-1], features) if config.class_token else model.classify(levels[-1])
+        assert torch.equal(model(images), wanted)
+        assert torch.allclose(found, wanted, atol=1e-6)
+        assert torch.allclose(model.head(model.features(images)), wanted, atol=1e-6)
+    assert tuple(level.shape[-1] for level in levels) == config.dims == model.level_dims
+    sides = [level.shape[1] for level in levels]
+    assert sides == sorted(sides, reverse=True)
+    assert len(set(sides)) == len(sides)
+    depths = [model.level_of(parameter) for parameter, _ in model.named_parameters()]
+    assert min(depths) == 0
+    assert max(depths) == sum(config.depths)
+    assert model.level_of("network." + next(key for key, _ in model.network.named_parameters())) == 0
+
+
+def test_the_name_leads_to_the_model_and_back(tmp_path) -> None:
+    model = hvit.create_model("timm/resnet18", num_classes=4, input_size=64)
+    assert name_of(model.config) == "timm/resnet18"
+    assert model.config.input_size == (64, 64)
+    save_weights(model, tmp_path / "weights.safetensors", classes=["a", "b", "c", "d"])
+    opened = open_weights(tmp_path / "weights.safetensors")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(opened.model(images), model.eval()(images))
+    assert entry("timm/swin_tiny_patch4_window7_224").config.input_size == (224, 224)
+    assert sum(one.numel() for one in build_empty(model.config).parameters()) == sum(
+        one.numel() for one in timm.create_model("resnet18", num_classes=4).parameters()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": "resnet_18"}, "timm has no model called 'resnet_18'"),
+        ({"name": "hiera_tiny_224"}, "are no feature map"),
+        ({"name": "vit_tiny_patch16_224", "input_size": (8, 8)}, "timm"),
+        ({"num_classes": 0}, "must be 1 or more"),
+        ({"drop_path": 1.0}, "drop_path"),
+    ],
+)
+def test_what_cannot_be_an_encoder_is_refused_in_a_sentence(changes: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        TimmConfig(**changes)
+    if "name" in changes:
+        with pytest.raises(UserError, match="stored model configuration"):
+            config_from_json('{"config": {"family": "timm", "name": "../../etc"}}')
+
+
+def test_a_class_token_and_a_mask_are_refused_where_they_do_not_fit() -> None:
+    model = TimmEncoder(TimmConfig(name="vit_tiny_patch16_224", input_size=(32, 32), num_classes=2))
+    images = torch.zeros(1, 3, 32, 32)
+    with pytest.raises(UserError, match="class token"):
+        model.classify(model.levels(images)[-1])
+    with pytest.raises(UserError, match="takes no mask"):
+        model.levels(images, torch.ones(1, 2, 2, dtype=torch.bool))
