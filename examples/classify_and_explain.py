@@ -1,10 +1,10 @@
-"""Trains a tiny NesT on real handwritten digits with an ordinary PyTorch loop, and asks it why it decides.
+"""Trains a tiny NesT on real handwritten digits with an ordinary PyTorch loop, and explains a prediction.
 
 A model of hvit is a `torch.nn.Module` like any other: this script uses none of hvit's own training.
 
     python examples/classify_and_explain.py [PICTURE]
 
-PICTURE: where the explanation is drawn; left out, digit_explained.png in the current folder.
+PICTURE: where the explanation is drawn; default: digit_explained.png in the current folder.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 import hvit
-
-QUADRANTS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 
 def main(picture: str = "digit_explained.png") -> None:
@@ -47,12 +45,12 @@ def main(picture: str = "digit_explained.png") -> None:
     with torch.no_grad():
         predictions = model(test_images).argmax(dim=1)
     right = int((predictions == test_labels).sum())
-    print(f"{right} of {len(test_labels)} digits that it never saw are read rightly")
+    print(f"{right} of {len(test_labels)} digits that it never saw are classified correctly")
 
     image, digit = test_images[0], int(test_labels[0])
     tree = hvit.explain.gradcat(model, image, digit)
-    way = " > ".join(QUADRANTS[step] for step in tree.path)
-    print(f"this {digit} has logit {tree.logit:.2f} for {digit}; what speaks for it most: {way}")
+    way = " > ".join(hvit.explain.QUADRANTS[step] for step in tree.path)
+    print(f"this {digit} has logit {tree.logit:.2f} for {digit}; most of the evidence: {way}")
     left, top, right_edge, bottom = tree.regions[-1]
     print(f"that is the square from ({left}, {top}) to ({right_edge}, {bottom}) in pixels")
 

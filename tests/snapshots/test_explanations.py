@@ -57,13 +57,13 @@ def test_samples_are_pictures_of_different_classes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = create_model("nest_micro_32", in_channels=1)
     splits = open_data(DigitsData(), 0, 1)
-    told = draw_samples(model, PREPROCESS, splits, tmp_path / "new", count=2)
+    described = draw_samples(model, PREPROCESS, splits, tmp_path / "new", count=2)
     names = ["explain_1.png", "explain_2.png"]
     assert sorted(path.name for path in (tmp_path / "new").glob("*.png")) == names
     assert sorted(path.name for path in (tmp_path / "new" / "dark").iterdir()) == names
-    assert [one["picture"] for one in told] == ["explain_1", "explain_2"]
-    assert [one["class"] for one in told] == ["0", "9"]
-    for one in told:
+    assert [one["picture"] for one in described] == ["explain_1", "explain_2"]
+    assert [one["class"] for one in described] == ["0", "9"]
+    for one in described:
         batch = PREPROCESS.tensor(splits.held_out.read(int(one["sample"]), int(one["sample"]))[0])[None]
         share, guess = model.eval()(batch)[0].softmax(0).max(0)
         assert (one["predicted"], one["confidence"]) == (str(int(guess)), pytest.approx(share.item(), abs=1e-4))
@@ -84,11 +84,11 @@ def test_the_surest_mistakes_come_first(tmp_path: Path) -> None:
     labels = splits.held_out.labels[:6].tolist()
     guesses = [label if number in (1, 4) else (label + 1) % 10 for number, label in enumerate(labels)]
     scores = {"labels": labels, "predictions": guesses, "confidences": [0.3, 1.0, 0.9, 0.5, 1.0, 0.7]}
-    told = draw_mistakes(scores, splits, PREPROCESS, tmp_path, count=3)
-    assert [(one["sample"], one["confidence"]) for one in told] == [("2", 0.9), ("5", 0.7), ("3", 0.5)]
-    assert told[0]["class"] == str(labels[2])
-    assert told[0]["predicted"] == str((labels[2] + 1) % 10)
-    for number, one in enumerate(told, start=1):
+    described = draw_mistakes(scores, splits, PREPROCESS, tmp_path, count=3)
+    assert [(one["sample"], one["confidence"]) for one in described] == [("2", 0.9), ("5", 0.7), ("3", 0.5)]
+    assert described[0]["class"] == str(labels[2])
+    assert described[0]["predicted"] == str((labels[2] + 1) % 10)
+    for number, one in enumerate(described, start=1):
         seen = np.asarray(PREPROCESS.shown(splits.held_out.read(int(one["sample"]), int(one["sample"]))[0]))
         with Image.open(tmp_path / f"mistake_{number}.png") as drawn:
             assert np.array_equal(np.asarray(drawn), seen)

@@ -51,7 +51,7 @@ class Tree:
     image_size: tuple[int, int]
     """Height and width of the model's input in pixels."""
     sign: int = 1
-    """1: values speak for the class; -1: values speak against it (the control)."""
+    """1: positive values are positive evidence for the class; -1: the sign is flipped (the control)."""
 
     @property
     def depth(self) -> int:
@@ -75,32 +75,30 @@ class Tree:
     def paths(self, beam: int) -> tuple[tuple[int, ...], ...]:
         """Returns at most `beam` paths to leaves, best leaf first, for classes that appear in several places.
 
-        At every depth the `beam` nodes with the largest values among the children of those kept before are kept. A beam
+        At every depth the `beam` nodes with the largest values among the children of those before are followed. A beam
         of 1 gives `path` alone.
 
         Raises:
             UserError: For a beam below 1.
         """
         if beam < 1:
-            raise UserError(f"a beam keeps one path or more, got {beam}")
-        kept: list[tuple[int, ...]] = [()]
+            raise UserError(f"a beam has one path or more, got {beam}")
+        followed: list[tuple[int, ...]] = [()]
         for _ in self.values:
-            children = [(*path, quadrant) for path in kept for quadrant in range(4)]
-            kept = sorted(children, key=self.value, reverse=True)[:beam]
-        return tuple(kept)
+            children = [(*path, quadrant) for path in followed for quadrant in range(4)]
+            followed = sorted(children, key=self.value, reverse=True)[:beam]
+        return tuple(followed)
 
     def nodes(self) -> Iterator[Node]:
         """Iterates over all nodes below the whole image, depth by depth, and row by row within a depth."""
-        for depth, grid in enumerate(self.values, start=1):
-            for row, column in np.ndindex(*grid.shape):
+        for depth, values in enumerate(self.values, start=1):
+            for row, column in np.ndindex(*values.shape):
                 path = tuple((row >> shift & 1) * 2 + (column >> shift & 1) for shift in reversed(range(depth)))
                 region = region_of(self.image_size, path)
-                yield Node(depth, row, column, path, float(grid[row, column]), region)
+                yield Node(depth, row, column, path, float(values[row, column]), region)
 
     def _repr_html_(self) -> str:
         """The values of all nodes as tables, for notebooks."""
-        # draws; a tree alone needs none of that
-
         return tree_html(self)
 
 
@@ -124,6 +122,7 @@ def region_of(image_size: tuple[int, int], path: Sequence[int]) -> Region:
 
 
 QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
+"""The quadrants 0 to 3 of a path in words."""
 
 
 DEPTHS = {1: "quadrants", 2: "sixteenths"}
@@ -139,17 +138,17 @@ STRONGEST = 0.55  # colour of the largest value; text of any theme is read on it
 
 
 def tree_html(tree: Tree) -> Html:
-    """A tree as a table for each depth, as the blocks lie in the image: blue speaks for the class, orange against it.
+    """A tree as a table for each depth, as the blocks lie in the image: blue is positive evidence, orange negative.
 
-    The blocks of the path have a border. Pointing at a block tells its place, its value and its pixels.
+    The blocks of the path have a border. Pointing at a block shows its place, its value and its pixels.
     """
     way = " > ".join(QUADRANTS[quadrant] for quadrant in tree.path)
     control = "" if tree.sign == 1 else ", a control: the sign is flipped"
     text = f" for class {tree.class_index} ({logit_words(tree.logit)}{control}): {way}"
-    grids: list[list[Node]] = [[] for _ in tree.values]
+    by_depth: list[list[Node]] = [[] for _ in tree.values]
     for node in tree.nodes():
-        grids[node.depth - 1].append(node)
-    tables = [_table(tree, nodes) for nodes in grids]
+        by_depth[node.depth - 1].append(node)
+    tables = [_table(tree, nodes) for nodes in by_depth]
     style = "display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start"
     return element("div", element("p", element("b", "GradCAT"), text), element("div", *tables, style=style))
 

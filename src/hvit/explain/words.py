@@ -52,10 +52,10 @@ def number_writer(values: Iterable[float]) -> tuple[Callable[[float], str], str]
 
 
 def percent(probability: float) -> str:
-    """A probability from 0 to 1 as it is written beside a class."""
+    """A probability from 0 to 1 as it is written next to a class."""
     return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
 
 
 def logit_words(logit: float) -> str:
-    """A logit as it is written beside a class."""
+    """A logit as it is written next to a class."""
     return f"logit {logit:#.3g}".rstrip(".").replace("-", MINUS)

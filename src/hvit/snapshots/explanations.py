@@ -37,13 +37,13 @@ def draw_samples(
     labels = splits.held_out.labels
     _, first = np.unique(labels, return_index=True)
     chosen = first[np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int)]
-    told = []
+    described = []
     for number, index in enumerate(chosen.tolist(), start=1):
         image, _ = splits.held_out.read(index, index)
         name = f"explain_{number}"
         shares, _ = draw_explanation(model, preprocess, image, splits.classes, folder / f"{name}.png")
-        told.append(describe_sample(splits, index, name, int(shares.argmax()), float(shares.max())))
-    return told
+        described.append(describe_sample(splits, index, name, int(shares.argmax()), float(shares.max())))
+    return described
 
 
 def draw_mistakes(
@@ -57,14 +57,14 @@ def draw_mistakes(
     folder.mkdir(parents=True, exist_ok=True)
     answers = list(zip(scores["labels"], scores["predictions"], scores["confidences"], strict=True))
     wrong = [index for index, (label, guess, _) in enumerate(answers) if label != guess]
-    told = []
+    described = []
     for number, index in enumerate(sorted(wrong, key=lambda one: -answers[one][2])[:count], start=1):
         image, _ = splits.held_out.read(index, index)
         name, (_, guess, confidence) = f"mistake_{number}", answers[index]
         with replacing(folder / f"{name}.png") as file:
             preprocess.shown(image).save(file, "PNG")
-        told.append(describe_sample(splits, index, name, guess, confidence))
-    return told
+        described.append(describe_sample(splits, index, name, guess, confidence))
+    return described
 
 
 def describe_sample(splits: Splits, index: int, picture: str, guess: int, confidence: float) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def digit_explanations(
     of the mosaics that were drawn "pictures": the digits from top left to bottom right, and how many paths hit.
     """
     mosaics = digit_mosaics("held_out", seed=0, count=count, canvas=data.canvas, held_out=data.held_out)
-    told: list[dict[str, Any]] = []
+    drawn_mosaics: list[dict[str, Any]] = []
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(min(drawn, count)):
@@ -122,7 +122,7 @@ def digit_explanations(
             name = f"explain_mosaic_{number + 1}"
             _, trees = draw_explanation(model, preprocess, image, CLASSES, folder / f"{name}.png", digits)
             hits = sum(tree.path[0] == place for place, tree in enumerate(trees))
-            told.append({"picture": name, "sample": f"mosaic {number + 1}", "digits": digits, "hits": hits})
+            drawn_mosaics.append({"picture": name, "sample": f"mosaic {number + 1}", "digits": digits, "hits": hits})
     places = np.tile(np.arange(4), (count, 1))
     alone = open_digits(replace(data, digits_per_canvas=(1, 1)), seed=0, in_channels=1).held_out
     canvases = np.stack([np.asarray(alone.read(index, index)[0]) for index in range(len(alone))])
@@ -135,7 +135,7 @@ def digit_explanations(
         ),
         "asked": 4 * count,
         "mosaics": count,
-        **({"pictures": told} if folder else {}),
+        **({"pictures": drawn_mosaics} if folder else {}),
     }
 
 

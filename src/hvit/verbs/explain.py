@@ -36,17 +36,17 @@ def explain(
     level: int | None = None,
     beam: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Writes pictures of why every picture gets its classes, and one page of all, and yields the trees as numbers.
+    """Writes pictures of why every image gets its classes, and one page of all, and yields the trees as numbers.
 
-    classes: what to explain; None for the `top_k` likeliest. folder: where `<file name>_gradcat.png`,
+    classes: what to explain; None for the `top_k` most probable. folder: where `<file name>_gradcat.png`,
     `<file name>_maps.png` and, when all are done, `index.html` go. refused: as in `predict`. level: of the features
-    that GradCAT starts from; None for the last. beam: how many paths through a tree are told.
+    that GradCAT starts from; None for the last. beam: how many paths through a tree are reported.
     Yields {"file", "pictures": [...], "trees": [{"class", "probability", "logit", "path", "paths", "regions",
     "values"}, ...]}; regions are (left, top, right, bottom) in pixels of the model's input.
     """
     taken: set[str] = set()
     explained: list[ExplainedImage] = []
-    # The same part of the picture as the model sees, in more pixels than a small model has; digits keep their squares.
+    # The same part of the image as the model sees, in more pixels than a small model has; digits keep their squares.
     size, colours = classifier.preprocess.input_size, len(classifier.preprocess.mean)
     times = max(1, _LEAST_SHOWN // max(size)) if colours == 3 else 1
     finer = replace(classifier.preprocess, input_size=tuple(times * side for side in size))
@@ -78,7 +78,7 @@ def explain(
                     "path": list(tree.path),
                     "paths": [list(path) for path in tree.paths(beam)],
                     "regions": [list(region) for region in tree.regions],
-                    "values": [grid.tolist() for grid in tree.values],
+                    "values": [values.tolist() for values in tree.values],
                 }
                 for tree, name, share in zip(trees, names, shares, strict=True)
             ]
@@ -112,9 +112,9 @@ def explain_clips(
     folder: Path,
     refused: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
-    """Writes what speaks for every class in the middle of each clip: `<name>_cam.png` (a strip) and `<name>_cam.gif`.
+    """Writes the evidence for every class in the middle of each clip: `<name>_cam.png` (a strip) and `<name>_cam.gif`.
 
-    classes: what to explain; None for the `top_k` likeliest. refused: as in `predict_clips`.
+    classes: what to explain; None for the `top_k` most probable. refused: as in `predict_clips`.
     Yields {"file", "pictures": [...], "classes": [{"class", "index", "probability", "over_time"}, ...]}; over_time is
     the mean of the class's map in each of the model's times: they add up to the logit without its bias, divided by
     their number.
@@ -145,8 +145,8 @@ def explain_clips(
                     "class": name,
                     "index": one,
                     "probability": round(share, 6),
-                    "over_time": [round(float(value), 6) for value in plane.mean((1, 2))],
+                    "over_time": [round(float(value), 6) for value in values.mean((1, 2))],
                 }
-                for one, name, share, plane in zip(chosen, names, likely, maps, strict=True)
+                for one, name, share, values in zip(chosen, names, likely, maps, strict=True)
             ],
         }

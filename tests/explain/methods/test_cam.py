@@ -109,7 +109,7 @@ def test_a_model_without_a_linear_head_on_the_mean_is_refused(images: Tensor) ->
     with pytest.raises(UserError, match="linear layer `head`"):
         class_activation_map(model, images[0])
     model.head = head
-    model.classify = lambda grid: head(grid.amax((1, 2)))
+    model.classify = lambda feature_map: head(feature_map.amax((1, 2)))
     with pytest.raises(UserError, match="not be exact"):
         class_activation_map(model, images[0])
 

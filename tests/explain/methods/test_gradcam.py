@@ -92,12 +92,12 @@ def naive_grad_cam_plus_plus(features: np.ndarray, gradients: np.ndarray) -> np.
 def test_a_map_is_its_definition_at_every_level(nest: Any, images: Tensor, method: Any, naive: Any, level: int) -> None:
     images, model = images.double(), nest.double()
     maps = method(model, images, [4, 7], level=level)
-    grids = model.levels(images)
-    logits = model.classify(grids[-1])
+    levels = model.levels(images)
+    logits = model.classify(levels[-1])
     for rank, chosen in enumerate((4, 7)):
-        (gradient,) = torch.autograd.grad(logits[:, chosen].sum(), grids[level], retain_graph=True)
+        (gradient,) = torch.autograd.grad(logits[:, chosen].sum(), levels[level], retain_graph=True)
         for item in range(len(images)):
-            expected = naive(grids[level][item].detach().numpy(), gradient[item].numpy())
+            expected = naive(levels[level][item].detach().numpy(), gradient[item].numpy())
             assert maps[item, rank] == pytest.approx(expected, rel=1e-4, abs=1e-5 * expected.max())
     nest.float()
 
@@ -132,8 +132,8 @@ def test_a_named_layer_is_explained_as_it_was_before_an_activation_in_place(laye
     features = {"filters": filtered, "positive": positive, "deeper": deep}[layer]
     (gradient,) = torch.autograd.grad(model.fc(deep.sin().mean((2, 3)))[:, 1].sum(), features)
     for item, (one,) in enumerate(grad_cam(model, images, 1, layer=layer)):
-        planes = [part[item].detach().movedim(0, -1).numpy() for part in (features, gradient)]
-        assert one == pytest.approx(naive_grad_cam(*planes), abs=1e-6)
+        arrays = [part[item].detach().movedim(0, -1).numpy() for part in (features, gradient)]
+        assert one == pytest.approx(naive_grad_cam(*arrays), abs=1e-6)
     assert not model.filters._forward_hooks
 
 
@@ -141,7 +141,7 @@ def test_a_named_layer_is_explained_as_it_was_before_an_activation_in_place(laye
     ("name", "side"), [("hiera_micro_32", 4), ("mvitv2_micro_32", 4), ("mvit_micro_32", 8), ("vit_micro_32", 8)]
 )
 @pytest.mark.parametrize("method", METHODS)
-def test_every_family_is_mapped_class_by_class_on_the_last_plane_that_says_something(
+def test_every_family_is_mapped_class_by_class_on_the_last_map_that_the_logits_depend_on(
     name: str, side: int, method: Any
 ) -> None:
     torch.manual_seed(0)
@@ -194,7 +194,7 @@ def test_what_a_model_does_not_have_is_refused_with_a_sentence(nest: Any, images
         grad_cam(vit, torch.zeros(1, 3, 32, 32), layer="layer9")
     with pytest.raises(UserError, match="give the name of a layer"):
         grad_cam(Bright(), images)
-    with pytest.raises(UserError, match="no plane of positions"):
+    with pytest.raises(UserError, match="no map of positions"):
         grad_cam(Bright(), images, layer="fc")
     with pytest.raises(UserError, match="do not depend on the positions of the last features"):
         grad_cam(vit, torch.randn(1, 3, 32, 32))

@@ -22,9 +22,9 @@ from hvit.models.layers.grids import blocks_to_grid
 from hvit.models.weights.save import open_weights
 
 
-def half(grid: Tensor) -> Tensor:
-    """A grid (batch, height, width, dim) at half its height and width, by averaging."""
-    return F.avg_pool2d(grid.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+def half(feature_map: Tensor) -> Tensor:
+    """A feature map (batch, height, width, dim) at half its height and width, by averaging."""
+    return F.avg_pool2d(feature_map.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 class Lamps(Encoder):
@@ -40,10 +40,10 @@ class Lamps(Encoder):
             self.head.weight.copy_(eye - eye.roll(1, dims=1))
 
     def levels(self, images: Tensor) -> list[Tensor]:
-        grids = [F.avg_pool2d(images, 2).permute(0, 2, 3, 1)]
+        maps = [F.avg_pool2d(images, 2).permute(0, 2, 3, 1)]
         for _ in range(self.num_levels - 1):
-            grids.append(half(grids[-1]))
-        return grids
+            maps.append(half(maps[-1]))
+        return maps
 
     def classify(self, last_grid: Tensor) -> Tensor:
         return self.head(last_grid.mean((1, 2)))
@@ -52,8 +52,8 @@ class Lamps(Encoder):
         return 0
 
 
-class Planes(Lamps):
-    """A model whose planes have the given sides."""
+class Maps(Lamps):
+    """A model whose feature maps have the given sides."""
 
     def __init__(self, *sides: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def random_model(name: str, **fields: Any) -> Encoder:
 def everything(tree: Tree) -> np.ndarray:
     """All numbers of a tree in one row."""
     numbers = [tree.class_index, tree.logit, *tree.path, *tree.path_values, *np.ravel(tree.regions)]
-    return np.concatenate([numbers, *(grid.ravel() for grid in tree.values)])
+    return np.concatenate([numbers, *(values.ravel() for values in tree.values)])
 
 
 def test_the_four_quadrants_add_up_to_the_logit_without_its_bias(nest: Any, images: Tensor) -> None:
@@ -151,11 +151,11 @@ def test_the_logit_of_a_tree_is_the_models(nest: Encoder, images: Tensor) -> Non
         assert [tree.logit for tree in trees] == pytest.approx(logits[item, [7, 2]].tolist(), abs=1e-5)
 
 
-def test_a_value_is_what_the_logit_gains_per_unit_of_growth_of_that_part_of_the_plane() -> None:
+def test_a_value_is_what_the_logit_gains_per_unit_of_growth_of_that_part_of_the_map() -> None:
     """The derivative of the logit along the features of one block, by finite differences on a smooth model."""
 
     class Smooth(Lamps):
-        scale: Callable[[Tensor], Tensor] = staticmethod(lambda grid: grid)
+        scale: Callable[[Tensor], Tensor] = staticmethod(lambda feature_map: feature_map)
 
         def levels(self, images: Tensor) -> list[Tensor]:
             bottom, middle, *_ = super().levels(images)
@@ -169,9 +169,9 @@ def test_a_value_is_what_the_logit_gains_per_unit_of_growth_of_that_part_of_the_
     for row, column in np.ndindex(4, 4):
         mask = torch.zeros(8, 8, 1, dtype=torch.float64)
         mask[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = growth
-        model.scale = lambda grid, mask=mask: grid * (1 + mask)
+        model.scale = lambda feature_map, mask=mask: feature_map * (1 + mask)
         more = model(image[None])[0, 2].item()
-        model.scale = lambda grid, mask=mask: grid * (1 - mask)
+        model.scale = lambda feature_map, mask=mask: feature_map * (1 - mask)
         less = model(image[None])[0, 2].item()
         assert tree.values[1][row, column] == pytest.approx((more - less) / (2 * growth), rel=1e-4, abs=1e-7)
 
@@ -185,7 +185,7 @@ def test_where_nothing_between_the_levels_is_nonlinear_every_node_is_the_sum_of_
 
 
 def test_the_path_ends_in_the_block_that_decides() -> None:
-    """A lamp in one of the 64 blocks; the next colour, which speaks against its class, is brighter elsewhere."""
+    """A lamp in one of the 64 blocks; the next colour, negative evidence for its class, is brighter elsewhere."""
     model = Lamps(channels=4, num_levels=4)
     blocks = torch.arange(64)
     images = torch.rand(64, 4, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.05
@@ -200,8 +200,8 @@ def test_the_path_ends_in_the_block_that_decides() -> None:
         assert tree.regions[-1] == (4 * column, 4 * row, 4 * column + 4, 4 * row + 4)
 
 
-def test_the_path_ends_in_the_block_that_decides_also_where_the_planes_have_no_middle() -> None:
-    """A lamp in one of 16 blocks of 14 x 14 pixels; the coarsest plane has 7 x 7 positions."""
+def test_the_path_ends_in_the_block_that_decides_also_where_the_maps_have_no_middle() -> None:
+    """A lamp in one of 16 blocks of 14 x 14 pixels; the coarsest feature map has 7 x 7 positions."""
     images = torch.rand(16, 4, 56, 56, generator=torch.Generator().manual_seed(0)) * 0.05
     for item in range(16):
         row, column = divmod(item, 4)
@@ -214,7 +214,7 @@ def test_the_path_ends_in_the_block_that_decides_also_where_the_planes_have_no_m
 def test_a_token_that_a_square_cuts_counts_with_the_share_inside() -> None:
     bright = torch.zeros(4, 7, 7)
     bright[0, 3, 3], bright[0, 0, 3], bright[0, 6, 6] = 1.0, 1.0, 1.0
-    tree = gradcat(Planes(14, 7), bright, 0)
+    tree = gradcat(Maps(14, 7), bright, 0)
     assert 49 * tree.values[0] == pytest.approx(np.array([[0.75, 0.75], [0.25, 1.25]]), abs=1e-5)
 
 
@@ -233,7 +233,7 @@ def test_a_token_that_a_square_cuts_counts_with_the_share_inside() -> None:
         ((4, 2, 1, 1), 3, [1, 0]),
     ],
 )
-def test_every_depth_reads_the_coarsest_plane_left_that_tells_its_nodes_apart(
+def test_every_depth_reads_the_coarsest_map_left_that_separates_its_nodes(
     sides: tuple[int, ...], first: int, read: list[int]
 ) -> None:
     assert tree_levels([(side, side) for side in sides], first) == read
@@ -260,54 +260,19 @@ def test_a_model_that_classifies_a_token_is_explained_from_the_level_below_the_t
     model: Any = random_model("mvit_micro_32")
     image = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     tree = gradcat(model, image, 4)
-    planes, token = model.encode(image)
-    logit = model.classify(planes[-1], token)[0, 4]
-    for grid, plane, slope in zip(tree.values, planes[1::-1], torch.autograd.grad(logit, planes[1::-1]), strict=True):
-        evidence = (plane * slope).sum(-1)[0].detach().numpy()
-        side, cells = len(grid), len(evidence) // len(grid)
-        assert grid == pytest.approx(evidence.reshape(side, cells, side, cells).sum((1, 3)), abs=1e-5)
-
-
-def test_before_the_final_norm_the_top_plane_says_nothing(nest: Encoder, images: Tensor) -> None:
-    for (after,), (before,) in zip(
-        gradcat_batch(nest, images, 4), gradcat_batch(nest, images, 4, norm="before"), strict=True
-    ):
-        assert np.abs(before.values[0]).max() < 1e-4 * np.abs(after.values[0]).max()
-        assert before.values[1] == pytest.approx(after.values[1], abs=1e-5)
-
-
-def test_before_a_norm_that_follows_the_mean_the_quadrants_add_up_to_nothing() -> None:
-    model = random_model("hiera_micro_32")
-    images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(3))
-    for (tree,) in gradcat_batch(model, images, 4, norm="before"):
-        assert abs(tree.values[0].sum()) < 1e-3 * np.abs(tree.values[0]).sum()
-        assert np.abs(tree.values[0]).max() > 1e-3
-
-
-def test_a_beam_keeps_the_best_nodes_of_every_depth() -> None:
-    leaves = np.zeros((4, 4))
-    leaves[0, 0], leaves[2, 0], leaves[3, 2], leaves[3, 3] = 9.0, 4.0, 1.0, 3.0
-    values = (np.array([[0.0, 1.0], [2.0, 3.0]]), leaves)
-    tree = Tree(0, 1.0, greedy_path(values), values, (32, 32))
-    assert tree.paths(1) == (tree.path,) == ((3, 3),)
-    assert tree.paths(2) == ((2, 0), (3, 3))
-    assert tree.paths(4)[:3] == ((0, 0), (2, 0), (3, 3))
-    assert len(tree.paths(100)) == 16
-    with pytest.raises(UserError, match="one path or more, got 0"):
-        tree.paths(0)
-
-
-def test_a_path_follows_the_children_of_the_chosen_node_even_where_another_leaf_is_larger() -> None:
-    leaves = np.zeros((4, 4))
-    leaves[0, 0], leaves[3, 2] = 9.0, 1.0
-    assert greedy_path([np.array([[0.0, 1.0], [2.0, 3.0]]), leaves]) == (3, 2)
+    maps, token = model.encode(image)
+    logit = model.classify(maps[-1], token)[0, 4]
+    for values, one, slope in zip(tree.values, maps[1::-1], torch.autograd.grad(logit, maps[1::-1]), strict=True):
+        evidence = (one * slope).sum(-1)[0].detach().numpy()
+        side, cells = len(values), len(evidence) // len(values)
+        assert values == pytest.approx(evidence.reshape(side, cells, side, cells).sum((1, 3)), abs=1e-5)
 
 
 def test_flipping_the_sign_flips_every_value_and_follows_the_least(nest: Encoder, images: Tensor) -> None:
     for (plus,), (minus,) in zip(gradcat_batch(nest, images, 4), gradcat_batch(nest, images, 4, sign=-1), strict=True):
         for one, other in zip(plus.values, minus.values, strict=True):
             assert np.array_equal(one, -other)
-        assert minus.path == greedy_path([-grid for grid in plus.values])
+        assert minus.path == greedy_path([-values for values in plus.values])
         assert minus.path != plus.path
         assert (plus.sign, minus.sign) == (1, -1)
 
@@ -407,8 +372,6 @@ def test_each_class_costs_one_backward_pass_for_the_whole_batch(
         ({"top_k": 0}, "top_k must be from 1 to the model's 10 classes"),
         ({"top_k": 11}, "top_k must be from 1"),
         ({"sign": 0}, "sign must be 1 or -1"),
-        ({"norm": "beside"}, "norm must be 'after' or 'before'"),
-        ({"norm": "before", "level": 1}, "reads no top plane with one"),
         ({"level": 3}, "level must be from 0 to 2"),
     ],
 )
@@ -422,15 +385,9 @@ def test_an_impossible_request_is_refused_with_a_sentence(
 @pytest.mark.parametrize(
     ("sides", "says"), [((4,), "this one has 1"), ((16, 8, 6), "16 x 16, 8 x 8, 6 x 6"), ((1, 1), "1 x 1, 1 x 1")]
 )
-def test_a_model_whose_planes_are_no_tree_of_quadrants_is_refused(sides: tuple[int, ...], says: str) -> None:
+def test_a_model_whose_feature_maps_are_no_tree_of_quadrants_is_refused(sides: tuple[int, ...], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        gradcat(Planes(*sides), torch.rand(4, 16, 16))
-
-
-@pytest.mark.parametrize("model", [Lamps(), create_model("mvit_micro_32", in_channels=4)])
-def test_a_norm_placement_that_would_change_nothing_is_refused(model: Encoder) -> None:
-    with pytest.raises(UserError, match="reads no top plane with one"):
-        gradcat(model, torch.rand(4, 32, 32), norm="before")
+        gradcat(Maps(*sides), torch.rand(4, 16, 16))
 
 
 def test_images_that_cannot_be_explained_are_refused(nest: Encoder, images: Tensor) -> None:

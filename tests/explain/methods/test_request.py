@@ -148,7 +148,7 @@ WRONG_IMAGES = {
     "channels last": np.zeros((2, 32, 32, 3), np.float32),
     "another size": torch.zeros(2, 3, 40, 40),
     "a clip": torch.zeros(2, 3, 8, 32, 32),
-    "a plane": torch.zeros(32, 32),
+    "two axes": torch.zeros(32, 32),
     "no numbers": torch.full((2, 3, 32, 32), float("nan")),
     "no memory": torch.zeros(2, 3, 32, 32, device="meta"),
     "sparse": torch.zeros(2, 3, 32, 32).to_sparse(),

@@ -72,7 +72,7 @@ def test_of_a_model_that_classifies_the_mean_it_is_the_mean_of_all_rows() -> Non
     assert maps[0, 0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_attention_beside_a_block_gives_the_blocks_own_output() -> None:
+def test_the_attention_computed_apart_from_a_block_gives_the_blocks_own_output() -> None:
     block = deit().blocks[0]
     tokens = torch.randn(2, 7, 192, generator=torch.Generator().manual_seed(2))
     values = block.attn.qkv(block.norm1(tokens)).unflatten(-1, (3, 3, 64))[:, :, 2].transpose(1, 2)

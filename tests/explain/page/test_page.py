@@ -29,7 +29,7 @@ VOID = ("meta", "img", "input")
 
 
 def grow(depth: int, seed: int, size: tuple[int, int] = (96, 96), path: tuple[int, ...] | None = None) -> Tree:
-    """A tree of random values; its path leads where it is told to."""
+    """A tree of random values; its path is the given one."""
     values = tuple(np.random.default_rng(seed).normal(size=(2**step, 2**step)) for step in range(1, depth + 1))
     for step in range(1, depth + 1) if path else ():
         row = sum(quadrant // 2 << step - 1 - place for place, quadrant in enumerate(path[:step]))
@@ -164,7 +164,7 @@ def test_no_value_of_the_tree_stands_on_another() -> None:
             assert min(np.diff(lines)) > 20, "the lines of the narrow tree follow each other"
 
 
-def test_values_far_smaller_than_others_are_still_told_apart() -> None:
+def test_values_far_smaller_than_others_still_differ() -> None:
     values = np.array([[3.0, 1.0], [1.0, 1.0]]), np.arange(16.0).reshape(4, 4) * 1e-5
     tree = Tree(0, 6.0, (0, 3), values, (96, 96))
     read = Read(render_page([ExplainedImage("a", np.zeros((96, 96)), [ExplainedClass("dog", tree=tree)])]))
@@ -319,7 +319,7 @@ def test_a_region_of_the_image_lights_its_block_in_the_tree(show: Callable[..., 
         return lit(page)[0]
 
     assert at(0.9, 0.9) == ["bottom right, bottom right"], "the smallest block that is shown"
-    assert at(0.74, 0.49) == ["top right, bottom left, bottom right"], "deeper, beside a path"
+    assert at(0.74, 0.49) == ["top right, bottom left, bottom right"], "deeper, next to a path"
     page.mouse.move(box["x"] - 10, box["y"])
     assert lit(page) == ([], None)
 
@@ -377,7 +377,7 @@ def test_a_slider_sets_how_strongly_maps_cover_the_image(show: Callable[..., Any
     assert heat.evaluate(strength) == 0.2
 
 
-def test_the_keyboard_reaches_and_walks_everything(show: Callable[..., Any]) -> None:
+def test_the_keyboard_reaches_everything(show: Callable[..., Any]) -> None:
     page = show([explain()])
 
     def press(*keys: str) -> str:

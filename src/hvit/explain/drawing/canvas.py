@@ -205,7 +205,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def save_in_both_themes(draw: Callable[[Theme], Figure], path: Path) -> None:
-    """Writes a figure for light pages to a PNG file, and the same for dark pages in a folder beside it.
+    """Writes a figure for light pages to a PNG file, and the same for dark pages in a folder next to it.
 
     draw: makes the figure in the colours of a theme. What draws on a `page` takes the colours from there.
     """

@@ -41,7 +41,7 @@ def heat_of_clip(activation_map: np.ndarray, size: tuple[int, int, int]) -> np.n
 def draw_clip_maps(
     clip: np.ndarray, maps: Sequence[np.ndarray], class_names: Sequence[str], probabilities: Sequence[float]
 ) -> Figure:
-    """Some frames of a clip in a row, and below them a row for each class with what speaks for it in these frames.
+    """Some frames of a clip in a row, and below them a row for each class with the evidence for it in these frames.
 
     clip: (frames, height, width, channels) uint8, as the model sees it. maps: one (times, rows, columns) per class, at
     most four; each is stretched over the whole clip, so that its colours can be compared from frame to frame.
@@ -68,7 +68,7 @@ def draw_clip_maps(
 
 
 def write_clip_gif(clip: np.ndarray, maps: Sequence[np.ndarray], path: Path, frames_per_second: float = 8.0) -> None:
-    """Writes a moving picture: the clip, and beside it what speaks for each class, in the order of `maps`.
+    """Writes a moving picture: the clip, and next to it the evidence for each class, in the order of `maps`.
 
     clip, maps: as in `draw_clip_maps`. Raises UserError where the file cannot be written.
     """

@@ -1,6 +1,6 @@
 """How well an explanation finds what it explains: measures of localisation, as pure functions on arrays.
 
-Maps are (samples, rows, columns), larger where more speaks for the class, on a grid of any size. Boxes are
+Maps are (samples, rows, columns) of any size, larger where there is more evidence for the class. Boxes are
 (samples, 4): left, top, right, bottom in pixels of the image, right and bottom exclusive. Sizes are (height, width) in
 pixels.
 `measures.path_hit_rate` compares paths with known ones.

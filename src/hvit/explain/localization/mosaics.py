@@ -1,7 +1,7 @@
-"""Pictures in which it is known where every class is, to see whether an explanation finds the one it is asked for.
+"""Images in which it is known where every class is, to see whether an explanation finds the one it is asked for.
 
-Four digits or four real images side by side ask whether an explanation tells classes apart; a digit among scraps of
-others asks whether it tells the object from what surrounds it. All follow from a seed.
+Four digits or four real images side by side ask whether an explanation separates classes; a digit among scraps of
+others asks whether it separates the object from what surrounds it. All follow from a seed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SMALLEST_SIDE = 8
 
 @dataclass(frozen=True)
 class Scenes:
-    """Pictures with the places of the classes in them.
+    """Images with the places of the classes in them.
 
     images: (count, height, width) grey or (count, height, width, 3) colour, uint8. classes: (count, objects), int64.
     boxes: (count, objects, 4) int64, the left, top, right and bottom of each object in pixels, right and bottom
@@ -50,8 +50,8 @@ def digits_on_clutter(
 ) -> Scenes:
     """One digit anywhere among scraps of other digits, as bright as itself: quarters of scans, enlarged alike.
 
-    side: of the digit's square in pixels; left out, three eighths of the canvas. The canvas and the scans are those of
-    `data`. Scraps that the digit covers are painted over by its ink only. After the cluttered digits of Mnih et al.,
+    side: of the digit's square in pixels; default: three eighths of the canvas. The canvas and the scans are those of
+    `data`. Scraps that the digit covers are covered by its ink only. After the cluttered digits of Mnih et al.,
     "Recurrent Models of Visual Attention", NeurIPS 2014 (arXiv 1406.6247), section 4.
     Raises UserError for a side that does not fit.
     """
@@ -70,8 +70,8 @@ def digits_on_clutter(
         for other in others:
             halves = slice(0, side // 2), slice(side // 2, side)
             rows, columns = random.choice(halves), random.choice(halves)
-            _paint(images[number], _scan(members, other, side)[rows, columns], random)
-        left, top = _paint(images[number], _scan(members, chosen, side), random)
+            _place(images[number], _scan(members, other, side)[rows, columns], random)
+        left, top = _place(images[number], _scan(members, chosen, side), random)
         classes[number] = members.labels[chosen]
         boxes[number] = left, top, left + side, top + side
     return Scenes(images, classes, boxes)
@@ -83,7 +83,7 @@ def _scan(members: ImageSet, index: int, side: int) -> np.ndarray:
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _paint(pixels: np.ndarray, ink: np.ndarray, random: Random) -> tuple[int, int]:
+def _place(pixels: np.ndarray, ink: np.ndarray, random: Random) -> tuple[int, int]:
     """Draws ink anywhere on a canvas, over what is darker than it; returns the left and the top of its place."""
     height, width = ink.shape
     left, top = random.randint(0, pixels.shape[1] - width), random.randint(0, pixels.shape[0] - height)

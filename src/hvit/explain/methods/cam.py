@@ -1,12 +1,12 @@
 """Class activation maps: how much each place of the image adds to a class's logit, exactly.
 
-Where the logits are a linear head on the mean over the positions of the top plane, the logit itself splits into one
-number per position: map[i] = weight of the class . feature[i], and the mean of the map plus the class's bias is the
+Where the logits are a linear head on the mean over the positions of the last feature map, the logit itself splits into
+one number per position: map[i] = weight of the class . feature[i], and the mean of the map plus the class's bias is the
 logit. Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016 (arXiv 1512.04150);
 NesT uses it for localisation (arXiv 2105.12723).
 
-Where the final norm follows the mean (Hiera) the split is exact, too, on the plane that `request.normalised_plane`
-gives: the norm's scale is one number per image.
+Where the final norm follows the mean (Hiera) the split is exact, too, on the feature map that
+`request.normalised_map` gives: the norm's scale is one number per image.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hvit.errors import UserError
 from hvit.explain.methods.request import (
     Classes,
     as_batch,
-    as_grid,
+    as_feature_map,
     choose_classes,
     classifier_of,
     classifies_a_token,
     evaluating,
     features_and_logits,
     image_axes,
-    normalised_plane,
+    normalised_map,
     one_class,
     one_image,
 )
@@ -85,12 +85,12 @@ def class_activation_map_batch(
         )
     if classifies_a_token(model):
         raise UserError(
-            f"this {type(model).__name__} classifies a class token, not the mean over its top plane, so it has no "
-            "class activation map; use gradcat or Grad-CAM instead"
+            f"this {type(model).__name__} classifies a class token, not the mean over its last feature map, so it "
+            "has no class activation map; use gradcat or Grad-CAM instead"
         )
     with evaluating(model):
         features, logits = features_and_logits(model, as_batch(model, images, image_axes(model) or 2))
-        top = normalised_plane(model, features) if isinstance(model, Encoder) else as_grid(model, features)
+        top = normalised_map(model, features) if isinstance(model, Encoder) else as_feature_map(model, features)
     chosen = choose_classes(logits, classes, top_k)
     maps = torch.einsum("b ... c, b k c -> b k ...", top, head.weight[chosen].to(top.dtype)).float()
     total = maps.flatten(2).mean(2) + (0.0 if head.bias is None else head.bias[chosen].float())
@@ -98,8 +98,8 @@ def class_activation_map_batch(
     coarsest = max(torch.finfo(logits.dtype).eps, torch.finfo(maps.dtype).eps)
     if error > coarsest**0.5 * maps.abs().mean():
         raise UserError(
-            f"the logits of {type(model).__name__} are not its head on the mean over the top plane, so a class "
-            "activation map would not be exact; use gradcat or Grad-CAM instead"
+            f"the logits of {type(model).__name__} are not its head on the mean over the last feature map, so a "
+            "class activation map would not be exact; use gradcat or Grad-CAM instead"
         )
     return maps.cpu().numpy()
 
@@ -113,8 +113,8 @@ def head_of(model: nn.Module) -> nn.Module | None:
 def upsample(activation_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Enlarges a map (rows, columns), or maps (..., rows, columns), to size (height, width), bilinearly."""
     maps = torch.as_tensor(activation_map, dtype=torch.float32)
-    grid = maps.reshape(1, -1, *maps.shape[-2:])
-    return F.interpolate(grid, size=size, mode="bilinear", align_corners=False).view(*maps.shape[:-2], *size).numpy()
+    flat = maps.reshape(1, -1, *maps.shape[-2:])
+    return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).view(*maps.shape[:-2], *size).numpy()
 
 
 def normalise(activation_map: np.ndarray) -> np.ndarray:

@@ -1,15 +1,15 @@
-"""Grad-CAM and Grad-CAM++: where a layer's features speak for a class, at any level of any classifier.
+"""Grad-CAM and Grad-CAM++: where a layer's features are evidence for a class, at any level of any classifier.
 
-Both weigh the channels of a feature plane A by the gradients g = dY/dA of a class's logit Y and keep what is positive:
+Both weigh the channels of a feature map A by the gradients g = dY/dA of a class's logit Y and keep what is positive:
 
     map[i] = relu(sum over channels k of w_k A_k[i])
 
-- Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391): w_k is the mean of g_k over the plane.
-- Grad-CAM++ (Chattopadhay et al., WACV 2018, arXiv 1710.11063): w_k is the sum over the plane of a_k relu(g_k), with
-  a_k = g_k^2 / (2 g_k^2 + (sum over the plane of A_k) g_k^3), and 0 where that has no value. It was made for features
+- Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391): w_k is the mean of g_k over the map.
+- Grad-CAM++ (Chattopadhay et al., WACV 2018, arXiv 1710.11063): w_k is the sum over the map of a_k relu(g_k), with
+  a_k = g_k^2 / (2 g_k^2 + (sum over the map of A_k) g_k^3), and 0 where that has no value. It was made for features
   that are never negative; where their sum is negative, a_k may be large or negative.
 
-Where the logits are a linear head on the mean of the top plane, Grad-CAM of that plane is the positive part of the
+Where the logits are a linear head on the mean of the last feature map, Grad-CAM of that map is the positive part of the
 class activation map, divided by the number of positions.
 """
 
@@ -25,7 +25,7 @@ from hvit.errors import UserError
 from hvit.explain.methods.request import (
     Classes,
     as_batch,
-    as_grid,
+    as_feature_map,
     choose_classes,
     classifier_of,
     evaluating,
@@ -108,15 +108,15 @@ def _maps(
             for rank, total in enumerate(totals)
         ]
     laid = [
-        part.float() if isinstance(model, Encoder) else as_grid(model, part).float()
+        part.float() if isinstance(model, Encoder) else as_feature_map(model, part).float()
         for part in (features.detach(), *(torch.zeros_like(features) if one is None else one for one in gradients))
     ]
-    grid, slopes = laid[0], torch.stack(laid[1:], 1)
-    if len(grid) and not slopes.any():
+    values, slopes = laid[0], torch.stack(laid[1:], 1)
+    if len(values) and not slopes.any():
         where = "the last features" if layer is None else f"layer {layer!r}"
         raise UserError(
             f"the logits of this {type(model).__name__} do not depend on the positions of {where} (it may classify a "
             "token): choose an earlier layer"
         )
-    maps = torch.einsum("b h w c, b k c -> b k h w", grid, weigh(grid, slopes)).relu()
+    maps = torch.einsum("b h w c, b k c -> b k h w", values, weigh(values, slopes)).relu()
     return maps.cpu().numpy()

@@ -1,43 +1,43 @@
-"""GradCAT: walks the tree of image blocks from the whole image to the small block that decided for a class.
+"""GradCAT: follows the tree of image blocks from the whole image to the small block with the most evidence for a class.
 
 Source: Zhang et al., "Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and Interpretable Visual
 Understanding", AAAI 2022 (arXiv 2105.12723), Algorithm 1. With L levels numbered 1 (finest) to L (the top), A_l the
-feature plane of level l and Y the logit of a class, the evidence at a position of level l is
+feature map of level l and Y the logit of a class, the evidence at a position of level l is
 
     h_l = sum over channels of A_l * sign * dY/dA_l.
 
 A node at depth k (k = 1 .. L - 1) is one of 2^k x 2^k squares of the image. Its value is the sum of h over that square
-of the plane of level L - k + 1, so that depth 1 reads the top plane and depth L - 1 the plane of level 2. The path
+of the map of level L - k + 1, so that depth 1 reads the top map and depth L - 1 the map of level 2. The path
 starts at the whole image and goes to the child of largest value, again and again.
 
 Where this differs from the printed algorithm, and why:
 
-- Sign. The algorithm prints -dY/dA. For a linear head on the mean of the top plane the values of depth 1 add up to
-  Y - bias with a plus sign, so a minus sign would follow the blocks that speak most against the class. sign=-1 is
-  kept as a control.
-- Top plane. It is taken after the final norm (`request.normalised_plane`). Before it, feature times gradient sums to
+- Sign. The algorithm prints -dY/dA. For a linear head on the mean of the top map the values of depth 1 add up to
+  Y - bias with a plus sign, so a minus sign would follow the blocks of most negative evidence. sign=-1 is
+  available as a control.
+- Top map. It is taken after the final norm (`request.normalised_map`). Before it, feature times gradient sums to
   zero, because what is normalised does not change when its input is scaled: at every position where the norm precedes
-  the mean (NesT, MViT), over the whole plane where it follows the mean (Hiera). norm="before" is kept as a control.
+  the mean (NesT, MViT), over the whole map where it follows the mean (Hiera).
 - Sum instead of average over a square. They differ by one positive factor per depth, which changes no path.
 
-Our own generalisation to every encoder whose planes shrink by two:
+Our own generalisation to every encoder whose feature maps shrink by two:
 
-- Squares that cut tokens. Planes of odd sides, such as the 7 x 7 mask units of Hiera and MViT at 224 pixels, have no
+- Squares that cut tokens. Maps of odd sides, such as the 7 x 7 mask units of Hiera and MViT at 224 pixels, have no
   middle. The evidence of a token is spread evenly over its square of the image, and a node sums what lies inside it:
-  the middle row counts half above and half below. Nodes stay equal squares, every depth reads a plane of its own, and
-  nothing is lost: the values of a depth add up to the plane's.
-- Planes of fewer than 2^k rows cannot tell the nodes of depth k apart; depth k takes the next finer plane then.
-- Models that classify a class token say nothing through their top plane; their tree starts one level lower.
-- `level` starts the tree lower by choice. With level=-2 the 7 x 7 plane is left out, and the planes of 14, 28 and 56
-  are read, which squares do not cut. The top plane is the one the logit is linear in. In micro models of digits, it
-  finds the right quadrant more often than any plane below where its side is even; otherwise it depends on the model.
+  the middle row counts half above and half below. Nodes stay equal squares, every depth reads a map of its own, and
+  nothing is lost: the values of a depth add up to the map's.
+- Maps of fewer than 2^k rows cannot separate the nodes of depth k; depth k takes the next finer map then.
+- The logits of models that classify a class token do not depend on the top map; their tree starts one level lower.
+- `level` starts the tree lower by choice. With level=-2 the 7 x 7 map is skipped, and the maps of 14, 28 and 56
+  are read, which squares do not cut. The top map is the one the logit is linear in. In micro models of digits, it
+  finds the right quadrant more often than any map below where its side is even; otherwise it depends on the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -53,14 +53,12 @@ from hvit.explain.methods.request import (
     evaluating,
     find_level,
     levels_and_logits,
-    normalised_plane,
+    normalised_map,
     one_class,
     one_image,
 )
 from hvit.explain.tree import Tree, place_of
 from hvit.models.layers.encoder import Encoder
-
-NormPlacement = Literal["after", "before"]
 
 
 def gradcat(
@@ -69,7 +67,6 @@ def gradcat(
     class_index: SupportsIndex | None = None,
     *,
     sign: int = 1,
-    norm: NormPlacement = "after",
     level: int | None = None,
 ) -> Tree:
     """Explains one class of one image: the evidence in every block, and the path to the block with the most.
@@ -82,7 +79,6 @@ def gradcat(
             numpy array on any device.
         class_index: The class to explain; default: the class with the largest logit.
         sign: 1 follows positive evidence, -1 negative evidence.
-        norm: Whether the last feature map is taken after the final norm, or before it (a control).
         level: The level that the first step reads: 0 the finest, -1 the last; default: the coarsest that the logits
             depend on.
 
@@ -91,7 +87,7 @@ def gradcat(
     """
     model = tree_model(model)
     batch = one_image(as_batch(model, image), "gradcat explains", "gradcat_batch")
-    return gradcat_batch(model, batch, one_class(class_index), sign=sign, norm=norm, level=level)[0][0]
+    return gradcat_batch(model, batch, one_class(class_index), sign=sign, level=level)[0][0]
 
 
 def gradcat_batch(
@@ -101,7 +97,6 @@ def gradcat_batch(
     *,
     top_k: int = 1,
     sign: int = 1,
-    norm: NormPlacement = "after",
     level: int | None = None,
 ) -> list[list[Tree]]:
     """Explains one or more classes for each of many images, with one forward pass and one backward pass per class.
@@ -113,7 +108,6 @@ def gradcat_batch(
             `top_k` classes with the largest logits, largest first.
         top_k: How many classes to explain, if `classes` is not given.
         sign: As for `gradcat`.
-        norm: As for `gradcat`.
         level: As for `gradcat`.
 
     Returns:
@@ -121,37 +115,35 @@ def gradcat_batch(
             `np.array([[tree.path for tree in trees] for trees in gradcat_batch(...)])`.
 
     Raises:
-        UserError: For a class or a level that the model does not have, a `sign` other than 1 and -1, a model whose
-            levels do not form a tree of quadrants, and `norm="before"` where it would change nothing.
+        UserError: For a class or a level that the model does not have, a `sign` other than 1 and -1, and a model whose
+            levels do not form a tree of quadrants.
     """
     if sign not in (1, -1):
         raise UserError(f"sign must be 1 or -1, got {sign}")
-    if norm not in ("after", "before"):
-        raise UserError(f"norm must be 'after' or 'before', got {norm!r}")
     model = tree_model(model)
     images = as_batch(model, images)
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-        planes, logits = levels_and_logits(model, images.detach().clone().requires_grad_())
-        sizes = [tuple(plane.shape[1:-1]) for plane in planes]
-        read = tree_levels(sizes, find_level(model, len(planes), level))
-        planes, logits = place_norm(model, planes, logits, norm, read)
-        if not all(planes[level].requires_grad for level in read):
-            raise UserError(f"gradients do not reach the planes of this {type(model).__name__}: a part of it is "
+        maps, logits = levels_and_logits(model, images.detach().clone().requires_grad_())
+        sizes = [tuple(one.shape[1:-1]) for one in maps]
+        read = tree_levels(sizes, find_level(model, len(maps), level))
+        maps, logits = after_norm(model, maps, logits)
+        if not all(maps[level].requires_grad for level in read):
+            raise UserError(f"gradients do not reach the feature maps of this {type(model).__name__}: a part of it is "
                             "computed without them")  # fmt: skip
         chosen = choose_classes(logits, classes, top_k)
         picked = logits.gather(1, chosen)
-        upper = [planes[level] for level in read]
+        upper = [maps[level] for level in read]
         ranks: list[list[np.ndarray]] = []
         for rank in range(chosen.shape[1]):
             more = rank + 1 < chosen.shape[1]
             gradients = torch.autograd.grad(picked[:, rank].sum(), upper, retain_graph=more)
             pairs = enumerate(zip(upper, gradients, strict=True), start=1)
-            ranks.append([node_values(plane, gradient, sign, depth) for depth, (plane, gradient) in pairs])
+            ranks.append([node_values(one, gradient, sign, depth) for depth, (one, gradient) in pairs])
     size = images.shape[-2], images.shape[-1]
     indices, explained = chosen.tolist(), picked.detach().tolist()
 
     def tree(item: int, rank: int) -> Tree:
-        values = tuple(grid[item] for grid in ranks[rank])
+        values = tuple(nodes[item] for nodes in ranks[rank])
         return Tree(indices[item][rank], explained[item][rank], greedy_path(values), values, size, sign)
 
     return [[tree(item, rank) for rank in range(len(ranks))] for item in range(len(images))]
@@ -162,7 +154,7 @@ def tree_model(model: Any) -> Encoder:
     network = classifier_of(model)
     if not isinstance(network, Encoder):
         raise UserError(
-            f"GradCAT walks the levels of an encoder of hvit; {type(network).__name__} is none: use Grad-CAM instead"
+            f"GradCAT follows the levels of an encoder of hvit; {type(network).__name__} is none: use Grad-CAM instead"
         )
     return network
 
@@ -190,8 +182,8 @@ def has_tree(model: nn.Module) -> bool:
 def tree_levels(sizes: Sequence[tuple[int, ...]], first: int) -> list[int]:
     """The level that each depth of the tree reads, depth 1 first.
 
-    sizes: rows and columns of every level's plane, fine to coarse. first: the coarsest level to read.
-    Raises UserError unless there are two planes or more, each of the size of the one before it or half as wide and
+    sizes: rows and columns of every level's feature map, fine to coarse. first: the coarsest level to read.
+    Raises UserError unless there are two maps or more, each of the size of the one before it or half as wide and
     high, rounded up.
     """
     listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
@@ -204,51 +196,37 @@ def tree_levels(sizes: Sequence[tuple[int, ...]], first: int) -> list[int]:
             read.append(level)
     if len(sizes[-1]) != 2 or not halves or not read:
         raise UserError(
-            "GradCAT needs image planes that halve from level to level, and quadrants to tell apart, "
-            f"but this model's planes are {listed}"
+            "GradCAT needs feature maps that halve from level to level, and quadrants to separate, "
+            f"but this model's feature maps are {listed}"
         )
     return read
 
 
-def place_norm(
-    model: Encoder, planes: list[Tensor], logits: Tensor, norm: NormPlacement, read: Sequence[int]
-) -> tuple[list[Tensor], Tensor]:
-    """The planes with the top one after or before the final norm, and the same logits, computed from that one.
+def after_norm(model: Encoder, maps: list[Tensor], logits: Tensor) -> tuple[list[Tensor], Tensor]:
+    """The feature maps with the top one after the final norm, and the same logits, computed from that one.
 
-    planes, logits: as the model gives them. read: the levels that the tree reads.
+    maps, logits: as the model gives them.
     """
-    if model.norm_follows_mean:
-        if norm == "before":
-            return planes, logits
-        top = normalised_plane(model, planes[-1])
-        network: Any = model
-        own = network.head(top.mean((1, 2)))
-        error, scale = (own - logits).abs(), own.abs() + logits.abs()
-        if len(own) and error.max() > torch.finfo(own.dtype).eps ** 0.5 * scale.max():
-            raise UserError(
-                f"the logits of this {type(model).__name__} are not its head on its final norm, as hooks and "
-                "adapters may change it, so that GradCAT would explain others; use Grad-CAM instead"
-            )
-        return [*planes[:-1], top], own
-    if norm == "after":
-        return planes, logits
-    layer = getattr(model, "norm", None)
-    if not isinstance(layer, nn.LayerNorm) or layer.weight is None or layer.bias is None or read[0] != len(planes) - 1:
+    if not model.norm_follows_mean:
+        return maps, logits
+    top = normalised_map(model, maps[-1])
+    network: Any = model
+    own = network.head(top.mean((1, 2)))
+    error, scale = (own - logits).abs(), own.abs() + logits.abs()
+    if len(own) and error.max() > torch.finfo(own.dtype).eps ** 0.5 * scale.max():
         raise UserError(
-            f"norm='before' takes the top plane before the final norm, but the tree of this {type(model).__name__} "
-            "reads no top plane with one; leave norm out"
+            f"the logits of this {type(model).__name__} are not its head on its final norm, as hooks and "
+            "adapters may change it, so that GradCAT would explain others; use Grad-CAM instead"
         )
-    # Feature times gradient before a norm is the same for any scale and shift of a position: this one is at hand.
-    standard = (planes[-1] - layer.bias) / layer.weight.where(layer.weight != 0, 1.0)
-    return [*planes[:-1], standard], model.classify(layer(standard))
+    return [*maps[:-1], top], own
 
 
-def node_values(plane: Tensor, gradient: Tensor, sign: int, depth: int) -> np.ndarray:
-    """Feature times gradient, summed over the channels and over each of the 2^depth x 2^depth squares of a plane.
+def node_values(feature_map: Tensor, gradient: Tensor, sign: int, depth: int) -> np.ndarray:
+    """Feature times gradient, summed over the channels and over each of the 2^depth x 2^depth squares of a map.
 
-    plane, gradient: (batch, rows, columns, dim). Returns (batch, 2^depth, 2^depth), float32.
+    feature_map, gradient: (batch, rows, columns, dim). Returns (batch, 2^depth, 2^depth), float32.
     """
-    evidence = sign * (plane.detach().float() * gradient.float()).sum(-1)
+    evidence = sign * (feature_map.detach().float() * gradient.float()).sum(-1)
     parts = 2**depth
     if all(side % parts == 0 for side in evidence.shape[1:]):
         squares = reduce(evidence, "b (y h) (x w) -> b y x", "sum", y=parts, x=parts)
@@ -269,6 +247,6 @@ def shares_of_cells(cells: int, parts: int) -> Tensor:
 def greedy_path(values: Sequence[np.ndarray]) -> tuple[int, ...]:
     """Quadrants from the whole image to a leaf, each the child of largest value (the first of equals)."""
     path: tuple[int, ...] = ()
-    for grid in values:
-        path += (max(range(4), key=lambda quadrant: grid[place_of((*path, quadrant))]),)
+    for nodes in values:
+        path += (max(range(4), key=lambda quadrant: nodes[place_of((*path, quadrant))]),)
     return path

@@ -164,18 +164,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def classifies_a_token(model: nn.Module) -> bool:
-    """Whether the logits are those of a class token, so that they do not depend on the last grid."""
+    """Whether the logits are those of a class token, so that they do not depend on the last feature map."""
     return bool(getattr(getattr(model, "config", None), "class_token", False))
 
 
 def levels_and_logits(model: Encoder, images: Tensor) -> tuple[list[Tensor], Tensor]:
-    """The grid after every level of an encoder, and the logits (batch, classes) computed from them."""
+    """The feature map after every level of an encoder, and the logits (batch, classes) computed from them."""
     if classifies_a_token(model):
-        speaker: Any = model
-        grids, token = speaker.encode(images)
-        return grids, speaker.classify(grids[-1], token)
-    grids = model.levels(images)
-    return grids, model.classify(grids[-1])
+        network: Any = model
+        maps, token = network.encode(images)
+        return maps, network.classify(maps[-1], token)
+    maps = model.levels(images)
+    return maps, model.classify(maps[-1])
 
 
 def find_level(model: nn.Module, count: int, level: int | None) -> int:
@@ -192,29 +192,29 @@ def find_level(model: nn.Module, count: int, level: int | None) -> int:
     return wanted
 
 
-def normalised_plane(model: Encoder, last_grid: Tensor) -> Tensor:
-    """The last grid as the plane whose mean the linear head is applied to, after the final norm.
+def normalised_map(model: Encoder, last_map: Tensor) -> Tensor:
+    """The feature map after the final norm, whose mean the linear head is applied to.
 
-    Where the final norm comes before the mean, that is the last grid itself. Where it follows the mean (Hiera), every
-    position is centred on its own channels and scaled as the norm scales the mean: that scale is one number per image,
-    held constant. The mean of the plane is then exactly the normed mean, so that the logits are a linear head on the
-    mean of a plane, as in the other models.
-    last_grid: (batch, rows, columns, dim), of clips with the time before the rows. Returns the same shape.
+    Where the final norm comes before the mean, that is the last feature map itself. Where it follows the mean (Hiera),
+    every position is centred on its own channels and scaled as the norm scales the mean: that scale is one number per
+    image, held constant. The mean of the map is then exactly the normed mean, so that the logits are a linear head on
+    it, as in the other models.
+    last_map: (batch, rows, columns, dim), of clips with the time before the rows. Returns the same shape.
     """
-    if not (model.norm_follows_mean and len(last_grid)):
-        return last_grid
+    if not (model.norm_follows_mean and len(last_map)):
+        return last_map
     norm: Any = model.norm
     if not isinstance(norm, nn.LayerNorm):
         raise UserError(
             f"explanations of this {type(model).__name__} follow its final layer norm, and there is a "
             f"{type(norm).__name__} in its place"
         )
-    places = tuple(range(1, last_grid.ndim - 1))
-    variance = last_grid.mean(places, keepdim=True).var(-1, unbiased=False, keepdim=True)
+    places = tuple(range(1, last_map.ndim - 1))
+    variance = last_map.mean(places, keepdim=True).var(-1, unbiased=False, keepdim=True)
     scale = (variance.detach() + norm.eps).rsqrt()
-    plane = (last_grid - last_grid.mean(-1, keepdim=True)) * scale
-    plane = plane if norm.weight is None else plane * norm.weight
-    return plane if norm.bias is None else plane + norm.bias
+    normed = (last_map - last_map.mean(-1, keepdim=True)) * scale
+    normed = normed if norm.weight is None else normed * norm.weight
+    return normed if norm.bias is None else normed + norm.bias
 
 
 def features_and_logits(
@@ -222,17 +222,17 @@ def features_and_logits(
 ) -> tuple[Tensor, Tensor]:
     """One layer's features of any classifier, and the logits (batch, classes) computed from them.
 
-    images: (batch, channels, height, width). level: of an encoder, the level whose grid is wanted, 0 the finest, -1 the
-    coarsest; left out, the coarsest that the logits depend on. layer: of another model, the name of the module whose
-    output is wanted, such as "layer3"; left out, what `forward_features` of a model of timm gives. Features are as the
-    model has them: `as_grid` puts them in order.
+    images: (batch, channels, height, width). level: of an encoder, the level whose feature map is wanted, 0 the finest,
+    -1 the coarsest; default: the coarsest that the logits depend on. layer: of another model, the name of the module
+    whose output is wanted, such as "layer3"; default: what `forward_features` of a model of timm gives. Features are as
+    the model has them: `as_feature_map` puts them in order.
     Raises UserError for a level or a layer that the model does not have.
     """
     if isinstance(model, Encoder):
         if layer is not None:
             raise UserError(f"{type(model).__name__} is asked for by level, such as level=-1, not by layer ({layer!r})")
-        grids, logits = levels_and_logits(model, images)
-        return grids[find_level(model, len(grids), level)], logits
+        maps, logits = levels_and_logits(model, images)
+        return maps[find_level(model, len(maps), level)], logits
     if level is not None:
         raise UserError(f"{type(model).__name__} is asked for by layer, such as layer='layer4', not by level ({level})")
     network: Any = model
@@ -247,7 +247,7 @@ def features_and_logits(
 
 @contextmanager
 def refusing(model: nn.Module, images: Tensor) -> Iterator[None]:
-    """Tells in a sentence (UserError) why a third-party model cannot take these images."""
+    """Says in a sentence (UserError) why a third-party model cannot take these images."""
     try:
         yield
     except (UserError, torch.OutOfMemoryError):
@@ -272,7 +272,7 @@ def _output_of(model: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Te
         caught.append(output)
         return output.clone() if isinstance(output, Tensor) else output
 
-    # The one hook of this package: other people's models have no other way to give a layer in between.
+    # The one hook of this package: third-party models have no other way to give a layer in between.
     handle = modules[layer].register_forward_hook(catch)
     try:
         with refusing(model, images):
@@ -286,11 +286,11 @@ def _output_of(model: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Te
     return caught[0], logits
 
 
-def as_grid(model: nn.Module, features: Tensor) -> Tensor:
-    """Features of a classifier as a grid (batch, rows, columns, dim).
+def as_feature_map(model: nn.Module, features: Tensor) -> Tensor:
+    """Features of a classifier as a feature map (batch, rows, columns, dim).
 
     features: (batch, dim, rows, columns); or, of models that say so (timm's `output_fmt`), channels last; or tokens
-    (batch, tokens, dim), of which a model's prefix tokens are left out. Raises UserError for other shapes.
+    (batch, tokens, dim), of which a model's prefix tokens are dropped. Raises UserError for other shapes.
     """
     if features.ndim == 4:
         return features if getattr(model, "output_fmt", "NCHW") == "NHWC" else features.movedim(1, -1)
@@ -299,4 +299,4 @@ def as_grid(model: nn.Module, features: Tensor) -> Tensor:
         rows, columns = getattr(getattr(model, "patch_embed", None), "grid_size", (isqrt(patches.shape[1]),) * 2)
         if rows * columns == patches.shape[1]:
             return patches.unflatten(1, (rows, columns))
-    raise UserError(f"features of shape {tuple(features.shape)} are no plane of positions: choose another layer")
+    raise UserError(f"features of shape {tuple(features.shape)} are no map of positions: choose another layer")

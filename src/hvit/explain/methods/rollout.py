@@ -79,7 +79,7 @@ def vision_transformer(model: nn.Module) -> Any:
 def attention_of(block: Any, tokens: Tensor) -> Tensor:
     """The attention (batch, heads, tokens, tokens) of a pre-norm block on its tokens (batch, tokens, dim).
 
-    Computed beside the block from its own queries and keys, so that the block may use a fused kernel that keeps none.
+    Computed apart from the block, from its own queries and keys: the block may use a fused kernel that stores none.
     """
     attention = block.attn
     parts = attention.qkv(block.norm1(tokens)).unflatten(-1, (3, attention.num_heads, -1))

@@ -23,7 +23,7 @@ MAP_METHODS: dict[str, MapMethod] = {
     "rollout": attention_rollout,
 }
 """Each is called as method(model, images, classes) with images (batch, channels, height, width) and classes as in
-`gradcat_batch`, and returns maps (batch, k, rows, columns) float32, larger where more speaks for the class."""
+`gradcat_batch`, and returns maps (batch, k, rows, columns) float32, larger where there is more evidence."""
 
 
 def methods_for(model: Encoder) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from hvit.errors import UserError
+from hvit.explain.drawing.block_tree import AGAINST, MEANING
 from hvit.explain.drawing.canvas import STRENGTH
-from hvit.explain.drawing.tree_picture import AGAINST, MEANING
 from hvit.explain.page.content import ExplainedClass, ExplainedImage
 from hvit.explain.page.encode import heat_address, picture_address
 from hvit.explain.page.stage import Stage, draw_paths, draw_squares, short

@@ -37,7 +37,7 @@ class ExplainedImage:
     picture: Picture
     """What the model saw, before normalisation, as in `draw_trees`; any resolution of the same proportions."""
     classes: Sequence[ExplainedClass]
-    """The likeliest first."""
+    """The most probable first."""
 
     @property
     def trees(self) -> list[Tree]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hvit.explain.drawing.block_tree import depth_writers, factor_words
 from hvit.explain.drawing.layout import Block, block_value, curve, families, place_blocks, share_of_peak
-from hvit.explain.drawing.tree_picture import depth_writers, factor_words
 from hvit.explain.page.stage import Stage, short
+from hvit.explain.tree import QUADRANTS
 from hvit.markup import SPACE, Html, element
 
 PITCH, GAP = 43, 12  # of the wide tree: from block to block, and more than that between families
@@ -20,7 +21,6 @@ THUMBNAILS, EDGE, ROW = (100, 76, 38), 58, 20  # pictures by depth, the space fo
 INDENT, BETWEEN, COLUMN, ZOOM = 20, 9, 46, 0.72  # of the narrow tree; ZOOM makes its pictures smaller
 THINNEST, THICKEST = 0.6, 6.0
 TRUNK = 3.2  # from class to class in the narrow tree's lines
-QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 
 
 @dataclass(frozen=True)
