@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,17 +25,21 @@ from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_
 class Ink(Encoder):
     """Gives every class evidence where there is ink, so that its path leads to the quadrant with most of it."""
 
-    config = catalogue.entry("nest_micro_32").config
+    config = replace(catalogue.entry("nest_micro_32").config, dims=(1, 1), heads=(1, 1), depths=(1, 1))
 
     def __init__(self) -> None:
         super().__init__()
         self.head = nn.Linear(1, 10)
         nn.init.ones_(self.head.weight)
 
-    def levels(self, images: Tensor) -> list[Tensor]:
-        fine = images.unfold(2, 8, 8).unfold(3, 8, 8).mean(dim=(4, 5)).permute(0, 2, 3, 1)
-        top = fine.unflatten(2, (2, 2)).unflatten(1, (2, 2)).mean(dim=(2, 4))
-        return [fine, top]
+    def _first_level(self, images: Tensor, kept: Any, mask_token: Any) -> Tensor:
+        return images.unfold(2, 8, 8).unfold(3, 8, 8).mean(dim=(4, 5)).permute(0, 2, 3, 1)
+
+    def _next_level(self, level: int, below: Tensor, visible: Any) -> Tensor:
+        return below.unflatten(2, (2, 2)).unflatten(1, (2, 2)).mean(dim=(2, 4))
+
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        return (4 // 2**level,) * 2
 
     def classify(self, last_grid: Tensor) -> Tensor:
         return self.head(last_grid.mean(dim=(1, 2)))

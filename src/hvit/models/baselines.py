@@ -61,7 +61,7 @@ class VitConfig:
 
 
 class Vit(Encoder):
-    """timm's plain vision transformer (arXiv 2010.11929) as an encoder of one level."""
+    """timm's plain vision transformer (arXiv 2010.11929) as an encoder of one level, after the final norm."""
 
     config: VitConfig
 
@@ -91,14 +91,20 @@ class Vit(Encoder):
         """The linear head on the mean over positions."""
         return self.network.head
 
-    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
-        """One grid (batch, rows, columns, dim), after the final norm. Raises UserError for a mask: it takes none."""
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        """Rows and columns of the feature map."""
+        sides = zip(self.config.input_size, self.config.patch_size, strict=True)
+        return tuple(side // patch for side, patch in sides)
+
+    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
         self.check_images(images)
         if kept is not None:
             raise UserError("the plain ViT is here to compare classifiers with; it takes no mask")
         tokens = self.network.forward_features(images)
-        rows = self.config.input_size[0] // self.config.patch_size[0]
-        return [tokens.unflatten(1, (rows, -1))]
+        return tokens.unflatten(1, self.level_sizes(0))
+
+    def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
+        raise AssertionError("a plain ViT has one level")
 
     def classify(self, last_grid: Tensor) -> Tensor:
         """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim)."""
@@ -108,8 +114,7 @@ class Vit(Encoder):
         """As `Encoder.resize_positions`, from a plane (1, rows, columns, dim) to this model's flat table; bicubic."""
         if name != "network.pos_embed" or tensor.ndim != 4 or (len(tensor), tensor.shape[3]) != (shape[0], shape[2]):
             return None
-        sides = zip(self.config.input_size, self.config.patch_size, strict=True)
-        return resize_plane(tensor, tuple(side // patch for side, patch in sides)).flatten(1, 2)
+        return resize_plane(tensor, self.level_sizes(0)).flatten(1, 2)
 
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter: 0 the stem, i + 1 layer i, one more the norm and head."""
@@ -214,18 +219,21 @@ class Resnet(Encoder):
         """The linear head on the mean over positions."""
         return self.network.fc
 
-    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
-        """Four grids (batch, rows, columns, dim), fine to coarse. Raises UserError for a mask: it takes none."""
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        """Rows and columns of the feature map of a level: half of them, rounded up, after every stride of two."""
+        stride = 2 ** (level + (2 if self.config.stem == "conv7_pool" else 0))
+        return tuple(-(-side // stride) for side in self.config.input_size)
+
+    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
         self.check_images(images)
         if kept is not None:
             raise UserError("the ResNet is here to compare classifiers with; it takes no mask")
         network: Any = self.network
         features = network.maxpool(network.act1(network.bn1(network.conv1(images))))
-        grids = []
-        for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
-            grids.append(channels_last(layer(features)))
-            features = channels_first(grids[-1])  # so that the grid is on the path to the logits
-        return grids
+        return channels_last(network.layer1(features))
+
+    def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
+        return channels_last(getattr(self.network, f"layer{level + 1}")(channels_first(below)))
 
     def classify(self, last_grid: Tensor) -> Tensor:
         """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim)."""

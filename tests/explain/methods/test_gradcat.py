@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,17 +34,20 @@ class Lamps(Encoder):
 
     def __init__(self, channels: int = 4, num_levels: int = 4) -> None:
         super().__init__()
-        self.num_levels = num_levels
+        self.config = SimpleNamespace(depths=(1,) * num_levels)
         self.head = nn.Linear(channels, channels)
         with torch.no_grad():
             eye = torch.eye(channels)
             self.head.weight.copy_(eye - eye.roll(1, dims=1))
 
-    def levels(self, images: Tensor) -> list[Tensor]:
-        maps = [F.avg_pool2d(images, 2).permute(0, 2, 3, 1)]
-        for _ in range(self.num_levels - 1):
-            maps.append(half(maps[-1]))
-        return maps
+    def _first_level(self, images: Tensor, kept: Any, mask_token: Any) -> Tensor:
+        return F.avg_pool2d(images, 2).permute(0, 2, 3, 1)
+
+    def _next_level(self, level: int, below: Tensor, visible: Any) -> Tensor:
+        return half(below)
+
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        raise NotImplementedError
 
     def classify(self, last_grid: Tensor) -> Tensor:
         return self.head(last_grid.mean((1, 2)))

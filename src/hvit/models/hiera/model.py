@@ -11,7 +11,6 @@ be left out before the first layer, which is what makes masked pretraining fast.
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
 from math import prod
 
 import torch
@@ -29,6 +28,7 @@ from hvit.models.layers.grids import (
     resize_plane,
     unit_windows,
     unroll,
+    unroll_units,
     window_plane,
 )
 from hvit.models.layers.linear import Linear, Mlp, is_plain
@@ -108,7 +108,10 @@ class HieraLayer(nn.Module):
 
 
 class Hiera(Encoder):
-    """The hierarchical vision transformer for images and clips, as a classifier."""
+    """The hierarchical vision transformer for images and clips, as a classifier.
+
+    The last feature map is before the mean and the norm.
+    """
 
     config: HieraConfig
     position_resizes = ("unit", "plane")
@@ -165,31 +168,25 @@ class Hiera(Encoder):
             self.head.weight.mul_(0.001)
             self.head.bias.mul_(0.001)
 
-    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
-        """The grid after each level, as `Encoder.levels`; the last one is before the mean and the norm.
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        """Positions along every axis of the feature map of a level."""
+        sides = zip(self.config.unit_grid, self.config.unit_side(level), strict=True)
+        return tuple(count * side for count, side in sides)
 
-        Raises UserError for images or masks of another shape, and for samples that keep different numbers of units.
-        """
+    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
         units = self._stem(images, kept, mask_token)
-        sparse = kept is not None and mask_token is None
-        grids, ends = [], [0, *accumulate(self.config.depths)]
-        for level, (start, end) in enumerate(pairwise(ends)):
-            for layer in range(start, end):
-                units = self.blocks[layer](units)
-            strides = self.config.strides(level)
-            grid = reroll(units, strides, None if sparse else self.config.unit_grid)
-            grids.append(grid)
-            if not sparse:
-                # The next level is computed from the grid itself, so that gradients of the logits reach it.
-                units = unroll(grid, strides).view_as(units)
-        return grids
+        return self._run_level(0, units, sparse=kept is not None and mask_token is None)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""
-        units = self._stem(images, None, None)
-        for block in self.blocks:
-            units = block(units)
-        return self.classify(units)
+    def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
+        strides, sparse = self.config.strides(level - 1), visible is not None
+        return self._run_level(level, unroll_units(below, strides) if sparse else unroll(below, strides), sparse)
+
+    def _run_level(self, level: int, units: Tensor, sparse: bool) -> Tensor:
+        """A level's feature map, from units (batch, units, tokens, dim) unrolled for the poolings to come."""
+        start = sum(self.config.depths[:level])
+        for layer in range(start, start + self.config.depths[level]):
+            units = self.blocks[layer](units)
+        return reroll(units, self.config.strides(level), None if sparse else self.config.unit_grid)
 
     def classify(self, last_grid: Tensor) -> Tensor:
         """Logits (batch, num_classes): mean over the last grid (batch, ..., dim), norm, dropout and a linear head."""

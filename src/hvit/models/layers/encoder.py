@@ -26,7 +26,6 @@ class Encoder(nn.Module, ABC):
     norm_follows_mean: bool = False
     """Whether the final norm comes after the mean over the last grid, so that the last level is before it."""
 
-    @abstractmethod
     def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
         """The feature grid after each level, fine to coarse, on the path from the images to the logits.
 
@@ -38,6 +37,53 @@ class Encoder(nn.Module, ABC):
         (batch, kept units, *unit side, dim). With mask_token (dim of the first level,) all tokens are computed, and
         those of hidden units are the mask token from the stem on; any unit grid that divides the tokens will do.
         """
+        first = self._first_level(images, kept, mask_token)
+        return [first, *self._levels_above(0, first, kept if mask_token is None else None)]
+
+    def levels_from(self, level: int, feature_map: Tensor) -> list[Tensor]:
+        """The feature maps of all levels above a given one, computed from its feature map.
+
+        level: 0 the finest. feature_map: (batch, *sizes, dim) of that level, as `levels` returned it for whole inputs,
+        or changed. For the map that `levels` returned, the result is the rest of its list, bit for bit:
+        `levels_from(k, levels(images)[k])` is `levels(images)[k + 1:]`. The last map, or `feature_map` itself where
+        nothing is above it, is what `classify` takes. Raises UserError for a level or a map that the model does not
+        have, and for a model with a class token, which is no part of the feature map.
+        """
+        count = len(self.config.depths)
+        if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < count:
+            raise UserError(f"level must be a whole number from 0 to {count - 1} for this model; got {level!r}")
+        if not isinstance(feature_map, Tensor) or not feature_map.is_floating_point():
+            kind = feature_map.dtype if isinstance(feature_map, Tensor) else type(feature_map).__name__
+            raise UserError(f"feature_map must be a tensor of floating-point numbers, as levels returns it; got {kind}")
+        wanted = (*self.level_sizes(level), self.level_dims[level])
+        if tuple(feature_map.shape[1:]) != wanted:
+            raise UserError(
+                f"the feature map of level {level} of this model is (batch, {', '.join(map(str, wanted))}); "
+                f"got shape {tuple(feature_map.shape)}"
+            )
+        return self._levels_above(level, feature_map, None)
+
+    def _levels_above(self, level: int, feature_map: Tensor, visible: Tensor | None) -> list[Tensor]:
+        feature_maps = []
+        for above in range(level + 1, len(self.config.depths)):
+            feature_map = self._next_level(above, feature_map, visible)
+            feature_maps.append(feature_map)
+        return feature_maps
+
+    @abstractmethod
+    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
+        """The feature map after the finest level; see `levels`."""
+
+    @abstractmethod
+    def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
+        """The feature map after a level, computed from that of the level below, on the path to the logits.
+
+        visible: the mask where `below` has visible units only (batch, visible units, *unit side, dim), else None.
+        """
+
+    @abstractmethod
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        """Positions along every axis of the feature map of a level: (rows, columns), of clips the time before them."""
 
     @abstractmethod
     def classify(self, last_grid: Tensor) -> Tensor:

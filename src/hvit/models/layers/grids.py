@@ -114,6 +114,19 @@ def keep_units(units: Tensor, kept: Tensor) -> Tensor:
     return chosen.unflatten(0, (batch, len(chosen) // batch if batch else 1))
 
 
+def place_units(units: Tensor, visible: Tensor, fill: Tensor | None = None) -> Tensor:
+    """Visible mask units in their places on the whole grid; the other places are zero, or `fill` (dim,).
+
+    units: (batch, visible units, *unit, dim), as `keep_units` gives them. visible: bool (batch, *unit grid). Returns
+    (batch, *sizes, dim).
+    """
+    batch, _, *unit, dim = units.shape
+    shape = (batch, prod(visible.shape[1:]), *unit, dim)
+    whole = units.new_zeros(shape) if fill is None else fill.to(units.dtype).expand(shape).clone()
+    whole[visible.flatten(1)] = units.flatten(0, 1)
+    return units_to_grid(whole, tuple(visible.shape[1:]))
+
+
 def unit_windows(images: Tensor, unit_grid: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
     """The pixels that a convolution needs for each mask unit, its padding of half a kernel included: a view.
 
@@ -214,6 +227,14 @@ def unroll(grid: Tensor, strides: Sequence[tuple[int, ...]]) -> Tensor:
     order = _pooling_order(rank, len(strides))
     grid = grid.reshape(grid.shape[0], *split, grid.shape[-1]).permute(0, *order, 1 + len(order))
     return grid.reshape(grid.shape[0], prod(grid.shape[1 : 1 + rank]), prod(sides), grid.shape[-1])
+
+
+def unroll_units(units: Tensor, strides: Sequence[tuple[int, ...]]) -> Tensor:
+    """`unroll` of units that are a selection of a grid's: the inverse of `reroll` without a unit grid.
+
+    units: (batch, units, *sides of a unit, dim). Returns (batch, units, tokens, dim).
+    """
+    return unroll(units.flatten(0, 1), strides)[:, 0].unflatten(0, units.shape[:2])
 
 
 def reroll(units: Tensor, strides: Sequence[tuple[int, ...]], unit_grid: Sequence[int] | None = None) -> Tensor:

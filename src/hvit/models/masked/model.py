@@ -19,7 +19,6 @@ tokens that are no neighbours, or, on the dense grid, carry what is hidden into 
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import torch
@@ -35,8 +34,8 @@ from hvit.models.layers.grids import (
     channels_first,
     channels_last,
     convolve_cells,
+    place_units,
     resize_plane,
-    units_to_grid,
 )
 from hvit.models.layers.linear import Linear, Mlp, SplitLinear, is_plain
 from hvit.models.layers.masking import spread_mask
@@ -154,7 +153,7 @@ class MaskedAutoencoder(nn.Module):
             return self.tell(tokens if wanted is None else tokens[wanted])
         tokens = self.embed(tokens)
         if self.config.masking == "keep":
-            tokens = self._lay_out(tokens, kept)
+            tokens = place_units(tokens, kept, self.mask_token)
         tokens = (tokens + self.decoder_positions).flatten(1, -2)
         for layer in self.decoder[:-1]:
             tokens = layer(tokens)
@@ -217,13 +216,6 @@ class MaskedAutoencoder(nn.Module):
         if parameter_name.startswith("encoder."):
             return self.encoder.level_of(parameter_name.removeprefix("encoder."))
         return sum(self.config.encoder.depths) + 1
-
-    def _lay_out(self, tokens: Tensor, kept: Tensor) -> Tensor:
-        """Tokens of the kept units (batch, kept, *side, dim) in their places among mask tokens: (batch, *grid, dim)."""
-        batch, _, *side, dim = tokens.shape
-        units = self.mask_token.to(tokens.dtype).expand(batch, prod(self.config.unit_grid), *side, dim).clone()
-        units[kept.flatten(1)] = tokens.flatten(0, 1)
-        return units_to_grid(units, self.config.unit_grid)
 
 
 def _convolved(layer: nn.Module, grid: Tensor) -> Tensor:

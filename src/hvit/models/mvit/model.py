@@ -11,7 +11,6 @@ queries shorten the sequence from level to level while the width grows.
 
 from __future__ import annotations
 
-from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -241,7 +240,10 @@ class Block(nn.Module):
 
 
 class Mvit(Encoder):
-    """The multiscale vision transformer, as a classifier."""
+    """The multiscale vision transformer, as a classifier.
+
+    The last feature map is after the final norm, unless that follows the mean (`norm_after_mean`).
+    """
 
     config: MvitConfig
 
@@ -308,28 +310,36 @@ class Mvit(Encoder):
         self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor | None]:
         """The levels (see `levels`), and the class token (batch, dim) after the final norm where the model has one."""
-        config = self.config
-        tokens, units = self._stem(images, kept, mask_token)
-        sparse = kept is not None and mask_token is None
-        extra = int(config.class_token)
-        ends = [end - 1 for end in accumulate(config.depths)]
-        grids = []
-        for number, block in enumerate(self.blocks):
-            tokens, side = block(tokens, units)
-            if number not in ends:
-                continue
-            if number == ends[-1] and not config.norm_after_mean:
-                tokens = self.norm(tokens)
-            cut = tokens[:, extra:].unflatten(1, (units, *side))
-            grid = cut if sparse else units_to_grid(cut, config.unit_grid)
-            grids.append(grid)
-            # The next level is computed from the grid itself, so that gradients of the logits reach it.
-            flat = (grid if sparse else grid_to_units(grid, side)).flatten(1, -2)
-            tokens = torch.cat((tokens[:, :extra], flat), 1) if extra else flat
-        return grids, tokens[:, 0] if extra else None
+        feature_map, token = self._stem(images, kept, mask_token)
+        feature_maps, sparse = [], kept is not None and mask_token is None
+        for level in range(len(self.config.depths)):
+            feature_map, token = self._run_level(level, feature_map, token, sparse)
+            feature_maps.append(feature_map)
+        return feature_maps, token
 
-    def _stem(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> tuple[Tensor, int]:
-        """Tokens (batch, class token + units * prod(unit side), dim) of all mask units or the kept ones, and units."""
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        """Positions along every axis of the feature map of a level."""
+        sides = zip(self.config.unit_grid, self.config.unit_side(level), strict=True)
+        return tuple(count * side for count, side in sides)
+
+    def _run_level(self, level: int, below: Tensor, token: Tensor | None, sparse: bool) -> tuple[Tensor, Tensor | None]:
+        """A level's feature map and class token (batch, dim), from the feature map and class token below."""
+        config, start = self.config, sum(self.config.depths[:level])
+        units = below if sparse else grid_to_units(below, self.blocks[start].plan.grid)
+        tokens, count, side = units.flatten(1, -2), units.shape[1], tuple(units.shape[2:-1])
+        if token is not None:
+            tokens = torch.cat((token[:, None], tokens), 1)
+        for number in range(start, start + config.depths[level]):
+            tokens, side = self.blocks[number](tokens, count)
+        if level == len(config.depths) - 1 and not config.norm_after_mean:
+            tokens = self.norm(tokens)
+        if token is not None:
+            token, tokens = tokens[:, 0], tokens[:, 1:]
+        units = tokens.unflatten(1, (count, *side))
+        return units if sparse else units_to_grid(units, config.unit_grid), token
+
+    def _stem(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The tokens as a feature map, of visible units only in sparse encoding, and the class token (batch, dim)."""
         config = self.config
         self.check_images(images)
         if kept is not None:
@@ -344,22 +354,32 @@ class Mvit(Encoder):
             grid = grid + self.positions
         elif config.positions == "absolute":
             grid = grid + (self.positions[:, None] + self.temporal_positions[:, :, None, None])
-        units = grid_to_units(grid, config.unit_size or config.grid)
         if kept is not None and mask_token is None:
-            units = keep_units(units, kept)
-        tokens = units.flatten(1, -2)
-        if config.class_token:
-            token = self.class_token + self.class_positions if config.positions == "absolute" else self.class_token
-            tokens = torch.cat((token.expand(images.shape[0], -1, -1), tokens), 1)
-        return tokens, units.shape[1]
+            grid = keep_units(grid_to_units(grid, config.unit_size or config.grid), kept)
+        if not config.class_token:
+            return grid, None
+        token = self.class_token + self.class_positions if config.positions == "absolute" else self.class_token
+        return grid, token[:, 0].expand(images.shape[0], -1)
 
     def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
-        """The grid after each level, as `Encoder.levels`; the last after the final norm unless that follows the mean.
-
-        Only a model with mask units computes the kept ones alone. Raises UserError for other shapes, and for `kept`
-        alone where pooling crosses units.
-        """
+        """As `Encoder.levels`; `kept` alone is for models with mask units (UserError for others)."""
         return self.encode(images, kept, mask_token)[0]
+
+    def levels_from(self, level: int, feature_map: Tensor) -> list[Tensor]:
+        """As `Encoder.levels_from`, for models without a class token (UserError for others)."""
+        if self.config.class_token:
+            raise UserError(
+                "this model classifies a class token, which is no part of a feature map, so that the levels above a "
+                "feature map cannot be run alone; use a model whose class_token is False"
+            )
+        return super().levels_from(level, feature_map)
+
+    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
+        sparse = kept is not None and mask_token is None
+        return self._run_level(0, *self._stem(images, kept, mask_token), sparse)[0]
+
+    def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
+        return self._run_level(level, below, None, visible is not None)[0]
 
     def classify(self, last_grid: Tensor, class_token: Tensor | None = None) -> Tensor:
         """Logits (batch, num_classes) of the last grid (batch, *sizes, dim), or of the class token (batch, dim).
@@ -375,12 +395,8 @@ class Mvit(Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""
-        tokens, units = self._stem(images, None, None)
-        for block in self.blocks:
-            tokens, _ = block(tokens, units)
-        if self.config.class_token:
-            return self.classify(tokens, self.norm(tokens[:, 0]))
-        return self.classify(tokens if self.config.norm_after_mean else self.norm(tokens))
+        feature_maps, token = self.encode(images)
+        return self.classify(feature_maps[-1], token)
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
         """As `Encoder.resize_positions`: planes bicubic (or window by window, "unit"), lines and tables linear."""

@@ -31,6 +31,7 @@ from hvit.models.layers.grids import (
     grid_to_units,
     keep_units,
     merge_pairs,
+    place_units,
     resize_blocks,
     tiles_to_batch,
 )
@@ -222,7 +223,13 @@ class Hierarchy(nn.Module):
 
 
 class Nest(Encoder):
-    """The nested hierarchical transformer, as a classifier."""
+    """The nested hierarchical transformer, as a classifier.
+
+    The feature map of a level is the plane before the next aggregation, (batch, side, side, dim) with side = block_side
+    * 2 ** (levels above); the last one is after the final norm. Mask units are the blocks of the first level. With
+    `kept` alone as many blocks are kept of every four; aggregation sees zeros where a block is hidden, and kept
+    neighbours as ever.
+    """
 
     config: NestConfig
     position_resizes = ("plane", "block")
@@ -258,34 +265,41 @@ class Nest(Encoder):
             else:
                 nn.init.ones_(parameter)
 
-    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
-        """The plane of every level before its aggregation, fine to coarse; the last one after the final norm.
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        """Rows and columns of the feature map of a level."""
+        return (self.config.block_side * 2 ** (len(self.config.depths) - 1 - level),) * 2
 
-        As `Encoder.levels`; grids are (batch, side, side, dim) with side = block_side * 2 ** (levels above). Mask units
-        are the blocks of the first level. With `kept` alone as many blocks are kept of every four; aggregation sees
-        zeros where a block is hidden, and kept neighbours as ever. Raises UserError for images of another size than the
-        model's, and for masks and models that this does not fit.
-        """
+    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
         self.check_images(images)
-        if kept is not None and mask_token is None:
-            return self._levels_of_kept(images, kept)
+        visible = kept if mask_token is None else None
         if kept is not None:
-            check_kept(kept, images.shape[0], tuple(kept.shape[1:]))
+            if visible is None:
+                check_kept(kept, images.shape[0], tuple(kept.shape[1:]))
+            else:
+                self._check_blocks(visible, images.shape[0])
             images = hide_masked(images, kept)
         grid = self.patch_embed(images).permute(0, 2, 3, 1)
         if kept is not None and mask_token is not None:
             grid = fill_masked(grid, kept, mask_token)
-        grids = []
-        for hierarchy in self.hierarchies:
-            blocks = hierarchy(grid)
-            if hierarchy is self.hierarchies[-1]:
-                blocks = self.norm(blocks)
-            grid = blocks_to_grid(blocks)
-            grids.append(grid)
-        return grids
+        return self._run_level(0, grid, visible)
 
-    def _levels_of_kept(self, images: Tensor, kept: Tensor) -> list[Tensor]:
-        """Grids (batch, kept blocks, side, side, dim) of the kept blocks of the first level, in every level."""
+    def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
+        return self._run_level(level, below if visible is None else place_units(below, visible), visible)
+
+    def _run_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
+        """A level's feature map, from the whole plane below, which is zero where no block is visible."""
+        if visible is None:
+            blocks = self.hierarchies[level](below)
+        else:
+            exists = spread_mask(visible, tuple(below.shape[1:3]))
+            blocks = self.hierarchies[level](below, exists, exists[:, ::2, ::2] if level else exists)
+        if level == len(self.hierarchies) - 1:
+            blocks = self.norm(blocks)
+        grid = blocks_to_grid(blocks)
+        return grid if visible is None else keep_units(grid_to_units(grid, self.config.unit_side(level)), visible)
+
+    def _check_blocks(self, kept: Tensor, batch: int) -> None:
+        """Refuses (UserError) a mask of blocks that cannot be computed alone."""
         config = self.config
         if config.unit_size is None:
             raise UserError(
@@ -293,23 +307,12 @@ class Nest(Encoder):
                 f"{config.block_side} x {config.block_side} tokens are not"
             )
         side = 2 ** (len(config.depths) - 1)
-        check_kept(kept, images.shape[0], (side, side))
+        check_kept(kept, batch, (side, side))
         fours = kept.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4)) if side > 1 else kept.sum((1, 2))
         if fours.numel() and int(fours.min()) != int(fours.max()):
             raise UserError(
                 "kept must keep as many blocks of every two by two, so that all nodes of the tree are alike"
             )
-        below = seen = spread_mask(kept, (side * config.block_side,) * 2)
-        grid = self.patch_embed(hide_masked(images, kept)).permute(0, 2, 3, 1)
-        grids = []
-        for level, hierarchy in enumerate(self.hierarchies):
-            seen = seen[:, :: 2 if level else 1, :: 2 if level else 1]
-            blocks = hierarchy(grid, below, seen)
-            if hierarchy is self.hierarchies[-1]:
-                blocks = self.norm(blocks)
-            grid, below = blocks_to_grid(blocks), seen
-            grids.append(keep_units(grid_to_units(grid, config.unit_side(level)), kept))
-        return grids
 
     def classify(self, last_grid: Tensor) -> Tensor:
         """Logits (batch, num_classes): a linear head on the mean over the last grid (batch, side, side, dim)."""
