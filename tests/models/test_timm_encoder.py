@@ -40,6 +40,11 @@ def test_levels_lead_to_timms_own_logits(name: str) -> None:
     sides = [level.shape[1] for level in levels]
     assert sides == sorted(sides, reverse=True)
     assert len(set(sides)) == len(sides)
+    assert [tuple(one.shape[1:3]) for one in levels] == [model.level_sizes(level) for level in range(len(levels))]
+    assert model.levels_from(len(levels) - 1, levels[-1]) == []
+    if len(levels) > 1:
+        with pytest.raises(UserError, match="computes its levels in one piece"):
+            model.levels_from(0, levels[0])
     depths = [model.level_of(parameter) for parameter, _ in model.named_parameters()]
     assert min(depths) == 0
     assert max(depths) == sum(config.depths)

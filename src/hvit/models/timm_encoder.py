@@ -67,6 +67,7 @@ def timm_config(name: str) -> TimmConfig:
 @dataclass(frozen=True)
 class _Shape:
     dims: tuple[int, ...]
+    sizes: tuple[tuple[int, ...], ...]
     layers: int
     layer_of: dict[str, int]
     prefix_tokens: int
@@ -106,6 +107,19 @@ class TimmEncoder(Encoder):
         if maps and maps[-1].shape[1:3] == last.shape[1:3]:
             maps.pop()
         return [*maps, last], features
+
+    def level_sizes(self, level: int) -> tuple[int, ...]:
+        """Rows and columns of the feature map of a level."""
+        return _shape_of(self.config).sizes[level]
+
+    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
+        return self.levels(images, kept, mask_token)[0]
+
+    def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
+        raise UserError(
+            f"timm's {self.config.name} computes its levels in one piece, so that the levels above a feature map "
+            f"cannot be run alone; use a model of hvit"
+        )
 
     def classify(self, last_grid: Tensor, features: Tensor | None = None) -> Tensor:
         """Logits (batch, num_classes) of the last feature map (batch, rows, columns, dim).
@@ -219,11 +233,12 @@ def _shape_of(config: TimmConfig) -> _Shape:
         raise UserError(
             f"timm's {config.name} does not take images of {config.input_size} pixels: {first[:200]}"
         ) from error
-    dims = [one.shape[1] for one in below]
     if below and below[-1].shape[2:] == last.shape[1:3]:
-        dims.pop()
+        below.pop()
+    dims = (*(one.shape[1] for one in below), last.shape[-1])
+    sizes = (*(tuple(one.shape[2:]) for one in below), tuple(last.shape[1:-1]))
     matcher = network.group_matcher(coarse=False) if hasattr(network, "group_matcher") else {}
     layers: Any = group_parameters(network, matcher, reverse=True) if matcher else {}
     layer_of = {name: int(layers.get(name, 0)) for name, _ in network.named_parameters()}
     prefix = getattr(network, "num_prefix_tokens", 0) if last.ndim == 4 and features.ndim == 3 else 0
-    return _Shape((*dims, last.shape[-1]), max(layer_of.values(), default=1), layer_of, prefix)
+    return _Shape(dims, sizes, max(layer_of.values(), default=1), layer_of, prefix)

@@ -34,7 +34,7 @@ class Lamps(Encoder):
 
     def __init__(self, channels: int = 4, num_levels: int = 4) -> None:
         super().__init__()
-        self.config = SimpleNamespace(depths=(1,) * num_levels)
+        self.config = SimpleNamespace(dims=(channels,) * num_levels)
         self.head = nn.Linear(channels, channels)
         with torch.no_grad():
             eye = torch.eye(channels)

@@ -49,7 +49,7 @@ class Encoder(nn.Module, ABC):
         nothing is above it, is what `classify` takes. Raises UserError for a level or a map that the model does not
         have, and for a model with a class token, which is no part of the feature map.
         """
-        count = len(self.config.depths)
+        count = len(self.level_dims)
         if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < count:
             raise UserError(f"level must be a whole number from 0 to {count - 1} for this model; got {level!r}")
         if not isinstance(feature_map, Tensor) or not feature_map.is_floating_point():
@@ -65,7 +65,7 @@ class Encoder(nn.Module, ABC):
 
     def _levels_above(self, level: int, feature_map: Tensor, visible: Tensor | None) -> list[Tensor]:
         feature_maps = []
-        for above in range(level + 1, len(self.config.depths)):
+        for above in range(level + 1, len(self.level_dims)):
             feature_map = self._next_level(above, feature_map, visible)
             feature_maps.append(feature_map)
         return feature_maps
