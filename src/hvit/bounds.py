@@ -54,6 +54,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "digits_per_canvas": (1, 64),
     "held_out": _SHARE,
     "num_per_class": (1, 1_000_000_000),
+    "held_out_per_class": (1, 1_000_000_000),
     "fraction": _SHARE,
     "val_fraction": _SHARE,
     "split_seed": (-_LARGEST_SEED, _LARGEST_SEED),

@@ -14,6 +14,10 @@ class UserError(ValueError):
     """
 
 
+class Stopped(UserError):
+    """Something ended before it was done because the user wished it to; what was done is saved, as the message says."""
+
+
 def check_choices(config: Any) -> None:
     """Refuses (UserError) a value that is none of the choices its dataclass field is annotated with (`Literal`).
 

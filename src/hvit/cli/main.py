@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from rich.table import Table
 
+from hvit.cli.experiments import experiments
 from hvit.cli.printing import encode_anything, out, readable, say, wait_for, waited
 from hvit.cli.verbs import demo, evaluate, explain, generate, models, predict, recipes, report, resume, train
 from hvit.errors import UserError, did_you_mean
@@ -78,7 +79,8 @@ _VERB_SYNONYMS = {
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
-    verb.__name__: verb for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, generate, report)
+    verb.__name__: verb
+    for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, generate, report, experiments)
 }
 
 

@@ -118,14 +118,14 @@ class Splits:
     page: int | None = None
 
 
-def check_subset(num_per_class: int | None, fraction: float | None) -> None:
-    """Raises UserError if a train subset is asked for in an impossible way."""
+def check_subset(num_per_class: int | None, fraction: float | None, name: str = "num_per_class") -> None:
+    """Raises UserError if a subset is asked for in an impossible way. name: the field that has the number."""
     if num_per_class is not None and fraction is not None:
         raise UserError(
             f"num_per_class ({num_per_class}) and fraction ({fraction}) both choose the train subset: give only one."
         )
     if num_per_class is not None and num_per_class < 1:
-        raise UserError(f"num_per_class must be at least 1, not {num_per_class}.")
+        raise UserError(f"{name} must be at least 1, not {num_per_class}.")
     if fraction is not None and not 0 < fraction <= 1:
         raise UserError(f"fraction must be above 0 and at most 1, not {fraction}.")
 
@@ -137,13 +137,14 @@ def choose_subset(
     num_per_class: int | None,
     fraction: float | None,
     what: str = "images",
+    part: str = "training",
 ) -> np.ndarray:
     """Which images a data-efficiency run learns from: the same share of every class.
 
     Subsets of one seed are nested: the 10 images per class of one run are among the 20 of another. A fraction keeps
     at least one image of each class.
 
-    labels: (number of images,). what: the word for the samples. Returns the chosen indices in ascending order.
+    labels: (number of images,). what, part: the words for the samples and for the part of the data. Returns the chosen indices in ascending order.
     Raises UserError if a class has fewer images than `num_per_class`.
     """
     if num_per_class is None and fraction is None:
@@ -154,7 +155,8 @@ def choose_subset(
         count = num_per_class if num_per_class is not None else max(1, round(len(members) * (fraction or 0)))
         if count > len(members):
             raise UserError(
-                f"num_per_class is {count}, but class {name!r} has only {len(members)} training {what}: "
+                f"{'num' if part == 'training' else 'held_out'}_per_class is {count}, but class {name!r} has only "
+                f"{len(members)} {part} {what}: "
                 f"choose at most {np.bincount(labels, minlength=len(classes)).min()}."
             )
         order = torch.randperm(len(members), generator=generator(seed, "subset", label)).numpy()
@@ -162,11 +164,11 @@ def choose_subset(
     return np.sort(np.concatenate(chosen))
 
 
-def subset_notes(chosen: int, available: int, what: str = "images") -> tuple[str, ...]:
-    """The sentence that says that training sees a subset, if it does."""
+def subset_notes(chosen: int, available: int, what: str = "images", verb: str = "Training") -> tuple[str, ...]:
+    """The sentence that says that training, or testing, sees a subset, if it does."""
     if chosen == available:
         return ()
-    return (f"Training on a subset of {chosen:,} of {available:,} {what}, the same share of every class.",)
+    return (f"{verb} on a subset of {chosen:,} of {available:,} {what}, the same share of every class.",)
 
 
 def statistics_for(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hvit.errors import UserError
+from hvit.errors import Stopped, UserError
 from hvit.interrupts import Interrupts
 from hvit.randomness import derive_seed
 from hvit.tasks.task import Batch, Phase, Task
@@ -137,7 +137,7 @@ class Trainer:
                 if not (between_steps or (self.interrupts and isinstance(error, RuntimeError))):
                     raise
             if self.step < self.schedule.total_steps or self.owes_evaluation:
-                raise UserError(f"stopped; `hvit resume {self.folder}` continues exactly from step {self.saved_step}")
+                raise Stopped(f"stopped; `hvit resume {self.folder}` continues exactly from step {self.saved_step}")
         self.write("finish", seconds=self.seconds)
         return self.scores or self.evaluate()
 

@@ -126,7 +126,7 @@ def test_the_paper_table_of_the_cifar_model_has_6_million_parameters() -> None:
         assert count_parameters(create_model("nest_tiny_32_block8")) == pytest.approx(6.26e6, rel=0.01)
 
 
-@pytest.mark.parametrize("plane", ["image", "block"])
+@pytest.mark.parametrize("plane", ["image", "parent", "block"])
 @pytest.mark.parametrize("function", get_args(Aggregation))
 def test_every_aggregation_halves_the_plane_and_trains(function: Aggregation, plane: Any) -> None:
     for padding in ("same", "symmetric"):
@@ -140,9 +140,10 @@ def test_every_aggregation_halves_the_plane_and_trains(function: Aggregation, pl
 
 @pytest.mark.parametrize("function", get_args(Aggregation))
 def test_blocks_meet_on_the_image_plane_only(function: Aggregation) -> None:
-    """Patch merging is the exception: its 2 x 2 windows never straddle a border, so both planes are the same."""
+    """Patch merging is the exception: its 2 x 2 windows never straddle a border, so all planes are the same. On the
+    parent plane the borders inside a group of four are crossed, those of the group never."""
     reach = {}
-    for plane in ("image", "block"):
+    for plane in ("image", "parent", "block"):
         torch.manual_seed(0)
         model = Nest(replace(TINY, aggregation=function, aggregation_plane=plane)).double()
         for parameter in model.parameters():
@@ -153,8 +154,20 @@ def test_blocks_meet_on_the_image_plane_only(function: Aggregation) -> None:
         assert gradient[..., :16, :16].abs().min() > 0
         gradient[..., :16, :16] = 0
         reach[plane] = float(gradient.abs().max())
-    assert reach["block"] == 0
+    assert reach["block"] == reach["parent"] == 0
     assert (reach["image"] > 1e-6) == (function != "merge2")
+
+
+def test_the_parent_plane_crosses_the_borders_inside_a_group_of_four_blocks_only() -> None:
+    for plane, crossed in (("image", (True, True)), ("parent", (True, False)), ("block", (False, False))):
+        torch.manual_seed(0)
+        aggregation = Nest(replace(TINY, aggregation_plane=plane)).hierarchies[1].aggregation
+        grid = torch.randn(1, 16, 16, 8, requires_grad=True)  # 4 x 4 blocks of 4 x 4 tokens, 2 x 2 groups of four
+        seen = []
+        for row, beyond in ((1, 4), (3, 8)):  # the last rows of a block in its group, and of the group
+            (gradient,) = torch.autograd.grad(aggregation(grid)[:, row, 0].pow(2).sum(), grid)
+            seen.append(bool(gradient[:, beyond:].abs().max() > 0))
+        assert tuple(seen) == crossed
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])

@@ -35,10 +35,13 @@ class CifarData:
     """Learn from this many images of each class only; none for all."""
     fraction: float | None = None
     """Learn from this share of the images of each class only (0 to 1); none for all."""
+    held_out_per_class: int | None = None
+    """Test on this many images of each class only, the same ones whatever the seed; none for all."""
 
     def __post_init__(self) -> None:
         check_choices(self)
         check_subset(self.num_per_class, self.fraction)
+        check_subset(self.held_out_per_class, None, "held_out_per_class")
 
 
 class CifarSet(ImageSet):
@@ -76,15 +79,16 @@ def open_cifar(config: CifarData, seed: int, in_channels: int) -> Splits:
     train_pixels, train_labels = _read_batches(folder, published.train_list, published)
     test_pixels, test_labels = _read_batches(folder, published.test_list, published)
     chosen = choose_subset(train_labels, classes, seed, config.num_per_class, config.fraction)
+    tested = choose_subset(test_labels, classes, 0, config.held_out_per_class, None, part="held-out")
     mode = "L" if in_channels == 1 else "RGB"
     mean, std = statistics_for(*STATISTICS[config.kind], in_channels)
     return Splits(
         train=CifarSet(train_pixels[chosen], train_labels[chosen], mode),
-        held_out=CifarSet(test_pixels, test_labels, mode),
+        held_out=CifarSet(test_pixels[tested], test_labels[tested], mode),
         classes=classes,
         mean=mean,
         std=std,
-        notes=subset_notes(len(chosen), len(train_labels)),
+        notes=subset_notes(len(chosen), len(train_labels)) + subset_notes(len(tested), len(test_labels), verb="Testing"),
     )
 
 

@@ -53,8 +53,9 @@ class NestConfig:
     """GELU in its tanh form (the official code) or exact (timm)."""
     aggregation: Aggregation = "conv3_norm_max3"
     """How four blocks become one: convolution, norm and pooling, or one of its ablations."""
-    aggregation_plane: Literal["image", "block"] = "image"
-    """image: aggregation sees the whole plane and crosses block borders; block: it stays inside every block."""
+    aggregation_plane: Literal["image", "parent", "block"] = "image"
+    """image: aggregation sees the whole plane and crosses all block borders; parent: it crosses those inside each group
+    of four blocks that become one; block: it stays inside every block."""
     pool_padding: Literal["same", "symmetric"] = "same"
     """Padding of the pooling: same (official, and timm's nest_*_jx), or symmetric (timm's other nest_*)."""
     drop_path: float = 0.0

@@ -169,12 +169,14 @@ class PatchMerge(nn.Module):
 
 
 class BlockAggregation(nn.Module):
-    """Merges every four blocks into one, on the image plane or inside every block (section 3 of the paper)."""
+    """Merges every four blocks into one: on the image plane (section 3 of the paper), inside each group of four blocks
+    that become one (the parent plane), or inside every block."""
 
     def __init__(self, config: NestConfig, level: int) -> None:
         super().__init__()
         dim, next_dim = config.dims[level - 1], config.dims[level]
-        self.tile = config.block_side if config.aggregation_plane == "block" else None
+        side = config.block_side
+        self.tile = {"image": None, "parent": 2 * side, "block": side}[config.aggregation_plane]
         self.function: nn.Module = (
             PatchMerge(dim, next_dim)
             if config.aggregation == "merge2"

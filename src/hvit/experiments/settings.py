@@ -1,0 +1,103 @@
+"""The families that experiments compare, their sizes at 0.57 million parameters, and the runs that choose their rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hvit.data.augment import AugmentConfig
+from hvit.data.open import CifarData, FolderData
+from hvit.experiments.experiment import ScaleName
+from hvit.models.baselines import RESNET_SIZES, VIT_SIZES
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.mvit.config import MVIT_SIZES
+from hvit.models.nest.config import NEST_SIZES
+from hvit.recipe import Recipe
+from hvit.recipes import get_recipe
+from hvit.training.optimize import OptimizeConfig
+from hvit.training.schedule import LoopConfig
+
+CIFAR, PHOTOS, IMAGENET = "cifar10", "photos10", "imagenet"
+"""Folders of the data under the one that `--data-root` names."""
+
+MODELS: dict[str, Any] = {
+    "nest": NEST_SIZES["nest_micro_32"],
+    "nest4": replace(NEST_SIZES["nest_micro_32"], patch_size=(4, 4)),
+    "vit": VIT_SIZES["vit_micro_32"],
+    "resnet": RESNET_SIZES["resnet_micro_32"],
+    "hiera": HIERA_SIZES["hiera_micro_32"],
+    "mvitv2": MVIT_SIZES["mvitv2_micro_32"],
+}
+"""The model of every family at the size of a laptop, for CIFAR."""
+TITLES = {
+    "nest": "NesT, 2x2 patches",
+    "nest4": "NesT, 4x4 patches",
+    "vit": "ViT, 4x4 patches",
+    "resnet": "ResNet",
+    "hiera": "Hiera",
+    "mvitv2": "MViTv2",
+}
+
+WEAK = AugmentConfig(crop="pad", flip=0.5, label_smoothing=0.1)
+"""Shifts and flips: the augmentation of all experiments that say nothing else."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a run sees. per_class: training images of a class, None for all; tested: held-out ones of a class."""
+
+    per_class: int | None
+    epochs: int
+    batch_size: int = 128
+    tested: int | None = None
+
+
+RATES: dict[ScaleName, tuple[float, ...]] = {
+    "small": (1e-3, 2e-3, 4e-3, 8e-3),
+    "quick": (2e-3, 4e-3, 8e-3),
+    "published": (),
+}
+"""Peak learning rates for 256 images that the sweep of a family compares; at full scale the published rate is taken."""
+SWEEPS: dict[ScaleName, Size] = {
+    "small": Size(400, 4, 128, 100),
+    "quick": Size(400, 1, 64, 100),
+    "published": Size(None, 1),
+}
+SWEEP_SEED = 1_000
+"""Another seed than any that is measured: other images, another start."""
+
+
+def classify_cifar(name: str, model: Any, size: Size, augment: AugmentConfig = WEAK) -> Recipe:
+    """A classifier of CIFAR-10 at the size of a laptop; a tenth of the epochs is warm-up."""
+    return Recipe(
+        name=name,
+        summary="A run of an experiment (hvit experiments)",
+        model=model,
+        data=CifarData(root=CIFAR, num_per_class=size.per_class, held_out_per_class=size.tested),
+        augment=augment,
+        optimize=OptimizeConfig(learning_rate_per_256=4e-3, warmup_epochs=size.epochs / 10, clip_norm=1.0),
+        loop=LoopConfig(epochs=size.epochs, batch_size=size.batch_size, evaluate_every=size.epochs, workers=0),
+    )
+
+
+def on_imagenet(name: str, model: Any, like: str = "nest_tiny_imagenet") -> Recipe:
+    """A classifier of ImageNet as a published recipe has it, with another model."""
+    recipe = get_recipe(like)
+    return replace(
+        recipe,
+        name=name,
+        summary="A run of an experiment (hvit experiments)",
+        model=model,
+        data=replace(recipe.data, root=IMAGENET) if isinstance(recipe.data, FolderData) else recipe.data,
+    )
+
+
+def sweep(family: str, scale: ScaleName) -> dict[float, Recipe]:
+    """The short runs that choose a family's learning rate: by the lowest training loss at their end."""
+    found = {}
+    for rate in RATES[scale]:
+        recipe = classify_cifar(f"rate_{family}", MODELS[family], SWEEPS[scale])
+        found[rate] = replace(
+            recipe, seed=SWEEP_SEED, optimize=replace(recipe.optimize, learning_rate_per_256=rate)
+        )
+    return found
