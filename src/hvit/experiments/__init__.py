@@ -22,5 +22,7 @@ def get_experiment(name: str, scale: ScaleName = "small") -> Experiment:
     """The experiment of a name. Raises UserError for an unknown one."""
     if name not in EXPERIMENTS:
         meant = did_you_mean(name, EXPERIMENTS)
-        raise UserError(f"there is no experiment called {quoted(name)}{meant or ';'} `hvit experiments list` shows them")
+        raise UserError(
+            f"there is no experiment called {quoted(name)}{meant or ';'} `hvit experiments list` shows them"
+        )
     return EXPERIMENTS[name](scale)

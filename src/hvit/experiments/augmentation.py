@@ -17,8 +17,8 @@ HEADER = Header(
     published="ImageNet, DeiT-B and NesT-T: all 81.8 and 81.5 %; without random erasing 4.3 and 81.4; without "
     "RandAugment 79.6 and 81.2; without cutmix and mixup 75.8 and 79.8",
     refuted_by="removing an augmentation costs NesT as much as it costs the ViT",
-    cost="small: 8 cells of 80,000 images, 9 minutes a run, 1.2 hours a seed; quick: 16,000 images, 2 minutes a run, 16 "
-    "minutes a seed; published: 300 epochs of ImageNet for every cell",
+    cost="small: 8 cells of 80,000 images, 9 minutes a run, 1.2 hours a seed; quick: 16,000 images, 2 minutes a run, "
+    "16 minutes a seed; published: 300 epochs of ImageNet for every cell",
 )
 SIZES = {"small": Size(800, 10), "quick": Size(400, 4, 64, 500)}
 REMOVED: dict[str, tuple[str, dict[str, Any]]] = {

@@ -17,8 +17,8 @@ HEADER = Header(
     published="3 to 8 times faster (talk); with 30 epochs in all about 20 points above ViT and DeiT (blog); NesT-B "
     "82.3 % after 100 and 83.8 % after 300 epochs of ImageNet (abstract)",
     refuted_by="NesT needs as many epochs as the ViT, or more seconds, for the ViT's accuracy after its longest run",
-    cost="small: 300,000 images a model and seed, 30 minutes for NesT with 2x2 patches at 168 images per core-second, 7 "
-    "with 4x4, 37 for the ViT; quick: 60,000 images, 15 minutes a seed; published: 30 to 300 epochs of ImageNet",
+    cost="small: 300,000 images a model and seed, 30 minutes for NesT with 2x2 patches at 168 images per core-second, "
+    "7 with 4x4, 37 for the ViT; quick: 60,000 images, 15 minutes a seed; published: 30 to 300 epochs of ImageNet",
 )
 EPOCHS = {"small": (2, 4, 8, 16), "quick": (2, 4, 8, 16), "published": (30, 60, 150, 300)}
 PER_CLASS = {"small": 1_000, "quick": 200}

@@ -1,4 +1,4 @@
-"""The families that experiments compare, their sizes at 0.57 million parameters, and the runs that choose their rates."""
+"""The families that experiments compare, at 0.57 million parameters, and the runs that choose their learning rates."""
 
 from __future__ import annotations
 
@@ -97,7 +97,5 @@ def sweep(family: str, scale: ScaleName) -> dict[float, Recipe]:
     found = {}
     for rate in RATES[scale]:
         recipe = classify_cifar(f"rate_{family}", MODELS[family], SWEEPS[scale])
-        found[rate] = replace(
-            recipe, seed=SWEEP_SEED, optimize=replace(recipe.optimize, learning_rate_per_256=rate)
-        )
+        found[rate] = replace(recipe, seed=SWEEP_SEED, optimize=replace(recipe.optimize, learning_rate_per_256=rate))
     return found

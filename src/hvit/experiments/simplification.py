@@ -52,9 +52,7 @@ def masked_pretraining(name: str, model: MaskedConfig, size: Size) -> Recipe:
 
 def finetuned(recipe: Recipe) -> Recipe:
     """The same classifier, to start from masked pretraining: a lower rate, which falls from layer to layer."""
-    optimize = replace(
-        recipe.optimize, learning_rate_per_256=2e-3, layer_decay=0.8, no_decay="positions_and_vectors"
-    )
+    optimize = replace(recipe.optimize, learning_rate_per_256=2e-3, layer_decay=0.8, no_decay="positions_and_vectors")
     return replace(recipe, optimize=optimize)
 
 
@@ -90,9 +88,7 @@ def simplification(scale: ScaleName) -> Experiment:
               than=(("f-supervised",), ("0-supervised",))),
     ]  # fmt: skip
     cells = tuple(one for pair in zip(supervised, tuned, strict=True) for one in pair)
-    return Experiment(
-        "simplification", HEADER, cells, tuple(claims), reference="0-mae", further=speeds
-    )
+    return Experiment("simplification", HEADER, cells, tuple(claims), reference="0-mae", further=speeds)
 
 
 WHAT = {

@@ -53,7 +53,9 @@ def _rates(results: Results) -> list[Table]:
         if rate is not None:
             losses = ", ".join(f"{one:g}: {loss:.3f}" for one, loss in rate.losses.items())
             rows.append([family, f"{rate.rate:g}" + (" (at the edge)" if rate.is_edge else ""), losses])
-    return [Table("Learning rates", ["family", "chosen, for 256 images", "training loss of each"], rows)] if rows else []
+    return (
+        [Table("Learning rates", ["family", "chosen, for 256 images", "training loss of each"], rows)] if rows else []
+    )
 
 
 def _mean(scores: Scores | None, measure: Measure) -> str:

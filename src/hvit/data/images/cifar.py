@@ -88,7 +88,8 @@ def open_cifar(config: CifarData, seed: int, in_channels: int) -> Splits:
         classes=classes,
         mean=mean,
         std=std,
-        notes=subset_notes(len(chosen), len(train_labels)) + subset_notes(len(tested), len(test_labels), verb="Testing"),
+        notes=subset_notes(len(chosen), len(train_labels))
+        + subset_notes(len(tested), len(test_labels), verb="Testing"),
     )
 
 
