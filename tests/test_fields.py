@@ -61,10 +61,10 @@ def test_numbers_of_other_libraries_become_pythons(name: str, changes: dict[str,
     assert json.loads(json.dumps(asdict(config))) == json.loads(json.dumps(asdict(wanted)))
 
 
-@pytest.mark.parametrize("value", [7.0, "7", True, None, (7,), [7], b"7", 7 + 0j, np.float64(7), np.array([7]), int])
+@pytest.mark.parametrize("value", [7.0, "7", True, (7,), [7], b"7", 7 + 0j, np.float64(7), np.array([7]), int])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_is_no_whole_number_is_no_number_of_classes(name: str, value: Any) -> None:
-    with pytest.raises(UserError, match="num_classes must be a whole number; got"):
+    with pytest.raises(UserError, match=r"num_classes must be a whole number( or None)?; got"):
         create_model(name, num_classes=value)
 
 
@@ -91,7 +91,7 @@ def test_whole_numbers_are_neither_truth_values_nor_fractions(name: str) -> None
     for field in fields(config):
         value = getattr(config, field.name)
         if type(value) is int:
-            others: list[Any] = [True, float(value), str(value), None if field.default is not None else []]
+            others: list[Any] = [True, float(value), str(value), [] if "None" in str(field.type) else None]
         elif isinstance(value, tuple) and value and type(value[0]) is int:
             others = [(True, *value[1:]), (*map(float, value),), str(value), 3, value[0]]
         elif type(value) is float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -69,6 +69,13 @@ LONGEST_RECIPE = 2**20
 """Bytes that a recipe may have; the longest of ours has some thousands."""
 WITHOUT_EFFECT = ("loop.workers", "data.root", "data.cache")
 """Fields that may be changed before a run is resumed."""
+
+
+def with_classes_of_the_data(recipe: Recipe) -> Recipe:
+    """The recipe with the number of a classifier's classes left to the data; others are returned as they are."""
+    if isinstance(recipe.model, MaskedConfig | GanConfig):
+        return recipe
+    return replace(recipe, model=replace(recipe.model, num_classes=None))
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:

@@ -20,7 +20,7 @@ from hvit.models.build import build, build_empty, count_parameters
 from hvit.models.gan.config import GanConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.weights.save import save_weights
-from hvit.recipe import Recipe, read_recipe, write_recipe
+from hvit.recipe import Recipe, read_recipe, with_classes_of_the_data, write_recipe
 from hvit.runs.generation import Generation
 from hvit.runs.kinds import kind_of
 from hvit.tasks import generate
@@ -115,7 +115,7 @@ def leave_out(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 def test_a_recipe_shrinks_to_two_steps(
     name: str, tmp_path: Path, photo_folder: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, is_published = recipes.get_recipe(name), "micro" not in name
+    recipe, is_published = with_classes_of_the_data(recipes.get_recipe(name)), "micro" not in name
     is_drawn = name in DRAWN
     if not is_drawn:  # pictures and page take longer than the two steps
         leave_out(
@@ -143,7 +143,7 @@ def test_a_recipe_shrinks_to_two_steps(
     if recipe.weights is not None:
         weights = str(tmp_path / "start.safetensors")
         size = model.input_size if takes_clips else (224, 224)
-        save_weights(build(replace(model, input_size=size)), weights)  # pyright: ignore[reportArgumentType]
+        save_weights(build(replace(model, input_size=size, num_classes=2)), weights)  # pyright: ignore[reportArgumentType]
     loop = replace(recipe.loop, batch_size=max(2, recipe.loop.repeats), max_steps=2, workers=0, epochs=1, device="cpu")
     scores = train.train(replace(recipe, model=model, data=data, loop=loop, weights=weights), tmp_path / "run")
     assert 0.0 <= scores["nearest_neighbours" if isinstance(whole, MaskedConfig) else "top1"] <= 1.0
@@ -227,7 +227,7 @@ def test_fine_tuning_is_refused_without_weights_instead_of_starting_from_nothing
     name: str, work: Callable[[Recipe], object], tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recipe = recipes.get_recipe(name)
+    recipe = with_classes_of_the_data(recipes.get_recipe(name))
     small = replace(recipe.model, depths=(1, 1, 1, 1), dims=(8, 8, 8, 8), heads=(1, 1, 1, 1))
     with pytest.raises(UserError, match=f"no weights file .*{recipe.weights}"):
         work(replace(recipe, model=small, data=FolderData(root=str(photo_folder))))

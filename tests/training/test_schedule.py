@@ -12,6 +12,7 @@ import torch
 from hvit import recipes
 from hvit.data.batches import steps_per_epoch
 from hvit.data.images.folders import FolderData
+from hvit.recipe import with_classes_of_the_data
 from hvit.training.distribute import Processes
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule, few_steps_notes
@@ -106,5 +107,6 @@ def test_recipes_on_embedded_data_which_learn_are_not_said_to_have_few_steps(nam
 
 @pytest.mark.parametrize("name", ["nest_micro_folder", "nest_tiny_imagenet"])
 def test_the_plan_of_a_small_folder_says_what_to_set(name: str, photo_folder: Path) -> None:
-    lines = train.plan(replace(recipes.get_recipe(name), data=FolderData(root=str(photo_folder))))
+    recipe = with_classes_of_the_data(recipes.get_recipe(name))
+    lines = train.plan(replace(recipe, data=FolderData(root=str(photo_folder))))
     assert "--loop.batch-size 8" in lines["notes"]

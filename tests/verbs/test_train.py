@@ -21,12 +21,13 @@ import torch
 from safetensors.torch import load_file
 
 from hvit import files
+from hvit.cli.main import main
 from hvit.data.images.digits import DigitsData
 from hvit.data.images.folders import FolderData
 from hvit.data.open import open_data
 from hvit.errors import UserError
 from hvit.models.nest.config import NestConfig
-from hvit.recipe import Recipe, read_recipe, write_recipe
+from hvit.recipe import Recipe, read_recipe, with_classes_of_the_data, write_recipe
 from hvit.recipes import get_recipe
 from hvit.runs.classification import Classification
 from hvit.runs.kinds import kind_of
@@ -113,9 +114,27 @@ def test_weights_start_another_run_with_a_new_head(tmp_path: Path) -> None:
 
 
 def test_the_number_of_classes_follows_the_data_or_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="num-classes says 7, but the data has 10 classes"):
+    with pytest.raises(UserError, match=r"recipe has 7 classes .* but the data has 10"):
         train.train(replace(RECIPE, model=replace(TINY, num_classes=7)), tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_recipe_without_a_number_of_classes_takes_the_datas(tmp_path: Path) -> None:
+    open_recipe = with_classes_of_the_data(RECIPE)
+    assert open_recipe.model.num_classes is None
+    assert train.plan(open_recipe) == train.plan(RECIPE)
+    write_recipe(open_recipe, tmp_path)
+    assert read_recipe(tmp_path) == open_recipe
+
+
+def test_a_number_of_classes_that_was_typed_is_never_replaced(
+    photo_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not even where it is that of the recipe as published."""
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "nest_tiny_imagenet", "--data.root", str(photo_folder), "--model.num-classes", "1000"])
+    assert ended.value.code == 2
+    assert "the recipe has 1000 classes" in capfd.readouterr().err
 
 
 def test_weights_for_other_classes_are_not_scored(tmp_path: Path, photo_folder: Path) -> None:

@@ -138,11 +138,11 @@ def train(rest: list[str]) -> None:
         say()
         say("Recipes: " + ", ".join(list_recipes()))
         return
-    from hvit.recipe import Recipe
+    from hvit.recipe import Recipe, with_classes_of_the_data
     from hvit.verbs import train
 
     name, *fields = rest
-    recipe = get_recipe(name)
+    recipe = with_classes_of_the_data(get_recipe(name))
 
     options = make_dataclass(
         "TrainArguments",

@@ -280,7 +280,7 @@ class _Loader(DataLoader[Any]):
 
     stops: Callable[[], bool]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
         with warnings.catch_warnings(), held_back(), _own_child_handler():
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)

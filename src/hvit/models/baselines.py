@@ -14,6 +14,7 @@ from hvit.fields import check_fields
 from hvit.models.formats import Format, State
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import PositionResize, channels_first, channels_last, resize_plane
+from hvit.models.sizes import check_heads, check_rate, class_count, known_classes
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class VitConfig:
     """Height and width of the input in pixels."""
     in_channels: int = 3
     """Channels of the input image: 3 for colour, 1 for grey."""
-    num_classes: int = 1000
-    """Number of classes the head tells apart."""
+    num_classes: int | None = 1000
+    """Number of classes of the head; None in a recipe: as many as the data has."""
     patch_size: tuple[int, int] = (16, 16)
     """Height and width in pixels of the patch that becomes one token."""
     dims: tuple[int, ...] = (192,)
@@ -45,19 +46,17 @@ class VitConfig:
         check_fields(self)
         if not len(self.dims) == len(self.heads) == len(self.depths) == 1:
             raise UserError("a ViT has one level: dims, heads and depths take one entry each")
-        counts = (self.in_channels, self.num_classes, self.mlp_ratio, *self.dims, *self.heads, *self.depths)
+        counts = (self.in_channels, *known_classes(self), self.mlp_ratio, *self.dims, *self.heads, *self.depths)
         if min(*counts, *self.patch_size, *self.input_size) < 1:
             raise UserError(
                 "ViT sizes (input, channels, classes, patch, dims, heads, depths, mlp_ratio) must be 1 or more"
             )
-        if self.dims[0] % self.heads[0]:
-            raise UserError(f"ViT dims must be divisible by heads; dims={self.dims}, heads={self.heads}")
+        check_heads("ViT", self.dims, self.heads)
         if any(side % patch for side, patch in zip(self.input_size, self.patch_size, strict=True)):
             raise UserError(
                 f"a ViT's input_size {self.input_size} must be divisible by its patch_size {self.patch_size}"
             )
-        if not 0.0 <= self.drop_path < 1.0:
-            raise UserError(f"drop_path must be at least 0 and below 1; got {self.drop_path}")
+        check_rate("drop_path", self.drop_path)
 
 
 class Vit(Encoder):
@@ -75,7 +74,7 @@ class Vit(Encoder):
             img_size=config.input_size,
             patch_size=config.patch_size,  # pyright: ignore[reportArgumentType]  (timm takes a pair, its hint says int)
             in_chans=config.in_channels,
-            num_classes=config.num_classes,
+            num_classes=class_count(config),
             embed_dim=config.dims[0],
             depth=config.depths[0],
             num_heads=config.heads[0],
@@ -144,8 +143,8 @@ class ResnetConfig:
     """Height and width of the input in pixels; any will do."""
     in_channels: int = 3
     """Channels of the input image: 3 for colour, 1 for grey."""
-    num_classes: int = 1000
-    """Number of classes the head tells apart."""
+    num_classes: int | None = 1000
+    """Number of classes of the head; None in a recipe: as many as the data has."""
     dims: tuple[int, ...] = (256, 512, 1024, 2048)
     """Width of the features after each of the four levels, fine to coarse."""
     depths: tuple[int, ...] = (3, 4, 6, 3)
@@ -163,7 +162,7 @@ class ResnetConfig:
             raise UserError(
                 f"a ResNet has four levels: dims and depths take four entries each; got {self.dims} and {self.depths}"
             )
-        if min(self.in_channels, self.num_classes, *self.dims, *self.depths, *self.input_size) < 1:
+        if min(self.in_channels, *known_classes(self), *self.dims, *self.depths, *self.input_size) < 1:
             raise UserError("ResNet sizes (input, channels, classes, dims, depths) must be 1 or more")
         if self.block == "bottleneck" and any(dim % 4 for dim in self.dims):
             raise UserError(f"dims of bottleneck blocks must be divisible by 4; got {self.dims}")
@@ -172,8 +171,7 @@ class ResnetConfig:
                 f"the stem 'conv3' is as wide as the 3 x 3 convolutions of the first level, and that must be even; "
                 f"dims {self.dims} make it {self.widths[0]}"
             )
-        if not 0.0 <= self.drop_path < 1.0:
-            raise UserError(f"drop_path must be at least 0 and below 1; got {self.drop_path}")
+        check_rate("drop_path", self.drop_path)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -202,7 +200,7 @@ class Resnet(Encoder):
             block=Bottleneck if config.block == "bottleneck" else BasicBlock,  # pyright: ignore[reportArgumentType]
             layers=config.depths,  # pyright: ignore[reportArgumentType]  (hinted for three levels)
             channels=config.widths,
-            num_classes=config.num_classes,
+            num_classes=class_count(config),
             in_chans=config.in_channels,
             drop_path_rate=config.drop_path,
             # Of timm's stems only the deep one, twice as wide as this, has a width to choose; its place is taken below.

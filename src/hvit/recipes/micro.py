@@ -46,7 +46,7 @@ NEST = {
     "folder": Recipe(
         name="nest_micro_folder",
         summary="A small NesT on a folder of photos",
-        model=NEST_SIZES["nest_micro_64"],
+        model=replace(NEST_SIZES["nest_micro_64"], num_classes=None),
         data=FolderData(),
         augment=AugmentConfig(crop="resized", area=(0.25, 1.0), flip=0.5, color_jitter=0.3, label_smoothing=0.1),
         optimize=_OPTIMIZER,
@@ -114,7 +114,7 @@ def _classifier(row: Classifier) -> Named:
         nest,
         name=f"{row.family}_micro_{row.data}",
         summary=nest.summary.replace(TITLES["nest"], TITLES[row.family]) + baseline,
-        model=replace(model, in_channels=nest.model.in_channels),
+        model=replace(model, in_channels=nest.model.in_channels, num_classes=nest.model.num_classes),
     )
     return named(
         recipe,
@@ -158,7 +158,7 @@ _MOVING_DIGITS = Recipe(
 _CLIPS = Recipe(
     name="hiera_micro_actions",
     summary="A small Hiera on a folder of short clips",
-    model=HIERA_SIZES["hiera_micro_16x64"],
+    model=replace(HIERA_SIZES["hiera_micro_16x64"], num_classes=None),
     data=ClipData(stride=2, temporal_views=2),
     augment=AugmentConfig(crop="resized", area=(0.5, 1.0), flip=0.5, label_smoothing=0.1),
     optimize=replace(_OPTIMIZER, warmup_epochs=4),

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from hvit import recipes
 from hvit.data.images.digits import SMALLEST_CANVAS, DigitsData
 from hvit.data.layout import spelling
 from hvit.data.open import Splits
@@ -22,7 +21,6 @@ from hvit.models.catalogue import ModelConfig, name_of
 from hvit.models.counts import in_billions
 from hvit.models.inference.prepare import prepare_for_inference
 from hvit.models.layers.encoder import Encoder
-from hvit.models.nest.config import NestConfig
 from hvit.models.weights.save import open_weights
 from hvit.recipe import Recipe
 from hvit.runs.folder import CLIP_RESULTS, PICTURES, write_scores
@@ -46,10 +44,12 @@ class Classification(Kind):
                 "the data has no labels, or one class only; only masked pretraining and generation learn without them"
             )
         model: Any = recipe.model
-        usual: Any = recipes.get_recipe(recipe.name).model if recipes.list_recipes(recipe.name) else NestConfig()
         count = len(splits.classes)
-        if model.num_classes not in (usual.num_classes, count):
-            raise UserError(f"--model.num-classes says {model.num_classes}, but the data has {count} classes")
+        if model.num_classes not in (None, count):
+            raise UserError(
+                f"the recipe has {model.num_classes} classes (--model.num-classes), but the data has {count}; "
+                f"set num_classes to {count}, or to None to take the number from the data"
+            )
         return replace(recipe, model=replace(model, num_classes=count))
 
     def describe(self, recipe: Recipe) -> dict[str, str]:

@@ -79,7 +79,10 @@ class Kind(ABC):
 
     @abstractmethod
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
-        """The recipe with the number of classes of the data. Raises UserError for data that it cannot train on."""
+        """The recipe with the number of classes of the data, where it leaves that open (None).
+
+        Raises UserError for data that it cannot train on, and for another number of classes.
+        """
 
     @abstractmethod
     def describe(self, recipe: Recipe) -> dict[str, str]:

@@ -50,7 +50,8 @@ class ClipSet(ImageSet):
         grey_range: GreyRange = "auto",
         page: int | None = None,
     ) -> None:
-        self.labels, self.sampling, self.learns, self.seed = labels, sampling, learns, seed
+        self.labels, self.learns, self.seed = labels, learns, seed
+        self.sampling = sampling  # pyright: ignore[reportIncompatibleVariableOverride]
         self.views, self.frame_rate, self.short_side = views, frame_rate, short_side
         paths = [os.fsencode(source) for source in sources if not isinstance(source, np.ndarray)]
         # One array of names and one of facts: worker processes share them, where they would copy lists of objects.

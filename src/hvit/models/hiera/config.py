@@ -9,56 +9,33 @@ from typing import Any, Literal
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
+from hvit.models.sizes import MultiscaleConfig, check_heads, check_rate, known_classes
 
 
 @dataclass(frozen=True)
-class HieraConfig:
+class HieraConfig(MultiscaleConfig):
     """Sizes and choices of a Hiera; sizes of clips have time first, per-level fields run from fine to coarse."""
 
     family: Literal["hiera"] = "hiera"
     """The model family."""
-    input_size: tuple[int, ...] = (224, 224)
-    """Height and width of the input in pixels; for clips frames, height and width."""
-    in_channels: int = 3
-    """Channels of the input: 3 for colour, 1 for grey."""
-    num_classes: int = 1000
-    """Number of classes the head tells apart."""
-    patch_size: tuple[int, ...] = (4, 4)
-    """Pixels from one token to the next along each axis: the stride of the stem."""
-    patch_kernel: tuple[int, ...] = (7, 7)
-    """Pixels along each axis that a token is made from: the kernel of the stem; odd, and padded by half of it."""
-    dims: tuple[int, ...] = (96, 192, 384, 768)
-    """Width of the tokens in each level."""
-    heads: tuple[int, ...] = (1, 2, 4, 8)
-    """Attention heads in each level."""
     depths: tuple[int, ...] = (2, 3, 16, 3)
     """Transformer layers in each level."""
-    mlp_ratio: int = 4
-    """Width of the hidden layer of the MLP, relative to the tokens' width."""
     unit_size: tuple[int, ...] = (8, 8)
     """Tokens along each axis of a mask unit in the finest level."""
-    query_stride: tuple[int, ...] = (2, 2)
-    """How many tokens along each axis become one between two levels."""
     query_pools: int = 3
-    """How many levels, counted from the finest, end in pooling; masked pretraining leaves out the last pooling."""
+    """How many levels, counted from the finest, end in pooling; masked pretraining omits the last pooling."""
     unit_attention: tuple[bool, ...] = (True, True, False, False)
     """For each level, whether attention stays inside mask units; a level's first layer does as the level before."""
     positions: Literal["learned", "window"] = "learned"
-    """Position embeddings: one per token, or a coarse plane that is interpolated plus a window repeated per unit."""
+    """Position embeddings: one per token, or a coarse map that is interpolated plus a window repeated per unit."""
     position_grid: tuple[int, ...] | None = None
-    """Rows and columns of the coarse plane of window positions; none for learned ones."""
+    """Rows and columns of the coarse map of window positions; none for learned ones."""
     position_antialias: bool = False
-    """Whether the coarse plane of window positions is interpolated with antialiasing (timm) or without (SAM 2)."""
+    """Whether the coarse map of window positions is interpolated with antialiasing (timm) or without (SAM 2)."""
     expansion: Literal["linear", "mean_max"] = "linear"
     """How the skip path grows between levels: a linear layer and max-pooling, or max- and mean-pooling side by side."""
     layer_scale: bool = False
     """Whether each residual branch is multiplied by a learned vector."""
-    drop_path: float = 0.0
-    """Stochastic-depth rate of the last layer; earlier layers have linearly less."""
-    head_dropout: float = 0.0
-    """Share of the pooled features that is dropped in training before the head."""
-    initialisation: Literal["normal", "xavier"] = "normal"
-    """New weights: normal with std 0.02 (published classifiers), or xavier (published autoencoders, micro sizes)."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -111,20 +88,17 @@ def _check_numbers(config: HieraConfig) -> None:
                 f"query_stride alike; got input_size={config.input_size} and {field}={getattr(config, field)}"
             )
     sides = (*config.input_size, *config.patch_size, *config.patch_kernel, *config.unit_size, *config.query_stride)
-    counts = (config.in_channels, config.num_classes, config.mlp_ratio, *config.dims, *config.heads, *config.depths)
+    counts = (config.in_channels, *known_classes(config), config.mlp_ratio, *config.dims, *config.heads, *config.depths)
     if min(*sides, *counts, *(config.position_grid or ())) < 1:
         raise UserError(
             "Hiera sizes (input, patch, kernel, unit, stride, channels, classes, dims, heads, depths, mlp_ratio, "
             "position_grid) must be 1 or more"
         )
-    for dim, heads in zip(config.dims, config.heads, strict=True):
-        if dim % heads:
-            raise UserError(f"Hiera dims must be divisible by heads; dims={config.dims}, heads={config.heads}")
+    check_heads("Hiera", config.dims, config.heads)
     if not 0 <= config.query_pools < levels:
         raise UserError(f"query_pools must be from 0 to {levels - 1} with {levels} levels; got {config.query_pools}")
-    for field in ("drop_path", "head_dropout"):
-        if not 0.0 <= getattr(config, field) < 1.0:
-            raise UserError(f"{field} must be at least 0 and below 1; got {getattr(config, field)}")
+    check_rate("drop_path", config.drop_path)
+    check_rate("head_dropout", config.head_dropout)
     doubled = all(2 * fine == coarse for fine, coarse in pairwise(config.dims))
     if config.expansion == "mean_max" and not doubled:
         raise UserError(f"expansion='mean_max' doubles the width from level to level; got dims={config.dims}")

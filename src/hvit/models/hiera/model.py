@@ -33,6 +33,7 @@ from hvit.models.layers.grids import (
 )
 from hvit.models.layers.linear import Linear, Mlp, is_plain
 from hvit.models.layers.masking import check_kept, fill_masked, hide_masked
+from hvit.models.sizes import class_count
 
 
 def _pool(units: Tensor, window: int) -> Tensor:
@@ -137,7 +138,7 @@ class Hiera(Encoder):
         )
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.head = nn.Linear(config.dims[-1], config.num_classes)
+        self.head = nn.Linear(config.dims[-1], class_count(config))
         self.initialise()
 
     def initialise(self) -> None:

@@ -39,7 +39,7 @@ def has_onednn() -> bool:
 class Linear(nn.Linear):
     """torch's linear layer, faster on a CPU."""
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """tokens: (..., dim). Returns (..., features)."""
         return _linear(tokens, self.weight, self.bias)
 
@@ -155,7 +155,7 @@ class _LearningLinear(Function):
         return product(tokens, weight, bias)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         inputs = context.saved_tensors
         if torch.is_grad_enabled():  # gradients of these gradients are wanted, too
             return _differentiable(F.linear, inputs, context.needs_input_grad, gradient)
@@ -184,7 +184,7 @@ class _LearningMlp(Function):
         return product(F.gelu(hidden, approximate=approximate), weight2, bias2)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         *inputs, hidden = context.saved_tensors
         needs, approximate = context.needs_input_grad, context.approximate
         if torch.is_grad_enabled():

@@ -73,7 +73,7 @@ class MaskedConfig:
         return self.encoder.in_channels
 
     @property
-    def num_classes(self) -> int:
+    def num_classes(self) -> int | None:
         """Classes of the encoder's head, which pretraining leaves alone."""
         return self.encoder.num_classes
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
+from hvit.models.sizes import MultiscaleConfig, check_heads, check_rate, known_classes
 
 PoolKind = Literal["conv", "max", "average"]
 PoolKernel = Literal["three", "stride_plus_one", "stride"]
@@ -15,31 +16,11 @@ Axes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class MvitConfig:
+class MvitConfig(MultiscaleConfig):
     """Sizes and choices of an MViT, an MViTv2 or a step from there to Hiera; sizes of clips have time first."""
 
     family: Literal["mvit"] = "mvit"
     """The model family."""
-    input_size: tuple[int, ...] = (224, 224)
-    """Height and width of the input in pixels, for clips the number of frames before them."""
-    in_channels: int = 3
-    """Channels of the input image: 3 for colour, 1 for grey."""
-    num_classes: int = 1000
-    """Number of classes the head tells apart."""
-    patch_size: tuple[int, ...] = (4, 4)
-    """Pixels (for clips: frames, then pixels) from one token to the next: the stride of the stem."""
-    patch_kernel: tuple[int, ...] = (7, 7)
-    """Kernel of the stem's convolution; it overlaps the neighbouring patches."""
-    dims: tuple[int, ...] = (96, 192, 384, 768)
-    """Width of the tokens in each level."""
-    heads: tuple[int, ...] = (1, 2, 4, 8)
-    """Attention heads in each level."""
-    depths: tuple[int, ...] = (1, 2, 11, 2)
-    """Transformer blocks in each level."""
-    mlp_ratio: int = 4
-    """Width of the hidden layer of the MLP, relative to the tokens' width."""
-    query_stride: tuple[int, ...] = (2, 2)
-    """Stride of the query pooling in the first block of every level but the first."""
     key_stride: tuple[int, ...] = (4, 4)
     """Stride of the key and value pooling in the first level; later levels divide it by the query strides so far."""
     pool: PoolKind = "conv"
@@ -47,7 +28,7 @@ class MvitConfig:
     pool_kernel: PoolKernel = "three"
     """Kernel of the pooling: three along every axis, its stride plus one, or its stride (no overlap, no padding)."""
     query_pools: int | None = None
-    """How many levels, counted from the finest, end in pooling; left out, all but the last."""
+    """How many levels, counted from the finest, end in pooling; default: all but the last."""
     query_pooling: PoolWhere = "every_block"
     """Where queries are pooled: in every block, or only where the stride is not 1."""
     key_pooling: PoolWhere = "every_block"
@@ -59,23 +40,17 @@ class MvitConfig:
     query_residual: bool = True
     """Whether the pooled queries are added to the output of attention (MViTv2)."""
     class_token_residual: bool = False
-    """Whether that holds for the class token, too (timm's copy; the official code leaves it out)."""
+    """Whether that holds for the class token, too (in timm's copy; not in the official code)."""
     expansion: Literal["attention", "mlp"] = "attention"
     """Where the width grows: attention of a level's first block (MViTv2), or MLP of the level before's last (MViT)."""
     class_token: bool = False
-    """Whether a class token joins the grid and is classified; otherwise the mean over the grid is."""
+    """Whether a class token joins the feature map and is classified; otherwise the mean over the map is."""
     norm_after_mean: bool = False
-    """Whether the final norm follows the mean over the grid (Hiera) or precedes it."""
+    """Whether the final norm follows the mean over the feature map (Hiera) or precedes it."""
     unit_size: tuple[int, ...] | None = None
     """Tokens per mask-unit side in the first level; if given, no pooling crosses units ("separate and pad")."""
     unit_attention: tuple[bool, ...] = (False, False, False, False)
     """Whether attention stays inside mask units, level by level (Hiera); a level's first block follows the last one."""
-    initialisation: Literal["normal", "xavier"] = "normal"
-    """How new weights are drawn: as published, or by their fan, which narrow models need in order to learn at all."""
-    drop_path: float = 0.0
-    """Stochastic-depth rate of the last block; earlier blocks have linearly less."""
-    head_dropout: float = 0.0
-    """Dropout before the head."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -123,18 +98,16 @@ def _check_numbers(config: MvitConfig) -> None:
             raise UserError(f"{name} needs one entry per axis of input_size {config.input_size}; got {value}")
         if value is not None and min(value) < 1:
             raise UserError(f"{name} must be 1 or more along every axis; got {value}")
-    counts = (config.in_channels, config.num_classes, config.mlp_ratio, *config.input_size)
+    counts = (config.in_channels, *known_classes(config), config.mlp_ratio, *config.input_size)
     if min(*counts, *config.dims, *config.heads, *config.depths) < 1:
         raise UserError("MViT sizes (input, channels, classes, dims, heads, depths, mlp_ratio) must be 1 or more")
-    for dim, heads in zip(config.dims, config.heads, strict=True):
-        if dim % heads:
-            raise UserError(f"MViT dims must be divisible by heads; dims={config.dims}, heads={config.heads}")
+    check_heads("MViT", config.dims, config.heads)
     if config.query_pools is not None and not 0 <= config.query_pools < levels:
         raise UserError(f"query_pools must be from 0 to {levels - 1} with {levels} levels; got {config.query_pools}")
     if any(kernel % 2 == 0 for kernel in config.patch_kernel):
         raise UserError(f"patch_kernel must be odd along every axis; got {config.patch_kernel}")
-    if not (0.0 <= config.drop_path < 1.0 and 0.0 <= config.head_dropout < 1.0):
-        raise UserError("drop_path and head_dropout must be at least 0 and below 1")
+    check_rate("drop_path", config.drop_path)
+    check_rate("head_dropout", config.head_dropout)
 
 
 def _check_geometry(config: MvitConfig) -> None:

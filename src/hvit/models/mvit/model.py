@@ -37,6 +37,7 @@ from hvit.models.layers.grids import (
 from hvit.models.layers.linear import Linear, Mlp, SplitLinear, is_plain, split_rows
 from hvit.models.layers.masking import check_kept, fill_masked, hide_masked
 from hvit.models.mvit.config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
+from hvit.models.sizes import class_count
 
 # With queries wider than values, explicit products are faster on a CPU up to about this many keys.
 _FUSED_KEYS = 256
@@ -272,7 +273,7 @@ class Mvit(Encoder):
         self.blocks = nn.ModuleList(Block(config, plan, rate) for plan, rate in zip(plans, rates, strict=True))
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.head = nn.Linear(config.dims[-1], config.num_classes)
+        self.head = nn.Linear(config.dims[-1], class_count(config))
         self.initialise()
 
     def initialise(self) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.layers.linear import Activation
+from hvit.models.sizes import check_heads, check_rate, known_classes
 
 AttentionKind = Literal["multi_head", "multi_query"]
 
@@ -33,8 +34,8 @@ class NestConfig:
     """Height and width of the input in pixels; NesT takes squares."""
     in_channels: int = 3
     """Channels of the input image: 3 for colour, 1 for grey."""
-    num_classes: int = 1000
-    """Number of classes the head tells apart."""
+    num_classes: int | None = 1000
+    """Number of classes of the head; None in a recipe: as many as the data has."""
     patch_size: tuple[int, int] = (4, 4)
     """Height and width in pixels of the patch that becomes one token."""
     block_size: int | None = None
@@ -96,7 +97,7 @@ def _check_numbers(config: NestConfig) -> None:
         )
     counts = (
         config.in_channels,
-        config.num_classes,
+        *known_classes(config),
         config.mlp_ratio,
         *config.patch_size,
         *config.input_size,
@@ -105,11 +106,8 @@ def _check_numbers(config: NestConfig) -> None:
         raise UserError(
             "NesT sizes (input, channels, classes, patch, dims, heads, depths, mlp_ratio) must be 1 or more"
         )
-    for dim, heads in zip(config.dims, config.heads, strict=True):
-        if dim % heads:
-            raise UserError(f"NesT dims must be divisible by heads; dims={config.dims}, heads={config.heads}")
-    if not 0.0 <= config.drop_path < 1.0:
-        raise UserError(f"drop_path must be at least 0 and below 1; got {config.drop_path}")
+    check_heads("NesT", config.dims, config.heads)
+    check_rate("drop_path", config.drop_path)
 
 
 def _check_geometry(config: NestConfig) -> None:

@@ -38,6 +38,7 @@ from hvit.models.layers.grids import (
 from hvit.models.layers.linear import Linear, Mlp
 from hvit.models.layers.masking import check_kept, fill_masked, hide_masked, spread_mask
 from hvit.models.nest.config import AttentionKind, NestConfig
+from hvit.models.sizes import class_count
 
 
 class Attention(nn.Module):
@@ -247,7 +248,7 @@ class Nest(Encoder):
             for level, (end, depth) in enumerate(zip(ends, config.depths, strict=True))
         )
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
-        self.head = nn.Linear(config.dims[-1], config.num_classes)
+        self.head = nn.Linear(config.dims[-1], class_count(config))
         self.initialise()
 
     def initialise(self) -> None:
