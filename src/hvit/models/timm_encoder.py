@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError, did_you_mean
 from hvit.fields import check_fields
 from hvit.models.layers.encoder import Encoder
+from hvit.models.sizes import check_rate, class_count, known_classes
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,16 @@ class TimmConfig:
     """Height and width of the input in pixels."""
     in_channels: int = 3
     """Channels of the input image: 3 for colour, 1 for grey."""
-    num_classes: int = 1000
-    """Number of classes the head tells apart."""
+    num_classes: int | None = 1000
+    """Number of classes of the head; None in a recipe: as many as the data has."""
     drop_path: float = 0.0
     """Stochastic-depth rate of the last layer, for architectures that have one."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if min(self.in_channels, self.num_classes, *self.input_size) < 1:
+        if min(self.in_channels, *known_classes(self), *self.input_size) < 1:
             raise UserError("the input size, channels and classes of a timm model must be 1 or more")
-        if not 0.0 <= self.drop_path < 1.0:
-            raise UserError(f"drop_path must be at least 0 and below 1; got {self.drop_path}")
+        check_rate("drop_path", self.drop_path)
         _shape_of(self)
 
     @property
@@ -85,7 +85,7 @@ class TimmEncoder(Encoder):
     def __init__(self, config: TimmConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = _create(config)
+        self.network = _create(config, class_count(config))
 
     @property
     def head(self) -> nn.Module:
@@ -153,14 +153,14 @@ class TimmEncoder(Encoder):
         return _shape_of(self.config).layer_of[parameter_name.removeprefix("network.")]
 
 
-def _create(config: TimmConfig) -> Any:
+def _create(config: TimmConfig, num_classes: int) -> Any:
     """timm's network of a configuration. Raises UserError for a name or a size that timm does not have."""
     import timm  # takes seconds to import
 
     if not timm.is_model(config.name):
         meant = did_you_mean(config.name, timm.list_models())
         raise UserError(f"timm has no model called {config.name!r}{meant or ';'} timm.list_models() lists them")
-    chosen: dict[str, Any] = {"num_classes": config.num_classes, "in_chans": config.in_channels}
+    chosen: dict[str, Any] = {"num_classes": num_classes, "in_chans": config.in_channels}
     if config.drop_path:
         chosen["drop_path_rate"] = config.drop_path
     published = timm.get_pretrained_cfg(config.name)
@@ -222,7 +222,7 @@ def _shape_of(config: TimmConfig) -> _Shape:
     from timm.models import group_parameters
 
     with torch.device("meta"):
-        network = _create(config).eval()
+        network = _create(config, 1 if config.num_classes is None else config.num_classes).eval()
         images = torch.empty(1, config.in_channels, *config.input_size)
     try:
         with torch.no_grad():
