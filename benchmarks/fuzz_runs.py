@@ -276,7 +276,7 @@ class Arguments:
             ["explain", weights, image, "--classes", "red", "--level", "0", "--beam", "2"],
             ["explain", weights, image, "--methods", "gradcat", "cam", "--top-k", "2", "--out", "why", "--json"],
             ["explain", clips, clip, "--top-k", "1"],
-            ["generate", generator, "--num", "3", "--seed", "1", "--columns", "2", "--walks", "1", "--each"],
+            ["generate", generator, "--num", "3", "--seed", "1", "--columns", "2", "--interpolations", "1", "--each"],
         ]  # fmt: skip
         words = draw.choice(lines)
         values = (image, weights, photos, generator, clips, clip, ".", "recipe")
@@ -299,7 +299,8 @@ class Arguments:
         elif way in (2, 3):
             options = (
                 "--json", "--help", "--device", "--root", "--data", "--classes", "--top-k", "--beam", "--level",
-                "--num", "--views", "--out", "--methods", "--", "-1", "--batch-size", "--seed", "--columns", "--walks",
+                "--num", "--views", "--out", "--methods", "--", "-1", "--batch-size", "--seed", "--columns",
+                "--interpolations",
             )  # fmt: skip
             words[len(words) :] = [draw.choice(options), *as_arguments(draw, odd_value(draw))]
         elif way == 4:

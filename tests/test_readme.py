@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import hvit
-from hvit.cli import verbs
+from hvit.cli import explain, generate, inference, listing, runs
 from hvit.cli.main import VERBS, main
 from hvit.data.augment import AugmentConfig, Preprocess
 from hvit.data.open import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
@@ -57,13 +57,14 @@ SECTIONS = {
 }
 BARE_VERBS = [[verb] for verb in VERBS]
 VERB_OPTIONS = (
-    verbs.DemoArguments,
-    verbs.ListArguments,
-    verbs.ResumeArguments,
-    verbs.EvaluateArguments,
-    verbs.PredictArguments,
-    verbs.ExplainArguments,
-    verbs.GenerateArguments,
+    runs.DemoArguments,
+    runs.ResumeArguments,
+    runs.ReportArguments,
+    listing.ListArguments,
+    inference.EvaluateArguments,
+    inference.PredictArguments,
+    explain.ExplainArguments,
+    generate.GenerateArguments,
 )
 
 
@@ -137,10 +138,11 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.verbs.train.resume",
         "hvit.verbs.evaluate.evaluate",
         "hvit.verbs.generate.open_painter",
-        "hvit.cli.verbs._some_named",  # before files are looked at
+        "hvit.cli.explain.check_paths",
+        "hvit.cli.inference.check_paths",  # before files are looked at
         "hvit.report.write_report",
-        "hvit.cli.verbs.print_table",  # after `hvit models` has found names that match
-        "hvit.cli.verbs.print_json_lines",
+        "hvit.cli.listing.print_table",  # after `hvit models` has found names that match
+        "hvit.cli.listing.print_json_lines",
         "hvit.recipes.header",  # after `hvit recipes` has found names that match
     ):
         monkeypatch.setattr(work, stop)

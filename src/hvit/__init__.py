@@ -1,7 +1,7 @@
-"""Hierarchical vision transformers: train them, measure them, and see why they decide.
+"""Hierarchical vision transformers: train them, evaluate them, and explain their predictions.
 
 model = hvit.create_model("nest_tiny_224", num_classes=10)
-maps = model.levels(images)                      # feature grids, fine to coarse
+maps = model.levels(images)                      # feature maps, fine to coarse
 logits = model(images)                           # (batch, num_classes), never softmaxed
 tree = hvit.explain.gradcat(model, image, 3)     # why class 3?
 images = hvit.create_model("nest_generator_64")(latents)

@@ -122,7 +122,7 @@ def check_bounds(config: Any) -> None:
 
     config: a dataclass, with others inside.
     """
-    for path, value in _leaves(config, ""):
+    for path, value in leaves(config):
         name = path.rpartition(".")[2]
         entries = value if isinstance(value, list | tuple) else (value,)
         if len(entries) > MOST_ENTRIES:
@@ -146,11 +146,12 @@ def _check_words(path: str, words: str) -> None:
             raise UserError(f"{path} may have -{word} up to {most:,}; got {words[:100]!r}")
 
 
-def _leaves(config: Any, path: str) -> Iterator[tuple[str, Any]]:
+def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of nested dataclasses by their full names, such as "loop.epochs", with their values."""
     for field in fields(config):
         value, name = getattr(config, field.name), f"{path}{field.name}"
         if is_dataclass(value):
-            yield from _leaves(value, f"{name}.")
+            yield from leaves(value, f"{name}.")
         else:
             yield name, value
 

@@ -19,8 +19,12 @@ from typing import Any
 NEW_PLACES: dict[str, tuple[str, ...]] = {
     "arguments": ("cli.arguments",),
     "cli": (
-        "cli.verbs",
         "cli.main",
+        "cli.runs",
+        "cli.listing",
+        "cli.inference",
+        "cli.explain",
+        "cli.generate",
         "cli.printing",
     ),
     "clip_inference": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ from hvit.models.masked.config import MaskedConfig
 from hvit.models.mvit.config import MvitConfig
 from hvit.models.nest.config import NestConfig
 from hvit.models.timm_encoder import TimmConfig
+from hvit.renames import rename
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
@@ -96,7 +98,8 @@ def read_recipe(folder: Path) -> Recipe:
         raise UserError(f"{folder} is no run folder: it has no {RECIPE}; `hvit train` makes one")
     content = read_whole(path, LONGEST_RECIPE)
     try:
-        recipe = _ADAPTER.validate_json(_read_as_before(content))
+        content, replaced = _with_present_names(content)
+        recipe = _ADAPTER.validate_json(content)
         check_bounds(recipe)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -104,6 +107,8 @@ def read_recipe(folder: Path) -> Recipe:
         raise UserError(f"{path} is not a valid recipe at {place}: {shown(first['msg'][:500])}") from error
     except UserError as error:
         raise UserError(f"{path} is not a valid recipe: {error}") from error
+    if replaced:
+        print(f"{shown(str(path))} has old names: {', '.join(replaced)}", file=sys.stderr)
     return recipe
 
 
@@ -113,10 +118,8 @@ def changed_fields(before: dict[str, Any], now: Recipe) -> tuple[str, ...]:
     before: as `as_json` gives it, perhaps of an earlier version that had fewer fields. Fields that change nothing that
     is learned don't count: the number of data workers, and where the data lies. Raises ValueError for no recipe.
     """
-    old, new = (
-        _leaves(as_json(_ADAPTER.validate_json(_read_as_before(json.dumps(before).encode())))),
-        _leaves(as_json(now)),
-    )
+    recorded, _ = _with_present_names(json.dumps(before).encode())
+    old, new = _leaves(as_json(_ADAPTER.validate_json(recorded))), _leaves(as_json(now))
     return tuple(
         f"{name} was {json.dumps(old.get(name))[:200]} and is {json.dumps(new.get(name))[:200]}"
         for name in dict.fromkeys([*old, *new])
@@ -132,14 +135,17 @@ def _leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
     return found
 
 
-def _read_as_before(content: bytes) -> bytes:
-    """A recipe written before files were read by a stated grey range and page, with those they were read by then."""
+def _with_present_names(content: bytes) -> tuple[bytes, list[str]]:
+    """A recipe of an older version as this one writes it, and the names that were replaced.
+
+    Recipes written before files were read by a stated grey range and page get those they were read by then.
+    """
     try:
-        fields = json.loads(content)
-        data = fields["data"]
-        if data["kind"] not in ("folder", "clips") or "grey_range" in data:
-            return content
-        fields["data"] = {"grey_range": "full", "page": 1, **data}
-        return json.dumps(fields).encode()
+        tree, replaced = rename(json.loads(content))
+        data = tree["data"]
+        is_older = data["kind"] in ("folder", "clips") and "grey_range" not in data
+        if is_older:
+            tree["data"] = {"grey_range": "full", "page": 1, **data}
+        return (json.dumps(tree).encode() if is_older or replaced else content), replaced
     except (ValueError, TypeError, KeyError, RecursionError):
-        return content  # what is no recipe is refused when it is validated
+        return content, []  # what is no recipe is refused when it is validated

@@ -105,7 +105,7 @@ def test_explain_writes_pictures_and_tells_the_paths(hvit: Run, colour_run: Path
     assert [len(tree["paths"]) for tree in json.loads(out)["trees"]] == [3, 3]
     status, _, err = hvit("explain", colour_run, picture, "--methods", "rollout")
     assert status == 2
-    assert "rollout does not explain this model; what does: gradcat, cam" in err
+    assert "this model cannot be explained by rollout; choose from gradcat, cam" in err
 
 
 def test_evaluate_prints_a_row_for_every_class(hvit: Run, colour_run: Path, photo_folder: Path) -> None:

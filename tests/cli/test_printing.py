@@ -73,7 +73,7 @@ def test_clips_are_called_clips(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_plan_is_printed_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
-    printing.tell({"against": "a network", "judged by": "pixels", "run folder": "a\nb\x1b", "notes": "one\ntwo"})
+    printing.print_plan({"against": "a network", "judged by": "pixels", "run folder": "a\nb\x1b", "notes": "one\ntwo"})
     assert capsys.readouterr().err.splitlines() == [
         "discriminator   a network",
         "evaluated with  pixels",

@@ -162,7 +162,7 @@ def test_the_phases_play_against_each_other_with_these_losses(loss: Any) -> None
 
 
 def test_consistency_is_the_squared_change_of_logits_of_real_and_of_made_images() -> None:
-    config = replace(GAME, consistency=2.0, consistency_variations=("translation",))
+    config = replace(GAME, consistency=2.0, consistency_augment=("translation",))
     task, batch = make(config), make_batch()
     torch.manual_seed(5)
     told = task.loss(task.phases[0], task.networks, batch)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from hvit.cli import verbs
+from hvit.cli.printing import notes
 from hvit.data.images.digits import DigitsData
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
@@ -169,7 +169,7 @@ def test_generators_are_scored_with_the_data_of_their_run_alone(digits_run: Path
 
 
 def test_generate_writes_a_grid_and_walks_enlarged_by_whole_pixels(hvit: Run, digits_run: Path) -> None:
-    status, out, _ = hvit("generate", digits_run, "--num", "20", "--walks", "3", "--out", "made")
+    status, out, _ = hvit("generate", digits_run, "--num", "20", "--interpolations", "3", "--out", "made")
     assert status == 0
     assert "20 samples of 8 x 8 by custom nest_generator, seed 0, of 0, 1, 2" in out
     grid, walks = pixels("made/samples.png"), pixels("made/walks.png")
@@ -183,7 +183,7 @@ def test_generate_writes_a_grid_and_walks_enlarged_by_whole_pixels(hvit: Run, di
 
 
 def test_each_sample_is_a_file_in_its_true_size_and_json_tells_its_class(hvit: Run, digits_run: Path) -> None:
-    fields = ["--num", "5", "--classes", "3", "8", "--each", "--walks", "0", "--json", "--seed", "4"]
+    fields = ["--num", "5", "--classes", "3", "8", "--each", "--interpolations", "0", "--json", "--seed", "4"]
     status, out, _ = hvit("generate", digits_run, *fields)
     assert status == 0
     told = json.loads(out)
@@ -203,7 +203,7 @@ def test_the_same_seed_gives_the_same_samples_however_many_are_asked_for(hvit: R
         ("many", ["--num", "40"]),
         ("other", ["--num", "3", "--seed", "1"]),
     ):
-        hvit("generate", digits_run, *fields, "--each", "--walks", "1", "--out", name)
+        hvit("generate", digits_run, *fields, "--each", "--interpolations", "1", "--out", name)
     for number in (1, 2, 3):
         file = f"sample_{number:04d}.png"
         assert Path("few", file).read_bytes() == Path("many", file).read_bytes() != Path("other", file).read_bytes()
@@ -258,8 +258,8 @@ def test_generators_without_classes_paint_in_colour(hvit: Run, plain_weights: Pa
         (["--classes", "ten"], "there is no class 'ten'"),
         (["--classes", "10"], "#0 to #9 by number"),
         (["--columns", "0"], "1 column or more"),
-        (["--walks", "-1"], "walks are 0 or more"),
-        (["--walks", "100000"], "a picture takes 1,024 walks"),
+        (["--interpolations", "-1"], "walks are 0 or more"),
+        (["--interpolations", "100000"], "a picture takes 1,024 walks"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence_and_nothing_is_written(
@@ -303,7 +303,7 @@ def test_of_many_single_files_the_grid_shows_the_first(
     hvit: Run, digits_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generate, "_MOST_PIXELS", 12 * 64 * 64)
-    status, out, _ = hvit("generate", digits_run, "--num", "20", "--each", "--walks", "1")
+    status, out, _ = hvit("generate", digits_run, "--num", "20", "--each", "--interpolations", "1")
     assert status == 0
     assert "(the first 12)" in out
     assert pixels("generated/samples.png").shape == (2 * 66 - 2, 10 * 66 - 2)
@@ -314,7 +314,7 @@ def test_progress_counts_every_sample(tmp_path: Path) -> None:
     done: list[None] = []
     generate.generate(painter(), tmp_path, 7, walks=0, done=lambda: done.append(None))
     assert len(done) == 7
-    with FilesDone(7, verbs.notes, ("painting", "painted", "samples")) as progress:
+    with FilesDone(7, notes, ("generating", "generated", "samples")) as progress:
         progress.step()
     assert progress.done == 1
 

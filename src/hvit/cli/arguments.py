@@ -1,7 +1,7 @@
-"""The words of a command as a typed value; what cannot be used is refused in one sentence, with what was meant.
+"""Parses the arguments of a command; invalid ones are refused in one sentence, with a suggestion.
 
-tyro parses and writes `--help`. Its errors become sentences here, and names that it does not know are compared with
-those that exist and with what they are called elsewhere.
+tyro parses and writes `--help`. Its errors become sentences here. Unknown options are compared with those that exist
+and with their names in other libraries; old names of hvit are replaced, with a warning.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
+from hvit import renames
+from hvit.cli.printing import note
 from hvit.errors import UserError, did_you_mean
 from hvit.markup import quoted
 
@@ -114,21 +117,36 @@ def _options(kind: type, value: Any, prefix: str = "") -> dict[str, tuple[Any, A
 
 
 def _known(words: Sequence[str], options: dict[str, Any], command: str) -> list[str]:
-    """The same words, `--name=value` in two; refuses options that do not exist."""
-    taken = []
+    """The same words, `--name=value` in two, old names replaced; refuses options that do not exist."""
+    taken: list[str] = []
     for word in words:
         if not re.match(r"-(-|[^\W\d])", word):
             taken.append(word)
             continue
         name, equals, value = word.partition("=")
         plain = name.lstrip("-").replace("-", "_")
+        group, dot, last = plain.rpartition(".")
+        present = group + dot + {**renames.FIELDS, **renames.OPTIONS}.get(last, last)
+        if name.startswith("--") and plain not in options and present in options:
+            note(f"hvit: {name} is now {_dashed(present)}")
+            name, plain = _dashed(present), present
         negated = re.sub(r"(^|\.)no_", r"\1", plain)
         if name not in ("-h", "--help") and not (
             name.startswith("--") and (plain in options or isinstance(options.get(negated, (None, None))[1], bool))
         ):
             raise UserError(f"there is no option {quoted(name)[1:-1]}{_suggested(name, options, command)}")
         taken += [name, value] if equals else [name]
-    return taken
+    return [_present_value(taken, place, options) for place in range(len(taken))]
+
+
+def _present_value(words: Sequence[str], place: int, options: dict[str, Any]) -> str:
+    """The word at a place, or its new name if it is an old value of the option before it."""
+    option = _option_of(words, place - 1)
+    present = renames.VALUES.get(option.rpartition(".")[2], {}).get(words[place]) if option in options else None
+    if present is None:
+        return words[place]
+    note(f"hvit: {_dashed(option)} {words[place]} is now {present}")
+    return present
 
 
 def _suggested(name: str, options: dict[str, Any], command: str) -> str:
@@ -240,3 +258,19 @@ def _kind(hint: Any) -> str:
         plural = inner if "," in inner else f"{inner}s"
         return plural if Ellipsis in parts else f"{len(parts)} {plural}"
     return {int: "a whole number", float: "a number", bool: "no value, or True or False"}.get(hint, "a value")
+
+
+def check_paths(paths: tuple[Path, ...]) -> None:
+    """Refuses missing arguments and missing files, before weights are opened."""
+    if not paths:
+        raise UserError("name images, clips, or folders of them after the weights")
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"cannot read {path}: there is no such file")
+
+
+def check_at_least_one(**values: int) -> None:
+    """Refuses options below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be 1 or more; got {value}")

@@ -10,8 +10,12 @@ from contextlib import suppress
 from rich.table import Table
 
 from hvit.cli.experiments import experiments
+from hvit.cli.explain import explain
+from hvit.cli.generate import generate
+from hvit.cli.inference import evaluate, predict
+from hvit.cli.listing import models, recipes
 from hvit.cli.printing import encode_anything, out, readable, say, wait_for, waited
-from hvit.cli.verbs import demo, evaluate, explain, generate, models, predict, recipes, report, resume, train
+from hvit.cli.runs import demo, report, resume, train
 from hvit.errors import UserError, did_you_mean
 from hvit.interrupts import Ended, raising_ended
 from hvit.machine import keep_freed_memory
@@ -85,7 +89,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 
 
 def _print_help() -> None:
-    say("hvit: train, pretrain, explain, generate with hierarchical vision transformers")
+    say("hvit: hierarchical vision transformers for images and clips")
     say()
     say("usage: hvit VERB ...     `hvit VERB --help` explains a verb")
     say()

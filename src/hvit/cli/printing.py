@@ -1,7 +1,6 @@
-"""What the command line shows: lines, tables and JSON on stdout, plans and notes on stderr.
+"""Prints lines, tables and JSON on stdout, plans and notes on stderr.
 
-Everything that came from files is escaped here (`markup.shown`), so that it can neither command a terminal nor break
-an encoding.
+Text from files is escaped (`markup.shown`): it cannot control a terminal or break an encoding.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def encode_anything() -> None:
 
 
 def wait_for(what: str) -> None:
-    """Says on a terminal what is being waited for, until the next output of this file."""
+    """Shows on a terminal what is being waited for, until the next output."""
     global _waits
     if notes.is_terminal and not _silent:
         waited()
@@ -79,7 +78,7 @@ def readable(sentence: str) -> str:
     return " ".join(word if len(word) <= _LONGEST_WORD else f"{word[:100]}...{word[-50:]}" for word in words)
 
 
-def tell(lines: dict[str, str]) -> None:
+def print_plan(lines: dict[str, str]) -> None:
     """Prints a plan on stderr, a line each."""
     waited()
     width = max(len(_PLAN_NAMES.get(name, name)) for name in lines)
@@ -159,7 +158,7 @@ class Refusals:
 
 
 def print_explanation(answer: dict[str, Any], as_json: bool) -> None:
-    """Prints the paths that explain one picture, and the files they are drawn in."""
+    """Prints the paths that explain one image, and the files they are drawn in."""
     if as_json:
         print_json_lines([answer])
         return

@@ -21,6 +21,7 @@ from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
 from hvit.models.mvit.simplification import SIMPLIFIED
 from hvit.models.nest.config import NEST_SIZES, NestConfig
 from hvit.models.timm_encoder import TimmConfig, timm_config
+from hvit.renames import rename_json
 
 ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | TimmConfig
 NetworkConfig = ModelConfig | MaskedConfig | GeneratorConfig
@@ -240,7 +241,7 @@ _STORED = TypeAdapter(_Stored)
 def config_from_json(text: str) -> NetworkConfig:
     """The configuration that `{"config": {...}}` describes; unknown fields and wrong types are refused (UserError)."""
     try:
-        return _STORED.validate_json(text).config
+        return _STORED.validate_json(rename_json(text)[0]).config
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = shown(".".join(str(part)[:60] for part in first["loc"]))

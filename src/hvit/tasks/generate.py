@@ -99,7 +99,7 @@ class Generate(Task):
         both = torch.cat([images, made])
         shown = vary(both, config.diff_augment)
         if config.consistency:
-            shown = torch.cat([shown, vary(both, config.consistency_variations)])
+            shown = torch.cat([shown, vary(both, config.consistency_augment)])
         # All in one pass: several processes average gradients once a pass.
         asked = None if labels is None else labels.repeat(len(shown) // len(images))
         logits = networks["discriminator"](shown, asked).float().split(len(both))

@@ -388,7 +388,7 @@ def test_impossible_sizes_are_refused(config, fields: dict[str, Any], words: str
         ({"r1_weight": -1.0}, "0 or more"),
         ({"r1_every": 0}, "1 or more"),
         ({"diff_augment": ("colour",)}, r"color, translation, cutout; got \('colour',\)"),
-        ({"consistency": 1.0, "consistency_variations": ()}, "needs consistency_variations"),
+        ({"consistency": 1.0, "consistency_augment": ()}, "needs consistency_augment"),
         ({"loss": "wasserstein"}, "logistic, hinge"),
     ],
 )

@@ -53,7 +53,7 @@ class GanConfig:
     """Steps between penalties; each counts for all steps since the last one."""
     consistency: float = 0.0
     """Weight of balanced consistency regularisation: logits stay when an image is varied (HiT: 10); 0: none."""
-    consistency_variations: tuple[Variation, ...] = ("color", "translation", "cutout")
+    consistency_augment: tuple[Variation, ...] = ("color", "translation", "cutout")
     """How images are varied for it."""
     diff_augment: tuple[Variation, ...] = ()
     """How all images are varied that the discriminator sees, for small data (DiffAugment); empty: they are not."""
@@ -76,8 +76,8 @@ class GanConfig:
         for name, least in (("r1_every", 1), ("compared", 2)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be {least} or more; got {getattr(self, name)}")
-        if self.consistency and not self.consistency_variations:
-            raise UserError("consistency needs consistency_variations, such as translation")
+        if self.consistency and not self.consistency_augment:
+            raise UserError("consistency needs consistency_augment, such as translation")
         if self.generator.num_classes and not self.conditional:
             raise UserError("networks with num_classes need conditional true; leave num_classes at 0 for none")
         made = (self.generator.output_size, self.generator.out_channels, self.generator.num_classes)

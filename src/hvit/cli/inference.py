@@ -1,0 +1,139 @@
+"""The verbs that evaluate a model and predict with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from hvit.cli.arguments import check_at_least_one, check_paths, parse
+from hvit.cli.printing import (
+    Refusals,
+    percent,
+    print_confusions,
+    print_json_lines,
+    print_plan,
+    print_scores,
+    print_table,
+    samples_of,
+    say,
+    wait_for,
+)
+
+if TYPE_CHECKING:
+    from hvit.verbs.classifier import Classifier
+
+# Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Evaluates a run or weights on held-out data: a classifier's predictions, an encoder's features, or the images of
+    a generator."""
+
+    target: tyro.conf.Positional[Path]
+    """A run folder, or a weights file in any known format."""
+    data: Literal["digits", "cifar10", "cifar100", "folder", "clips", "moving_digits"] | None = None
+    """Data set to evaluate on; default: the data of the run."""
+    root: str | None = None
+    """Folder of the data. Without --data: the run's data in another place, or for a weights file a folder of images."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device to run on; auto: a GPU if there is one."""
+    fast: bool = False
+    """Prepare the model for this machine first: takes up to a minute, and pays off from some hundred images on."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+def evaluate(rest: list[str]) -> None:
+    """evaluates a run or weights on held-out data"""
+    arguments = parse(EvaluateArguments, "hvit evaluate", rest)
+    from hvit.metrics.classification import per_class_table
+    from hvit.verbs import evaluate
+
+    wait_for(f"hvit evaluate: evaluating {arguments.target}")
+    scores = evaluate.evaluate(
+        arguments.target, arguments.data, arguments.root, arguments.device, print_plan, arguments.fast
+    )
+    if "labels" not in scores:
+        print_json_lines([scores]) if arguments.json else print_scores(scores)
+        return
+    rows = per_class_table(scores["labels"], scores["predictions"], scores["classes"])
+    if arguments.json:
+        print_json_lines([scores | {"per_class": rows}])
+        return
+    print_scores(scores)
+    table = []
+    for row in rows:
+        shares = (percent(row[key]) for key in ("recall", "precision", "f1"))
+        mistakes = round(row["count"] * (1 - (row["recall"] or 0.0)))
+        table.append((row["name"], str(row["count"]), str(mistakes), *shares))
+    print_table(["class", samples_of(scores), "mistakes", "recall", "precision", "F1"], table)
+    print_confusions(scores["confusion"], scores["classes"])
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """Predicts the most probable classes of images, or of clips if the model takes clips."""
+
+    weights: tyro.conf.Positional[Path]
+    """A run folder, or a weights file in any known format."""
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Images or clips, or folders of them."""
+    top_k: int = 5
+    """Number of classes per image or clip."""
+    batch_size: int = 16
+    """Number of images in a batch."""
+    views: int = 5
+    """Number of temporal views of a clip, whose probabilities are averaged; --json has each of them."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device to run on; auto: a GPU if there is one."""
+    fast: bool = False
+    """Prepare the model for this machine first: takes up to a minute, and pays off from some hundred images on."""
+    json: bool = False
+    """Print a JSON object for each image or clip."""
+
+
+def predict(rest: list[str]) -> None:
+    """predicts the most probable classes of images and clips"""
+    arguments = parse(PredictArguments, "hvit predict", rest)
+    check_at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size, views=arguments.views)
+    from hvit.verbs import predict
+    from hvit.verbs.classifier import open_classifier
+
+    check_paths(arguments.files)
+    wait_for(f"hvit predict: opening {arguments.weights}")
+    classifier = open_classifier(arguments.weights, arguments.device)
+    if arguments.fast:
+        classifier = prepared(classifier, 1 if classifier.preprocess.takes_clips else arguments.batch_size)
+    refused = Refusals()
+    if classifier.preprocess.takes_clips:
+        from hvit.verbs.classifier import list_clips
+        from hvit.verbs.predict import predict_clips
+
+        clips = list_clips(arguments.files)
+        answers = predict_clips(classifier, clips, arguments.top_k, arguments.views, refused)
+    else:
+        from hvit.data.open import list_images
+
+        files = list_images(arguments.files)
+        answers = predict.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
+    for answer in answers:
+        if arguments.json:
+            print_json_lines([answer])
+            continue
+        ranked = "  ".join(f"{one['class']} {percent(one['probability'])}" for one in answer["classes"])
+        say(f"{answer['file']}: {ranked}")
+    refused.end()
+
+
+def prepared(classifier: Classifier, batch_size: int) -> Classifier:
+    """The classifier prepared for inference; says on stderr what was chosen."""
+    from hvit.verbs import classifier as classifiers
+
+    wait_for("preparing the model for this machine")
+    classifier, choice = classifiers.made_fast(classifier, batch_size)
+    print_plan({"fast": choice})
+    return classifier

@@ -1,0 +1,126 @@
+"""The verbs that make, continue and report runs: demo, train, resume, report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from hvit.cli.arguments import parse
+from hvit.cli.printing import print_plan, print_report, print_scores, say, wait_for
+from hvit.errors import UserError
+
+# Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
+
+
+@dataclass(frozen=True)
+class DemoArguments:
+    """Trains a small NesT on handwritten digits, evaluates and explains it, and writes a report: about two minutes."""
+
+    out: Path | None = None
+    """Folder of the run; default: runs/demo."""
+
+
+def demo(rest: list[str]) -> None:
+    """trains and explains a small model on embedded data in two minutes"""
+    arguments = parse(DemoArguments, "hvit demo", rest)
+    from hvit.recipes import get_recipe
+    from hvit.verbs.train import train
+
+    folder = arguments.out or _new_folder("demo")
+    wait_for("hvit demo: opening the data")
+    scores = train(get_recipe("nest_micro_digits"), folder, print_plan)
+    print_scores(scores)
+    print_report(folder)
+    say(f"The explanations: {folder / 'pictures'}")
+
+
+def train(rest: list[str]) -> None:
+    """runs a recipe; every field of it is an option"""
+    from hvit.recipes import get_recipe, list_recipes
+
+    if not rest or rest[0].startswith("-"):
+        if rest and rest[0] not in ("-h", "--help"):
+            raise UserError(f"name a recipe first: hvit train RECIPE {' '.join(rest)}")
+        say("usage: hvit train RECIPE [--field value ...] [--weights FILE] [--out DIR] [--dry-run]")
+        say()
+        say("`hvit train RECIPE --help` lists every field of a recipe; `hvit recipes` describes them.")
+        say()
+        say("Recipes: " + ", ".join(list_recipes()))
+        return
+    from hvit.recipe import Recipe, with_classes_of_the_data
+    from hvit.verbs import train
+
+    name, *fields = rest
+    recipe = with_classes_of_the_data(get_recipe(name))
+
+    options = make_dataclass(
+        "TrainArguments",
+        [
+            ("recipe", Annotated[Recipe, tyro.conf.arg(name="")]),
+            ("out", Annotated[Path | None, tyro.conf.arg(help=f"Folder of the run; default: runs/{name}.")], None),
+            ("dry_run", Annotated[bool, tyro.conf.arg(help="Print the plan and train nothing.")], False),
+        ],
+        namespace={"__doc__": recipe.summary},
+    )
+    arguments = parse(options, f"hvit train {name}", fields, options(recipe))
+    if arguments.dry_run:
+        wait_for(f"hvit train {name}: opening the data")
+        print_plan(train.plan(arguments.recipe))
+        return
+    folder = arguments.out or _new_folder(name)
+    wait_for(f"hvit train {name}: opening the data")
+    print_scores(train.train(arguments.recipe, folder, print_plan))
+    print_report(folder)
+
+
+@dataclass(frozen=True)
+class ResumeArguments:
+    """Continues a stopped run from its last checkpoint."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+    root: str | None = None
+    """Folder of the data, if it has moved; default: the recipe's."""
+    accept_changed_data: bool = False
+    """Continue although the data or the recipe has changed since the start; the journal then lists the changes."""
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """Writes the report of a run again."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+
+
+def resume(rest: list[str]) -> None:
+    """continues a stopped run from its last checkpoint"""
+    arguments = parse(ResumeArguments, "hvit resume", rest)
+    from hvit.verbs import train
+
+    wait_for("hvit resume: opening the data")
+    print_scores(train.resume(arguments.run, arguments.root, print_plan, arguments.accept_changed_data))
+    print_report(arguments.run)
+
+
+def report(rest: list[str]) -> None:
+    """writes the report of a run again"""
+    arguments = parse(ReportArguments, "hvit report", rest)
+    from hvit.report import write_report
+
+    say(str(write_report(arguments.run)))
+
+
+def _new_folder(name: str) -> Path:
+    """runs/<name>, or the first of runs/<name>-2, -3 ... that does not exist."""
+    if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
+        raise UserError("name the run folder with --out when several processes train together")
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
