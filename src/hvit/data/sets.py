@@ -144,7 +144,8 @@ def choose_subset(
     Subsets of one seed are nested: the 10 images per class of one run are among the 20 of another. A fraction keeps
     at least one image of each class.
 
-    labels: (number of images,). what, part: the words for the samples and for the part of the data. Returns the chosen indices in ascending order.
+    labels: (number of images,). what, part: the words for the samples and for the part of the data. Returns the chosen
+    indices in ascending order.
     Raises UserError if a class has fewer images than `num_per_class`.
     """
     if num_per_class is None and fraction is None:
