@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ.pop("COLUMNS", None)  # what pytest-xdist says its processes have; a test that needs a width sets it
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line does
 
 import numpy as np
@@ -19,7 +20,11 @@ from PIL import Image
 
 from hvit.cli.main import main
 
-torch.set_num_threads(2)
+# A shell that starts the tests in the background lets them ignore these signals, and their subprocesses, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+# Of the processes that share the tests each has one core; alone there are two threads.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(scope="session")
