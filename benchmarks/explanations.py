@@ -60,7 +60,7 @@ from hvit.explain.localization.measures import (
 from hvit.explain.localization.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
 from hvit.models.create import create_model
 from hvit.models.layers.encoder import Encoder
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 from hvit.recipe import read_recipe
 
 SETS = ("four_digits", "clutter", "images")

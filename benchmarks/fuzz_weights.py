@@ -37,7 +37,7 @@ from torch import Tensor
 from hvit.models import catalogue
 from hvit.models.build import build_network
 from hvit.models.weights.load import load_weights
-from hvit.models.weights.save import open_autoencoder
+from hvit.models.weights.open import open_autoencoder
 from hvit.verbs import generate, predict
 from hvit.verbs.classifier import open_classifier
 from hvit.verbs.predict import predict_clips

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from hvit.models.create import create_model
     from hvit.models.inference.prepare import prepare_for_inference
     from hvit.models.weights.load import load_weights
-    from hvit.models.weights.save import open_generator, open_weights, save_weights
+    from hvit.models.weights.open import open_generator, open_weights
+    from hvit.models.weights.save import save_weights
 
 __all__ = [
     "UserError",
@@ -40,8 +41,8 @@ _HOMES = {
     "create_model": "hvit.models.create",
     "list_models": "hvit.models.catalogue",
     "load_weights": "hvit.models.weights.load",
-    "open_generator": "hvit.models.weights.save",
-    "open_weights": "hvit.models.weights.save",
+    "open_generator": "hvit.models.weights.open",
+    "open_weights": "hvit.models.weights.open",
     "prepare_for_inference": "hvit.models.inference.prepare",
     "save_weights": "hvit.models.weights.save",
 }

@@ -20,7 +20,8 @@ from hvit.models.baselines import RESNET_SIZES, Resnet, ResnetConfig
 from hvit.models.build import build_empty, count_parameters
 from hvit.models.create import create_model
 from hvit.models.weights.load import load_weights, recognise
-from hvit.models.weights.save import open_weights, save_weights
+from hvit.models.weights.open import open_weights
+from hvit.models.weights.save import save_weights
 
 BOTTLENECK = ResnetConfig(input_size=(48, 64), num_classes=5, dims=(16, 24, 32, 40), depths=(1, 2, 1, 2))
 BASIC = ResnetConfig(

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jvp, vmap
 
-from hvit.models import mvit
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.build import build_network
 from hvit.models.catalogue import entry
@@ -152,7 +151,7 @@ def test_the_older_onnx_exporter_writes_valid_files_for_any_batch(name: str) -> 
 @talkative
 @pytest.mark.parametrize("name", ["mvitv2 class token", pytest.param("mvitv2 clip", marks=pytest.mark.slow)])
 def test_positions_as_further_channels_leave_for_any_batch_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mvit, "_TABLE_BYTES", 0)
+    monkeypatch.setattr("hvit.models.mvit.relative._TABLE_BYTES", 0)
     assert_old_onnx(*make(CONFIGS[name]))
 
 

@@ -11,7 +11,8 @@ from hvit.errors import UserError
 from hvit.models.build import build_empty
 from hvit.models.catalogue import config_from_json, entry, name_of
 from hvit.models.timm_encoder import TimmConfig, TimmEncoder
-from hvit.models.weights.save import open_weights, save_weights
+from hvit.models.weights.open import open_weights
+from hvit.models.weights.save import save_weights
 
 SMALL = {
     "resnet18": (64, 64),

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from hvit.models.create import create_model
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 from hvit.tasks.classify import Classify
 
 CLASSES = ("ant", "bee", "cow")

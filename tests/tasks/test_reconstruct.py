@@ -19,7 +19,7 @@ from hvit.models.masked.config import MaskedConfig
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import make_targets
 from hvit.models.weights.load import load_weights
-from hvit.models.weights.save import open_autoencoder, open_weights
+from hvit.models.weights.open import open_autoencoder, open_weights
 from hvit.snapshots.reconstructions import reconstruct
 from hvit.tasks.reconstruct import Reconstruct
 

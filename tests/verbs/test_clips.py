@@ -18,7 +18,7 @@ from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.data.sampling import Sampling
 from hvit.errors import UserError
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 from hvit.recipes import get_recipe
 from hvit.tasks.classify import Classify
 from hvit.verbs import train

@@ -21,7 +21,7 @@ from hvit.models.catalogue import ModelConfig, name_of
 from hvit.models.counts import in_billions
 from hvit.models.inference.prepare import prepare_for_inference
 from hvit.models.layers.encoder import Encoder
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe
 from hvit.runs.folder import CLIP_RESULTS, PICTURES, write_scores
 from hvit.runs.kind import Kind, Prepared, ScoreRequest

@@ -19,7 +19,7 @@ from hvit.models.build import count_parameters, multiply_adds
 from hvit.models.catalogue import name_of
 from hvit.models.counts import in_billions
 from hvit.models.gan.config import GanConfig, GeneratorConfig, build_discriminator, build_players
-from hvit.models.weights.save import open_generator
+from hvit.models.weights.open import open_generator
 from hvit.recipe import RECIPE, Recipe, read_recipe
 from hvit.runs.folder import NEIGHBOURS, PICTURES, REFERENCE
 from hvit.runs.kind import Kind, Prepared, ScoreRequest

@@ -13,7 +13,7 @@ from torch import nn
 
 from hvit.data.open import Splits
 from hvit.data.preprocess import Preprocess
-from hvit.models.weights.save import OpenedWeights
+from hvit.models.weights.open import OpenedWeights
 from hvit.recipe import Recipe
 from hvit.tasks.task import Task
 from hvit.training.distribute import Processes

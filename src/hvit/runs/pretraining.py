@@ -13,7 +13,7 @@ from hvit.models.build import build_empty, build_network, count_parameters
 from hvit.models.catalogue import name_of
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.masked.masks import count_kept
-from hvit.models.weights.save import open_autoencoder
+from hvit.models.weights.open import open_autoencoder
 from hvit.recipe import Recipe
 from hvit.runs.folder import FEATURE_MAP, PICTURES, write_scores
 from hvit.runs.kind import Kind, Prepared, ScoreRequest

@@ -15,7 +15,7 @@ from hvit.errors import UserError
 from hvit.files import read_whole
 from hvit.metrics.frechet import Extractor, FeatureSource
 from hvit.models.layers.encoder import Encoder
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 
 _PIXELS = "pixels"
 _INCEPTION = "inception:"

@@ -28,7 +28,7 @@ from hvit.explain import methods_for
 from hvit.markup import shown as printable
 from hvit.models.inference.prepare import PreparedModel, prepare_for_inference
 from hvit.models.layers.encoder import Encoder
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 from hvit.training.distribute import choose_device
 
 Made = TypeVar("Made")

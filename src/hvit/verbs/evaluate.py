@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hvit.errors import UserError
-from hvit.models.weights.save import open_any
+from hvit.models.weights.open import open_any
 from hvit.runs.kind import Report, ScoreRequest, silent
 from hvit.runs.kinds import kind_of
 from hvit.training.distribute import choose_device

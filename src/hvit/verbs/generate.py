@@ -15,7 +15,7 @@ from hvit.class_names import find_class
 from hvit.errors import UserError
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import MOST_COLUMNS, draw_latents, paint, to_bytes, walk
-from hvit.models.weights.save import open_generator
+from hvit.models.weights.open import open_generator
 from hvit.snapshots.samples import enlargement, save_pixels, shown_grid
 from hvit.training.distribute import choose_device
 

@@ -20,7 +20,7 @@ from hvit.explain.methods.gradcat import greedy_path, has_tree, tree_levels
 from hvit.models.create import create_model
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import blocks_to_grid
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 
 
 def half(feature_map: Tensor) -> Tensor:

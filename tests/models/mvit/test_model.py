@@ -147,7 +147,7 @@ def test_many_keys_take_the_fused_kernel_and_give_the_same(monkeypatch: pytest.M
     model = shaken(replace(CLIP, class_token=True))
     images = some_images(CLIP)
     explicit = model(images)
-    monkeypatch.setattr("hvit.models.mvit.model._FUSED_KEYS", 0)
+    monkeypatch.setattr("hvit.models.mvit.relative._FUSED_KEYS", 0)
     torch.testing.assert_close(model(images), explicit, rtol=1e-5, atol=1e-5)
 
 
@@ -383,11 +383,11 @@ def test_position_scores_are_the_same_as_a_table_and_as_channels(
         images = torch.randn(2, 3, *model.config.input_size)
         tables = model(images)
         monkeypatch.setattr(
-            "hvit.models.mvit.model._score_table", None
+            "hvit.models.mvit.relative._score_table", None
         )  # never called where tables are allowed no bytes
-        monkeypatch.setattr("hvit.models.mvit.model._TABLE_BYTES", 0)
+        monkeypatch.setattr("hvit.models.mvit.relative._TABLE_BYTES", 0)
         channels = model(images)
-        monkeypatch.setattr("hvit.models.mvit.model._TABLE_BYTES", 2**25)
+        monkeypatch.setattr("hvit.models.mvit.relative._TABLE_BYTES", 2**25)
         with pytest.raises(TypeError):
             model(images)
     torch.testing.assert_close(tables, channels, rtol=1e-4, atol=1e-5)

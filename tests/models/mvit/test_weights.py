@@ -20,7 +20,7 @@ from hvit.models.catalogue import entry
 from hvit.models.mvit.config import MVIT_SIZES, MvitConfig, plan_blocks
 from hvit.models.mvit.model import Mvit
 from hvit.models.weights.load import detect, load_weights, recognise, timm_arguments, to_timm
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 
 SMALL = MvitConfig(
     input_size=(64, 64), num_classes=5, dims=(8, 16, 32, 64), heads=(1, 2, 4, 8), depths=(1, 2, 1, 1),

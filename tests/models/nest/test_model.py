@@ -20,7 +20,7 @@ from hvit.models.layers.blocks import DropPath, drop_path_rates
 from hvit.models.layers.grids import blocks_to_grid
 from hvit.models.nest.config import Aggregation, NestConfig
 from hvit.models.nest.model import Attention, ConvolutionPool, Nest
-from hvit.models.weights.save import open_weights
+from hvit.models.weights.open import open_weights
 
 REFERENCES = ["imagenet_like", "cifar_like"]
 TINY = NestConfig(

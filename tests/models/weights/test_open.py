@@ -21,7 +21,8 @@ from hvit.models.layers.encoder import Encoder
 from hvit.models.nest.config import NestConfig
 from hvit.models.nest.model import Nest
 from hvit.models.weights.load import load_weights, to_timm
-from hvit.models.weights.save import open_weights, save_weights
+from hvit.models.weights.open import open_weights
+from hvit.models.weights.save import save_weights
 
 MICRO = NestConfig(input_size=(16, 16), patch_size=(2, 2), num_classes=3, dims=(4, 8), heads=(2, 4), depths=(1, 1))
 

@@ -30,7 +30,8 @@ from hvit.models.masked.config import MaskedConfig
 from hvit.models.mvit.config import MvitConfig
 from hvit.models.nest.config import NestConfig
 from hvit.models.weights.load import fit, load_weights, recognise, timm_arguments, to_timm
-from hvit.models.weights.save import open_weights, save_weights
+from hvit.models.weights.open import open_weights
+from hvit.models.weights.save import save_weights
 from hvit.recipes import get_recipe
 from hvit.runs.kinds import kind_of
 from hvit.runs.prepare import new_model

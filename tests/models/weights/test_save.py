@@ -17,7 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 import hvit
 from hvit.errors import UserError
 from hvit.models.create import create_model
-from hvit.models.weights.save import open_any, open_autoencoder, open_generator, open_weights, save_weights
+from hvit.models.weights.open import open_any, open_autoencoder, open_generator, open_weights
+from hvit.models.weights.save import save_weights
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 

@@ -27,8 +27,8 @@ from hvit.models.create import create_model
 from hvit.models.hiera.config import HieraConfig
 from hvit.models.hiera.model import Hiera
 from hvit.models.weights.load import load_weights, recognise, to_timm
+from hvit.models.weights.open import open_weights
 from hvit.models.weights.read import read_checkpoint
-from hvit.models.weights.save import open_weights
 
 TINY = HieraConfig(
     input_size=(16, 16),

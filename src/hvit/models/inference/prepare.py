@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-import importlib
-import importlib.util
-import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.machine import has_bfloat16, keep_freed_memory, missing_compiler
-from hvit.models.inference.packed import pack
+from hvit.machine import has_bfloat16, keep_freed_memory
+from hvit.models.inference.ways import (
+    Candidates,
+    Precision,
+    Run,
+    UnavailableError,
+    Way,
+    copy_for_inference,
+    device_of,
+    dtype_of,
+)
 from hvit.models.layers.encoder import Encoder, unwrap
-from hvit.models.layers.linear import has_onednn
-
-Way = Literal["eager", "packed", "openvino", "compiled"]
-Precision = Literal["float32", "bfloat16"]
-Run = Callable[[Tensor], Tensor]
 
 # Of the largest logit; float32 alone gives a few 1e-7, bfloat16 has three decimal digits.
 BOUNDS: dict[str, float] = {"float32": 1e-4, "bfloat16": 0.05}
@@ -83,7 +81,7 @@ class PreparedModel(nn.Module):
         and for ones that want gradients.
         """
         self.model.check_images(images)
-        device = _device_of(self.model)
+        device = device_of(self.model)
         if images.device != device:
             raise UserError(f"this model was prepared on {device}, and the images are on {images.device}; move them")
         if torch.is_grad_enabled() and images.requires_grad:
@@ -92,7 +90,7 @@ class PreparedModel(nn.Module):
             if len(images):
                 logits = in_chunks(self._run, images, self.choice.chunk)
             else:
-                logits = self.model(images.to(_dtype_of(self.model))).float()
+                logits = self.model(images.to(dtype_of(self.model))).float()
         return logits.clone()  # outside of inference mode, so that autograd can take it
 
     def train(self, mode: bool = True) -> PreparedModel:
@@ -104,7 +102,7 @@ class PreparedModel(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PreparedModel:
         """What `to`, `half`, `cuda` and their like call: taken where it changes nothing, else refused (UserError)."""
-        probe = torch.empty(0, dtype=_dtype_of(self.model), device=_device_of(self.model))
+        probe = torch.empty(0, dtype=dtype_of(self.model), device=device_of(self.model))
         moved = fn(probe)
         if (moved.dtype, moved.device) != (probe.dtype, probe.device):
             raise UserError(
@@ -160,15 +158,15 @@ def prepare_for_inference(
             f"ways are {', '.join(get_args(Way))}, dtype is float32 or bfloat16, and batch_size 1 or more; got "
             f"{', '.join(ways)}, {dtype} and {batch_size}"
         )
-    device = _device_of(model)
+    device = device_of(model)
     if device.type == "meta":
         raise UserError("this model has no weights in memory (they are on torch's meta device); load them first")
     if dtype == "bfloat16" and not has_bfloat16(device.type):
         raise UserError(f"this {device.type} has no bfloat16 units, which would make bfloat16 slower; leave dtype out")
     if device.type == "cpu":
         keep_freed_memory()
-    model = _copied(model)
-    candidates = _Candidates(model, device, dtype)
+    model = copy_for_inference(model)
+    candidates = Candidates(model, device, dtype)
     images = torch.randn(batch_size, model.config.in_channels, *model.config.input_size, generator=_seeded())
     images = images.to(device)
     with torch.autocast(device.type, enabled=False):
@@ -176,7 +174,7 @@ def prepare_for_inference(
 
 
 def _fastest(
-    model: Encoder, candidates: _Candidates, images: Tensor, dtype: Precision, ways: tuple[Way, ...]
+    model: Encoder, candidates: Candidates, images: Tensor, dtype: Precision, ways: tuple[Way, ...]
 ) -> PreparedModel:
     """The model in the fastest of the ways whose logits are its own."""
     notes: list[str] = []
@@ -190,7 +188,7 @@ def _fastest(
                 notes.append(f"{way} is not used: its logits differ by {difference:.1e} of the largest")
                 continue
             runs[way], differences[way] = (run, _best_chunk(run, images)), difference
-        except _UnavailableError as reason:
+        except UnavailableError as reason:
             notes.append(f"{way} is not used: {reason}")
         except Exception as error:
             # Compilers and converters fail in ways of their own; the model itself always remains.
@@ -211,135 +209,6 @@ def in_chunks(run: Run, images: Tensor, chunk: int) -> Tensor:
     return torch.cat([run(part) for part in images.split(chunk)])
 
 
-class _UnavailableError(Exception):
-    """Says in a few words why a way cannot be had here."""
-
-
-class _Candidates:
-    """Makes a model run in every way."""
-
-    def __init__(self, model: Encoder, device: torch.device, dtype: Precision) -> None:
-        self.model = model
-        self.device = device
-        self.kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-
-    def make(self, way: str) -> Run:
-        """What takes images (batch, ...) to logits in this way. Raises `_UnavailableError` where it cannot be had."""
-        makers = {"eager": self._eager, "packed": self._packed, "openvino": self._openvino, "compiled": self._compiled}
-        return makers[way]()
-
-    def _cast(self) -> Encoder:
-        """The copy, which nobody else changes, or one of it in the wanted type."""
-        if all(one.dtype == self.kind for one in _numbers(self.model)):
-            return self.model
-        return copy.deepcopy(self.model).to(self.kind)
-
-    def _eager(self) -> Run:
-        return self._called(self._cast())
-
-    def _packed(self) -> Run:
-        if self.device.type != "cpu" or not has_onednn():
-            raise _UnavailableError("it needs a CPU, and a torch with oneDNN")
-        return self._called(pack(self._cast()))
-
-    def _compiled(self) -> Run:
-        if self.device.type == "cpu" and missing_compiler():
-            raise _UnavailableError("torch.compile needs a C++ compiler, and there is none")
-        return self._called(torch.compile(self._cast(), options={"freezing": True}))
-
-    def _called(self, model: Any) -> Run:
-        kind = self.kind
-
-        def run(images: Tensor) -> Tensor:
-            return model(images.to(kind)).float()
-
-        return run
-
-    def _openvino(self) -> Run:
-        if self.device.type != "cpu" or importlib.util.find_spec("openvino") is None:
-            raise _UnavailableError("it needs a CPU and the package openvino (pip install 'hvit[export]')")
-        config = self.model.config
-        sample = torch.zeros(1, config.in_channels, *config.input_size)
-        # Tracing tells of checks of shapes that it leaves out; every image's shape is checked before it gets here.
-        with _without_warnings(), torch.no_grad():
-            openvino: Any = importlib.import_module("openvino")
-            network = openvino.convert_model(copy.deepcopy(self.model).float(), example_input=sample)
-        network.reshape(list(sample.shape))
-        threads = torch.get_num_threads()
-        options = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.kind == torch.bfloat16 else "f32",
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        queues: dict[int, Any] = {}
-
-        def run(images: Tensor) -> Tensor:
-            # Images go through one by one, as many at once as there are threads: cores need not wait for each other.
-            streams = min(len(images), threads)
-            if streams not in queues:
-                compiled = openvino.compile_model(network, "CPU", options | {"NUM_STREAMS": streams})
-                queues[streams] = openvino.AsyncInferQueue(compiled, streams)
-            logits: list[Tensor] = [images] * len(images)
-
-            def keep(request: Any, number: int) -> None:
-                logits[number] = torch.from_numpy(request.get_output_tensor().data.copy())
-
-            queues[streams].set_callback(keep)
-            pixels = images.float().contiguous().numpy()  # lives until all are done: requests read it in place
-            for number, image in enumerate(pixels):
-                queues[streams].start_async({0: image[None]}, number, share_inputs=True)
-            queues[streams].wait_all()
-            return torch.cat(logits)
-
-        return run
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
-def _numbers(model: nn.Module) -> Iterator[Tensor]:
-    """Parameters and buffers that are floating-point numbers."""
-    yield from (one for one in (*model.parameters(), *model.buffers()) if one.is_floating_point())
-
-
-def _dtype_of(model: nn.Module) -> torch.dtype:
-    return next(_numbers(model)).dtype
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
-def _copied(model: Encoder) -> Encoder:
-    """A model's own copy for evaluation, in float32, or in float64 if any of its numbers are.
-
-    What pruning and torch's older norms leave in a layer, weights computed of others, is copied as numbers.
-    """
-    kind = torch.float64 if any(one.dtype == torch.float64 for one in _numbers(model)) else torch.float32
-    with torch.inference_mode(False), torch.no_grad():
-        computed = {
-            id(value): value.detach().clone()
-            for module in model.modules()
-            for value in vars(module).values()
-            if isinstance(value, Tensor) and not value.is_leaf
-        }
-        try:
-            copied = copy.deepcopy(model, {**computed, id(model.config): model.config})
-        except Exception as error:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"this model cannot be copied, so it cannot be prepared ({first[:120]}); remove what holds "
-                            "it, such as hooks with open files") from error  # fmt: skip
-        return copied.to(kind).eval().requires_grad_(False)
-
-
 def _seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
@@ -347,7 +216,7 @@ def _seeded() -> torch.Generator:
 @torch.inference_mode()
 def _difference(run: Run, model: Encoder, images: Tensor) -> float:
     """Largest difference from the model's own logits, relative to the largest of those; infinite for no numbers."""
-    own, other = model(images.to(_dtype_of(model))), run(images)
+    own, other = model(images.to(dtype_of(model))), run(images)
     difference = float((other - own).abs().max() / own.abs().max().clamp_min(torch.finfo(own.dtype).tiny))
     return difference if difference == difference else float("inf")
 

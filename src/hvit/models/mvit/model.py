@@ -12,73 +12,28 @@ queries shorten the sequence from level to level while the width grows.
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.models.layers.attention import attend, is_learning
+from hvit.models.layers.attention import attend
 from hvit.models.layers.blocks import DropPath, drop_path_rates, truncated_normal_
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import (
     PositionResize,
-    channels_first,
     channels_last,
     grid_to_units,
-    is_exported,
     keep_units,
-    pool_grids,
-    relative_lookup,
     resize_plane,
     units_to_grid,
 )
-from hvit.models.layers.linear import Linear, Mlp, SplitLinear, is_plain, split_rows
+from hvit.models.layers.linear import Linear, Mlp, SplitLinear, split_rows
 from hvit.models.layers.masking import check_kept, fill_masked, hide_masked
 from hvit.models.mvit.config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
+from hvit.models.mvit.pooling import PoolFunction, pool_projections, pool_tokens
+from hvit.models.mvit.relative import attend_relative
 from hvit.models.sizes import class_count
-
-# With queries wider than values, explicit products are faster on a CPU up to about this many keys.
-_FUSED_KEYS = 256
-# A table of position scores is faster than wider queries on a CPU, without gradients, up to about this many bytes.
-_TABLE_BYTES = 2**25
-
-
-def _pool_tokens(
-    tokens: Tensor, units: int, grid: Axes, pooling: Pooling, kind: str, weight: Tensor | None = None
-) -> tuple[Tensor, Axes]:
-    """Pools the grid of every unit by itself, and leaves a class token before them alone.
-
-    tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid.
-    """
-    extra = tokens.shape[1] - units * prod(grid)
-    grids = tokens[:, extra:].unflatten(1, (units, *grid)).flatten(0, 1)
-    pooled = pool_grids(grids, *pooling, kind, weight)  # pyright: ignore[reportArgumentType]  (kind is one of its four)
-    flat = pooled.unflatten(0, (-1, units)).flatten(1, -2)
-    return torch.cat((tokens[:, :extra], flat), 1) if extra else flat, tuple(pooled.shape[1:-1])
-
-
-def _convolves_alone(layer: nn.Module, pooling: Pooling) -> bool:
-    """Whether a layer is the depthwise convolution that was built for a pooling, and nothing observes it."""
-    if not is_plain(layer, nn.Conv2d, nn.Conv3d):
-        return False
-    own: Any = layer
-    sizes = (own.kernel_size, own.stride, own.padding, max(own.dilation), own.padding_mode)
-    depthwise = own.groups == own.in_channels == own.out_channels
-    return depthwise and own.bias is None and sizes == (*pooling, 1, "zeros")
-
-
-def _pool_heads(part: Tensor, units: int, grid: Axes, layer: nn.Module) -> tuple[Tensor, Axes]:
-    """Pools the grid of every unit and head by a call of the layer, and leaves a class token before them alone.
-
-    part: (batch, class token + units * prod(grid), heads, width). Returns the same with the new grid, and that grid.
-    """
-    extra, heads = part.shape[1] - units * prod(grid), part.shape[2]
-    grids = part[:, extra:].transpose(1, 2).unflatten(2, (units, *grid)).flatten(0, 2)
-    pooled = channels_last(layer(channels_first(grids)))
-    flat = pooled.unflatten(0, (-1, heads, units)).flatten(2, -2).transpose(1, 2)
-    return torch.cat((part[:, :extra], flat), 1) if extra else flat, tuple(pooled.shape[1:-1])
 
 
 class Attention(nn.Module):
@@ -90,33 +45,48 @@ class Attention(nn.Module):
         self.plan = plan
         self.query_residual = config.query_residual
         self.class_token_residual = config.class_token_residual
-        self.kind = "max_zero" if config.pool == "max" and config.max_padding == "zero" else config.pool
+        self.kind: PoolFunction = "max_zero" if config.pool == "max" and config.max_padding == "zero" else config.pool
         self.qkv = SplitLinear(plan.dim, 3 * dim)
         self.proj = Linear(dim, dim)
-        poolings = (("q", plan.query_pooling), ("k", plan.key_pooling), ("v", plan.key_pooling))
-        for name, pooling in poolings if config.pool == "conv" else ():
-            if pooling:
-                convolution: Any = nn.Conv2d if len(plan.grid) == 2 else nn.Conv3d
-                self.add_module(f"pool_{name}", convolution(width, width, *pooling, groups=width, bias=False))
-                self.add_module(f"norm_{name}", nn.LayerNorm(width, eps=1e-6))
-        self.axes = ("time", "row", "column")[-len(plan.grid) :]
+        self.pool_q, self.norm_q = self._pool_layers(width, plan.query_pooling)
+        self.pool_k, self.norm_k = self._pool_layers(width, plan.key_pooling)
+        self.pool_v, self.norm_v = self._pool_layers(width, plan.key_pooling)
         self.relative = config.positions == "relative"
-        for axis, length in zip(self.axes, plan.tables, strict=True):
-            if self.relative:
-                self.register_parameter(f"relative_{axis}_positions", nn.Parameter(torch.zeros(length, width)))
+        if self.relative:
+            *time, rows, columns = (nn.Parameter(torch.zeros(length, width)) for length in plan.tables)
+            if time:
+                self.relative_time_positions = time[0]
+            self.relative_row_positions = rows
+            self.relative_column_positions = columns
+
+    def _pool_layers(self, width: int, pooling: Pooling | None) -> tuple[nn.Module | None, nn.Module | None]:
+        """The depthwise convolution and the norm of a pooling; None where it has none to learn."""
+        if pooling is None or self.kind != "conv":
+            return None, None
+        convolution = nn.Conv2d if len(self.plan.grid) == 2 else nn.Conv3d
+        kernel, stride, padding = pooling
+        pool = convolution(width, width, kernel, stride, padding, groups=width, bias=False)  # pyright: ignore[reportArgumentType]
+        return pool, nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
         """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
         plan = self.plan
         extra, dim = tokens.shape[1] - units * prod(plan.grid), plan.dim_attention
         queries, keys_values = split_rows(self.qkv, tokens, (dim, 2 * dim))
-        queries, grid = self._pooled(queries, "q", units, plan.query_pooling)
-        keys_values, key_grid = self._pooled(keys_values, "kv", units, plan.key_pooling)
+        queries, grid = pool_projections(
+            queries, units, plan.grid, plan.query_pooling, self.kind, plan.heads, [self.pool_q], [self.norm_q]
+        )
+        keys_values, key_grid = pool_projections(
+            keys_values, units, plan.grid, plan.key_pooling, self.kind, plan.heads,
+            [self.pool_k, self.pool_v], [self.norm_k, self.norm_v],
+        )  # fmt: skip
         if plan.unit_attention:
             queries, keys_values = (part.unflatten(1, (units, -1)).flatten(0, 1) for part in (queries, keys_values))
         q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))
         if self.relative:
-            mixed = self._attend_relative(q, k, v, extra, grid, key_grid)
+            time = [self.relative_time_positions] if len(grid) == 3 else []
+            tables = (*time, self.relative_row_positions, self.relative_column_positions)
+            mixed = attend_relative(q, k, v, tables, extra, grid, key_grid)
         else:
             mixed = attend(q, k, v)
         if self.query_residual and (not extra or self.class_token_residual):
@@ -126,89 +96,6 @@ class Attention(nn.Module):
         tokens = mixed.transpose(1, 2).flatten(2)
         return self.proj(tokens.unflatten(0, (-1, units)).flatten(1, 2) if plan.unit_attention else tokens), grid
 
-    def _pooled(self, tokens: Tensor, names: str, units: int, pooling: Pooling | None) -> tuple[Tensor, Axes]:
-        """Pools queries ("q"), or keys and values side by side ("kv"): one convolution for both.
-
-        tokens: (batch, tokens, len(names) * dim). Returns (batch, pooled tokens, len(names), heads, width), grid.
-        """
-        heads, grid = self.plan.heads, self.plan.grid
-        apart = (len(names), heads, tokens.shape[2] // (len(names) * heads))
-        if pooling is None:
-            return tokens.unflatten(2, apart), grid
-        if self.kind != "conv":
-            tokens, grid = _pool_tokens(tokens, units, grid, pooling, self.kind)
-            return tokens.unflatten(2, apart), grid
-        layers = [getattr(self, f"pool_{name}") for name in names]
-        if all(_convolves_alone(layer, pooling) for layer in layers):
-            weights = torch.stack([layer.weight for layer in layers])
-            weight = weights[:, None].expand(-1, heads, *weights.shape[1:]).flatten(0, 2)
-            tokens, grid = _pool_tokens(tokens, units, grid, pooling, self.kind, weight)
-            parts = tokens.unflatten(2, apart).unbind(2)
-        else:
-            parts = tokens.unflatten(2, apart).unbind(2)
-            pooled = [_pool_heads(part, units, grid, layer) for part, layer in zip(parts, layers, strict=True)]
-            parts, grid = [part for part, _ in pooled], pooled[0][1]
-        norms = [getattr(self, f"norm_{name}") for name in names]
-        return torch.stack([norm(part) for norm, part in zip(norms, parts, strict=True)], 2), grid
-
-    def _attend_relative(self, q: Tensor, k: Tensor, v: Tensor, extra: int, grid: Axes, key_grid: Axes) -> Tensor:
-        """Attention with decomposed relative positions (arXiv 2112.01526, equations 3 and 4, as the code has them).
-
-        The score of query i and key j is q_i k_j / sqrt(width) + q_i (time offset + row offset + column offset), the
-        second q unscaled. The offsets' scores of all pairs are added as a table where that is faster, which is where it
-        is small and nothing is learned, or are further channels of queries and keys.
-        q, k, v: (batch, heads, class token + grid, width). Returns the shape of q.
-        """
-        letters = "thw"[-len(grid) :]
-        spread, scores = q[:, :, extra:].unflatten(2, grid), []
-        for axis, name in enumerate(self.axes):
-            table = relative_lookup(getattr(self, f"relative_{name}_positions"), grid[axis], key_grid[axis])
-            scores.append(torch.einsum(f"bn{letters}c,{letters[axis]}kc->bn{letters}k", spread, table))
-        if q.is_meta:  # no numbers, only counting: adding the scores is left out, as the papers' counts do
-            return attend(q, k, v)
-        if _table_pays(q, k):
-            return attend(q, k, v, bias=_score_table(scores, extra))
-        return self._attend_wider(q, k, v, extra, scores)
-
-    def _attend_wider(self, q: Tensor, k: Tensor, v: Tensor, extra: int, scores: list[Tensor]) -> Tensor:
-        """The same with scores of offsets (batch, heads, *grid, keys of an axis) as further channels of the queries.
-
-        Keys have a one in their own time, row and column: one product gives the sum, without a table of all pairs.
-        """
-        key_grid = tuple(one.shape[-1] for one in scores)
-        queries, keys = [q * q.shape[-1] ** -0.5], [k]
-        for axis, one in enumerate(scores):
-            flat = one.flatten(2, -2)
-            queries.append(F.pad(flat, (0, 0, extra, 0)) if extra else flat)
-            own = torch.eye(key_grid[axis], dtype=k.dtype, device=k.device)
-            own = own.view(*(-1 if other == axis else 1 for other in range(len(key_grid))), key_grid[axis])
-            own = F.pad(own.expand(*key_grid, -1).flatten(0, -2), (0, 0, extra, 0))
-            keys.append(own.expand_as(k[..., :1].expand(-1, -1, -1, own.shape[1])))
-        return attend(torch.cat(queries, -1), torch.cat(keys, -1), v, scale=1.0, fused_from=_FUSED_KEYS)
-
-
-def _table_pays(q: Tensor, k: Tensor) -> bool:
-    """Whether a table of position scores is faster than wider queries, as measured (docs/guides/speed.md).
-
-    A program that is exported or traced is made for any batch, and to be used without gradients.
-    """
-    if q.device.type != "cpu" or q.dtype != torch.float32 or (is_learning(q) and not is_exported()):
-        return False
-    return 4 * prod(q.shape[1 if is_exported() else 0 : 3]) * k.shape[2] <= _TABLE_BYTES
-
-
-def _score_table(scores: list[Tensor], extra: int) -> Tensor:
-    """Sums of scores of every axis, (batch, heads, *grid, keys of that axis), for all pairs of queries and keys.
-
-    extra: class tokens, whose own offsets are 0. Returns (batch, heads, extra + queries, extra + keys).
-    """
-    *first, rows, columns = scores
-    table = rows[..., None] + columns[..., None, :]
-    if first:
-        table = first[0][..., None, None] + table[..., None, :, :]
-    table = table.flatten(2, 1 + len(scores)).flatten(3)
-    return F.pad(table, (extra, 0, extra, 0)) if extra else table
-
 
 class Block(nn.Module):
     """Pooling attention and an MLP, each pre-normed and on a residual branch; the skip is pooled and widened, too."""
@@ -216,7 +103,7 @@ class Block(nn.Module):
     def __init__(self, config: MvitConfig, plan: BlockPlan, drop_path: float) -> None:
         super().__init__()
         self.plan = plan
-        self.skip_kind = "max_zero" if config.max_padding == "zero" else "max"
+        self.skip_kind: PoolFunction = "max_zero" if config.max_padding == "zero" else "max"
         self.widens_first = plan.dim != plan.dim_attention
         self.widens_last = plan.dim_attention != plan.dim_out
         self.norm1 = nn.LayerNorm(plan.dim, eps=1e-6)
@@ -233,7 +120,7 @@ class Block(nn.Module):
         mixed, grid = self.attention(normed, units)
         skip = self.widen(normed) if self.widens_first else tokens
         if self.plan.skip_pooling:
-            skip, _ = _pool_tokens(skip, units, self.plan.grid, self.plan.skip_pooling, self.skip_kind)
+            skip, _ = pool_tokens(skip, units, self.plan.grid, self.plan.skip_pooling, self.skip_kind)
         tokens = skip + self.drop_path(mixed)
         normed = self.norm2(tokens)
         skip = self.widen(normed) if self.widens_last else tokens
@@ -253,10 +140,14 @@ class Mvit(Encoder):
         self.config = config
         dim, rank = config.dims[0], len(config.input_size)
         convolution = nn.Conv2d if rank == 2 else nn.Conv3d
-        kernel: Any = config.patch_kernel
-        stride: Any = config.patch_size
-        padding: Any = tuple(side // 2 for side in config.patch_kernel)
-        self.patch_embed = convolution(config.in_channels, dim, kernel, stride, padding)
+        padding = tuple(side // 2 for side in config.patch_kernel)
+        self.patch_embed = convolution(
+            config.in_channels,
+            dim,
+            config.patch_kernel,  # pyright: ignore[reportArgumentType]  (tuples of two or three, as the rank is)
+            config.patch_size,  # pyright: ignore[reportArgumentType]
+            padding,  # pyright: ignore[reportArgumentType]
+        )
         if config.class_token:
             self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
         if config.positions == "absolute":
@@ -269,8 +160,8 @@ class Mvit(Encoder):
         if any(config.unit_attention):
             self.position_resizes = ("unit", "plane")
         rates = drop_path_rates(config.drop_path, sum(config.depths))
-        plans = plan_blocks(config)
-        self.blocks = nn.ModuleList(Block(config, plan, rate) for plan, rate in zip(plans, rates, strict=True))
+        self.plans = plan_blocks(config)
+        self.blocks = nn.ModuleList(Block(config, *sizes) for sizes in zip(self.plans, rates, strict=True))
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
         self.dropout = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(config.dims[-1], class_count(config))
@@ -326,7 +217,7 @@ class Mvit(Encoder):
     def _run_level(self, level: int, below: Tensor, token: Tensor | None, sparse: bool) -> tuple[Tensor, Tensor | None]:
         """A level's feature map and class token (batch, dim), from the feature map and class token below."""
         config, start = self.config, sum(self.config.depths[:level])
-        units = below if sparse else grid_to_units(below, self.blocks[start].plan.grid)
+        units = below if sparse else grid_to_units(below, self.plans[start].grid)
         tokens, count, side = units.flatten(1, -2), units.shape[1], tuple(units.shape[2:-1])
         if token is not None:
             tokens = torch.cat((token[:, None], tokens), 1)

@@ -3,58 +3,22 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from math import prod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgpack
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from hvit.errors import UserError
 from hvit.markup import shown
 from hvit.models.input_sizes import input_size_beside, stated_input_size
-from hvit.models.weights.torch_files import MOST_TENSORS, Described, StoredTensor, read_torch
-
-# Where training programs put the state dict inside their file; averaged weights come first, as in timm.
-_SECTIONS = (
-    "state_dict_ema",
-    "model_ema",
-    "ema_state_dict",
-    "model_ema_state_dict",
-    "ema_model_state_dict",
-    "ema_model",
-    "ema",
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "module",
-    "network",
-    "net",
-    "weights",
-    "params",
-)
-# Parts of a training checkpoint that have tensors, too, and are no weights.
-_NO_WEIGHTS = (
-    "optim",
-    "sched",
-    "scaler",
-    "criterion",
-    "loss",
-    "rng",
-    "random",
-    "loader",
-    "sampler",
-    "buffer",
-    "callback",
-)
-_DEEPEST_SECTION = 3
+from hvit.models.weights.flax_files import read_flax
+from hvit.models.weights.pickles import MOST_TENSORS, Described
+from hvit.models.weights.sections import few, flat_state
+from hvit.models.weights.torch_files import read_torch
 
 _FOLDERS = (
     "weights.safetensors",
@@ -67,14 +31,6 @@ _FOLDERS = (
 _MOST_SHARDS = 1_000
 _LONGEST_INDEX = 4_000_000
 _LONGEST_HEADER = 25_000_000  # bytes of names, shapes and metadata; the largest models have some 300,000
-_MOST_MSGPACK = 200_000  # values beside the arrays of a Flax file
-
-_FLAX_TYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "float64": torch.float64,
-}
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -171,96 +127,13 @@ def _in_folder(path: Path, where: str) -> Path:
     )
 
 
-def flat_state(loaded: Mapping[Any, Any]) -> tuple[dict[str, Tensor], str | None]:
-    """The named tensors of a state dict, and the name of the section they were found in, if any.
-
-    Sections are looked for by the names that training programs give them, averaged weights first, then by what is
-    there; one that holds nearly nothing compared with the fullest, such as averages that were not begun, is passed
-    over. Entries that are no tensors are left out. Raises UserError where the tensors are not dense, and where it
-    cannot be said which section is meant.
-    """
-    section = _section(loaded)
-    for part in section:
-        loaded = loaded[part]
-    state = {}
-    for name, tensor in loaded.items():
-        unusual = _unusual(tensor)
-        if isinstance(name, str) and unusual:
-            raise UserError(f"{shown(name[:200])} is {unusual}; weights are dense tensors of numbers")
-        if isinstance(name, str) and isinstance(tensor, Tensor | StoredTensor):
-            state[name] = tensor.take() if isinstance(tensor, StoredTensor) else tensor.detach()
-    return state, ".".join(section) or None
-
-
-def _unusual(value: Any) -> str | None:
-    """What kind of tensor a value is, if it is one that has no place in a state dict."""
-    if isinstance(value, Tensor) and value.layout != torch.strided:
-        return f"a tensor of layout {value.layout}"
-    if isinstance(value, Tensor) and value.is_quantized:
-        return f"a quantized tensor ({value.dtype})"
-    if isinstance(value, Described) and value.kind.startswith("torch._utils._rebuild_"):
-        kind = value.kind.removeprefix("torch._utils._rebuild_")
-        return {"qtensor": "a quantized tensor", "sparse_tensor": "a sparse tensor"}.get(
-            kind, f"a tensor of kind {kind}"
-        )
-    return None
-
-
-def _section(loaded: Mapping[Any, Any]) -> tuple[str, ...]:
-    """The names that lead to the state dict inside what a file holds; none where it is one itself."""
-    found = dict(_state_dicts(loaded, ()))
-    counts = {place: _tensors_in(part) for place, part in found.items()}
-    most = max((count for place, count in counts.items() if place), default=0)
-    full = [place for place, count in counts.items() if place and 2 * count >= most]
-    named = [place for place in full if any(part in _SECTIONS for part in place)]
-
-    def rank(place: tuple[str, ...]) -> tuple[int, ...]:
-        return (*(_SECTIONS.index(part) if part in _SECTIONS else len(_SECTIONS) for part in place),)
-
-    if named:
-        return min(named, key=rank)
-    if () in found:
-        return ()
-    if len(full) > 1:
-        names = ", ".join(shown(".".join(place)[:60]) for place in full[:8])
-        raise UserError(f"several parts hold weights ({names}); give one of them alone, as a state dict")
-    if not full:
-        names = [shown(name[:60]) for name in loaded if isinstance(name, str)]
-        if names:
-            raise UserError(f"it holds no weights where training programs keep them; its parts are {_few(names)}")
-    return full[0] if full else ()
-
-
-def _state_dicts(
-    loaded: Mapping[Any, Any], place: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    """Every dictionary with named tensors that is no state of an optimizer or the like, and the names leading there."""
-    if _tensors_in(loaded):
-        yield place, loaded
-    if len(place) == _DEEPEST_SECTION:
-        return
-    for name, part in loaded.items():
-        if isinstance(name, str) and isinstance(part, Mapping):
-            known = name in _SECTIONS
-            if known or not any(word in name.lower() for word in _NO_WEIGHTS):
-                yield from _state_dicts(part, (*place, name))
-
-
-def _tensors_in(part: Mapping[Any, Any]) -> int:
-    return sum(isinstance(name, str) and isinstance(value, Tensor | StoredTensor) for name, value in part.items())
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
 def _kind(file: Path, start: bytes) -> tuple[str, Callable[[Path], tuple[dict[str, Tensor], dict[str, Any]]]]:
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= 100_000_000:
         return "safetensors file", _read_safetensors
     if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"):  # zip, pickle
         return "torch file", _read_torch
     if start[0] in (*range(0x80, 0x90), 0xDE, 0xDF):
-        return "msgpack file of Flax", _read_flax
+        return "msgpack file of Flax", read_flax
     raise UserError(
         f"{shown(str(file))} is no weights file; known are safetensors, torch (.pth, .pt, .bin) and Flax (ckpt-N.flax)"
     )
@@ -327,76 +200,5 @@ def _read_index(file: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
         state |= {one: tensor for one, tensor in tensors.items() if parts.get(one) == name}
     missing = [shown(name[:200]) for name in parts if name not in state]
     if missing:
-        raise UserError(f"{where} names tensors that its files do not have: {_few(missing)}")
+        raise UserError(f"{where} names tensors that its files do not have: {few(missing)}")
     return state, _stated(file, None), total
-
-
-def _read_flax(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        _check_msgpack(file, content)
-        # Arrays are short everywhere in these files, while msgpack reserves the length that an array claims.
-        tree = msgpack.unpackb(content, ext_hook=msgpack.ExtType, max_array_len=64)
-    optimizer = tree.get("optimizer")
-    target = optimizer.get("target") if isinstance(optimizer, dict) else tree.get("params", tree)
-    if not isinstance(target, dict):
-        raise UserError(
-            f"{shown(str(file))} holds no parameters where the official NesT code keeps them (optimizer, target)"
-        )
-    return {name: _flax_array(file, name, leaf) for name, leaf in _leaves(target, "")}, {}
-
-
-# Of msgpack's types by their first byte: bytes of the length that follows, and of what stands before the content.
-_SIZED = {
-    0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1),
-    0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0),
-}  # fmt: skip
-_FIXED = {
-    0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8,
-    0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17,
-}  # fmt: skip
-_COUNTED = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
-
-
-def _check_msgpack(file: Path, content: mmap.mmap) -> None:
-    """Refuses (UserError) a file with more values than any checkpoint has, before any of them is made."""
-    place, waiting, values = 0, 1, 0
-    while waiting:
-        if place >= len(content):
-            raise ValueError("it ends too early")
-        first = content[place]
-        place, waiting, values = place + 1, waiting - 1, values + 1
-        if 0x80 <= first <= 0x8F:
-            waiting += 2 * (first & 0x0F)
-        elif 0x90 <= first <= 0x9F:
-            waiting += first & 0x0F
-        elif 0xA0 <= first <= 0xBF:
-            place += first & 0x1F
-        elif first in _SIZED:
-            length, before = _SIZED[first]
-            place += length + before + int.from_bytes(content[place : place + length], "big")
-        elif first in _COUNTED:
-            length, each = _COUNTED[first]
-            waiting += each * int.from_bytes(content[place : place + length], "big")
-            place += length
-        else:
-            place += _FIXED.get(first, 0)
-        if values + waiting > _MOST_MSGPACK:
-            raise UserError(f"{shown(str(file))} holds more than {_MOST_MSGPACK:,} values, which no checkpoint has")
-
-
-def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, msgpack.ExtType]]:
-    for name, branch in tree.items():
-        if isinstance(branch, dict):
-            yield from _leaves(branch, f"{prefix}{name}/")
-        elif isinstance(branch, msgpack.ExtType) and branch.code in (1, 3):
-            yield f"{prefix}{name}", branch
-
-
-def _flax_array(file: Path, name: str, leaf: msgpack.ExtType) -> Tensor:
-    shape, type_name, raw = msgpack.unpackb(leaf.data, max_array_len=16)
-    dtype = _FLAX_TYPES.get(type_name)
-    if dtype is None:
-        raise UserError(f"{file} stores {name} as {type_name!r}, which no weights are stored as")
-    if any(type(side) is not int or side < 0 for side in shape) or prod(shape) * dtype.itemsize != len(raw):
-        raise UserError(f"{file} is damaged: {name} claims shape {tuple(shape)} but has {len(raw)} bytes of data")
-    return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(shape) if raw else torch.empty(shape, dtype=dtype)

@@ -1,12 +1,12 @@
-"""Weights of ours on disk, as safetensors files that say which model they belong to; and any weights as a model."""
+"""Writes a model as an hvit checkpoint: a safetensors file that says which model its weights belong to."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import save
@@ -16,37 +16,12 @@ from torch.nn.utils.parametrize import is_parametrized
 from hvit.errors import UserError
 from hvit.fields import plain
 from hvit.files import replacing
-from hvit.markup import shown
 from hvit.models.build import Network, build_empty
 from hvit.models.catalogue import NetworkConfig, config_from_json, name_of
-from hvit.models.gan.generator import Generator
 from hvit.models.layers.encoder import Encoder
-from hvit.models.masked.model import MaskedAutoencoder
-from hvit.models.weights.load import WeightsReport, copy_weights, fit, is_finite, recognise
-from hvit.models.weights.read import read_checkpoint
+from hvit.models.weights.adapt import is_finite, same_kind
+from hvit.models.weights.header import FORMAT, LONGEST_HEADER, check_preprocess
 from hvit.models.weights.wrappers import plain_names, unwrapped
-
-_FORMAT = 1
-_LONGEST_HEADER = 10_000_000  # characters: class names of 300,000 classes
-
-
-Model = TypeVar("Model", bound=Network, covariant=True)
-
-
-@dataclass(frozen=True)
-class OpenedWeights(Generic[Model]):
-    """A model made from a weights file, and what the file says about it."""
-
-    model: Model
-    """The model with the file's weights, float32, on the CPU, in evaluation mode."""
-    name: str
-    """Its catalogue name, or "custom <family>"."""
-    classes: tuple[str, ...]
-    """Names of the classes in the order of the logits; empty where the file has none."""
-    preprocess: dict[str, Any] | None
-    """How images are prepared for it, as JSON values; None where the file does not say."""
-    report: WeightsReport
-    """What became of every tensor of the file."""
 
 
 def save_weights(
@@ -83,17 +58,17 @@ def save_weights(
     if names and len(names) != config.num_classes:
         raise UserError(f"the model tells {config.num_classes} classes apart, but {len(names)} names were given")
     header = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "name": name_of(config),
         "config": asdict(config),
         "classes": names,
         "preprocess": _json_values(preprocess),
     }
-    _check_preprocess(header["preprocess"], config, "preprocess")
+    check_preprocess(header["preprocess"], config, "preprocess")
     text = json.dumps(header, allow_nan=False)
-    if len(text) > _LONGEST_HEADER:
+    if len(text) > LONGEST_HEADER:
         raise UserError(
-            f"class names and preprocess take {len(text):,} characters; at most {_LONGEST_HEADER:,} are stored"
+            f"class names and preprocess take {len(text):,} characters; at most {LONGEST_HEADER:,} are stored"
         )
     content = save(tensors, {"hvit": text})
     with replacing(path) as file:
@@ -119,7 +94,7 @@ def _as_configured(model: Any, config: NetworkConfig) -> tuple[dict[str, Tensor]
         if tensor is None:
             tensor = _computed(model, name, target)
             computed.add(name.rpartition(".")[0])
-        if tensor is None or tensor.shape != target.shape or not _same_kind(tensor, target):
+        if tensor is None or tensor.shape != target.shape or not same_kind(tensor, target):
             found = "is not there" if tensor is None else f"is {tensor.dtype} {tuple(tensor.shape)}"
             raise UserError(
                 f"this model differs from its configuration and could not be opened again: {name} {found}, and in a "
@@ -160,10 +135,6 @@ def _computed(model: nn.Module, name: str, target: Tensor) -> Tensor | None:
 
 def _is_source(name: str, computed: set[str]) -> bool:
     return any(name.startswith(f"{path}.parametrizations.") for path in computed)
-
-
-def _same_kind(tensor: Tensor, target: Tensor) -> bool:
-    return tensor.is_floating_point() == target.is_floating_point() and not tensor.is_complex()
 
 
 def _check_storable(tensors: Mapping[str, Tensor]) -> None:
@@ -215,123 +186,8 @@ def _json_values(preprocess: Mapping[str, Any] | None) -> dict[str, Any] | None:
         raise UserError(f"preprocess is a dictionary of JSON values: {error}") from error
 
 
-def _check_preprocess(preprocess: Any, config: NetworkConfig, where: str) -> None:
-    """Refuses (UserError) a preparation of images for another input than the model's."""
-    size = (preprocess or {}).get("input_size")
-    if size is not None and size != list(config.input_size):
-        raise UserError(
-            f"{where} prepares images for input_size {size!r:.100}, but the model takes {list(config.input_size)}"
-        )
+def __getattr__(name: str) -> Any:
+    """Names that older versions had here (see `hvit.moved`)."""
+    from hvit.moved import moved_attribute
 
-
-def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
-    """Opens a weights file and returns its model.
-
-    Args:
-        path: An hvit checkpoint, a run folder, or a third-party checkpoint whose shapes determine the model.
-
-    Raises:
-        UserError: If the file cannot be read, does not determine its model or is inconsistent, and for masked
-            autoencoders and generators, which are not classifiers.
-    """
-    opened = open_any(path)
-    if isinstance(opened.model, Generator):
-        raise UserError(f"{path} holds a generator, which makes images: `hvit generate {path}`")
-    if isinstance(opened.model, MaskedAutoencoder):
-        raise UserError(
-            f"{path} holds a masked autoencoder, which tells no classes; train a classifier from it: "
-            f"`hvit train RECIPE --weights {path}`"
-        )
-    return opened  # pyright: ignore[reportReturnType]
-
-
-def open_autoencoder(path: str | Path) -> OpenedWeights[MaskedAutoencoder]:
-    """The masked autoencoder that a weights file holds, ready to use.
-
-    path: as for `open_weights`. Raises UserError as there, and for a classifier.
-    """
-    opened = open_any(path)
-    if not isinstance(opened.model, MaskedAutoencoder):
-        raise UserError(f"{path} holds no masked autoencoder")
-    return opened  # pyright: ignore[reportReturnType]
-
-
-def open_generator(path: str | Path) -> OpenedWeights[Generator]:
-    """Opens the generator in a weights file.
-
-    Args:
-        path: As for `open_weights`.
-
-    Raises:
-        UserError: As for `open_weights`, and for a file without a generator.
-    """
-    opened = open_any(path)
-    if not isinstance(opened.model, Generator):
-        raise UserError(f"{path} holds {opened.name}, which makes no images; `hvit recipes '*gan*'` lists what does")
-    return opened  # pyright: ignore[reportReturnType]
-
-
-def open_any(path: str | Path) -> OpenedWeights[Network]:
-    """As `open_weights`, for classifiers, masked autoencoders and generators."""
-    model, report, header, config = _open(path)
-    where = shown(str(path))
-    _check_preprocess(header.get("preprocess"), config, where)
-    return OpenedWeights(
-        model=model,
-        name=name_of(config),
-        classes=_classes(header, config, where),
-        preprocess=header.get("preprocess"),
-        report=report,
-    )
-
-
-def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, Any], NetworkConfig]:
-    """The model in a weights file, in evaluation mode, what became of the tensors, the header, the configuration."""
-    state, metadata = read_checkpoint(path)
-    where = shown(str(path))
-    header = _header(metadata["hvit"], where) if "hvit" in metadata else {}
-    config = _config(header, where) if header else recognise(state, where, metadata)
-    if config is None:
-        raise UserError(
-            f"{where} does not say which model its weights belong to; create the model by name and load them into it"
-        )
-    # A configuration of untrusted sizes becomes a model without memory first, and is compared with the file.
-    if sum(config.depths) > len(state):
-        raise UserError(f"{where} contradicts itself: {sum(config.depths)} layers, but {len(state)} tensors")
-    try:
-        model = build_empty(config)
-    except UserError as error:
-        raise UserError(f"{where} asks for a model of impossible size: {str(error)[:500]}") from error
-    ready, report = fit(model, state, where, metadata, position_resize=None)
-    model.to_empty(device="cpu")
-    copy_weights(model, ready)
-    return model.eval(), report, header, config
-
-
-def _header(text: str, where: str) -> dict[str, Any]:
-    try:
-        header = json.loads(text) if len(text) <= _LONGEST_HEADER else None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is damaged: its metadata cannot be read") from error
-    if not isinstance(header, dict) or not isinstance(header.get("preprocess"), dict | None):
-        raise UserError(f"{where} is damaged: its metadata are not those of a model")
-    if header.get("format") != _FORMAT:
-        raise UserError(
-            f"{where} has format {str(header.get('format'))[:40]!a}; this version of hvit reads format {_FORMAT}"
-        )
-    return header
-
-
-def _config(header: dict[str, Any], where: str) -> NetworkConfig:
-    try:
-        return config_from_json(json.dumps({"config": header.get("config")}))
-    except UserError as error:
-        raise UserError(f"{where}: {str(error)[:500]}") from error
-
-
-def _classes(header: dict[str, Any], config: NetworkConfig, where: str) -> tuple[str, ...]:
-    classes = [] if header.get("classes") is None else header["classes"]
-    fitting = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    if not fitting or len(classes) not in (0, config.num_classes):
-        raise UserError(f"{where} is damaged: its class names are not {config.num_classes} names")
-    return tuple(classes)
+    return moved_attribute(__name__, name)

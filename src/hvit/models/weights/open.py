@@ -1,0 +1,150 @@
+"""A model from a weights file: hvit checkpoints, which say what they hold, and others whose shapes do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hvit.errors import UserError
+from hvit.markup import shown
+from hvit.models.build import Network, build_empty
+from hvit.models.catalogue import NetworkConfig, config_from_json, name_of
+from hvit.models.gan.generator import Generator
+from hvit.models.layers.encoder import Encoder
+from hvit.models.masked.model import MaskedAutoencoder
+from hvit.models.weights.header import FORMAT, LONGEST_HEADER, check_preprocess
+from hvit.models.weights.load import WeightsReport, copy_weights, fit, recognise
+from hvit.models.weights.read import read_checkpoint
+
+Model = TypeVar("Model", bound=Network, covariant=True)
+
+
+@dataclass(frozen=True)
+class OpenedWeights(Generic[Model]):
+    """A model made from a weights file, and what the file says about it."""
+
+    model: Model
+    """The model with the file's weights, float32, on the CPU, in evaluation mode."""
+    name: str
+    """Its catalogue name, or "custom <family>"."""
+    classes: tuple[str, ...]
+    """Names of the classes in the order of the logits; empty where the file has none."""
+    preprocess: dict[str, Any] | None
+    """How images are prepared for it, as JSON values; None where the file does not say."""
+    report: WeightsReport
+    """What became of every tensor of the file."""
+
+
+def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
+    """Opens a weights file and returns its model.
+
+    Args:
+        path: An hvit checkpoint, a run folder, or a third-party checkpoint whose shapes determine the model.
+
+    Raises:
+        UserError: If the file cannot be read, does not determine its model or is inconsistent, and for masked
+            autoencoders and generators, which are not classifiers.
+    """
+    opened = open_any(path)
+    if isinstance(opened.model, Generator):
+        raise UserError(f"{path} holds a generator, which makes images: `hvit generate {path}`")
+    if isinstance(opened.model, MaskedAutoencoder):
+        raise UserError(
+            f"{path} holds a masked autoencoder, which tells no classes; train a classifier from it: "
+            f"`hvit train RECIPE --weights {path}`"
+        )
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_autoencoder(path: str | Path) -> OpenedWeights[MaskedAutoencoder]:
+    """The masked autoencoder that a weights file holds, ready to use.
+
+    path: as for `open_weights`. Raises UserError as there, and for a classifier.
+    """
+    opened = open_any(path)
+    if not isinstance(opened.model, MaskedAutoencoder):
+        raise UserError(f"{path} holds no masked autoencoder")
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_generator(path: str | Path) -> OpenedWeights[Generator]:
+    """Opens the generator in a weights file.
+
+    Args:
+        path: As for `open_weights`.
+
+    Raises:
+        UserError: As for `open_weights`, and for a file without a generator.
+    """
+    opened = open_any(path)
+    if not isinstance(opened.model, Generator):
+        raise UserError(f"{path} holds {opened.name}, which makes no images; `hvit recipes '*gan*'` lists what does")
+    return opened  # pyright: ignore[reportReturnType]
+
+
+def open_any(path: str | Path) -> OpenedWeights[Network]:
+    """As `open_weights`, for classifiers, masked autoencoders and generators."""
+    model, report, header, config = _open(path)
+    where = shown(str(path))
+    check_preprocess(header.get("preprocess"), config, where)
+    return OpenedWeights(
+        model=model,
+        name=name_of(config),
+        classes=_classes(header, config, where),
+        preprocess=header.get("preprocess"),
+        report=report,
+    )
+
+
+def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, Any], NetworkConfig]:
+    """The model in a weights file, in evaluation mode, what became of the tensors, the header, the configuration."""
+    state, metadata = read_checkpoint(path)
+    where = shown(str(path))
+    header = _header(metadata["hvit"], where) if "hvit" in metadata else {}
+    config = _config(header, where) if header else recognise(state, where, metadata)
+    if config is None:
+        raise UserError(
+            f"{where} does not say which model its weights belong to; create the model by name and load them into it"
+        )
+    # A configuration of untrusted sizes becomes a model without memory first, and is compared with the file.
+    if sum(config.depths) > len(state):
+        raise UserError(f"{where} contradicts itself: {sum(config.depths)} layers, but {len(state)} tensors")
+    try:
+        model = build_empty(config)
+    except UserError as error:
+        raise UserError(f"{where} asks for a model of impossible size: {str(error)[:500]}") from error
+    ready, report = fit(model, state, where, metadata, position_resize=None)
+    model.to_empty(device="cpu")
+    copy_weights(model, ready)
+    return model.eval(), report, header, config
+
+
+def _header(text: str, where: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text) if len(text) <= LONGEST_HEADER else None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is damaged: its metadata cannot be read") from error
+    if not isinstance(header, dict) or not isinstance(header.get("preprocess"), dict | None):
+        raise UserError(f"{where} is damaged: its metadata are not those of a model")
+    if header.get("format") != FORMAT:
+        raise UserError(
+            f"{where} has format {str(header.get('format'))[:40]!a}; this version of hvit reads format {FORMAT}"
+        )
+    return header
+
+
+def _config(header: dict[str, Any], where: str) -> NetworkConfig:
+    try:
+        return config_from_json(json.dumps({"config": header.get("config")}))
+    except UserError as error:
+        raise UserError(f"{where}: {str(error)[:500]}") from error
+
+
+def _classes(header: dict[str, Any], config: NetworkConfig, where: str) -> tuple[str, ...]:
+    classes = [] if header.get("classes") is None else header["classes"]
+    fitting = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not fitting or len(classes) not in (0, config.num_classes):
+        raise UserError(f"{where} is damaged: its class names are not {config.num_classes} names")
+    return tuple(classes)
