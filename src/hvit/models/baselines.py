@@ -110,7 +110,7 @@ class Vit(Encoder):
         return self.network.forward_head(last_grid.flatten(1, 2))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
-        """As `Encoder.resize_positions`, from a plane (1, rows, columns, dim) to this model's flat table; bicubic."""
+        """As `Encoder.resize_positions`, from a map (1, rows, columns, dim) to this model's flat table; bicubic."""
         if name != "network.pos_embed" or tensor.ndim != 4 or (len(tensor), tensor.shape[3]) != (shape[0], shape[2]):
             return None
         return resize_plane(tensor, self.level_sizes(0)).flatten(1, 2)
@@ -270,7 +270,7 @@ def resnet_from_timm(state: State, config: Any) -> dict[str, Tensor]:
 
 
 def config_of_timm_resnet(state: State) -> ResnetConfig:
-    """The configuration that shapes tell; the input is taken to be 224 x 224, after a stem of 3 x 3 it is 32 x 32."""
+    """The configuration that follows from shapes; the input is assumed to be 224 x 224 (stem of 3 x 3: 32)."""
     bottleneck = "layer1.0.conv3.weight" in state
     last = "conv3" if bottleneck else "conv2"
     blocks = [re.match(r"layer([1-4])\.(\d+)\.conv1\.weight", name) for name in state]

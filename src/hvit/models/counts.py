@@ -22,6 +22,6 @@ def stored() -> dict[str, dict[str, Any]]:
 
 
 def in_billions(multiply_adds: int) -> str:
-    """A count of multiply-adds as people read it, such as "9.38 G"."""
+    """A count of multiply-adds in billions, such as "9.38 G"."""
     billions = multiply_adds / 1e9
     return f"{billions:,.0f} G" if billions >= 1000 else f"{billions:.3g} G"

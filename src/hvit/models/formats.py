@@ -1,4 +1,4 @@
-"""What a foreign layout of weights is: how it is told from others, and how its tensors become ours."""
+"""What a format of third-party checkpoints is: how it is recognised, and how its tensors become ours."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Format:
     pattern: str
     """Regular expression that some name of such a state dict matches from its start; the first such format wins."""
     translate: Callable[[State, Any], dict[str, Tensor]]
-    """(state, config of our model) -> tensors under our names; names it does not know are kept."""
+    """(state, config of our model) -> tensors under our names; unknown names stay as they are."""
     config: Callable[[State, Axes | None], Any]
     """(state, height and width of the input where known) -> the configuration of the model that the state belongs to,
     or None where names and shapes do not decide."""
     choices: Callable[[State, Any], dict[str, Any]] = lambda state, config: {}
     """(state, config of our model that it fits) -> fields of the configuration it was made with that no shape shows."""
     note: Callable[[Any], str] = lambda config: ""
-    """config of our model -> a sentence on what names and shapes of this format cannot tell, or nothing."""
+    """config of our model -> a sentence on what does not follow from names and shapes of this format, or nothing."""
 
 
 def our_format(pattern: str, config: Callable[[State], Any] = lambda state: None) -> Format:

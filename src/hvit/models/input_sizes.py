@@ -1,4 +1,4 @@
-"""The input size that a weights file was made for, where it is stated, and the grid of tokens of that size."""
+"""The input size that a weights file was made for, where it is stated, and the token grid of that size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_input_size(state: Mapping[str, Tensor], input_size: Axes) -> OrderedDic
 
 
 def stated_input_size(loaded: Any) -> Axes | None:
-    """Height and width of the input, as what stands with the tensors of a checkpoint says it, or None.
+    """Height and width of the input, as what a checkpoint holds with its tensors says, or None.
 
     loaded: the whole checkpoint, or a configuration such as config.json of transformers and timm: `with_input_size`,
     or an entry "img_size", "image_size" or "input_size", in it, in its state dicts or in the arguments of the training.
@@ -59,7 +59,7 @@ def input_size_beside(file: Path) -> Axes | None:
 def grid_at(entries: int, input_size: Sequence[int], patch: Sequence[int] = ()) -> Axes | None:
     """Rows and columns of that many tokens in an input of that height and width, or None where none fit.
 
-    patch: pixels from token to token; left out, any number that is the same along both axes.
+    patch: pixels from token to token; default: any number that is the same along both axes.
     """
     size = tuple(input_size)[-2:]
     steps = [tuple(patch)[-2:]] if patch else [(one, one) for one in range(1, max(size) + 1)]

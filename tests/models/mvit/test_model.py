@@ -102,7 +102,7 @@ def test_every_choice_changes_the_model_and_trains(choice: dict[str, Any], start
 
 
 def sides_of(config: MvitConfig) -> list[tuple[int, ...]]:
-    grid, sides = config.grid, []
+    grid, sides = config.token_grid, []
     for level in range(len(config.depths)):
         if level:
             grid = tuple(-(-side // stride) for side, stride in zip(grid, config.query_stride, strict=True))
@@ -257,7 +257,7 @@ def test_a_class_token_is_needed_to_classify() -> None:
 
 
 def test_units_cannot_be_left_out_where_pooling_crosses_them() -> None:
-    with pytest.raises(UserError, match="cannot be left out"):
+    with pytest.raises(UserError, match="masked units cannot be omitted"):
         shaken(SMALL).levels(some_images(SMALL), torch.ones(2, 1, 1, dtype=torch.bool))
 
 

@@ -108,7 +108,7 @@ def test_what_cannot_be_saved_is_refused(tmp_path: Path, model: Encoder) -> None
     (tmp_path / "file").unlink()
     with pytest.raises(UserError, match=r"cannot be written"):
         save_weights(model, tmp_path)
-    with pytest.raises(UserError, match="3 classes apart, but 2 names"):
+    with pytest.raises(UserError, match="the model has 3 classes, but 2 names"):
         save_weights(model, tmp_path / "one", classes=("a", "b"))
     assert list(tmp_path.iterdir()) == []
 

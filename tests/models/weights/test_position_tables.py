@@ -312,14 +312,14 @@ def test_files_of_ours_say_their_size(config: Any, tmp_path: Path) -> None:
 def test_an_input_size_that_does_not_fit_the_table_is_refused() -> None:
     source = made(sized(HIERA, (32, 128)))
     for size, words in (
-        ((96, 128), "256 entries .* are no grid of an input of 96 x 128 pixels"),
+        ((96, 128), "256 entries .* are no token grid of an input of 96 x 128 pixels"),
         ((32,), "is a height and a width in pixels"),
         ((32, 0), "is a height and a width in pixels"),
         ((32, "a"), "is a height and a width in pixels"),
     ):
         with pytest.raises(UserError, match=words):
             load_weights(build_network(HIERA), dict(to_timm(source)), weights_input_size=size)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UserError, match=r"512 entries .* are no square and not this model's grid"):
+    with pytest.raises(UserError, match=r"512 entries .* are neither a square nor this model's token grid"):
         load_weights(build_network(HIERA), dict(to_timm(made(sized(HIERA, (64, 128))))))
 
 
@@ -349,19 +349,19 @@ def test_files_keep_the_statement_or_have_a_configuration_beside_them(tmp_path: 
     load_weights(target, tmp_path / "timm.pth")
     assert assert_positions(target, source)
     # Without a word it would be a square.
-    assert "taken for 16 x 16" in str(load_weights(target, tmp_path / "model.safetensors"))
+    assert "read as 16 x 16" in str(load_weights(target, tmp_path / "model.safetensors"))
     for stated in (
         {"image_size": [32, 128]},
         {"input_size": [32, 128]},
         {"model_args": {"img_size": [32, 128]}, "pretrained_cfg": {"input_size": [3, 224, 224]}},
     ):
         (tmp_path / "config.json").write_text(json.dumps(stated))
-        assert "taken" not in str(load_weights(target, tmp_path / "model.safetensors"))
+        assert "read as" not in str(load_weights(target, tmp_path / "model.safetensors"))
         assert assert_positions(target, source)
     # What contradicts the table, or cannot be read, states nothing.
     for text in ('{"image_size": 64', "[" * 100_000, "[1]", '{"image_size": [0, 1e9]}', '{"image_size": 96}'):
         (tmp_path / "config.json").write_text(text)
-        assert "taken for 16 x 16" in str(load_weights(target, tmp_path / "model.safetensors"))
+        assert "read as 16 x 16" in str(load_weights(target, tmp_path / "model.safetensors"))
 
 
 def test_a_checkpoint_states_its_size_in_its_arguments() -> None:
@@ -383,7 +383,7 @@ def test_a_file_opens_as_the_model_of_the_size_that_it_states(tmp_path: Path) ->
     torch.save(dict(to_timm(source)), tmp_path / "bare.pth")
     opened = open_weights(tmp_path / "bare.pth")
     assert opened.model.config.input_size == (64, 64)
-    assert "taken for 16 x 16 tokens" in str(opened.report)
+    assert "read as 16 x 16 tokens" in str(opened.report)
 
 
 def test_published_sizes_are_known_and_need_no_note() -> None:

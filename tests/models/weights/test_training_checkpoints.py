@@ -369,7 +369,7 @@ BAD_INDEXES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "a file somewhere else": (
         changed_index(lambda held: held["weight_map"].update(more="../model.safetensors")),
-        "the parts of a model lie beside their index",
+        "the parts of a model lie in the folder of their index",
     ),
     "an absolute path": (changed_index(lambda held: held["weight_map"].update(more="/dev/zero")), "beside their index"),
     "itself": (

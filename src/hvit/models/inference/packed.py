@@ -27,7 +27,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, rows_hint: int, gelu: str | None = None) -> None:
         super().__init__()
-        # Kept as they are, not as parameters: a packed weight cannot be saved, moved or learned.
+        # Kept as they are, not as parameters: a packed weight cannot be saved, moved or trained.
         self._weight, self._bias = linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
         self._rows_hint = rows_hint
         self._gelu = gelu
@@ -75,10 +75,10 @@ def pack(model: nn.Module, rows_hint: int = 1024) -> nn.Module:
     rows_hint: as for `PackedLinear`. Needs `has_onednn`, and the model on the CPU in float32 or bfloat16.
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, shared).eval()
-    _fold_norms(twin)
-    _pack_children(twin, rows_hint)
-    return twin
+    packed = copy.deepcopy(model, shared).eval()
+    _fold_norms(packed)
+    _pack_children(packed, rows_hint)
+    return packed
 
 
 def _fold_norms(model: nn.Module) -> None:

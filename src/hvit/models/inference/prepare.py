@@ -196,7 +196,7 @@ def _fastest(
                 raise
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             notes.append(f"{way} is not used: it failed with {first[:120]!r}")
-    rates = _race(runs, images)
+    rates = _compare_rates(runs, images)
     chosen: Any = max(rates, key=lambda way: rates[way])
     run, chunk = runs[chosen]
     return PreparedModel(model, run, Choice(chosen, chunk, dtype, differences[chosen], rates, tuple(notes)))
@@ -237,7 +237,7 @@ def _best_chunk(run: Run, images: Tensor) -> int:
 
 
 @torch.inference_mode()
-def _race(runs: dict[str, tuple[Run, int]], images: Tensor) -> dict[str, float]:
+def _compare_rates(runs: dict[str, tuple[Run, int]], images: Tensor) -> dict[str, float]:
     """Images a second of every way at its best chunk; the ways take turns, so that other programs slow all alike."""
     least = dict.fromkeys(runs, float("inf"))
     for _ in range(_ROUNDS if len(runs) > 1 else 1):

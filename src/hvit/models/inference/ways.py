@@ -74,7 +74,7 @@ class Candidates:
             raise UnavailableError("it needs a CPU and the package openvino (pip install 'hvit[export]')")
         config = self.model.config
         sample = torch.zeros(1, config.in_channels, *config.input_size)
-        # Tracing tells of checks of shapes that it leaves out; every image's shape is checked before it gets here.
+        # Tracing warns of checks of shapes that it omits; every image's shape is checked before it gets here.
         with _without_warnings(), torch.no_grad():
             openvino: Any = importlib.import_module("openvino")
             network = openvino.convert_model(copy.deepcopy(self.model).float(), example_input=sample)

@@ -58,7 +58,7 @@ class MvitConfig(MultiscaleConfig):
         _check_geometry(self)
 
     @property
-    def grid(self) -> tuple[int, ...]:
+    def token_grid(self) -> tuple[int, ...]:
         """Tokens along every axis of the first level."""
         strides = zip(self.input_size, self.patch_kernel, self.patch_size, strict=True)
         return tuple((size + 2 * (kernel // 2) - kernel) // stride + 1 for size, kernel, stride in strides)
@@ -70,15 +70,17 @@ class MvitConfig(MultiscaleConfig):
         return tuple(stride**pools for stride in self.query_stride)
 
     def unit_side(self, level: int) -> tuple[int, ...]:
-        """Tokens along every axis of a mask unit in a level; of the whole grid where there are no units."""
+        """Tokens along every axis of a mask unit in a level; of the whole token grid where there are no units."""
         pools = min(level, len(self.depths) - 1 if self.query_pools is None else self.query_pools)
-        sides = zip(self.unit_size or self.grid, self.query_stride, strict=True)
+        sides = zip(self.unit_size or self.token_grid, self.query_stride, strict=True)
         return tuple(-(-side // stride**pools) for side, stride in sides)
 
     @property
     def unit_grid(self) -> tuple[int, ...]:
-        """Mask units along every axis; all ones where pooling sees the whole grid."""
-        return tuple(side // unit for side, unit in zip(self.grid, self.unit_size or self.grid, strict=True))
+        """Mask units along every axis; all ones where pooling sees the whole feature map."""
+        return tuple(
+            side // unit for side, unit in zip(self.token_grid, self.unit_size or self.token_grid, strict=True)
+        )
 
 
 def _check_numbers(config: MvitConfig) -> None:
@@ -112,18 +114,18 @@ def _check_numbers(config: MvitConfig) -> None:
 
 def _check_geometry(config: MvitConfig) -> None:
     total = config.total_stride
-    if min(config.grid) < 1:
+    if min(config.token_grid) < 1:
         raise UserError(f"input_size {config.input_size} is smaller than one patch of {config.patch_size}")
     if config.pool_kernel == "stride" or config.unit_size:
-        whole = config.unit_size or config.grid
+        whole = config.unit_size or config.token_grid
         pixels = [side * patch for side, patch in zip(total, config.patch_size, strict=True)]
         if any(side % step for side, step in zip(whole, total, strict=True)):
-            what = f"unit_size {config.unit_size}" if config.unit_size else f"the grid {config.grid}"
+            what = f"unit_size {config.unit_size}" if config.unit_size else f"the token grid {config.token_grid}"
             raise UserError(f"{what} must be divisible by all query strides together, {total}")
         if any(size % step for size, step in zip(config.input_size, pixels, strict=True)):
             raise UserError(f"input_size {config.input_size} must be divisible by {tuple(pixels)} pixels")
     if config.unit_size:
-        if any(side % unit for side, unit in zip(config.grid, config.unit_size, strict=True)):
+        if any(side % unit for side, unit in zip(config.token_grid, config.unit_size, strict=True)):
             pixels = tuple(unit * patch for unit, patch in zip(config.unit_size, config.patch_size, strict=True))
             raise UserError(f"input_size {config.input_size} must be divisible by the mask unit, {pixels} pixels")
         if config.class_token or config.positions == "relative":
@@ -133,7 +135,7 @@ def _check_geometry(config: MvitConfig) -> None:
 
 
 class Pooling(NamedTuple):
-    """A pooling of a grid, along every axis."""
+    """A pooling of a feature map, along every axis."""
 
     kernel: Axes
     stride: Axes
@@ -141,7 +143,7 @@ class Pooling(NamedTuple):
 
 
 class BlockPlan(NamedTuple):
-    """The sizes of one block; grids are those of one mask unit, or the whole grid where there are no units."""
+    """The sizes of one block; grids are of one mask unit, or of the whole input where there are no units."""
 
     dim: int
     dim_attention: int
@@ -160,11 +162,11 @@ class BlockPlan(NamedTuple):
 def plan_blocks(config: MvitConfig) -> list[BlockPlan]:
     """The sizes of all blocks, in order.
 
-    The key stride shrinks in the block that pools the queries, whose keys still come from the finer grid: that
+    The key stride shrinks in the block that pools the queries, whose keys still come from the finer feature map: that
     block's keys are twice as many per side as those of the rest of its level, as in the official code.
     """
     one = (1,) * len(config.input_size)
-    grid = table_grid = config.unit_size or config.grid
+    grid = table_grid = config.unit_size or config.token_grid
     key_stride, plans, last = config.key_stride, [], len(config.depths) - 1
     for level, depth in enumerate(config.depths):
         for block in range(depth):

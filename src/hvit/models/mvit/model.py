@@ -5,8 +5,8 @@ Vision Transformers for Classification and Detection", CVPR 2022, arXiv 2112.015
 code. The same blocks, with their parts taken away one by one, are the path to Hiera ("Hiera: A Hierarchical Vision
 Transformer without the Bells-and-Whistles", ICML 2023, arXiv 2306.00989, Table 1): see `simplification`.
 
-Queries, keys and values are pooled before attention: pooled keys and values make it affordable on fine grids, pooled
-queries shorten the sequence from level to level while the width grows.
+Queries, keys and values are pooled before attention: pooled keys and values make it affordable on fine feature
+maps, pooled queries shorten the sequence from level to level while the width grows.
 """
 
 from __future__ import annotations
@@ -151,9 +151,9 @@ class Mvit(Encoder):
         if config.class_token:
             self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
         if config.positions == "absolute":
-            self.positions = nn.Parameter(torch.zeros(1, *config.grid[-2:], dim))
+            self.positions = nn.Parameter(torch.zeros(1, *config.token_grid[-2:], dim))
             if rank == 3:
-                self.temporal_positions = nn.Parameter(torch.zeros(1, config.grid[0], dim))
+                self.temporal_positions = nn.Parameter(torch.zeros(1, config.token_grid[0], dim))
             if config.class_token:
                 self.class_positions = nn.Parameter(torch.zeros(1, 1, dim))
         self.norm_follows_mean = config.norm_after_mean
@@ -168,7 +168,7 @@ class Mvit(Encoder):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights as published ("normal"), or by their fan ("xavier").
+        """Random initialisation as published ("normal"), or by their fan ("xavier").
 
         | what | normal | xavier |
         | --- | --- | --- |
@@ -178,7 +178,7 @@ class Mvit(Encoder):
         | bias of the stem | as PyTorch draws it | the same |
         | norm scales | 1 | 1 |
 
-        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through to learn from.
+        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through to train on.
         """
         xavier = self.config.initialisation == "xavier"
         for name, parameter in self.named_parameters():
@@ -194,7 +194,7 @@ class Mvit(Encoder):
 
     @property
     def level_dims(self) -> tuple[int, ...]:
-        """Width of the grid of each level, fine to coarse: the next level's where the MLP widens."""
+        """Width of the feature map of each level, fine to coarse: the next level's where the MLP widens."""
         dims = self.config.dims
         return (*dims[1:], dims[-1]) if self.config.expansion == "mlp" else dims
 
@@ -236,7 +236,7 @@ class Mvit(Encoder):
         self.check_images(images)
         if kept is not None:
             if config.unit_size is None and mask_token is None:
-                raise UserError("this model's pooling crosses mask units, so that units cannot be left out")
+                raise UserError("this model's pooling crosses mask units, so that masked units cannot be omitted")
             check_kept(kept, images.shape[0], config.unit_grid if mask_token is None else tuple(kept.shape[1:]))
             images = hide_masked(images, kept)
         grid = channels_last(self.patch_embed(images))
@@ -247,7 +247,7 @@ class Mvit(Encoder):
         elif config.positions == "absolute":
             grid = grid + (self.positions[:, None] + self.temporal_positions[:, :, None, None])
         if kept is not None and mask_token is None:
-            grid = keep_units(grid_to_units(grid, config.unit_size or config.grid), kept)
+            grid = keep_units(grid_to_units(grid, config.unit_size or config.token_grid), kept)
         if not config.class_token:
             return grid, None
         token = self.class_token + self.class_positions if config.positions == "absolute" else self.class_token
@@ -274,13 +274,13 @@ class Mvit(Encoder):
         return self._run_level(level, below, None, visible is not None)[0]
 
     def classify(self, last_grid: Tensor, class_token: Tensor | None = None) -> Tensor:
-        """Logits (batch, num_classes) of the last grid (batch, *sizes, dim), or of the class token (batch, dim).
+        """Logits (batch, num_classes) of the last feature map (batch, *sizes, dim), or of the class token (batch, dim).
 
         A model with a class token needs that, as `encode` gives it (UserError).
         """
         if self.config.class_token:
             if class_token is None:
-                raise UserError("this model classifies its class token, which `encode` gives beside the levels")
+                raise UserError("this model classifies its class token, which `encode` returns with the levels")
             return self.head(self.dropout(class_token))
         pooled = last_grid.flatten(1, -2).mean(1)
         return self.head(self.dropout(self.norm(pooled) if self.config.norm_after_mean else pooled))
@@ -291,7 +291,7 @@ class Mvit(Encoder):
         return self.classify(feature_maps[-1], token)
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
-        """As `Encoder.resize_positions`: planes bicubic (or window by window, "unit"), lines and tables linear."""
+        """As `Encoder.resize_positions`: maps bicubic (or window by window, "unit"), lines and tables linear."""
         old = tuple(tensor.shape)
         if not name.endswith("positions") or len(old) != len(shape) or old[-1] != shape[-1]:
             return None

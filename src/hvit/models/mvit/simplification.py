@@ -11,8 +11,8 @@
 | f | attention inside mask units in the first two levels in place of key and value pooling: Hiera |
 
 Steps b to f have the same parameters, those of Hiera. The path starts from the form of MViTv2 whose width grows in
-attention and whose mean over the grid is classified, so that every step changes one thing; from a on the final norm
-follows the mean, as in Hiera. Zeros pad the max-pools of steps a to c ("separate and pad"): the paper blames the
+attention and whose mean over the feature map is classified, so that every step changes one thing; from a on the final
+norm follows the mean, as in Hiera. Zeros pad the max-pools of steps a to c ("separate and pad"): the paper blames the
 padding of small units for step b's low accuracy, which minus infinity would not explain.
 """
 

@@ -214,7 +214,7 @@ def _note_on_timm(config: Any) -> str:
     )
 
 
-# No choices beside shapes: heads show in the width of the pooling kernels.
+# No choices besides shapes: heads show in the width of the pooling kernels.
 MVIT_FORMATS = (
     Format(
         name="torchvision mvit",

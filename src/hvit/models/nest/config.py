@@ -39,7 +39,7 @@ class NestConfig:
     patch_size: tuple[int, int] = (4, 4)
     """Height and width in pixels of the patch that becomes one token."""
     block_size: int | None = None
-    """Tokens per block side; left out, the size that makes the input fill the tree (then it follows input_size)."""
+    """Tokens per block side; default: the size that makes the input fill the tree (then it follows input_size)."""
     dims: tuple[int, ...] = (96, 192, 384)
     """Width of the tokens in each level."""
     heads: tuple[int, ...] = (3, 6, 12)
@@ -55,8 +55,8 @@ class NestConfig:
     aggregation: Aggregation = "conv3_norm_max3"
     """How four blocks become one: convolution, norm and pooling, or one of its ablations."""
     aggregation_plane: Literal["image", "parent", "block"] = "image"
-    """image: aggregation sees the whole plane and crosses all block borders; parent: it crosses those inside each group
-    of four blocks that become one; block: it stays inside every block."""
+    """image: aggregation sees the whole feature map and crosses all block borders; parent: it crosses those inside each
+    group of four blocks that become one; block: it stays inside every block."""
     pool_padding: Literal["same", "symmetric"] = "same"
     """Padding of the pooling: same (official, and timm's nest_*_jx), or symmetric (timm's other nest_*)."""
     drop_path: float = 0.0
@@ -84,7 +84,7 @@ class NestConfig:
         return (self.block_side, self.block_side) if fits else None
 
     def unit_side(self, level: int) -> tuple[int, ...]:
-        """Tokens along both axes of a mask unit in a level; of the whole grid where there are no units."""
+        """Tokens along both axes of a mask unit in a level; of the whole token grid where there are no units."""
         side = self.unit_size or tuple(pixels // self.patch_size[0] for pixels in self.input_size)
         return tuple(tokens // 2**level for tokens in side)
 
@@ -131,7 +131,7 @@ def _check_geometry(config: NestConfig) -> None:
         fitting = f"; or set input_size to ({config.block_size * step}, {config.block_size * step})"
         raise UserError(
             f"NesT with input {height}, {patch}-pixel patches and {levels} levels has block_size "
-            f"{config.block_side}, not {config.block_size}: set block_size={config.block_side} or leave it out"
+            f"{config.block_side}, not {config.block_size}: set block_size={config.block_side} or omit it"
             + (fitting if config.block_size > 0 else "")
         )
     if halved and config.block_side % 2:

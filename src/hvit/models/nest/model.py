@@ -4,9 +4,9 @@ Zhang et al., "Nested Hierarchical Transformer: Towards Accurate, Data-Efficient
 Understanding", AAAI 2022, arXiv 2105.12723. Numerically the authors' Flax code: the same weights give the same
 logits, levels and gradients to 1e-5.
 
-An image becomes patches, the plane of patches becomes square blocks, and self-attention never leaves its block.
-Between two levels a small convolution and a max-pool on the whole plane let neighbouring blocks speak and merge
-every four of them, so that the blocks form a tree with one block at the root.
+An image becomes patches, the map of patches becomes square blocks, and self-attention never leaves its block.
+Between two levels a small convolution and a max-pool on the whole image plane let neighbouring blocks interact, and
+merge every four of them, so that the blocks form a tree with one block at the root.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ _FUNCTIONS: dict[str, _Function] = {
 
 
 class ConvolutionPool(nn.Module):
-    """Halves a plane by convolution, norm and 3 x 3 pooling with stride 2, or by the parts that `function` names.
+    """Halves a feature map by convolution, norm and 3 x 3 pooling with stride 2, or by the parts that `function` names.
 
-    Padding is "SAME" of the official code: nothing before and one after an even plane, so that output i of the
+    Padding is "SAME" of the official code: nothing before and one after an even side, so that output i of the
     pooling sees inputs 2i .. 2i + 2. Without a convolution a linear layer after the pooling changes the width.
     """
 
@@ -125,48 +125,48 @@ class ConvolutionPool(nn.Module):
             self.widen = Linear(dim, next_dim)
         self.norm = nn.LayerNorm(next_dim, eps=1e-6) if norm else nn.Identity()
 
-    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
-        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+    def forward(self, feature_map: Tensor, seen: Tensor | None = None) -> Tensor:
+        """feature_map: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
 
-        seen: bool (batch, 2 * rows, 2 * columns), False where the grid is zero because nothing was computed: pooling
-        then sees nothing there, as outside the plane.
+        seen: bool (batch, 2 * rows, 2 * columns), False where the map is zero because nothing was computed: pooling
+        then sees nothing there, as outside the map.
         """
-        planes = grid.permute(0, 3, 1, 2)
+        maps = feature_map.permute(0, 3, 1, 2)
         if self.stride == 2 and not self.padding:
-            planes = F.pad(planes, (0, 1, 0, 1))
-        planes = self.norm(self.convolution(planes).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            maps = F.pad(maps, (0, 1, 0, 1))
+        maps = self.norm(self.convolution(maps).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         if self.pool != "none":
-            planes = self._pool(planes) if seen is None else self._pool_seen(planes, seen[:, None])
-        return self.widen(planes.permute(0, 2, 3, 1))
+            maps = self._pool(maps) if seen is None else self._pool_seen(maps, seen[:, None])
+        return self.widen(maps.permute(0, 2, 3, 1))
 
-    def _pool(self, planes: Tensor) -> Tensor:
+    def _pool(self, maps: Tensor) -> Tensor:
         # ceil_mode lets the last window hang one over the edge: SAME padding without a padded copy.
         if self.pool == "max":
-            return F.max_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding)
-        return F.avg_pool2d(planes, 3, 2, self.padding, ceil_mode=not self.padding, count_include_pad=False)
+            return F.max_pool2d(maps, 3, 2, self.padding, ceil_mode=not self.padding)
+        return F.avg_pool2d(maps, 3, 2, self.padding, ceil_mode=not self.padding, count_include_pad=False)
 
-    def _pool_seen(self, planes: Tensor, seen: Tensor) -> Tensor:
+    def _pool_seen(self, maps: Tensor, seen: Tensor) -> Tensor:
         if self.pool == "max":
-            pooled = self._pool(planes.masked_fill(~seen, -torch.inf))
+            pooled = self._pool(maps.masked_fill(~seen, -torch.inf))
             return pooled.masked_fill(pooled == -torch.inf, 0.0)
-        share = self._pool(seen.to(planes.dtype))
-        return self._pool(planes * seen) / share.clamp_min(1 / 9)
+        share = self._pool(seen.to(maps.dtype))
+        return self._pool(maps * seen) / share.clamp_min(1 / 9)
 
 
 class PatchMerge(nn.Module):
-    """Halves a plane by concatenating 2 x 2 tokens, a norm and a linear layer (Swin, arXiv 2103.14030)."""
+    """Halves a feature map by concatenating 2 x 2 tokens, a norm and a linear layer (Swin, arXiv 2103.14030)."""
 
     def __init__(self, dim: int, next_dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim, eps=1e-6)
         self.reduction = Linear(4 * dim, next_dim)
 
-    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
-        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+    def forward(self, feature_map: Tensor, seen: Tensor | None = None) -> Tensor:
+        """feature_map: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
 
         seen: as for `ConvolutionPool`; nothing is to be done for it, four tokens of one block become one.
         """
-        return self.reduction(self.norm(merge_pairs(grid)))
+        return self.reduction(self.norm(merge_pairs(feature_map)))
 
 
 class BlockAggregation(nn.Module):
@@ -184,14 +184,14 @@ class BlockAggregation(nn.Module):
             else ConvolutionPool(dim, next_dim, config.aggregation, config.pool_padding)
         )
 
-    def forward(self, grid: Tensor, seen: Tensor | None = None) -> Tensor:
-        """grid: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
+    def forward(self, feature_map: Tensor, seen: Tensor | None = None) -> Tensor:
+        """feature_map: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
 
         seen: as for `ConvolutionPool`, on the image plane only.
         """
         if self.tile is None:
-            return self.function(grid, seen)
-        return batch_to_tiles(self.function(tiles_to_batch(grid, self.tile)), grid.shape[1] // self.tile)
+            return self.function(feature_map, seen)
+        return batch_to_tiles(self.function(tiles_to_batch(feature_map, self.tile)), feature_map.shape[1] // self.tile)
 
 
 class Hierarchy(nn.Module):
@@ -205,17 +205,17 @@ class Hierarchy(nn.Module):
         self.positions = nn.Parameter(torch.zeros(1, blocks, self.side**2, config.dims[level]))
         self.layers = nn.Sequential(*(TransformerLayer(config, level, rate) for rate in drop_paths))
 
-    def forward(self, grid: Tensor, below: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
-        """grid: the plane below, (batch, rows, columns, dim). Returns blocks (batch, blocks, tokens, dim).
+    def forward(self, below: Tensor, exists: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
+        """below: the map of the level below, (batch, rows, columns, dim). Returns blocks (batch, blocks, tokens, dim).
 
-        below, seen: where some tokens exist only, as many in every block, or in the first level whole blocks: bool,
-        where tokens exist on that plane (batch, rows, columns), and on this level's. Grid and blocks are zero where
+        exists, seen: where some tokens exist only, as many in every block, or in the first level whole blocks: bool,
+        where tokens exist on that map (batch, rows, columns), and on this level's. Map and blocks are zero where
         nothing exists.
         """
-        if below is None or seen is None:
-            return self.layers(grid_to_blocks(self.aggregation(grid), self.side) + self.positions)
-        plane = grid if isinstance(self.aggregation, nn.Identity) else self.aggregation(grid, below)
-        blocks = grid_to_blocks(plane, self.side) + self.positions
+        if exists is None or seen is None:
+            return self.layers(grid_to_blocks(self.aggregation(below), self.side) + self.positions)
+        joined = below if isinstance(self.aggregation, nn.Identity) else self.aggregation(below, exists)
+        blocks = grid_to_blocks(joined, self.side) + self.positions
         exist = grid_to_blocks(seen[..., None], self.side)[..., 0]
         rows = int(exist[:1].any(-1).sum())
         many = int(exist[:1].sum()) // max(rows, 1)
@@ -228,9 +228,9 @@ class Hierarchy(nn.Module):
 class Nest(Encoder):
     """The nested hierarchical transformer, as a classifier.
 
-    The feature map of a level is the plane before the next aggregation, (batch, side, side, dim) with side = block_side
+    The feature map of a level is that before the next aggregation, (batch, side, side, dim) with side = block_side
     * 2 ** (levels above); the last one is after the final norm. Mask units are the blocks of the first level. With
-    `kept` alone as many blocks are kept of every four; aggregation sees zeros where a block is hidden, and kept
+    `kept` alone as many blocks are visible of every four; aggregation sees zeros where a block is masked, and visible
     neighbours as ever.
     """
 
@@ -252,7 +252,7 @@ class Nest(Encoder):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights as published.
+        """Random initialisation as published.
 
         | what | how |
         | --- | --- |
@@ -290,7 +290,7 @@ class Nest(Encoder):
         return self._run_level(level, below if visible is None else place_units(below, visible), visible)
 
     def _run_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
-        """A level's feature map, from the whole plane below, which is zero where no block is visible."""
+        """A level's feature map, from the whole map below, which is zero where no block is visible."""
         if visible is None:
             blocks = self.hierarchies[level](below)
         else:
@@ -314,11 +314,11 @@ class Nest(Encoder):
         fours = kept.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4)) if side > 1 else kept.sum((1, 2))
         if fours.numel() and int(fours.min()) != int(fours.max()):
             raise UserError(
-                "kept must keep as many blocks of every two by two, so that all nodes of the tree are alike"
+                "the mask must leave as many blocks of every two by two visible: all nodes of the tree are alike"
             )
 
     def classify(self, last_grid: Tensor) -> Tensor:
-        """Logits (batch, num_classes): a linear head on the mean over the last grid (batch, side, side, dim)."""
+        """Logits (batch, num_classes): a linear head on the mean over the last feature map (batch, side, side, dim)."""
         return self.head(last_grid.mean(dim=(1, 2)))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:

@@ -64,8 +64,8 @@ def from_timm(state: State, config: Any) -> dict[str, Tensor]:
     """
     ours = {}
     for name, tensor in state.items():
-        for foreign, own in _TIMM_NAMES:
-            name = name.replace(foreign, own)
+        for theirs, own in _TIMM_NAMES:
+            name = name.replace(theirs, own)
         heads = _projection_heads(name, config)
         if tensor.ndim == 2 and heads and tensor.shape[1] % heads == 0:
             tensor = tensor.unflatten(1, (-1, heads)).transpose(1, 2).flatten(1)
@@ -84,8 +84,8 @@ def nest_to_timm(model: Encoder) -> dict[str, Tensor]:
         heads = _projection_heads(name, config)
         if heads:
             tensor = tensor.unflatten(1, (heads, -1)).transpose(1, 2).flatten(1)
-        for foreign, own in _TIMM_NAMES:
-            name = name.replace(own, foreign)
+        for theirs, own in _TIMM_NAMES:
+            name = name.replace(own, theirs)
         theirs[name] = tensor.clone(memory_format=torch.contiguous_format)
     return with_input_size(theirs, config.input_size)
 
@@ -136,12 +136,12 @@ def choices_of_flax(state: State, config: Any) -> dict[str, Any]:
 
 
 def config_of_timm(state: State) -> NestConfig | None:
-    """The configuration of timm's model; pooling and GELU, which the file does not tell, are those of nest_*_jx."""
+    """The configuration of timm's model; pooling and GELU, which the file does not show, are those of nest_*_jx."""
     return config_of_ours(from_timm(state, None), "gelu")
 
 
 def config_of_ours(ours: State, activation: Activation = "gelu_tanh") -> NestConfig | None:
-    """The configuration that tensors under our names belong to, as far as shapes tell; heads by the catalogue."""
+    """The configuration that tensors under our names belong to, as far as shapes show it; heads by the catalogue."""
     levels = range(sum(name.endswith(".positions") for name in ours))
     dims = tuple(ours[f"hierarchies.{level}.positions"].shape[-1] for level in levels)
     layers = [re.match(r"hierarchies\.(\d+)\.layers\.(\d+)\.", name) for name in ours]

@@ -17,7 +17,7 @@ def inflate(ours: Mapping[str, Tensor], wanted: State) -> dict[str, Tensor]:
     """What a model of clips takes of a model of images in another shape; nothing where both are of one kind.
 
     A kernel is repeated along time and divided by the number of repeats (arXiv 1705.07750), so that on a clip that
-    stands still it gives what it gave on the image. What tells times apart starts at 0.
+    stands still it gives what it gave on the image. Positions in time start at 0.
     """
     made = {}
     for name, target in wanted.items():

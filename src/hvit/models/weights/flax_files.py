@@ -15,7 +15,7 @@ from torch import Tensor
 from hvit.errors import UserError
 from hvit.markup import shown
 
-_MOST_MSGPACK = 200_000  # values beside the arrays of a Flax file
+_MOST_MSGPACK = 200_000  # values besides the arrays of a Flax file
 _FLAX_TYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,

@@ -70,7 +70,7 @@ class WeightsReport:
     missing: tuple[str, ...] = ()
     """Tensors of the head that the file does not have; left as the model had them."""
     notes: tuple[str, ...] = ()
-    """What names and shapes cannot tell, and the user should know."""
+    """What does not follow from names and shapes, and the user should know."""
 
     def __str__(self) -> str:
         count = len(self.matched)

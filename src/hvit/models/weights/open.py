@@ -52,7 +52,7 @@ def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
         raise UserError(f"{path} holds a generator, which makes images: `hvit generate {path}`")
     if isinstance(opened.model, MaskedAutoencoder):
         raise UserError(
-            f"{path} holds a masked autoencoder, which tells no classes; train a classifier from it: "
+            f"{path} holds a masked autoencoder, which predicts no classes; train a classifier from it: "
             f"`hvit train RECIPE --weights {path}`"
         )
     return opened  # pyright: ignore[reportReturnType]

@@ -234,7 +234,7 @@ def _whole(numbers: Any) -> tuple[int, ...]:
 
 
 def too_much(file: Path) -> UserError:
-    return UserError(f"{file} holds more beside its tensors than any file of weights ({_MOST_STEPS:,} values at most)")
+    return UserError(f"{file} holds more besides its tensors than any file of weights ({_MOST_STEPS:,} values at most)")
 
 
 _VALUES = {

@@ -1,8 +1,8 @@
 """Flat tables of positions, as third-party weights and the plain ViT have them: the rows and columns of their entries.
 
 A table (1, entries, dim) is the same for 16 x 16 tokens, for 8 x 32 and for 32 x 8. What decides, in this order: the
-input size that the caller names; the one that the file states; the model's own grid or a square where only one of them
-has as many entries. Where both have, the table is refused; whatever was assumed is said in a note.
+input size that the caller names; the one that the file states; the model's own token grid or a square where only one of
+them has as many entries. Where both have, the table is refused; whatever was assumed is said in a note.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def lay_out_positions(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors under our names with their flat tables as (1, *grid, dim), and notes on what was assumed for that.
 
-    The table of a plain ViT stays flat where it has the model's own grid.
+    The table of a plain ViT stays flat where it has the model's own token grid.
 
     config: that of our model. where: the source, as messages call it. named, stated: height and width of the input
-    that the weights were made for, according to the caller and to the file. Raises UserError where a table fits no grid
-    of `named`, where two grids are as likely, and where one table stands for time and space.
+    that the weights were made for, according to the caller and to the file. Raises UserError where a table fits no token
+    grid of `named`, where two grids are as likely, and where one table stands for time and space.
     """
     grids, laid, notes = _grids(config), dict(ours), []
     encoder = getattr(config, "encoder", config)
@@ -66,7 +66,7 @@ def _grids(config: Any) -> dict[str, Axes]:
     if isinstance(config, HieraConfig) and len(config.input_size) > 1 and config.positions == "learned":
         return {"positions": config.token_grid[-2:]}
     if isinstance(config, MvitConfig) and config.positions == "absolute":
-        return {"positions": config.grid[-2:]}
+        return {"positions": config.token_grid[-2:]}
     if isinstance(config, VitConfig):
         rows, columns = (side // patch for side, patch in zip(config.input_size, config.patch_size, strict=True))
         return {_FLAT_HERE: (rows, columns)}
@@ -92,7 +92,7 @@ def _grid_of(
         grid = grid_at(entries, named, patch)
         if grid is None:
             raise UserError(
-                f"the {entries} entries of {name} in {where} are no grid of an input of {_times(named)} pixels; "
+                f"the {entries} entries of {name} in {where} are no token grid of an input of {_times(named)} pixels; "
                 "weights_input_size (--weights-input-size) is the height and width that the weights were made for"
             )
         return grid, ""
@@ -101,7 +101,11 @@ def _grid_of(
         return grid, ""
     even, fits = square(entries), prod(own) == entries
     if fits == bool(even) and even != own:
-        either = f"may be {_times(own)} or {_times(even)} tokens" if even else "are no square and not this model's grid"
+        either = (
+            f"may be {_times(own)} or {_times(even)} tokens"
+            if even
+            else "are neither a square nor this model's token grid"
+        )
         raise UserError(
             f"the {entries} entries of {name} in {where} {either}; give the height and width in pixels that the "
             "weights were made for as weights_input_size (--weights-input-size)"
@@ -109,7 +113,7 @@ def _grid_of(
     grid = own if fits else even
     assert grid is not None
     return grid, (
-        f"the file does not say how the {entries} entries of {name} lie; they are taken for {_times(grid)} tokens, "
+        f"the file does not say how the {entries} entries of {name} lie; they are read as {_times(grid)} tokens, "
         "and weights_input_size gives another input size"
     )
 

@@ -190,7 +190,7 @@ def _read_index(file: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     for name in files:
         if Path(name).name != name or name in (".", ".."):
             raise UserError(
-                f"{where} names the file {shown(name[:200])!r}; the parts of a model lie beside their index"
+                f"{where} names the file {shown(name[:200])!r}; the parts of a model lie in the folder of their index"
             )
         part = find_weights(file.parent / name)
         if part.parent != file.parent or part.suffix == ".json":

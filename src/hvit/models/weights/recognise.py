@@ -57,9 +57,9 @@ def detect(state: State) -> str:
 
 
 def recognise(state: State, where: str = "the state dict", metadata: Mapping[str, Any] | None = None) -> Any:
-    """The configuration of the model that a foreign state dict belongs to, or None where it cannot be told.
+    """The configuration of the model that a third-party state dict belongs to, or None where it does not show.
 
-    Flax: the shapes tell everything, except the layers per level of CIFAR sizes, which the catalogue does. timm: heads
+    Flax: the shapes decide all but the layers per level of CIFAR sizes, which the catalogue does. timm: heads
     by the catalogue; pooling and GELU as timm's nest_*_jx has them. None for our names: our files say it.
     Raises UserError for an unknown format; where: the source, as the message calls it; metadata: that of the file.
     """
@@ -89,7 +89,7 @@ class Reading:
 
 
 def readings_of(state: State, where: str) -> list[Reading]:
-    """The ways to read the names of a state dict, the likeliest first: as they are, then without what wraps a model.
+    """The ways to read the names of a state dict, most probable first: as they are, then without what wraps a model.
 
     Raises UserError where there is none.
     """

@@ -56,7 +56,7 @@ def save_weights(
     tensors, config = _as_configured(inner, config)
     names = _class_names(classes)
     if names and len(names) != config.num_classes:
-        raise UserError(f"the model tells {config.num_classes} classes apart, but {len(names)} names were given")
+        raise UserError(f"the model has {config.num_classes} classes, but {len(names)} names were given")
     header = {
         "format": FORMAT,
         "name": name_of(config),

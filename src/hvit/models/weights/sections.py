@@ -54,7 +54,7 @@ def flat_state(loaded: Mapping[Any, Any]) -> tuple[dict[str, Tensor], str | None
 
     Sections are looked for by the names that training programs give them, averaged weights first, then by what is
     there; one that holds nearly nothing compared with the fullest, such as averages that were not begun, is passed
-    over. Entries that are no tensors are left out. Raises UserError where the tensors are not dense, and where it
+    over. Entries that are no tensors are skipped. Raises UserError where the tensors are not dense, and where it
     cannot be said which section is meant.
     """
     section = _section(loaded)

@@ -23,7 +23,7 @@ _MOST_BYTES = 100_000_000  # of a pickle and of a zip's directory, which the ten
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
-# Classes and functions that training programs leave in their files beside the tensors. All of them are only noted.
+# Classes and functions that training programs leave in their files with the tensors. All of them are only noted.
 _HARMLESS = re.compile(
     r"""(
     (builtins|__builtin__)\.(set|frozenset|complex|slice|range|bytearray|bytes|int|float|str|bool|list|dict|tuple|object|long)
