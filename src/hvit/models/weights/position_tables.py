@@ -32,8 +32,8 @@ def lay_out_positions(
     The table of a plain ViT stays flat where it has the model's own token grid.
 
     config: that of our model. where: the source, as messages call it. named, stated: height and width of the input
-    that the weights were made for, according to the caller and to the file. Raises UserError where a table fits no token
-    grid of `named`, where two grids are as likely, and where one table stands for time and space.
+    that the weights were made for, according to the caller and to the file. Raises UserError where a table fits no
+    token grid of `named`, where two grids are as likely, and where one table stands for time and space.
     """
     grids, laid, notes = _grids(config), dict(ours), []
     encoder = getattr(config, "encoder", config)
