@@ -10,7 +10,7 @@ import torch
 
 import hvit
 from hvit.cli.main import main
-from hvit.models.inference import prepare as prepared
+from hvit.models.inference import ways
 from hvit.models.weights.save import save_weights
 from hvit.verbs.classifier import made_fast, open_classifier
 
@@ -18,7 +18,7 @@ from hvit.verbs.classifier import made_fast, open_classifier
 @pytest.fixture(autouse=True)
 def only_what_torch_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO takes seconds for each model; tests of it are in tests/models/inference/test_prepare.py."""
-    monkeypatch.setattr(prepared.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(ways.importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.fixture

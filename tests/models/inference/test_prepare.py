@@ -11,8 +11,8 @@ from torch import nn
 
 import hvit
 from hvit.models.build import build_network
-from hvit.models.inference import packed
 from hvit.models.inference import prepare as prepared
+from hvit.models.inference import ways
 from hvit.models.inference.packed import PackedLinear, PackedMlp, pack
 from hvit.models.inference.prepare import in_chunks, prepare_for_inference
 from hvit.models.layers.linear import has_onednn
@@ -79,13 +79,6 @@ def test_the_fused_gelu_is_the_model_s_own(activation: str):
         assert relative(twin(images), model(images)) < 1e-5
 
 
-@needs_packing
-def test_packing_folds_batch_norms_away():
-    model, _ = make("resnet_micro_32")
-    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in pack(model).modules())
-
-
 def test_chunks_join_to_the_whole():
     rows = torch.arange(7.0)[:, None]
     seen = []
@@ -104,7 +97,7 @@ def test_a_way_that_answers_otherwise_is_never_chosen(monkeypatch: pytest.Monkey
     def wrong(self: Any) -> Any:
         return lambda images: self.model(images) + 0.1
 
-    monkeypatch.setattr(prepared._Candidates, "_packed", wrong)
+    monkeypatch.setattr(ways.Candidates, "_packed", wrong)
     ready = prepare_for_inference(model, 2, ways=("packed",))
     assert ready.choice.way == "eager"
     assert "packed is not used: its logits differ by" in str(ready.choice)
@@ -112,28 +105,28 @@ def test_a_way_that_answers_otherwise_is_never_chosen(monkeypatch: pytest.Monkey
 
 def test_a_way_that_gives_no_numbers_is_never_chosen(monkeypatch: pytest.MonkeyPatch):
     model, _ = make("hiera_micro_32")
-    monkeypatch.setattr(prepared._Candidates, "_packed", lambda self: lambda images: self.model(images) * float("nan"))
+    monkeypatch.setattr(ways.Candidates, "_packed", lambda self: lambda images: self.model(images) * float("nan"))
     assert prepare_for_inference(model, 2, ways=("packed",)).choice.way == "eager"
 
 
-def test_ways_that_cannot_be_had_are_told_and_left_out(monkeypatch: pytest.MonkeyPatch):
+def test_unavailable_ways_are_skipped_with_a_note(monkeypatch: pytest.MonkeyPatch):
     model, _ = make("hiera_micro_32")
-    monkeypatch.setattr(prepared, "has_onednn", lambda: False)
-    monkeypatch.setattr(prepared.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(prepared, "missing_compiler", lambda: "g++")
+    monkeypatch.setattr(ways, "has_onednn", lambda: False)
+    monkeypatch.setattr(ways.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(ways, "missing_compiler", lambda: "g++")
     ready = prepare_for_inference(model, 2, ways=("packed", "openvino", "compiled"))
     assert (ready.choice.way, ready.choice.difference) == ("eager", 0.0)
-    told = str(ready.choice)
-    assert all(part in told for part in ("torch with oneDNN", "the package openvino", "there is none"))
+    notes = str(ready.choice)
+    assert all(part in notes for part in ("torch with oneDNN", "the package openvino", "there is none"))
 
 
-def test_a_way_that_fails_is_told_and_left_out(monkeypatch: pytest.MonkeyPatch):
+def test_a_way_that_fails_is_skipped_with_a_note(monkeypatch: pytest.MonkeyPatch):
     model, _ = make("hiera_micro_32")
 
     def fail(self: Any) -> Any:
         raise RuntimeError("no such operator\nand more")
 
-    monkeypatch.setattr(prepared._Candidates, "_packed", fail)
+    monkeypatch.setattr(ways.Candidates, "_packed", fail)
     notes = prepare_for_inference(model, 1, ways=("packed",)).choice.notes
     assert notes == ("packed is not used: it failed with 'no such operator'",)
 
@@ -142,7 +135,7 @@ def test_a_way_that_fails_is_told_and_left_out(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("name", ["nest_micro_32", "hiera_micro_32", "mvitv2_micro_32"])
 def test_openvino_gives_the_model_s_logits_for_any_number_of_images(name: str):
     model, images = make(name)
-    run = prepared._Candidates(model.eval(), torch.device("cpu"), "float32").make("openvino")
+    run = ways.Candidates(model.eval(), torch.device("cpu"), "float32").make("openvino")
     with torch.no_grad():
         wanted = model(images)
         for count in (4, 1, 3, 5):
@@ -189,14 +182,3 @@ def test_what_cannot_be_prepared_is_refused():
             prepare_for_inference(model, **wrong)  # pyright: ignore[reportArgumentType]
     with pytest.raises(hvit.UserError, match="takes batches of images"):
         prepare_for_inference(model, 1, ways=("eager",))(images[..., :16])
-
-
-@needs_packing
-def test_ranges_of_rows_are_packed_once():
-    layer = packed.PackedLinear(packed.SplitLinear(6, 10), rows_hint=4)
-    tokens = torch.randn(4, 6)
-    layer.rows(tokens, 0, 4)
-    first = layer._packed[0, 4]
-    layer.rows(tokens, 0, 4)
-    assert layer._packed[0, 4] is first
-    assert layer(tokens).shape == (4, 10)

@@ -46,7 +46,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch) -> Prepare:
     """Prepares a model in one way, however fast it is, in chunks of two images."""
 
     def work(model: nn.Module, way: Way, **options: Any) -> PreparedModel:
-        monkeypatch.setattr(prepared, "_race", lambda runs, images: {one: float(one == way) for one in runs})
+        monkeypatch.setattr(prepared, "_compare_rates", lambda runs, images: {one: float(one == way) for one in runs})
         monkeypatch.setattr(prepared, "_best_chunk", lambda run, images: 2)
         ready = prepare_for_inference(model, 2, ways=(way,), **options)
         assert ready.choice.way == way, ready.choice.notes
