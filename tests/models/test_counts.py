@@ -7,9 +7,7 @@ import pytest
 from hvit.models.counts import in_billions, stored
 
 
-@pytest.mark.parametrize(
-    ("count", "text"), [(9_380_000_000, "9.38 G"), (1_027_480_000_000, "1,027 G"), (5_000_000, "0.005 G")]
-)
+@pytest.mark.parametrize(("count", "text"), [(9_380_000_000, "9.38 G"), (1_027_480_000_000, "1,027 G")])
 def test_multiply_adds_are_read_in_billions(count: int, text: str) -> None:
     assert in_billions(count) == text
 

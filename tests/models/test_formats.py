@@ -8,21 +8,14 @@ from hvit.models.formats import in_one_row, our_format, renamed
 
 
 def test_replacements_follow_each_other() -> None:
-    assert (
-        renamed("layers.0.attn.w", [(r"^layers\.", "blocks."), (r"\.attn\.", ".attention.")]) == "blocks.0.attention.w"
-    )
+    names = [(r"^layers\.", "blocks."), (r"\.attn\.", ".attention.")]
+    assert renamed("layers.0.attn.w", names) == "blocks.0.attention.w"
 
 
 def test_blocks_of_stages_are_counted_through() -> None:
-    state = {
-        name: torch.ones(1) for name in ("stages.0.blocks.0.w", "stages.1.blocks.0.w", "stages.1.blocks.1.w", "head.w")
-    }
-    assert list(in_one_row(state, r"stages\.(\d+)\.blocks\.(\d+)\.")) == [
-        "blocks.0.w",
-        "blocks.1.w",
-        "blocks.2.w",
-        "head.w",
-    ]
+    names = ("stages.0.blocks.0.w", "stages.1.blocks.0.w", "stages.1.blocks.1.w", "head.w")
+    counted = in_one_row({name: torch.ones(1) for name in names}, r"stages\.(\d+)\.blocks\.(\d+)\.")
+    assert list(counted) == ["blocks.0.w", "blocks.1.w", "blocks.2.w", "head.w"]
 
 
 def test_our_own_names_stay_as_they_are() -> None:

@@ -119,11 +119,11 @@ def test_relative_attention_is_the_equation_with_a_table_of_all_pairs(config: Mv
         tokens = torch.randn(2, 1 + prod(plan.grid), plan.dim)
         scores: dict[str, Tensor] = {}
         q, k, v = heads_of(attention, tokens)
-        extra_q = attention._pooled(attention.qkv(tokens)[..., : plan.dim_attention], "q", 1, plan.query_pooling)[1]
-        extra_k = attention._pooled(attention.qkv(tokens)[..., plan.dim_attention :], "kv", 1, plan.key_pooling)[1]
+        extra_q = attention.pool_queries(attention.qkv(tokens)[..., : plan.dim_attention], 1)[1]
+        extra_k = attention.pool_keys_values(attention.qkv(tokens)[..., plan.dim_attention :], 1)[1]
         scores["content"] = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         bias = torch.zeros_like(scores["content"])
-        for axis, name in enumerate(attention.axes):
+        for axis, name in enumerate(("time", "row", "column")[-len(plan.grid) :]):
             table = getattr(attention, f"relative_{name}_positions")
             lookup = relative_lookup(table, extra_q[axis], extra_k[axis])
             for i, place in enumerate(torch.cartesian_prod(*(torch.arange(side) for side in extra_q))):
@@ -138,8 +138,8 @@ def test_relative_attention_is_the_equation_with_a_table_of_all_pairs(config: Mv
 def heads_of(attention: Any, tokens: Tensor) -> list[Tensor]:
     plan = attention.plan
     qkv = attention.qkv(tokens)
-    queries = attention._pooled(qkv[..., : plan.dim_attention], "q", 1, plan.query_pooling)[0]
-    keys = attention._pooled(qkv[..., plan.dim_attention :], "kv", 1, plan.key_pooling)[0]
+    queries = attention.pool_queries(qkv[..., : plan.dim_attention], 1)[0]
+    keys = attention.pool_keys_values(qkv[..., plan.dim_attention :], 1)[0]
     return [part.transpose(1, 2) for part in (*queries.unbind(2), *keys.unbind(2))]
 
 

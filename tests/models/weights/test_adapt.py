@@ -24,9 +24,8 @@ def test_kernels_of_colour_are_summed_for_grey_and_shared_out_for_colour() -> No
 
 def test_a_kernel_is_shared_out_over_the_frames() -> None:
     image, clip = torch.rand(4, 3, 7, 7), torch.empty(4, 3, 2, 7, 7)
-    made = inflate(
-        {"patch_embed.weight": image}, {"patch_embed.weight": clip, "temporal_positions": torch.ones(1, 2, 4)}
-    )
+    wanted = {"patch_embed.weight": clip, "temporal_positions": torch.ones(1, 2, 4)}
+    made = inflate({"patch_embed.weight": image}, wanted)
     assert torch.allclose(made["patch_embed.weight"].sum(2), image)
     assert not made["temporal_positions"].any()
     assert inflate({"patch_embed.weight": image}, {"patch_embed.weight": image}) == {}

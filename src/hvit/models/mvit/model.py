@@ -68,18 +68,23 @@ class Attention(nn.Module):
         pool = convolution(width, width, kernel, stride, padding, groups=width, bias=False)  # pyright: ignore[reportArgumentType]
         return pool, nn.LayerNorm(width, eps=1e-6)
 
+    def pool_queries(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
+        """tokens: (batch, tokens, dim). Returns (batch, pooled tokens, 1, heads, width), and the new grid."""
+        plan, layers, norms = self.plan, [self.pool_q], [self.norm_q]
+        return pool_projections(tokens, units, plan.grid, plan.query_pooling, self.kind, plan.heads, layers, norms)
+
+    def pool_keys_values(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
+        """tokens: (batch, tokens, 2 * dim). Returns (batch, pooled tokens, 2, heads, width), and the new grid."""
+        plan, layers, norms = self.plan, [self.pool_k, self.pool_v], [self.norm_k, self.norm_v]
+        return pool_projections(tokens, units, plan.grid, plan.key_pooling, self.kind, plan.heads, layers, norms)
+
     def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
         """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
         plan = self.plan
         extra, dim = tokens.shape[1] - units * prod(plan.grid), plan.dim_attention
         queries, keys_values = split_rows(self.qkv, tokens, (dim, 2 * dim))
-        queries, grid = pool_projections(
-            queries, units, plan.grid, plan.query_pooling, self.kind, plan.heads, [self.pool_q], [self.norm_q]
-        )
-        keys_values, key_grid = pool_projections(
-            keys_values, units, plan.grid, plan.key_pooling, self.kind, plan.heads,
-            [self.pool_k, self.pool_v], [self.norm_k, self.norm_v],
-        )  # fmt: skip
+        queries, grid = self.pool_queries(queries, units)
+        keys_values, key_grid = self.pool_keys_values(keys_values, units)
         if plan.unit_attention:
             queries, keys_values = (part.unflatten(1, (units, -1)).flatten(0, 1) for part in (queries, keys_values))
         q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))

@@ -64,8 +64,8 @@ def from_timm(state: State, config: Any) -> dict[str, Tensor]:
     """
     ours = {}
     for name, tensor in state.items():
-        for theirs, own in _TIMM_NAMES:
-            name = name.replace(theirs, own)
+        for timm_name, own in _TIMM_NAMES:
+            name = name.replace(timm_name, own)
         heads = _projection_heads(name, config)
         if tensor.ndim == 2 and heads and tensor.shape[1] % heads == 0:
             tensor = tensor.unflatten(1, (-1, heads)).transpose(1, 2).flatten(1)
@@ -84,8 +84,8 @@ def nest_to_timm(model: Encoder) -> dict[str, Tensor]:
         heads = _projection_heads(name, config)
         if heads:
             tensor = tensor.unflatten(1, (heads, -1)).transpose(1, 2).flatten(1)
-        for theirs, own in _TIMM_NAMES:
-            name = name.replace(own, theirs)
+        for timm_name, own in _TIMM_NAMES:
+            name = name.replace(own, timm_name)
         theirs[name] = tensor.clone(memory_format=torch.contiguous_format)
     return with_input_size(theirs, config.input_size)
 
