@@ -10,6 +10,7 @@ from importlib import import_module
 import pytest
 
 from hvit.moved import NEW_PLACES
+from hvit.recipes import get_recipe
 
 PROGRAM = """
 import importlib, json, sys, warnings
@@ -45,6 +46,17 @@ def test_every_name_of_a_module_that_has_moved_is_found_with_a_warning() -> None
     command = [sys.executable, "-c", PROGRAM, json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.stdout.strip() == "done", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("classify", "nest_tiny_cifar10"), ("video", "mvit_base_k400"), ("pretrain", "hiera_huge_imagenet_mae")],
+)
+def test_old_functions_of_recipes_return_them(module: str, name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"get_recipe\\('{name}'\\)"):
+        assert getattr(import_module(f"hvit.recipes.{module}"), name)() == get_recipe(name)
+    with pytest.raises(AttributeError):
+        import_module(f"hvit.recipes.{module}").no_such_recipe  # noqa: B018
 
 
 def test_what_an_old_module_never_had_is_refused_like_anywhere() -> None:

@@ -19,7 +19,7 @@ class _Other(Exception):
     """The value is of another type."""
 
 
-def check_fields(config: Any) -> None:
+def check_fields(config: object) -> None:
     """Gives every field of a dataclass the plain Python value of its annotated type. Called in `__post_init__`.
 
     Numbers and arrays of numpy and torch become Python's, lists become tuples, whole numbers do for floats. Anything
@@ -78,7 +78,7 @@ def _converted(value: Any, kind: Any) -> Any:
     raise _Other
 
 
-def _converted_tuple(value: Any, inner: tuple[Any, ...]) -> tuple[Any, ...]:
+def _converted_tuple(value: object, inner: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple) or len(value) > _LONGEST:
         raise _Other
     kinds = [inner[0]] * len(value) if inner[1:] == (...,) else list(inner)
@@ -101,7 +101,7 @@ def _described(kind: Any) -> str:
     return _NAMES.get(kind, f"a {kind.__name__}")
 
 
-def _some(value: Any) -> str:
+def _some(value: object) -> str:
     """A value of any kind in one short line."""
     if isinstance(value, list | tuple) and len(value) > _LONGEST:
         return f"{len(value):,} entries"

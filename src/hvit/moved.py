@@ -171,11 +171,20 @@ NEW_PLACES: dict[str, tuple[str, ...]] = {
 }
 
 
+# Modules that had a function for each of their recipes.
+OLD_RECIPES = tuple(
+    f"recipes.{name}"
+    for name in ("classify", "generate", "hiera_images", "hiera_video", "lineage", "pretrain", "video")
+)
+
+
 def moved_attribute(old_module: str, name: str) -> Any:
     """What a module of an older version had under a name. Raises AttributeError where nothing of that name is left.
 
     old_module: its full name, such as "hvit.models.nest".
     """
+    if old_module.removeprefix("hvit.") in OLD_RECIPES:
+        return _old_recipe(old_module, name)
     own = name.startswith("__") or _is_module_of(old_module, name)
     places = () if own else NEW_PLACES.get(old_module.removeprefix("hvit."), ())
     found = [module for place in places if name in vars(module := import_module(f"hvit.{place}"))]
@@ -189,6 +198,19 @@ def moved_attribute(old_module: str, name: str) -> Any:
         )
         return vars(home)[name]
     raise AttributeError(f"module {old_module!r} has no attribute {name!r}")
+
+
+def _old_recipe(old_module: str, name: str) -> Any:
+    """A function without arguments that returns the recipe of a name."""
+    recipes = import_module("hvit.recipes")
+    if name not in recipes.list_recipes():
+        raise AttributeError(f"module {old_module!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{old_module}.{name}() is now hvit.recipes.get_recipe({name!r}); the old name works until hvit 0.3",
+        DeprecationWarning,
+        stacklevel=4,
+    )
+    return lambda: recipes.get_recipe(name)
 
 
 def _is_module_of(package: str, name: str) -> bool:
@@ -205,7 +227,7 @@ class OldModules(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         """A module for an old name, and None for every other."""
         package, _, old = fullname.partition(".")
-        return ModuleSpec(fullname, self) if package == "hvit" and old in NEW_PLACES else None
+        return ModuleSpec(fullname, self) if package == "hvit" and old in (*NEW_PLACES, *OLD_RECIPES) else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """An ordinary empty module."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hvit.models.build import Network, build_network, check_memory
@@ -12,7 +13,7 @@ from hvit.models.weights import load as translate
 
 def create_model(
     name: str,
-    weights: Any = None,
+    weights: str | Path | Mapping[str, Any] | None = None,
     *,
     position_resize: translate.PositionResize = "auto",
     weights_input_size: Sequence[int] | None = None,

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from math import isqrt, prod
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -29,7 +28,7 @@ def with_input_size(state: Mapping[str, Tensor], input_size: Axes) -> OrderedDic
     return stated
 
 
-def stated_input_size(loaded: Any) -> Axes | None:
+def stated_input_size(loaded: object) -> Axes | None:
     """Height and width of the input, as what a checkpoint holds with its tensors says, or None.
 
     loaded: the whole checkpoint, or a configuration such as config.json of transformers and timm: `with_input_size`,
@@ -77,11 +76,11 @@ def square(entries: int) -> Axes | None:
     return (side, side) if side * side == entries else None
 
 
-def _entry(part: Any, name: str) -> Any:
+def _entry(part: object, name: str) -> object:
     return part.get(name) if isinstance(part, Mapping) else getattr(part, name, None)
 
 
-def _size(value: Any) -> Axes | None:
+def _size(value: object) -> Axes | None:
     """Height and width out of a number, or out of a list that may begin with frames or channels."""
     sides = (value, value) if type(value) is int else value
     if not isinstance(sides, list | tuple) or len(sides) not in (2, 3) or any(type(side) is not int for side in sides):

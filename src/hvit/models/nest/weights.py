@@ -56,7 +56,7 @@ _FLAX_LEAF = {
 }
 
 
-def from_timm(state: State, config: Any) -> dict[str, Tensor]:
+def from_timm(state: State, config: NestConfig) -> dict[str, Tensor]:
     """timm's tensors under our names. config: that of our model, whose heads the layout of timm's projections needs.
 
     timm gathers the heads of one channel side by side (channel = position in head * heads + head) before the output
@@ -109,17 +109,17 @@ def nest_timm_arguments(model: Encoder) -> dict[str, Any]:
     }
 
 
-def from_flax(state: State, config: Any) -> dict[str, Tensor]:
+def from_flax(state: State, config: NestConfig) -> dict[str, Tensor]:
     """The official code's tensors under our names. config: that of our model; its depths say where a layer belongs."""
     return _flax_to_ours(state, config.depths)
 
 
-def choices_of_timm(state: State, config: Any) -> dict[str, Any]:
+def choices_of_timm(state: State, config: NestConfig) -> dict[str, Any]:
     """Fields of timm's model that the shapes of our tensors do not show; it has nothing else."""
     return {"aggregation": "conv3_norm_max3", "aggregation_plane": "image"}
 
 
-def note_on_timm(config: Any) -> str:
+def note_on_timm(config: NestConfig) -> str:
     """The two kinds of NesT in timm have the same names and shapes."""
     return (
         "timm's nest_*_jx is pool_padding='same' and activation='gelu', nest_* is 'symmetric' and 'gelu'; "
@@ -127,7 +127,7 @@ def note_on_timm(config: Any) -> str:
     )
 
 
-def choices_of_flax(state: State, config: Any) -> dict[str, Any]:
+def choices_of_flax(state: State, config: NestConfig) -> dict[str, Any]:
     """Fields of the official model that the shapes of our tensors do not show, once these fit a model of `config`."""
     kernels = _flax_projections(state)
     heads = tuple(kernels[end - 1].shape[0] for end in accumulate(config.depths))
@@ -205,7 +205,7 @@ def _config(
     )
 
 
-def _projection_heads(name: str, config: Any) -> int | None:
+def _projection_heads(name: str, config: NestConfig) -> int | None:
     found = _PROJECTION.fullmatch(name)
     return config.heads[int(found[1])] if found and config and int(found[1]) < len(config.heads) else None
 

@@ -82,10 +82,10 @@ class PickleMachine:
         items, self.stack = self.stack, self.marks.pop()
         return items
 
-    def push(self, value: Any) -> None:
+    def push(self, value: object) -> None:
         self.stack.append(value)
 
-    def mark(self, _: Any) -> None:
+    def mark(self, _: object) -> None:
         self.marks.append(self.stack)
         self.stack = []
 
@@ -96,18 +96,18 @@ class PickleMachine:
     def put(self, index: int | None) -> None:
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
 
-    def call(self, _: Any) -> None:
+    def call(self, _: object) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         self.stack.append(self.called(function, arguments))
 
-    def called(self, function: Any, arguments: Any) -> Any:
+    def called(self, function: object, arguments: object) -> object:
         """What a call stands for: a tensor, a dictionary, or a description."""
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise ValueError("it calls what is no function")
         path = function.path
         if path in ("collections.OrderedDict", "collections.defaultdict", "builtins.dict", "__builtin__.dict"):
             pairs = arguments[0] if path == "collections.OrderedDict" and arguments else []
-            made: dict[Any, Any] = OrderedDict()
+            made: dict[object, object] = OrderedDict()
             for pair in pairs if isinstance(pairs, list) else []:
                 _put_item(made, *pair)
             return made
@@ -124,7 +124,7 @@ class PickleMachine:
         return Described(path, [arguments])
 
     def tensor(
-        self, storage: Any, offset: Any, shape: Any, strides: Any, dtype: torch.dtype | None = None
+        self, storage: object, offset: Any, shape: Any, strides: Any, dtype: torch.dtype | None = None
     ) -> StoredTensor:
         if not isinstance(storage, Storage):
             raise ValueError("a tensor has no storage")
@@ -136,7 +136,7 @@ class PickleMachine:
             raise ValueError("the axes of a tensor do not fit together")
         return StoredTensor(storage, dtype or storage.dtype, offset, shape, strides, self.places)
 
-    def make(self, kind: Any) -> None:
+    def make(self, kind: object) -> None:
         if not isinstance(kind, Name):
             raise ValueError("it makes an object of what is no class")
         if kind.path in ("collections.OrderedDict", "collections.defaultdict"):
@@ -156,7 +156,7 @@ class PickleMachine:
             self.names.add(path)
         self.make(items[0] if path is None else Name(path))
 
-    def build(self, _: Any) -> None:
+    def build(self, _: object) -> None:
         state = self.stack.pop()
         if isinstance(self.stack[-1], Described):
             self.stack[-1].parts.append(state)
@@ -178,11 +178,11 @@ class PickleMachine:
             if isinstance(self.stack[-1], dict):
                 _put_item(self.stack[-1], key, value)
 
-    def set_item(self, _: Any) -> None:
+    def set_item(self, _: object) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         self.set_items([key, value])
 
-    def dictionary(self, _: Any) -> None:
+    def dictionary(self, _: object) -> None:
         items = self.since_mark()
         self.stack.append({})
         self.set_items(items)
@@ -193,7 +193,7 @@ class PickleMachine:
             raise ValueError("it takes more than there is")
         self.stack[-count:] = [items]
 
-    def persistent(self, _: Any) -> None:
+    def persistent(self, _: object) -> None:
         """A storage: ("storage", its class, key, device, number of elements), with a view in old files.
 
         Or, in old files, a module's class with its source code: ("module", class, file, source).
@@ -212,7 +212,7 @@ class PickleMachine:
         self.stack.append(self.storages[key])
 
 
-def _put_item(target: dict[Any, Any], key: Any, value: Any) -> None:
+def _put_item(target: dict[object, object], key: object, value: object) -> None:
     if isinstance(key, str | int | float | bytes | None):  # names of tensors are; others cannot always be hashed
         target[key] = value
 
@@ -244,7 +244,7 @@ _VALUES = {
 }  # fmt: skip
 
 
-def _push(make: Callable[[], Any]) -> Callable[[PickleMachine, Any], None]:
+def _push(make: Callable[[], object]) -> Callable[[PickleMachine, Any], None]:
     return lambda machine, _: machine.push(make())
 
 
@@ -252,7 +252,7 @@ def _as_global(machine: PickleMachine, argument: str) -> None:
     machine.name(argument.replace(" ", "."))
 
 
-def _stack_global(machine: PickleMachine, _: Any) -> None:
+def _stack_global(machine: PickleMachine, _: object) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     if not isinstance(name, str) or not isinstance(module, str):
         raise ValueError("it names what is no class")

@@ -164,7 +164,7 @@ def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, ({"section": section} if section else {}) | _stated(file, loaded)
 
 
-def _stated(file: Path, loaded: Any) -> dict[str, Any]:
+def _stated(file: Path, loaded: object) -> dict[str, Any]:
     """The input size that a file, or a config.json in its folder, states, as metadata."""
     size = stated_input_size(loaded) or input_size_beside(file)
     return {"input_size": size} if size else {}

@@ -151,7 +151,7 @@ def _check_storable(tensors: Mapping[str, Tensor]) -> None:
         )
 
 
-def _class_names(classes: Any) -> list[str]:
+def _class_names(classes: object) -> list[str]:
     """Names of classes as text. Raises UserError for anything that is no sequence of names and whole numbers."""
     values = () if classes is None else plain(classes)
     if isinstance(values, str | bytes | Mapping | set | frozenset) or not isinstance(values, Iterable):
@@ -165,7 +165,7 @@ def _class_names(classes: Any) -> list[str]:
     return names
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
@@ -174,7 +174,7 @@ def _json_values(preprocess: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if preprocess is None:
         return None
 
-    def other(value: Any) -> Any:
+    def other(value: object) -> object:
         made = plain(value)
         if made is value:
             raise TypeError(f"{_kind(value)} is none of them")

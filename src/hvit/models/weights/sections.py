@@ -13,6 +13,8 @@ from hvit.markup import shown
 from hvit.models.weights.pickles import Described
 from hvit.models.weights.stored_tensors import StoredTensor
 
+Loaded = Mapping[Any, Any]
+"""What a file holds: dictionaries in dictionaries."""
 # Where training programs put the state dict inside their file; averaged weights come first, as in timm.
 _SECTIONS = (
     "state_dict_ema",
@@ -49,7 +51,7 @@ _NO_WEIGHTS = (
 _DEEPEST_SECTION = 3
 
 
-def flat_state(loaded: Mapping[Any, Any]) -> tuple[dict[str, Tensor], str | None]:
+def flat_state(loaded: Loaded) -> tuple[dict[str, Tensor], str | None]:
     """The named tensors of a state dict, and the name of the section they were found in, if any.
 
     Sections are looked for by the names that training programs give them, averaged weights first, then by what is
@@ -70,7 +72,7 @@ def flat_state(loaded: Mapping[Any, Any]) -> tuple[dict[str, Tensor], str | None
     return state, ".".join(section) or None
 
 
-def _unusual(value: Any) -> str | None:
+def _unusual(value: object) -> str | None:
     """What kind of tensor a value is, if it is one that has no place in a state dict."""
     if isinstance(value, Tensor) and value.layout != torch.strided:
         return f"a tensor of layout {value.layout}"
@@ -84,7 +86,7 @@ def _unusual(value: Any) -> str | None:
     return None
 
 
-def _section(loaded: Mapping[Any, Any]) -> tuple[str, ...]:
+def _section(loaded: Loaded) -> tuple[str, ...]:
     """The names that lead to the state dict inside what a file holds; none where it is one itself."""
     found = dict(_state_dicts(loaded, ()))
     counts = {place: _tensors_in(part) for place, part in found.items()}
@@ -109,9 +111,7 @@ def _section(loaded: Mapping[Any, Any]) -> tuple[str, ...]:
     return full[0] if full else ()
 
 
-def _state_dicts(
-    loaded: Mapping[Any, Any], place: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+def _state_dicts(loaded: Loaded, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Loaded]]:
     """Every dictionary with named tensors that is no state of an optimizer or the like, and the names leading there."""
     if _tensors_in(loaded):
         yield place, loaded
@@ -124,7 +124,7 @@ def _state_dicts(
                 yield from _state_dicts(part, (*place, name))
 
 
-def _tensors_in(part: Mapping[Any, Any]) -> int:
+def _tensors_in(part: Loaded) -> int:
     return sum(isinstance(name, str) and isinstance(value, Tensor | StoredTensor) for name, value in part.items())
 
 

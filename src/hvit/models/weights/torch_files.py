@@ -76,7 +76,7 @@ def _refused(names: set[str]) -> list[str]:
     return sorted(name for name in names if not _HARMLESS.fullmatch(name))
 
 
-def _parts(loaded: Any) -> str:
+def _parts(loaded: object) -> str:
     if not isinstance(loaded, Mapping):
         return "it is no dictionary of tensors"
     names = [shown(name[:60]) if isinstance(name, str) else "a number" for name in list(loaded)[:8]]

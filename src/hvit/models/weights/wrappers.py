@@ -37,7 +37,7 @@ def unwrapped(model: Any) -> Any:
     return model
 
 
-def _has_config(model: Any) -> bool:
+def _has_config(model: object) -> bool:
     return getattr(getattr(model, "config", None), "family", None) is not None
 
 
