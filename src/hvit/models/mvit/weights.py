@@ -63,7 +63,7 @@ _TORCHVISION = (
 )
 
 
-def from_official(state: State, config: MvitConfig) -> dict[str, Tensor]:
+def from_official(state: State, config: MvitConfig | None) -> dict[str, Tensor]:
     """Tensors of SlowFast's or mvit's checkpoints under our names; joint positions are split from the class token's.
 
     Pooling kernels of one frame become those of images. Flat tables of positions stay flat.
@@ -78,7 +78,7 @@ def from_official(state: State, config: MvitConfig) -> dict[str, Tensor]:
     return ours
 
 
-def from_timm(state: State, config: MvitConfig) -> dict[str, Tensor]:
+def from_timm(state: State, config: MvitConfig | None) -> dict[str, Tensor]:
     """timm's tensors under our names: its stages become one row of blocks."""
     row = in_one_row(state, r"stages\.(\d{1,4})\.blocks\.(\d{1,4})\.")
     return from_official({renamed(name, _TIMM): tensor for name, tensor in row.items()}, config)
@@ -144,7 +144,7 @@ def _timm_config(model: Encoder) -> MvitConfig:
     return config
 
 
-def from_torchvision(state: State, config: MvitConfig) -> dict[str, Tensor]:
+def from_torchvision(state: State, config: MvitConfig | None) -> dict[str, Tensor]:
     """torchvision's tensors under our names; its embeddings have no batch axis."""
     theirs = {}
     for name, tensor in state.items():

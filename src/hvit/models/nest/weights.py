@@ -56,7 +56,7 @@ _FLAX_LEAF = {
 }
 
 
-def from_timm(state: State, config: NestConfig) -> dict[str, Tensor]:
+def from_timm(state: State, config: NestConfig | None) -> dict[str, Tensor]:
     """timm's tensors under our names. config: that of our model, whose heads the layout of timm's projections needs.
 
     timm gathers the heads of one channel side by side (channel = position in head * heads + head) before the output
@@ -205,7 +205,7 @@ def _config(
     )
 
 
-def _projection_heads(name: str, config: NestConfig) -> int | None:
+def _projection_heads(name: str, config: NestConfig | None) -> int | None:
     found = _PROJECTION.fullmatch(name)
     return config.heads[int(found[1])] if found and config and int(found[1]) < len(config.heads) else None
 
