@@ -16,7 +16,7 @@ from hvit.models.weights.timm import to_timm
 def test_a_third_party_state_dict_names_its_model() -> None:
     model: Any = create_model("hiera_tiny_224")
     theirs = to_timm(model)
-    assert detect(theirs) == "timm Hiera"
+    assert detect(theirs) == "timm hiera"
     assert recognise(theirs) == model.config
     assert is_published(model.config)
     assert not is_published(create_model("nest_micro_32").config)  # pyright: ignore[reportAttributeAccessIssue]

@@ -371,12 +371,15 @@ BAD_INDEXES: dict[str, tuple[Callable[[Path], Path], str]] = {
         changed_index(lambda held: held["weight_map"].update(more="../model.safetensors")),
         "the parts of a model lie in the folder of their index",
     ),
-    "an absolute path": (changed_index(lambda held: held["weight_map"].update(more="/dev/zero")), "beside their index"),
+    "an absolute path": (
+        changed_index(lambda held: held["weight_map"].update(more="/dev/zero")),
+        "in the folder of their index",
+    ),
     "itself": (
         changed_index(lambda held: held["weight_map"].update(more="model.safetensors.index.json")),
         "no file of",
     ),
-    "the folder": (changed_index(lambda held: held["weight_map"].update(more=".")), "beside their index"),
+    "the folder": (changed_index(lambda held: held["weight_map"].update(more=".")), "in the folder of their index"),
     "numbers": (changed_index(lambda held: held["weight_map"].update(more=3)), "does not name one file for each"),
 }
 
