@@ -2,7 +2,7 @@
 
     python benchmarks/activation_memory.py [MODEL ...] [--batch 8] [--steps 5] [--threads 2] [--out FILE.json]
 
-Every contestant runs in a process of its own, so that its memory is its own; the two of a model take turns, twice.
+Every implementation runs in a process of its own, so that its memory is its own; the two of a model take turns, twice.
 Memory is the peak of the process during the steps (forward, backward, AdamW) above what it had before the first, which
 is the activations, the gradients and the optimizer's state. Time is the median step after the first: that for which
 cores computed (so that other programs disturb little), divided by the number of threads.
@@ -40,9 +40,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="images a step")
     parser.add_argument("--steps", type=int, default=5, help="steps that count, after one that does not")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
-    parser.add_argument("--turns", type=int, default=2, help="processes for each contestant")
+    parser.add_argument("--turns", type=int, default=2, help="processes for each implementation")
     parser.add_argument("--out", help="a JSON file to write")
-    parser.add_argument("--alone", choices=("off", "on"), help="measures one contestant and prints its numbers")
+    parser.add_argument("--alone", choices=("off", "on"), help="measures one implementation and prints its numbers")
     arguments = parser.parse_args()
     if arguments.alone:
         print(json.dumps(measure(arguments)))
@@ -53,8 +53,8 @@ def main() -> None:
     for name in arguments.models:
         runs: dict[str, list[dict[str, float]]] = {"off": [], "on": []}
         for _ in range(arguments.turns):
-            for contestant, found in runs.items():
-                found.append(run_alone(name, contestant, arguments))
+            for implementation, found in runs.items():
+                found.append(run_alone(name, implementation, arguments))
         (mib, seconds), (mib_on, seconds_on) = (
             (max(run["mib"] for run in found), min(run["seconds"] for run in found)) for found in runs.values()
         )
@@ -65,11 +65,11 @@ def main() -> None:
         Path(arguments.out).write_text(json.dumps(results, indent=2) + "\n")
 
 
-def run_alone(name: str, contestant: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """The numbers of a contestant, from a process of its own."""
+def run_alone(name: str, implementation: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """The numbers of a implementation, from a process of its own."""
     numbers = ("batch", "steps", "threads")
     options = [text for number in numbers for text in (f"--{number}", str(getattr(arguments, number)))]
-    command = [sys.executable, __file__, name, *options, "--alone", contestant]
+    command = [sys.executable, __file__, name, *options, "--alone", implementation]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 

@@ -27,12 +27,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, a
 
 import torch
 import torch.nn.functional as F
+from compare import interleave
 
 from hvit import recipes
-from hvit.data.augment import AugmentConfig, Preprocess
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.batches import train_batches
 from hvit.data.device_augment import DeviceAugment
 from hvit.data.open import CifarData, FolderData, open_data
+from hvit.data.preprocess import Preprocess
 from hvit.data.sets import Splits
 from hvit.models.build import build_network
 from hvit.recipe import Recipe
@@ -77,15 +79,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     preprocess = Preprocess(size, splits.mean, splits.std, recipe.crop, recipe.interpolation)
     works = stages(recipe, splits, preprocess, arguments.images)
     torch.set_num_threads(1)
-    for work in works.values():
-        work()
-    times: dict[str, list[float]] = {stage: [] for stage in works}
-    for _ in range(arguments.rounds):
-        for stage, work in works.items():
-            start = time.process_time()
-            work()
-            times[stage].append((time.process_time() - start) * 1e3 / arguments.images)
-    medians = {stage: statistics.median(values) for stage, values in times.items()}
+    times = interleave(works, arguments.rounds, time.process_time)
+    medians = {stage: statistics.median(values) * 1e3 / arguments.images for stage, values in times.items()}
     torch.set_num_threads(os.cpu_count() or 1)
     batch = arguments.model_batch or recipe.loop.batch_size
     medians["model"] = model_time(recipe, len(splits.classes), batch, arguments.model_steps)

@@ -2,10 +2,11 @@
 
     python benchmarks/decoding.py CLIPS [--frames 16] [--stride 4] [--size 224] [--workers 2] [--steps 20]
 
-CLIPS is a folder of clips in any layout. Both contestants see the same frames of the same clips, cut out and mirrored
-alike, which is checked first; they differ in what they decode: the naive one every frame of a file, kept in memory.
-Each runs in a process of its own, so that its memory is its own. Memory is the peak of the largest data worker, with
-about the same libraries in both. Nothing else should run on the machine, and the files should have been read before.
+CLIPS is a folder of clips in any layout. Both implementations see the same frames of the same clips, cut out and
+mirrored alike, which is checked first; they differ in what they decode: the naive one every frame of a file, kept in
+memory. Each runs in a process of its own, so that its memory is its own. Memory is the peak of the largest data worker,
+with about the same libraries in both. Nothing else should run on the machine, and the files should
+have been read before.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ import av
 import numpy as np
 import torch
 
-from hvit.data.augment import AugmentConfig, Preprocess
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.batches import train_batches
 from hvit.data.clips.collections import ClipData
 from hvit.data.clips.sets import ClipSet
 from hvit.data.clips.videos import ClipFacts
 from hvit.data.open import open_data
+from hvit.data.preprocess import Preprocess
 
-CONTESTANTS = ("hvit", "whole file")
+IMPLEMENTATIONS = ("hvit", "whole file")
 
 
 class WholeFiles(ClipSet):
@@ -54,25 +56,25 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="data workers")
     parser.add_argument("--steps", type=int, default=20, help="batches that are timed, after one that is not")
     parser.add_argument(
-        "--contestant", choices=CONTESTANTS, help="runs one of them alone and prints its numbers as JSON"
+        "--implementation", choices=IMPLEMENTATIONS, help="runs one of them alone and prints its numbers as JSON"
     )
     arguments = parser.parse_args()
-    if arguments.contestant:
+    if arguments.implementation:
         print(json.dumps(measure(arguments)))
         return
     title = f"{arguments.frames}x{arguments.stride} at {arguments.size}, batches of {arguments.batch_size}, "
     print(f"{title}{arguments.workers} workers, {platform.machine()}, PyAV {av.__version__}, torch {torch.__version__}")
     print(f"{'':12}{'clips/s':>10}{'peak MiB a worker':>20}")
-    results = {name: run_alone(name) for name in CONTESTANTS}
-    first, second = (results[name]["first_batch"] for name in CONTESTANTS)
-    assert first == second, f"the contestants disagree: mean of the first batch {first} and {second}"
+    results = {name: run_alone(name) for name in IMPLEMENTATIONS}
+    first, second = (results[name]["first_batch"] for name in IMPLEMENTATIONS)
+    assert first == second, f"the implementations disagree: mean of the first batch {first} and {second}"
     for name, result in results.items():
         print(f"{name:12}{result['clips_per_second']:10.2f}{result['peak_mib']:20.0f}")
 
 
-def run_alone(contestant: str) -> dict[str, float]:
-    """The numbers of one contestant, from a process of its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--contestant", contestant]
+def run_alone(implementation: str) -> dict[str, float]:
+    """The numbers of one implementation, from a process of its own."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--implementation", implementation]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -82,7 +84,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     data = ClipData(root=root, labels="auto", stride=arguments.stride, check="header", cache="none", short_side=0)
     splits = open_data(data, seed=0, num_frames=arguments.frames)
     assert isinstance(splits.train, ClipSet)
-    if arguments.contestant == "whole file":
+    if arguments.implementation == "whole file":
         splits.train.__class__ = WholeFiles
     size = (arguments.frames, arguments.size, arguments.size)
     batches = iter(

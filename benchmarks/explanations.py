@@ -31,7 +31,6 @@ import argparse
 import json
 import os
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -41,6 +40,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, a
 
 import numpy as np
 import torch
+from compare import interleave
 from PIL import Image
 
 from hvit.data.images.digits import CLASSES, DigitsData
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="what the pictures follow from")
     parser.add_argument("--batch", type=int, default=50, help="pictures at once")
     parser.add_argument("--cost", action="store_true", help="time models of the catalogue instead")
-    parser.add_argument("--rounds", type=int, default=9, help="turns each contestant of --cost takes")
+    parser.add_argument("--rounds", type=int, default=9, help="turns each implementation of --cost takes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads torch may use")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
@@ -289,17 +289,11 @@ def cost(names: list[str], rounds: int) -> list[dict[str, Any]]:
         def forward(model: Encoder = model, image: torch.Tensor = image) -> None:
             model(image)
 
-        contestants: dict[str, Callable[[], object]] = {"forward": forward}
+        implementations: dict[str, Callable[[], object]] = {"forward": forward}
         for method in methods_for(model):
             explain = gradcat_batch if method == "gradcat" else MAP_METHODS[method]
-            contestants[method] = lambda explain=explain, model=model, image=image: explain(model, image, top_k=4)
-        times: dict[str, list[float]] = {method: [] for method in contestants}
-        for turn in range(rounds + 1):
-            for method, run in contestants.items():
-                start = time.perf_counter()
-                run()
-                if turn:  # the first turn warms up
-                    times[method].append(time.perf_counter() - start)
+            implementations[method] = lambda explain=explain, model=model, image=image: explain(model, image, top_k=4)
+        times = interleave(implementations, rounds)
         medians = {method: median(values) for method, values in times.items()}
         row: dict[str, Any] = {"model": name, "forward_ms": 1000 * medians.pop("forward")}
         row |= {f"{method} top 4": value * 1000 / row["forward_ms"] for method, value in medians.items()}

@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import platform
-import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line does
 
 import torch
+from compare import interleave, ratios_of
 
 from hvit.models import catalogue
 from hvit.models.build import build_network
@@ -31,14 +32,14 @@ PUBLISHED = {"nest_generator_64": 523.7, "conv_generator_64": 709.1, "transgan_l
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, action="append", help="images at once; 1 and 64 if left out")
-    parser.add_argument("--rounds", type=int, default=5, help="turns each contestant takes")
+    parser.add_argument("--rounds", type=int, default=5, help="turns each implementation takes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads torch may use")
     parser.add_argument("--device", default="cpu", help="where to run")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    contestants: dict[str, Any] = {
+    implementations: dict[str, Any] = {
         name: build_network(catalogue.entry(name).config).eval().to(arguments.device) for name in PUBLISHED
     }
     print(f"{platform.machine()}, {arguments.device}, {arguments.threads} threads, torch {torch.__version__}")
@@ -46,7 +47,7 @@ def main() -> None:
           f"{'published':>11}{'to nest':>9}")  # fmt: skip
     rows = []
     for batch in arguments.batch or [1, 64]:
-        for row in race(contestants, batch, arguments.rounds, arguments.device):
+        for row in compare_rates(implementations, batch, arguments.rounds, arguments.device):
             rows.append(row)
             print(f"{row['name']:20}{row['parameters']:12,}{row['multiply_adds'] / 1e9:17.2f}{batch:7}"
                   f"{row['rate']:10.2f}{row['ratio']:9.2f}{row['published']:11.1f}{row['published_ratio']:9.2f}",
@@ -57,19 +58,16 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def race(contestants: dict[str, Any], batch: int, rounds: int, device: str) -> list[dict[str, Any]]:
+def compare_rates(implementations: dict[str, Any], batch: int, rounds: int, device: str) -> list[dict[str, Any]]:
     """One row a generator; the first round warms up and does not count."""
-    names = list(contestants)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds + 1):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            latents = torch.randn(batch, contestants[name].config.latent_dim, device=device)
-            start = time.perf_counter()
-            contestants[name](latents)
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
+    names = list(implementations)
+
+    def generate(model: Any) -> None:
+        model(torch.randn(batch, model.config.latent_dim, device=device))
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    seconds = interleave({name: partial(generate, model) for name, model in implementations.items()}, rounds)
     first = names[0]
     return [
         {
@@ -78,7 +76,7 @@ def race(contestants: dict[str, Any], batch: int, rounds: int, device: str) -> l
             "multiply_adds": catalogue.entry(name).multiply_adds,
             "batch": batch,
             "rate": batch / median(seconds[name]),
-            "ratio": median(own / other for own, other in zip(seconds[first], seconds[name], strict=True)),
+            "ratio": median(ratios_of(seconds[first], seconds[name])),
             "published": PUBLISHED[name],
             "published_ratio": PUBLISHED[name] / PUBLISHED[first],
         }

@@ -1,13 +1,13 @@
 """How fast MViT, MViTv2 and Hiera are: beside other people's code, and from step to step of the path to Hiera.
 
-    python benchmarks/lineage_speed.py peers                     every race; each in a process of its own
+    python benchmarks/lineage_speed.py peers                     every comparison; each in a process of its own
     python benchmarks/lineage_speed.py peers --models "*tiny*"   some of them
     python benchmarks/lineage_speed.py path                      MViTv2-B, steps 0 and a to f, images and clips
     python benchmarks/lineage_speed.py path --size large
 
-Contestants live in one process and take turns, the order turned round every round; a ratio is the median over rounds of
-their time divided by ours, so that noise which slows both cancels. Before a race both must give the same logits for the
-same weights. No drop-out or stochastic depth on either side, float32 on the CPU. Each pair has its own fresh process,
+Implementations live in one process and take turns (`compare.py`); a ratio is the median over rounds of their time
+divided by ours. Both must first give the same logits for the same weights. No drop-out or stochastic depth on
+either side, float32 on the CPU. Each pair has its own fresh process,
 because large blocks of memory that other models have left behind change the speed of these. Nothing else should run on
 the machine.
 """
@@ -21,9 +21,8 @@ import os
 import platform
 import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import median
@@ -33,15 +32,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, a
 
 import torch
 import torch.nn.functional as F
+from compare import Turn, interleave, ratios_of
 from parity import Row, difference, rows, shaken
 from torch import Tensor
 
 import hvit
 
-Turn = Callable[[], None]
-
 # Our names and the peers of each; tiny and base, images before clips.
-RACES = (
+COMPARISONS = (
     ("hiera_tiny_224", ("timm", "transformers", "hiera-transformer")),
     ("mvitv2_tiny_224", ("timm",)),
     ("hiera_base_224", ("timm", "transformers", "hiera-transformer")),
@@ -50,7 +48,7 @@ RACES = (
     ("mvitv2_small_16x224", ("torchvision",)),
     ("hiera_base_16x224", ("hiera-transformer",)),
 )
-# What a race has, by whether its model takes clips: (name, batch, whether it learns).
+# What a comparison has, by whether its model takes clips: (name, batch, whether it learns).
 EVENTS = {
     False: (("inference, batch 1", 1, False), ("inference, batch 16", 16, False), ("training step, batch 8", 8, True)),
     True: (("inference, 1 clip", 1, False), ("training step, 1 clip", 1, True)),
@@ -67,8 +65,8 @@ CLOSE = 0.03
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    peers = verbs.add_parser("peers", help="races beside timm, torchvision, transformers and hiera-transformer")
-    pair = verbs.add_parser("pair", help="one of these races, in this process")
+    peers = verbs.add_parser("peers", help="comparisons with timm, torchvision, transformers and hiera-transformer")
+    pair = verbs.add_parser("pair", help="one of these comparisons, in this process")
     path = verbs.add_parser("path", help="the steps from MViTv2 to Hiera, beside each other")
     peers.add_argument("--models", default="*", metavar="PATTERN", help="our names, as a shell pattern")
     peers.add_argument("--peers", nargs="+", default=["*"], metavar="PATTERN", help="peers, such as timm")
@@ -78,7 +76,7 @@ def main() -> None:
     path.add_argument("--inputs", nargs="+", default=["224", "16x224"], help="224 (images), 16x224 (clips) or both")
     path.add_argument("--batch", type=int, default=4, help="images in a batch; clips go one by one")
     for verb in (peers, pair, path):
-        verb.add_argument("--rounds", type=int, default=9, help="turns each contestant takes")
+        verb.add_argument("--rounds", type=int, default=9, help="turns each implementation takes")
         verb.add_argument("--threads", type=int, default=2, help="threads torch may use")
         verb.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
@@ -88,12 +86,12 @@ def main() -> None:
 
 
 def run_peers(arguments: argparse.Namespace) -> None:
-    """Every wanted race, one process after the other."""
+    """Every wanted comparison, one process after the other."""
     print_machine(arguments)
     print("| model | peer | | hvit, a second | peer, a second | ratio (median) | lowest to highest ratio |")
     print("| --- | --- | --- | ---: | ---: | ---: | --- |", flush=True)
     results = []
-    for model, peers in RACES:
+    for model, peers in COMPARISONS:
         for peer in peers:
             if not fnmatchcase(model, arguments.models) or not any(fnmatchcase(peer, one) for one in arguments.peers):
                 continue
@@ -110,11 +108,11 @@ def run_peers(arguments: argparse.Namespace) -> None:
 
 
 def run_pair(arguments: argparse.Namespace) -> None:
-    """One race: a line of the table and a line of JSON for each event."""
+    """One comparison: a line of the table and a line of JSON for each event."""
     found = [one for one in rows(None, None, None) if (one.model, one.group) == (arguments.model, arguments.peer)]
     if not found:
         sys.exit(f"there is no peer {arguments.peer!r} of {arguments.model!r}; see --help of `peers`")
-    ours, theirs, logits = contestants(found[0])
+    ours, theirs, logits = implementations(found[0])
     is_clip = len(ours.config.input_size) == 3
     results = []
     for event, batch, learns in EVENTS[is_clip]:
@@ -122,15 +120,12 @@ def run_pair(arguments: argparse.Namespace) -> None:
         theirs.eval()
         with torch.no_grad():
             error = difference(ours.eval()(images[:1]), logits(images[:1]))
-        assert error < 1e-4, f"the contestants disagree by {error}"
-        turns = (
-            [training_step(ours, ours, images), training_step(theirs, logits, images)]
-            if learns
-            else [inference(ours, ours, images), inference(theirs, logits, images)]
-        )
-        times = race(turns, arguments.rounds)
-        ratios = sorted(other / own for own, other in times)
-        own, other = (batch / median(column) for column in zip(*times, strict=True))
+        assert error < 1e-4, f"the implementations disagree by {error}"
+        turn = training_step if learns else inference
+        turns = {"hvit": turn(ours, ours, images), "peer": turn(theirs, logits, images)}
+        times = interleave(turns, arguments.rounds)
+        ratios = ratios_of(times["peer"], times["hvit"])
+        own, other = (batch / median(seconds) for seconds in times.values())
         spread = f"**{median(ratios):.2f}** | {ratios[0]:.2f} to {ratios[-1]:.2f}"
         print(f"| `{arguments.model}` | {arguments.peer} | {event} | {own:.2f} | {other:.2f} | {spread} |")
         row = {"model": arguments.model, "peer": arguments.peer, "event": event, "hvit": own, "theirs": other}
@@ -141,7 +136,7 @@ def run_pair(arguments: argparse.Namespace) -> None:
     store(results, arguments)
 
 
-def contestants(row: Row) -> tuple[Any, Any, Callable[[Tensor], Tensor]]:
+def implementations(row: Row) -> tuple[Any, Any, Callable[[Tensor], Tensor]]:
     """Our model and theirs with the same weights, and what takes images to their logits."""
     torch.manual_seed(0)
     peer = row.build()
@@ -168,22 +163,23 @@ def run_path(arguments: argparse.Namespace) -> None:
         batch = 1 if is_clip else arguments.batch
         models: list[Any] = [hvit.create_model(f"{start}_step_{step}", drop_path=0.0) for step in STEPS]
         images = torch.randn(batch, 3, *models[0].config.input_size)
-        times = race([inference(model, model, images) for model in models], arguments.rounds)
+        turns = {step: inference(model, model, images) for step, model in zip(STEPS, models, strict=True)}
+        times = interleave(turns, arguments.rounds)
         published, unit = PUBLISHED[size], "clips" if is_clip else "images"
         print(f"\n### `{start}`, {unit}, batch {batch}\n")
         print(f"| step | {unit} a second | beside step 0 | lowest to highest | published (L, A100) | beside step 0 |")
         print("| --- | ---: | ---: | --- | ---: | ---: |")
         rates: dict[str, float] = {}
-        for number, step in enumerate(STEPS):
-            ratios = sorted(turn[0] / turn[number] for turn in times)
+        for step in STEPS:
+            ratios = ratios_of(times["0"], times[step])
             rates[step] = median(ratios)
-            speed = batch / median(turn[number] for turn in times)
+            speed = batch / median(times[step])
             theirs = published[step] / published["0"]
             spread = f"{rates[step]:.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f}"
             print(f"| {step} | {speed:.2f} | {spread} | {published[step]} | {theirs:.2f} |")
             results.append({"start": start, "step": step, "rate": speed, "ratios": ratios, "published": theirs})
         print("\n" + compare_orders(rates, published), flush=True)
-        del models
+        del models, turns
         gc.collect()
     store(results, arguments)
 
@@ -227,20 +223,6 @@ def training_step(model: Any, logits: Callable[[Tensor], Tensor], images: Tensor
         optimizer.zero_grad()
 
     return run
-
-
-def race(turns: Sequence[Turn], rounds: int) -> list[list[float]]:
-    """Seconds of every contestant's turn, round by round, after one round that does not count."""
-    times = []
-    for number in range(rounds + 1):
-        seconds = [0.0] * len(turns)
-        order = range(len(turns)) if number % 2 else reversed(range(len(turns)))
-        for contestant in order:
-            start = time.perf_counter()
-            turns[contestant]()
-            seconds[contestant] = time.perf_counter() - start
-        times.append(seconds)
-    return times[1:]
 
 
 def print_machine(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """How fast masked pretraining is: beside computing every token, beside what masking could save, and beside others.
 
-    python benchmarks/masked_speed.py                          Hiera-T and -B: own steps, then races with the peers
+    python benchmarks/masked_speed.py                          Hiera-T and -B: own steps, then the peers
     python benchmarks/masked_speed.py --clips --ratios 0.9     Hiera-B on clips as well
     python benchmarks/masked_speed.py --peers                  own steps only
     python benchmarks/masked_speed.py --profile                where the time of our step goes
@@ -12,10 +12,10 @@ cross-entropy. An encoder's step is that of the encoder with its fusion alone, u
 
 Beside the measured shares of the dense time stand two ideals: the share of tokens kept, and the share of multiply-adds,
 forward and backward, counted as they run. The decoder sees all tokens at every ratio, so that a whole step cannot reach
-the share of tokens kept. Peers have our weights and masks, and must give the same loss before they race; transformers
-has no clips.
+the share of tokens kept. Peers have our weights and masks, and must first give the same loss; transformers has no
+clips.
 
-Contestants live in one process and take turns, the order turned round every round; a ratio is the median over rounds.
+Implementations live in one process and take turns (`compare.py`); a ratio is the median over rounds.
 Each table has its own fresh process. float32 on the CPU, no stochastic depth. Nothing else should run on the machine.
 """
 
@@ -28,10 +28,8 @@ import os
 import platform
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -44,6 +42,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, a
 
 import torch
 import torch.nn.functional as F
+from compare import interleave, ratios_of, run_apart
 from parity import shaken
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -55,7 +54,7 @@ from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
 from hvit.models.masked.masks import sample_kept
 
 Loss = Callable[[], Tensor]
-Contestant = tuple[Any, Loss]
+Implementation = tuple[Any, Loss]
 Rows = list[dict[str, Any]]
 Options = argparse.Namespace
 PEERS = ("hiera-transformer", "transformers")
@@ -72,8 +71,8 @@ def main() -> None:
     parser.add_argument("--clips", action="store_true", help=f"{CLIPS} as well")
     parser.add_argument("--ratios", nargs="+", type=float, default=[0.6, 0.75, 0.9], help="shares of units hidden")
     parser.add_argument("--batch", type=int, default=8, help="images in a batch; clips go one by one")
-    parser.add_argument("--rounds", type=int, default=9, help="turns each contestant takes")
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS, help="which; none: no races")
+    parser.add_argument("--rounds", type=int, default=9, help="turns each implementation takes")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS, help="which; none: no comparisons")
     parser.add_argument("--threads", type=int, default=2, help="threads torch may use")
     parser.add_argument("--profile", action="store_true", help="only where the time of a step goes, at the first ratio")
     parser.add_argument("--top", type=int, default=15, help="operators that --profile prints")
@@ -85,26 +84,25 @@ def main() -> None:
     )
     results: Rows = []
     for name in names:
-        results += apart(profile_step if options.profile else race_own, name, options)
+        results += apart(profile_step if options.profile else compare_own, name, options)
     for name in names:
         for peer in () if options.profile else options.peers:
             if peer != "transformers" or len(MASKED_SIZES[name].input_size) == 2:
-                results += apart(race_peer, name, options, peer)
+                results += apart(compare_peer, name, options, peer)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2), encoding="utf-8")
 
 
 def apart(function: Callable[..., Rows], name: str, options: Options, *more: str) -> Rows:
     """What a function returns, run in a fresh process; nothing where that dies, as for want of memory."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(function, name, options, *more).result()
-        except BrokenProcessPool:
-            print(f"\n{' beside '.join((name, *more))}: not run, its process died", flush=True)
-            return []
+    try:
+        return run_apart(function, name, options, *more)
+    except BrokenProcessPool:
+        print(f"\n{' and '.join((name, *more))}: not run, its process died", flush=True)
+        return []
 
 
-def race_own(name: str, options: Options) -> Rows:
+def compare_own(name: str, options: Options) -> Rows:
     """Masked steps beside the dense and the supervised one: prints the table, returns its rows."""
     prepare(options)
     config = without_drop_path(MASKED_SIZES[name])
@@ -115,16 +113,16 @@ def race_own(name: str, options: Options) -> Rows:
     labels = torch.arange(len(images)) % config.num_classes
     masks = {ratio: draw(config, len(images), ratio) for ratio in options.ratios}
     some = masks[options.ratios[0]]
-    contestants: dict[str, Contestant] = {
+    implementations: dict[str, Implementation] = {
         "dense": (fill, lambda: masked_loss(fill, images, some)),
         "dense encoder": (fill, lambda: fill.encode(images, some).square().mean()),
         "supervised": (plain, lambda: F.cross_entropy(plain(images), labels)),
     }
     for ratio, kept in masks.items():
-        contestants[f"{ratio}"] = (keep, partial(masked_loss, keep, images, kept))
-        contestants[f"{ratio} encoder"] = (keep, lambda kept=kept: keep.encode(images, kept).square().mean())
-    work = {key: multiply_adds(loss, len(images)) for key, (_, loss) in contestants.items()}
-    times = race(contestants, options.rounds)
+        implementations[f"{ratio}"] = (keep, partial(masked_loss, keep, images, kept))
+        implementations[f"{ratio} encoder"] = (keep, lambda kept=kept: keep.encode(images, kept).square().mean())
+    work = {key: multiply_adds(loss, len(images)) for key, (_, loss) in implementations.items()}
+    times = time_steps(implementations, options.rounds)
     print(f"\n### `{name}`, batch {len(images)}: shares of the dense step's time\n")
     for key in ("dense", "dense encoder", "supervised"):
         print(f"{key}: {median(times[key]):.3f} s a step, {work[key]:.2f} G multiply-adds a sample and step  ")
@@ -153,29 +151,29 @@ def race_own(name: str, options: Options) -> Rows:
     return rows
 
 
-def race_peer(name: str, options: Options, peer: str) -> Rows:
+def compare_peer(name: str, options: Options, peer: str) -> Rows:
     """Our step beside a peer's at every ratio: prints the table, returns its rows."""
     prepare(options)
     print(f"\n### `{name}` beside {peer}, batch {len(inputs(MASKED_SIZES[name], options))}\n")
     print("| hidden | hvit, s | peer, s | peer / hvit (median) | lowest to highest | losses differ by |")
     print("| ---: | ---: | ---: | ---: | --- | ---: |")
-    return [race_peer_at(name, options, peer, ratio) for ratio in options.ratios]
+    return [compare_peer_at(name, options, peer, ratio) for ratio in options.ratios]
 
 
-def race_peer_at(name: str, options: Options, peer: str, ratio: float) -> dict[str, Any]:
+def compare_peer_at(name: str, options: Options, peer: str, ratio: float) -> dict[str, Any]:
     """One row of it, with the same weights and masks for both."""
     ours, theirs, their_loss = same_weights_masked(name, peer, ratio)
     images = inputs(ours.config, options)
     kept = draw(ours.config, len(images), ratio)
-    contestants = {
+    implementations = {
         "hvit": (ours, partial(masked_loss, ours, images, kept)),
         peer: (theirs, partial(their_loss, images, kept)),
     }
-    own, other = (loss().item() for _, loss in contestants.values())
+    own, other = (loss().item() for _, loss in implementations.values())
     error = abs(own - other) / abs(other)
     if not error < CLOSE:
-        sys.exit(f"{name} beside {peer}: the losses {own} and {other} are not the same, so that no race is held")
-    times = race(contestants, options.rounds)
+        sys.exit(f"{name} beside {peer}: the losses {own} and {other} are not the same, so that they are not compared")
+    times = time_steps(implementations, options.rounds)
     ratios = ratios_of(times[peer], times["hvit"])
     print(
         f"| {ratio} | {median(times['hvit']):.3f} | {median(times[peer]):.3f} | **{median(ratios):.2f}** "
@@ -194,12 +192,12 @@ def profile_step(name: str, options: Options) -> Rows:
     images = inputs(config, options)
     kept = draw(config, len(images), ratio)
     model = build_network(config)
-    contestant: Contestant = (model, lambda: masked_loss(model, images, kept))
+    implementation: Implementation = (model, lambda: masked_loss(model, images, kept))
     optimizer = make_optimizer(model)
-    training_step(contestant, optimizer)
+    training_step(implementation, optimizer)
     with profile(activities=[ProfilerActivity.CPU]) as watch:
         for _ in range(PROFILED_STEPS):
-            training_step(contestant, optimizer)
+            training_step(implementation, optimizer)
     events = sorted(watch.key_averages(), key=lambda event: -event.self_cpu_time_total)
     whole = sum(event.self_cpu_time_total for event in events)
     print(f"\n### `{name}`, batch {len(images)}, {ratio} hidden: {whole / PROFILED_STEPS / 1e6:.3f} s a step\n")
@@ -295,9 +293,9 @@ def transformers_model(config: MaskedConfig) -> tuple[Any, Callable[[Tensor, Ten
     return model, loss
 
 
-def training_step(contestant: Contestant, optimizer: torch.optim.Optimizer) -> None:
+def training_step(implementation: Implementation, optimizer: torch.optim.Optimizer) -> None:
     """Forward, backward and a step of the optimizer."""
-    model, loss = contestant
+    model, loss = implementation
     model.train()
     loss().backward()
     optimizer.step()
@@ -309,21 +307,14 @@ def make_optimizer(model: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
 
 
-def race(contestants: dict[str, Contestant], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every contestant's steps, round by round, after one round that does not count."""
-    optimizers = {model: make_optimizer(model) for model in dict.fromkeys(model for model, _ in contestants.values())}
-    times: dict[str, list[float]] = {key: [] for key in contestants}
-    for number in range(rounds + 1):
-        for key in contestants if number % 2 else reversed(contestants):
-            start = time.perf_counter()
-            training_step(contestants[key], optimizers[contestants[key][0]])
-            times[key].append(time.perf_counter() - start)
-    return {key: seconds[1:] for key, seconds in times.items()}
-
-
-def ratios_of(seconds: list[float], others: list[float]) -> list[float]:
-    """Ratios of two contestants' times, round by round, sorted."""
-    return sorted(own / other for own, other in zip(seconds, others, strict=True))
+def time_steps(implementations: dict[str, Implementation], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every implementation's steps (see `compare.interleave`); one optimizer for each model."""
+    optimizers = {
+        model: make_optimizer(model) for model in dict.fromkeys(model for model, _ in implementations.values())
+    }
+    return interleave(
+        {key: partial(training_step, pair, optimizers[pair[0]]) for key, pair in implementations.items()}, rounds
+    )
 
 
 def multiply_adds(loss: Loss, samples: int) -> float:

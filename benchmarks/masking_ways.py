@@ -47,6 +47,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line does
 
 import torch
+from compare import interleave, ratios_of
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -88,7 +89,7 @@ def ways(ratio: float) -> dict[str, MaskedConfig]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", nargs="+", default=["cost"], choices=["cost", "quality"], help="what to measure")
-    parser.add_argument("--ways", default="*", metavar="PATTERN", help="ways, as a shell pattern; fill is always raced")
+    parser.add_argument("--ways", default="*", metavar="PATTERN", help="ways, as a shell pattern; fill always is one")
     parser.add_argument("--ratio", type=float, default=0.5, help="share of units hidden: 0.25, 0.5 or 0.75 (nested)")
     parser.add_argument("--batch", type=int, default=64, help="images in a step whose cost is measured")
     parser.add_argument("--rounds", type=int, default=15, help="turns each way takes")
@@ -138,7 +139,7 @@ def cost(configs: dict[str, MaskedConfig], options: argparse.Namespace) -> Rows:
         steps[name] = training_step(model, images, model.draw_masks(len(images), draws))
     work = {name: multiply_adds(step) / len(images) for name, step in steps.items()}
     memory = {name: most_allocated(step) for name, step in steps.items()}
-    times = race(steps, options.rounds)
+    times = interleave(steps, options.rounds)
     reference = next(iter(configs))
     print(f"\n### Cost of a step, batch {options.batch}, {options.rounds} rounds\n")
     print(
@@ -147,7 +148,7 @@ def cost(configs: dict[str, MaskedConfig], options: argparse.Namespace) -> Rows:
     print("| --- | ---: | ---: | ---: | --- | ---: | ---: |")
     rows: Rows = []
     for name in configs:
-        ratios = sorted(own / other for own, other in zip(times[name], times[reference], strict=True))
+        ratios = ratios_of(times[name], times[reference])
         print(
             f"| {name} | {parameters[name]:,} | {1e3 * median(times[name]):.1f} | **{median(ratios):.2f}** "
             f"| {ratios[0]:.2f} to {ratios[-1]:.2f} | {memory[name] / 2**20:.1f} | {work[name] / 1e6:.1f} M |"
@@ -169,17 +170,6 @@ def training_step(model: Any, images: torch.Tensor, kept: torch.Tensor) -> Calla
         optimizer.zero_grad()
 
     return step
-
-
-def race(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every way's steps, round by round, after one round that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 1):
-        for name in steps if number % 2 else reversed(steps):
-            start = time.perf_counter()
-            steps[name]()
-            times[name].append(time.perf_counter() - start)
-    return {name: seconds[1:] for name, seconds in times.items()}
 
 
 def multiply_adds(step: Callable[[], None]) -> float:

@@ -3,12 +3,13 @@
     python benchmarks/speed.py --json speed.json --picture speed.png        everything; some hours on two quiet cores
     python benchmarks/speed.py --rows "nest*" --json speed.json              some rows, merged into the file
     python benchmarks/speed.py --list                                        the rows
-    python benchmarks/speed.py --show --json speed.json                      the table and picture of a file, no races
+    python benchmarks/speed.py --show --json speed.json                      the table and picture of a file
     python benchmarks/speed.py --rows "nest*b1 *" --check benchmarks/stored_ratios.json    have ratios fallen?
 
-A row is one race at the same weights: ours as it is (eager), prepared with what torch has (prepared), prepared with
-OpenVINO where that is installed (openvino), or training as the command line does it, which keeps freed memory (kept);
-and one peer. Each lives in a fresh process and sleeps while the others have their turns; the order is turned every
+A row compares implementations at the same weights: ours as it is (eager), prepared with what torch has (prepared),
+prepared with OpenVINO where that is installed (openvino), or training as the command line does it,
+which keeps freed memory (kept); and one peer.
+Each lives in a fresh process and sleeps while the others have their turns; the order is turned every
 round. Before it all must give the same logits or loss. A ratio is the median over rounds of the peer's time divided by
 ours; 2 threads, float32 where nothing else is said, no stochastic depth.
 
@@ -21,10 +22,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import date
@@ -33,11 +32,12 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line does
 
+import compare
 import speed_rows
 from speed_rows import ROWS, Result
 
 SLACK = 0.85
-"""A ratio has fallen when it is below this share of the stored one: races of two quiet cores move by some 10 %."""
+"""A ratio has fallen when it is below this share of the stored one: two quiet cores vary by some 10 %."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ GOALS = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="rows to run, as shell patterns")
-    parser.add_argument("--rounds", type=int, help="turns of each contestant; left out, each row's own")
+    parser.add_argument("--rounds", type=int, help="turns of each implementation; left out, each row's own")
     parser.add_argument("--threads", type=int, default=2, help="threads torch may use")
     parser.add_argument("--json", type=Path, help="file for the numbers; rows that are in it and not run stay")
     parser.add_argument("--picture", type=Path, help="file for the picture")
@@ -117,7 +117,7 @@ def main() -> None:
         results = json.loads(arguments.json.read_text(encoding="utf-8"))
     fresh = {}
     for name in () if arguments.show else wanted:
-        fresh[name] = results[name] = run_apart(name, arguments)
+        fresh[name] = results[name] = measure(name, arguments)
         print(describe(name, results[name]), flush=True)
         if arguments.json:
             arguments.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -131,15 +131,14 @@ def main() -> None:
         check(fresh or results, arguments.check)
 
 
-def run_apart(name: str, arguments: argparse.Namespace) -> Result:
+def measure(name: str, arguments: argparse.Namespace) -> Result:
     """One row in a fresh process; a reason instead of numbers where that fails."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            found = pool.submit(speed_rows.run_row, name, arguments.rounds, arguments.threads).result()
-        except (BrokenProcessPool, EOFError):
-            found = {"reason": "its process died, as for want of memory"}
-        except Exception as error:
-            found = {"reason": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+    try:
+        found = compare.run_apart(speed_rows.run_row, name, arguments.rounds, arguments.threads)
+    except (BrokenProcessPool, EOFError):
+        found = {"reason": "its process died, as for want of memory"}
+    except Exception as error:
+        found = {"reason": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
     return found | {"date": date.today().isoformat()}
 
 
@@ -209,12 +208,12 @@ _BARS = {
 
 
 def draw(results: dict[str, Result], path: Path) -> None:
-    """A bar for every race, inference beside training: the peer's time over ours, with a line where they are equal."""
+    """A bar for every ratio, inference next to training: the peer's time over ours, a line where they are equal."""
     from matplotlib.figure import Figure
 
-    raced = [name for name in ROWS if "rates" in results.get(name, {})]
-    steps = [name for name in raced if ROWS[name][0] in ("train", "masked")]
-    panels = [("inference", [name for name in raced if name not in steps]), ("a training step", steps)]
+    measured = [name for name in ROWS if "rates" in results.get(name, {})]
+    steps = [name for name in measured if ROWS[name][0] in ("train", "masked")]
+    panels = [("inference", [name for name in measured if name not in steps]), ("a training step", steps)]
     panels = [(title, names) for title, names in panels if names]
     longest = max((len(names) for _, names in panels), default=1)
     figure = Figure(figsize=(7 * max(len(panels), 1), 1.2 + 0.42 * longest), layout="constrained")

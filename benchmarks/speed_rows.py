@@ -1,4 +1,4 @@
-"""What `speed.py` runs: the races, the peak memory of training, how cost grows. Run that, not this."""
+"""What `speed.py` runs: the comparisons, the peak memory of training, how cost grows. Run that, not this."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import re
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -18,9 +17,10 @@ from statistics import median
 from typing import Any
 
 import torch
+from compare import rounds_of, run_apart
 from lineage_speed import training_step
 from parity import difference
-from speed_contestants import Entry, inputs, same_weights, serve
+from speed_implementations import Entry, inputs, same_weights, serve
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -68,7 +68,7 @@ ROWS: dict[str, tuple[str, str, int, str, int]] = {
 
 
 def run_row(name: str, rounds: int | None, threads: int) -> Result:
-    """One row. Contestants have processes of their own; this one measures limits and how cost grows."""
+    """One row. Implementations have processes of their own; this one measures limits and how cost grows."""
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")  # deprecations inside the peers
     kind, model, batch, peer, own = ROWS[name]
@@ -83,22 +83,22 @@ def run_row(name: str, rounds: int | None, threads: int) -> Result:
         result = growth(model, rounds)
     elif kind == "infer":
         entries = [Entry(who, kind, model, peer, batch, dtype, threads) for who in ("eager", "peer", *ways)]
-        result = with_limit(race(entries, rounds, BOUNDS[dtype]), model, dtype)
+        result = with_limit(interleave_processes(entries, rounds, BOUNDS[dtype]), model, dtype)
     elif kind == "fastest":
         best: Precision = "bfloat16" if has_bfloat16("cpu") else "float32"
         entries = [Entry(who, "infer", model, peer, batch, best, threads) for who in ways]
         entries.append(Entry("peer", "infer", model, peer, batch, "float32", threads))
-        result = race(entries, rounds, BOUNDS[best])
+        result = interleave_processes(entries, rounds, BOUNDS[best])
     else:
         entries = [Entry(who, kind, model, peer, batch, dtype, threads) for who in ("eager", "peer", "kept")]
-        result = race(entries, rounds, BOUNDS["float32"])
+        result = interleave_processes(entries, rounds, BOUNDS["float32"])
     return result | {"peer": peer or "-", "threads": threads, "torch": torch.__version__}
 
 
-def race(entries: list[Entry], rounds: int, bound: float) -> Result:
-    """Rates of every contestant, and the peer's time over each of the others', by undisturbed rounds if there are.
+def interleave_processes(entries: list[Entry], rounds: int, bound: float) -> Result:
+    """Rates of every implementation, and the peer's time over each of the others', by undisturbed rounds if there are.
 
-    Each contestant lives in a fresh process and sleeps while the others have their turns, so that none finds memory
+    Each implementation lives in a fresh process and sleeps while the others have their turns, so that none finds memory
     that another has left behind. bound: how much their answers may differ, relative to the peer's largest.
     """
     seconds: dict[str, list[float]] = {entry.who: [] for entry in entries}
@@ -119,17 +119,17 @@ def race(entries: list[Entry], rounds: int, bound: float) -> Result:
                 _turn(pipes[entry.who])
         for who, (check, _) in answers.items():
             error = difference(check, answers["peer"][0])
-            assert error < bound, f"the contestants disagree: {who} and the peer by {error:.1e}"
-        for number in range(rounds):
+            assert error < bound, f"the implementations disagree: {who} and the peer by {error:.1e}"
+        turns = rounds_of(pipes, rounds, _turn)
+        for _ in range(rounds):
             whole, busy, own = time.perf_counter(), busy_seconds(), 0.0
-            for who in seconds if number % 2 else reversed(seconds):
-                wall, used = _turn(pipes[who])
+            for who, (wall, used) in next(turns).items():
                 seconds[who].append(wall)
                 processor[who].append(used)
                 own += used
             extra = busy_seconds() - busy - own
             others.append(max(0.0, extra) / ((time.perf_counter() - whole) * (os.cpu_count() or 1)))
-    return compare(seconds, processor, others, entries[0].batch) | {
+    return summarise(seconds, processor, others, entries[0].batch) | {
         "choices": {who: told for who, (_, told) in answers.items() if told}
     }
 
@@ -139,7 +139,7 @@ def _turn(pipe: Connection) -> tuple[float, float]:
     return pipe.recv()
 
 
-def compare(
+def summarise(
     seconds: dict[str, list[float]], processor: dict[str, list[float]], others: list[float], batch: int
 ) -> Result:
     """Medians over rounds of ratios to the peer, in undisturbed rounds; by processor time if there are too few."""
@@ -178,8 +178,7 @@ def memory(model: str, batch: int, peer: str, threads: int) -> Result:
     """Peak memory that two training steps add to a process that has everything imported, ours over the peer's."""
     peaks = {}
     for who in ("peer", "hvit"):  # a process for each, so that neither finds memory that the other has left behind
-        with ProcessPoolExecutor(max_workers=1, mp_context=SPAWN) as pool:
-            peaks[who] = pool.submit(_peak_of_training, model, batch, peer, who, threads).result()
+        peaks[who] = run_apart(_peak_of_training, model, batch, peer, who, threads)
     told = f"{peaks['hvit']:.0f} MB beside {peaks['peer']:.0f} MB"
     return {"ratios": {"memory": peaks["hvit"] / peaks["peer"]}, "megabytes": peaks, "told": told}
 
@@ -206,9 +205,7 @@ def growth(model: str, rounds: int) -> Result:
     clips = "x" in model.split("_")[-1].split()[0]
     points = []
     for size in (8, 16, 32, 64) if clips else (224, 448, 896):
-        with ProcessPoolExecutor(max_workers=1, mp_context=SPAWN) as pool:
-            point = pool.submit(_grown, model, size, clips, rounds, torch.get_num_threads()).result()
-        points.append(point)
+        points.append(run_apart(_grown, model, size, clips, rounds, torch.get_num_threads()))
     axis = 1 if clips else 2
     fits = {
         key: slope([axis * math.log(one["size"]) for one in points], [math.log(one[key]) for one in points])

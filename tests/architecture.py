@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests import glossary_words
+
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "hvit"
 
@@ -131,6 +133,9 @@ def main() -> None:
     print("longest  " + ", ".join(f"{name} {count}" for count, name in longest(arguments.source)))
     most = sorted(((len(targets), name) for name, targets in arrows.items()), reverse=True)[:5]
     print("imports most: " + ", ".join(f"{name} {count}" for count, name in most))
+    words = glossary_words.counts(arguments.source.resolve().parent)
+    places = {place: sum(row[place] for row in words.values()) for place in glossary_words.PLACES}
+    print("words that the glossary replaces: " + ", ".join(f"{place} {count}" for place, count in places.items()))
     if arguments.walk:
         files = walk(arguments.source.resolve(), arguments.walk)
         print(f"files entered between `hvit train` and the optimizer's first step: {len(files)}")

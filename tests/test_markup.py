@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hvit.data.images.reading import show
+from hvit.data.images.listing import show
 from hvit.markup import shown
 
 

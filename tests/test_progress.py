@@ -27,13 +27,13 @@ def count(total: int, terminal: bool, refused: Callable[[str], None] = lambda se
                 else:
                     yield number
 
-        told = list(done.over(answers()))
-    return written.getvalue(), told
+        counted = list(done.over(answers()))
+    return written.getvalue(), counted
 
 
 def test_on_a_terminal_a_bar_counts_explained_and_refused_files_to_the_end() -> None:
-    written, told = count(100, terminal=True)
-    assert told == [number for number in range(100) if number % 10 < 9]
+    written, counted = count(100, terminal=True)
+    assert counted == [number for number in range(100) if number % 10 < 9]
     plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written)
     assert "explaining" in plain
     assert "100/100" in plain
@@ -58,7 +58,7 @@ def test_a_single_file_and_quick_ones_without_a_terminal_say_nothing(
     assert count(1 if terminal else 50, terminal)[0] == ""
 
 
-def test_refused_files_are_told_as_before() -> None:
+def test_refused_files_are_counted_as_before() -> None:
     sentences: list[str] = []
     count(20, terminal=True, refused=sentences.append)
     assert sentences == ["9 cannot be read", "19 cannot be read"]

@@ -19,8 +19,9 @@ from PIL import Image
 import hvit
 from hvit.cli import explain, generate, inference, listing, runs
 from hvit.cli.main import VERBS, main
-from hvit.data.augment import AugmentConfig, Preprocess
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
+from hvit.data.preprocess import Preprocess
 from hvit.models import catalogue
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.counts import in_billions

@@ -12,7 +12,7 @@ NOTHING = "—"
 
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 DARK_PICTURES = "dark"
-"""The folder, beside pictures, of the same pictures for dark pages."""
+"""The folder, next to pictures, of the same pictures for dark pages."""
 
 
 # Joiners that emoji, and scripts such as Persian and Hindi, are spelt with.

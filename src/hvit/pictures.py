@@ -1,7 +1,7 @@
 """Charts and picture grids as matplotlib figures, in one style, for reports and documentation.
 
 Figures are made and saved without pyplot, so no window system and no global figure list is involved. Colours are
-those of Okabe and Ito (2008), which colour-blind readers can tell apart. Strings of the user, such as class names,
+those of Okabe and Ito (2008), which colour-blind readers can distinguish. Strings of the user, such as class names,
 are shown letter by letter: a dollar sign never starts a formula.
 """
 
@@ -68,7 +68,7 @@ _SHARES = ("top1", "top5", "explained", "nearest_neighbours", "linear_probe")
 def draw_curves(
     rows: Rows, quantities: Sequence[str] = ("loss", "top1", "learning_rate"), theme: Theme = LIGHT
 ) -> Figure:
-    """The course of a run: loss, accuracy and learning rate against epochs, one chart beside the other.
+    """The course of a run: loss, accuracy and learning rate against epochs, one chart next to the other.
 
     rows: lines of a run's journal; missing and non-finite values leave a gap. quantities: keys of `QUANTITIES`.
     """
@@ -165,7 +165,7 @@ def compare_curves(runs: Mapping[str, Rows], quantity: str = "top1", theme: Them
 
 
 def draw_confusion(matrix: ArrayLike, classes: Sequence[str], theme: Theme = LIGHT) -> Figure:
-    """How often each true class (row) was taken for each class (column), as shaded cells.
+    """How often each true class (row) was predicted as each class (column), as shaded cells.
 
     matrix: (classes, classes) counts, as `hvit.metrics.classification.confusion_matrix` returns them. The shade is the
     share of the row. Counts are written into the cells where they fit; beyond 100 classes only every few names are.
@@ -190,7 +190,7 @@ def draw_confusion(matrix: ArrayLike, classes: Sequence[str], theme: Theme = LIG
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     empty = np.mean([to_rgb(theme.paper), to_rgb(theme.rule)], axis=0)
     shades = LinearSegmentedColormap.from_list("shares", [empty, to_rgb(theme.curves[0])])
-    # The square root makes a class's rare mistakes visible beside its many hits.
+    # The square root makes a class's rare mistakes visible next to its many hits.
     cells = axes.pcolormesh(shares, cmap=shades, norm=PowerNorm(0.5, 0, 1), rasterized=num_classes > 40)
     cells.set(edgecolor=theme.paper if num_classes <= 40 else "face", linewidth=1 if num_classes <= 40 else 0)
     axes.set(aspect="equal", ylim=(num_classes, 0), xlabel="predicted class", ylabel="true class")
@@ -207,7 +207,7 @@ def draw_points(
 ) -> Figure:
     """Points of a plane without scales, coloured by class.
 
-    places: (points, 2). labels: (points,), indices into `classes`. The ten commonest classes have colours and stand
+    places: (points, 2). labels: (points,), indices into `classes`. The ten most frequent classes have colours and stand
     in the legend; those of the rest are grey.
     """
     figure = _new_figure(6.4, 4.6, theme)
@@ -333,7 +333,7 @@ def _plot(
     axes: Axes, places: np.ndarray, values: np.ndarray, colour: str, name: str, line_style: str,
     written: Callable[[float], str],
 ) -> None:  # fmt: skip
-    """A line whose name tells its last value; few points are marked."""
+    """A line whose legend states its last value; few points are marked."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return

@@ -83,11 +83,11 @@ class FilesDone(BarOrLines):
     def refusing(self, refused: Callable[[str], None]) -> Callable[[str], None]:
         """The same callback for files that cannot be used, which are counted, too."""
 
-        def told(sentence: str) -> None:
+        def refused_and_counted(sentence: str) -> None:
             refused(sentence)
             self.step()
 
-        return told
+        return refused_and_counted
 
 
 class DataOpening(BarOrLines):

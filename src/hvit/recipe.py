@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hvit.bounds import check_bounds
-from hvit.data.augment import AugmentConfig
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
 from hvit.errors import UserError
 from hvit.files import read_whole, write_text
@@ -44,25 +44,25 @@ class Recipe:
     ]
     """The model's sizes, for generation those of both networks; the number of classes follows from the data."""
     data: Annotated[DigitsData | CifarData | FolderData | ClipData | MovingDigitsData, Field(discriminator="kind")]
-    """What is learned from."""
+    """The data set."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """How training images are varied."""
+    """How training images are augmented."""
     optimize: OptimizeConfig = field(default_factory=OptimizeConfig)
-    """How the weights are changed."""
+    """The optimizer and its schedule."""
     loop: LoopConfig = field(default_factory=LoopConfig)
-    """How long, in what portions and where."""
+    """Length, batch size, evaluation and device."""
     weights: str | None = None
-    """Weights to start from: a file in any known format, a run folder, or timm for the published ones."""
+    """Weights to start from: a file in any known format, a run folder, or timm (the published ones); default: none."""
     position_resize: Literal["auto", "plane", "block", "unit"] = "auto"
     """How positions of loaded weights are resized: auto (the family's own way), plane, block (NesT), unit (Hiera)."""
     weights_input_size: tuple[int, int] | None = None
-    """Height and width in pixels that the loaded weights were made for, where their file does not say it."""
+    """Height and width in pixels of the input that the loaded weights are for, if their file does not state it."""
     crop: float = 1.0
-    """Share of the shorter side that the centre crop keeps in testing."""
+    """Side of the centre crop in evaluation, as a share of the shorter side."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     """How images are resized."""
     seed: int = 42
-    """Everything random in the run follows from this number."""
+    """Seed of everything random in the run."""
 
 
 _ADAPTER = TypeAdapter(Recipe)

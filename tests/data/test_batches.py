@@ -20,12 +20,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hvit.data import batches
-from hvit.data.augment import AugmentConfig, Preprocess, nest_cifar_augment, no_augment
-from hvit.data.batches import Batch, batch_indices, small_set_notes, steps_per_epoch, train_batches
+from hvit.data import batches, loader
+from hvit.data.augment_settings import AugmentConfig, nest_cifar_augment, no_augment
+from hvit.data.batches import batch_indices, small_set_notes, steps_per_epoch, train_batches
 from hvit.data.clips.collections import ClipData
 from hvit.data.images.digits import DigitsData
+from hvit.data.loader import Batch
 from hvit.data.open import open_data
+from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 
@@ -68,7 +70,7 @@ import signal
 import numpy as np
 from PIL import Image
 
-from hvit.data.augment import Preprocess
+from hvit.data.preprocess import Preprocess
 from hvit.data.batches import evaluation_batches
 from hvit.data.sets import ImageSet
 
@@ -444,7 +446,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_a_sentence(phase: str) -> Non
 
 
 def test_a_worker_that_hangs_does_not_hang_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "LONGEST_WAIT", 1)
+    monkeypatch.setattr(loader, "LONGEST_WAIT", 1)
     images = Asked(4, threading.Event().wait)
     made = batches.evaluation_batches(images, preprocess=PLAIN, batch_size=4, workers=1)
     assert "timed out after 1 seconds" in complaint_about(made)

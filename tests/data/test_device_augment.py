@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from hvit.data.augment import AugmentConfig, Preprocess
-from hvit.data.batches import Batch, train_batches
+from hvit.data.augment_settings import AugmentConfig
+from hvit.data.batches import train_batches
 from hvit.data.device_augment import DeviceAugment
 from hvit.data.images.cifar import CifarSet
 from hvit.data.images.digits import DigitsData
+from hvit.data.loader import Batch
 from hvit.data.open import open_data
+from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 
@@ -152,7 +154,7 @@ def test_bytes_are_not_changed_where_they_are_kept(small: CifarSet) -> None:
     "fields", [{"crop": "resized"}, {"crop": "window"}, {"rand_augment": "rand-m9"}, {"color_jitter": 0.3}]
 )
 def test_what_has_no_form_for_batches_is_refused_in_a_sentence(fields: dict[str, object]) -> None:
-    with pytest.raises(UserError, match="on_device varies whole batches at once, for which crop resized"):
+    with pytest.raises(UserError, match="on_device augments whole batches at once, for which crop resized"):
         AugmentConfig(on_device=True, **fields)  # pyright: ignore[reportArgumentType]
 
 

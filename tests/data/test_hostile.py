@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit.data.augment import AugmentConfig
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.batches import evaluation_batches, train_batches
 from hvit.data.clips import videos
 from hvit.data.clips.decoding import probe, read_frames

@@ -66,7 +66,7 @@ def replace(file: Path) -> None:
 
 
 def change_one_pixel(file: Path) -> None:
-    """In a format whose size does not tell."""
+    """In a format whose size says nothing."""
     pixels = np.asarray(Image.open(file)).copy()
     Image.fromarray(pixels).save(file, "BMP")
     size = file.stat().st_size

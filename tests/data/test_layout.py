@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hvit.data import regular_files
-from hvit.data.images.folders import FolderSet
+from hvit.data.images.folder_sets import FolderSet
 from hvit.data.images.reading import read_image
 from hvit.data.layout import split_name
 from hvit.data.open import ClipData, FolderData, list_images, open_data

@@ -76,7 +76,7 @@ def test_a_span_is_counted_at_the_target_frame_rate_and_is_one_frame_at_least() 
 
 
 def test_learning_starts_anywhere_between_the_first_and_the_last_possible_frame() -> None:
-    class Told(Random):
+    class Fixed(Random):
         def __init__(self, share: float) -> None:
             self.share = share
 
@@ -84,12 +84,12 @@ def test_learning_starts_anywhere_between_the_first_and_the_last_possible_frame(
             return a + self.share * (b - a)
 
     sampling = Sampling(16, 4)
-    assert sampling.at_random(300, 30, Told(0)).tolist() == AT_30
-    assert sampling.at_random(300, 30, Told(1)).tolist() == [236 + place for place in AT_30]
+    assert sampling.at_random(300, 30, Fixed(0)).tolist() == AT_30
+    assert sampling.at_random(300, 30, Fixed(1)).tolist() == [236 + place for place in AT_30]
     # 236 * 0.25 = 59; the start need not be whole: 236 * 0.375 = 88.5, and 88.5 + 4.2 = 92.7, ...
-    assert sampling.at_random(300, 30, Told(0.25))[:3].tolist() == [59, 63, 67]
-    assert sampling.at_random(300, 30, Told(0.375))[:4].tolist() == [88, 92, 96, 101]
-    assert sampling.at_random(40, 30, Told(0.9)).tolist() == VIEWS[8][-1]
+    assert sampling.at_random(300, 30, Fixed(0.25))[:3].tolist() == [59, 63, 67]
+    assert sampling.at_random(300, 30, Fixed(0.375))[:4].tolist() == [88, 92, 96, 101]
+    assert sampling.at_random(40, 30, Fixed(0.9)).tolist() == VIEWS[8][-1]
     random = Random(0)
     firsts = [int(sampling.at_random(100, 30, random)[0]) for _ in range(500)]
     assert (min(firsts), max(firsts)) == (0, 35)

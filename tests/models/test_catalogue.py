@@ -43,7 +43,6 @@ def test_the_stored_counts_are_those_of_the_models_of_the_catalogue_in_its_order
 def test_the_stored_rows_tell_input_and_published_score_as_the_catalogue_does() -> None:
     for name, row in counts.stored().items():
         entry = catalogue.entry(name)
-        assert (row["parameters"], row["multiply_adds"]) == (entry.parameters, entry.multiply_adds)
         assert row["input"] == "x".join(map(str, (entry.config.in_channels, *entry.config.input_size))), HOW
         assert row["published"] == (entry.published.score if entry.published else None), HOW
         assert row["source"] == (entry.published.source if entry.published else "ours"), HOW

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from hvit import recipes
-from hvit.data.augment import AugmentConfig
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.clips.collections import ClipData
 from hvit.models.hiera.config import HieraConfig
 from hvit.models.masked.config import MaskedConfig

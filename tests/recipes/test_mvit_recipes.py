@@ -1,7 +1,7 @@
 """The recipes of MViT and MViTv2 are those of the authors' configuration files, read as their code reads them.
 
 The tables hold the keys and values of facebookresearch/SlowFast (configs/, and slowfast/config/defaults.py for keys
-that a file leaves out) and of facebookresearch/mvit (configs/, mvit/config/defaults.py). `SHARDS` is the number of
+that a file omits) and of facebookresearch/mvit (configs/, mvit/config/defaults.py). `SHARDS` is the number of
 nodes of 8 GPUs that makes the batch which the papers name: the rates grow with it (`BASE_LR_SCALE_NUM_SHARDS`), as the
 batch does.
 """

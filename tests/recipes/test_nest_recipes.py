@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hvit import recipes
-from hvit.data.augment import AugmentConfig
+from hvit.data.augment_settings import AugmentConfig
 from hvit.models.gan.config import GanConfig
 from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe

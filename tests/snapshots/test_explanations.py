@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hvit.data.augment import Preprocess
 from hvit.data.images.digits import DigitsData
 from hvit.data.open import open_data
+from hvit.data.preprocess import Preprocess
 from hvit.explain.methods.gradcat import has_tree
 from hvit.models import catalogue
 from hvit.models.create import create_model

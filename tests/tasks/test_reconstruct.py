@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hvit.data.augment import Preprocess
+from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.models.build import build, build_network
 from hvit.models.catalogue import name_of

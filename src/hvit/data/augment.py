@@ -1,15 +1,13 @@
-"""Pictures and clips varied at random for learning, and mixed in pairs."""
+"""Augments training images and clips at random."""
 
 from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import repeat
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,158 +15,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from hvit.data.preprocess import INTERPOLATIONS, LONGEST_STRIP, Preprocess, resize_clip
-from hvit.data.sets import Needed, Reduced, Sample, Target
-from hvit.errors import UserError, check_choices
+from hvit.data.sets import Needed, Reduced, Sample
 from hvit.randomness import derive_seed, seeded
 
-RAND_AUGMENT = re.compile(
-    r"rand(-(m\d+|n[1-9]\d*|p(0?\.\d+|0|1(\.0+)?)|mstd\d+(\.\d+)?|mmax\d+|inc[01]|t(weights|3aw?)))*"
-)
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How training pictures are varied, in this order; every part is off until its field switches it on.
-
-    All frames of a clip are varied alike, and of a clip RandAugment comes first, on the whole frames, as in SlowFast.
-    Source: the published recipes, which `nest_imagenet_augment`, `nest_cifar_augment`, `mvit_imagenet_augment` and
-    `hiera_imagenet_augment` set.
-    """
-
-    crop: Literal["none", "pad", "resized", "window"] = "none"
-    """What is cut out: none for what testing sees; pad for a random shift; resized for a random part, enlarged; window
-    for a random part of the input's proportions."""
-    pad: int = 2
-    """With crop pad: how many black pixels are added on each side before cutting out the input's size."""
-    area: tuple[float, float] = (0.05, 1.0)
-    """With crop resized: smallest and largest share of the picture that is cut out."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """With crop resized: smallest and largest width of the part that is cut out, as a multiple of its height."""
-    side: tuple[float, float] = (0.7, 0.875)
-    """With crop window: smallest and largest side of the part that is cut out, as a share of the largest one that fits.
-    (0.7, 0.875) are crops of 224 from clips whose shorter side is 256 to 320."""
-    flip: float = 0.0
-    """Probability of mirroring left and right."""
-    rand_augment: str = ""
-    """RandAugment in timm's words, such as rand-m9-mstd0.5 for two operations of magnitude 9; empty for none."""
-    rand_augment_shift: float = 0.45
-    """Largest shift by RandAugment, as a share of the picture's side."""
-    rand_augment_fill: Literal["grey", "mean"] = "grey"
-    """What RandAugment fills empty corners with: grey, or the data's mean colour."""
-    rand_augment_interpolation: Literal["random", "nearest", "bilinear", "bicubic"] = "random"
-    """How RandAugment rotates, shears and shifts; random: bilinear or bicubic, drawn anew each time."""
-    color_jitter: float = 0.0
-    """Strength of the random change of colours (SimCLR v2: brightness, contrast and saturation 0.8 and hue 0.2 times it
-    with probability 0.8, grey with probability 0.2); 0 for none."""
-    erasing: float = 0.0
-    """Probability of overwriting a rectangle (2 % to a third of the picture) with noise."""
-    mixup: float = 0.0
-    """Alpha of mixup, which averages pairs of pictures and their targets; 0 for none."""
-    cutmix: float = 0.0
-    """Alpha of cutmix, which pastes a rectangle of one picture into another, and mixes their targets; 0 for none."""
-    mix_probability: float = 1.0
-    """Probability that a batch is mixed at all."""
-    mix_switch: float = 0.5
-    """Probability of cutmix rather than mixup where both are on."""
-    label_smoothing: float = 0.0
-    """Share of every target that is spread evenly over all classes."""
-    on_device: bool = False
-    """Vary whole batches at once where the model learns, from bytes: for small pictures, which then cost the data
-    workers little. Other, equally good, draws; not with crop resized or window, rand_augment, color_jitter or
-    clips."""
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
-                raise UserError(f"{field.name} must be a number from 0, not {value}.")
-        for name in (
-            "flip",
-            "rand_augment_shift",
-            "color_jitter",
-            "erasing",
-            "mix_probability",
-            "mix_switch",
-            "label_smoothing",
-        ):
-            if getattr(self, name) > 1:
-                raise UserError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
-        if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise UserError(f"area must be two shares above 0 and up to 1 in order, not {self.area}.")
-        if not 0 < self.side[0] <= self.side[1] <= 1:
-            raise UserError(f"side must be two shares above 0 and up to 1 in order, not {self.side}.")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise UserError(f"ratio must be two numbers above 0 in order, not {self.ratio}.")
-        if self.rand_augment and not RAND_AUGMENT.fullmatch(self.rand_augment):
-            raise UserError(
-                f"rand_augment must be empty or rand followed by parts such as -m9 (magnitude), -n2 (operations), "
-                f"-mstd0.5 (spread of the magnitude), -p0.5 (probability of each) or -inc1, not {self.rand_augment!r}."
-            )
-        if self.on_device and (self.crop in ("resized", "window") or self.rand_augment or self.color_jitter):
-            raise UserError(
-                "on_device varies whole batches at once, for which crop resized and window, rand_augment and "
-                "color_jitter have no form: switch them off (crop none or pad, rand_augment empty, "
-                "color_jitter 0), or on_device."
-            )
-
-
-def no_augment() -> AugmentConfig:
-    """Training sees what testing sees."""
-    return AugmentConfig()
-
-
-def nest_imagenet_augment() -> AugmentConfig:
-    """The augmentation of NesT's ImageNet recipe."""
-    return AugmentConfig(
-        crop="resized",
-        flip=0.5,
-        rand_augment="rand-m9-mstd0.5",
-        rand_augment_shift=100 / 224,
-        rand_augment_interpolation="nearest",
-        color_jitter=0.3,
-        erasing=0.25,
-        mixup=0.8,
-        cutmix=1.0,
-        label_smoothing=0.1,
-    )
-
-
-def nest_cifar_augment() -> AugmentConfig:
-    """The augmentation of NesT's CIFAR recipe: shifts by 2 pixels instead of crops, and no change of colours."""
-    return AugmentConfig(
-        crop="pad",
-        flip=0.5,
-        rand_augment="rand-m9-mstd0.5",
-        rand_augment_shift=10 / 32,
-        rand_augment_interpolation="nearest",
-        erasing=0.25,
-        mixup=0.8,
-        cutmix=1.0,
-        label_smoothing=0.1,
-    )
-
-
-def mvit_imagenet_augment() -> AugmentConfig:
-    """The augmentation of MViT's and MViTv2's ImageNet recipes, with six operations of RandAugment in a row."""
-    return AugmentConfig(
-        crop="resized",
-        area=(0.08, 1.0),
-        flip=0.5,
-        rand_augment="rand-m9-n6-mstd0.5-inc1",
-        rand_augment_fill="mean",
-        rand_augment_interpolation="bicubic",
-        erasing=0.25,
-        mixup=0.8,
-        cutmix=1.0,
-        label_smoothing=0.1,
-    )
-
-
-def hiera_imagenet_augment() -> AugmentConfig:
-    """The augmentation of fine-tuning Hiera on ImageNet: MViT's, with two operations of RandAugment in place of six."""
-    return replace(mvit_imagenet_augment(), rand_augment="rand-m9-mstd0.5-inc1")
-
+if TYPE_CHECKING:
+    from hvit.data.augment_settings import AugmentConfig
 
 _PIXELS_PER_PIXEL = 2
 """How many pixels along each side a picture that is decoded smaller keeps for a pixel of the model's input: with fewer
@@ -376,47 +227,8 @@ def _picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]))
 
 
-def soft_targets(targets: list[Target], num_classes: int, label_smoothing: float = 0.0) -> Tensor:
-    """Targets as shares: (batch, num_classes) float32, each row summing to 1.
+def __getattr__(name: str) -> Any:
+    """Names that older versions had here (see `hvit.moved`)."""
+    from hvit.moved import moved_attribute
 
-    label_smoothing: the share that is spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567).
-    """
-    shares = torch.zeros(len(targets), num_classes)
-    for row, target in zip(shares, targets, strict=True):
-        if isinstance(target, np.ndarray):
-            row += torch.from_numpy(target)
-        else:
-            row[target] = 1
-    return shares * (1 - label_smoothing) + label_smoothing / num_classes
-
-
-def mix(
-    config: AugmentConfig, images: Tensor, targets: Tensor, seed: int, step: int, rank: int
-) -> tuple[Tensor, Tensor]:
-    """Mixes the pictures of a batch in pairs, first with last, by mixup or cutmix; the targets are mixed alike.
-
-    images: (batch, channels, height, width) or (batch, channels, frames, height, width), changed in place; cutmix
-    exchanges the same rectangle of all frames. targets: (batch, num_classes). Of an odd batch the last picture stays as
-    it is. Pure in (seed, step, rank).
-    Source: mixup (arXiv 1710.09412), cutmix (arXiv 1905.04899).
-    """
-    even = len(images) // 2 * 2
-    if even == 0 or not (config.mixup or config.cutmix):
-        return images, targets
-    from timm.data.mixup import Mixup
-
-    # timm mixes class numbers only. With every picture as a class of its own, the targets it returns are the
-    # weights of the pictures in the mixture, and these mix soft targets, too.
-    mixer = Mixup(
-        mixup_alpha=config.mixup,
-        cutmix_alpha=config.cutmix,
-        prob=config.mix_probability,
-        switch_prob=config.mix_switch,
-        label_smoothing=0.0,
-        num_classes=even,
-    )
-    with seeded(seed, "mix", step, rank):
-        # timm cuts along the third and fourth axes, so the frames of clips join the channels.
-        _, weights = mixer(images[:even].view(even, -1, *images.shape[-2:]), torch.arange(even))
-    weights = weights.to(targets.device, non_blocking=True)
-    return images, torch.cat([weights @ targets[:even], targets[even:]])
+    return moved_attribute(__name__, name)

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hvit.data.augment import AugmentConfig, mix
+from hvit.data.augment_settings import AugmentConfig
+from hvit.data.mixing import mix
 from hvit.data.preprocess import Preprocess
 from hvit.randomness import derive_seed, generator
 

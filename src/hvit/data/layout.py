@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvit.data.images.reading import show
+from hvit.data.images.listing import show
 from hvit.data.regular_files import entries_of, is_folder, state_of
 from hvit.errors import UserError
 
@@ -150,7 +150,7 @@ def ignored_notes(ignored: Counter[str], what: str) -> tuple[str, ...]:
     if not ignored:
         return ()
     kinds = [f"{count} {kind}" for kind, count in ignored.most_common()]
-    return (f"Left out, as no {what} or in no class's folder: {some(kinds)}.",)
+    return (f"Skipped, as no {what} or in no class's folder: {some(kinds)}.",)
 
 
 def split_name(file: Path, folder: Path) -> str:
@@ -174,7 +174,7 @@ def some(names: Sequence[str], most: int = 10) -> str:
 
 
 def _find_split(folder: Path) -> tuple[Path, Path | None, tuple[str, ...]] | None:
-    """The train and the held-out folder in a folder, and what is not used beside them; None if there are no such."""
+    """The train and the held-out folder in a folder, and what else is not used; None if there are no such."""
     children = sub_folders(folder)
     named: dict[str, Path] = {}
     for child in children:
@@ -186,7 +186,7 @@ def _find_split(folder: Path) -> tuple[Path, Path | None, tuple[str, ...]] | Non
     held_out = next((named[name] for name in HELD_OUT_NAMES if name in named), None)
     if train and (held_out or sub_folders(train)):
         rest = sorted(child.name for child in children if child not in (train, held_out))
-        return train, held_out, (f"Not used beside {show(train.name)}: {some(rest)}.",) if rest else ()
+        return train, held_out, (f"Not used, next to {show(train.name)}: {some(rest)}.",) if rest else ()
     if held_out and not train and len(children) == 1:
         raise UserError(f"{show(folder)} has a {show(held_out.name)} folder but no train folder: expected {LAYOUTS}.")
     return None

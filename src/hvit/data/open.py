@@ -1,4 +1,4 @@
-"""The front door of the data room: reading images, and opening any of the data sets, of images or of clips."""
+"""Opens any of the data sets, of images or of clips."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hvit.data.clips.moving_digits import MovingDigitsData, open_moving_digits
 from hvit.data.images.cifar import CifarData, open_cifar
 from hvit.data.images.digits import DigitsData, open_digits
 from hvit.data.images.folders import FolderData, open_folder
-from hvit.data.images.reading import list_images, read_image
+from hvit.data.images.listing import list_images
+from hvit.data.images.reading import read_image
 from hvit.data.sets import ImageSet, Progress, Splits, Target, no_progress
 from hvit.errors import UserError
 
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 DataConfig = DigitsData | CifarData | FolderData | ClipData | MovingDigitsData
-"""Which data a run learns from; `kind` tells them apart."""
+"""The data of a run; `kind` distinguishes them."""
 
 
 def moved(data: DataConfig, root: str | None) -> DataConfig:
@@ -41,7 +42,7 @@ def moved(data: DataConfig, root: str | None) -> DataConfig:
     if root is None:
         return data
     if isinstance(data, (DigitsData, MovingDigitsData)):
-        raise UserError(f"the digits are embedded, so --root {root} has no meaning for them; leave it out")
+        raise UserError(f"the digits are embedded, so --root {root} has no meaning for them: omit it")
     return replace(data, root=root)
 
 
@@ -63,7 +64,7 @@ def open_data(
     progress: Progress = no_progress,
     remember: bool = True,
 ) -> Splits:
-    """Opens a data set: what to learn from, what is held out, the names of the classes, and what to know about it.
+    """Opens a data set: training and held-out part, the names of the classes, and what to know about it.
 
     seed: the run's seed; it decides which training subset is used and what made-up training images show.
     in_channels: 3 for colour, 1 for grey. num_frames: how many frames of a clip the model sees, None for a model of

@@ -36,7 +36,7 @@ Made = TypeVar("Made")
 class Preprocess:
     """How a picture or a clip of any size becomes the model's input, the same way every time.
 
-    Travels with the weights. Lists, as JSON has them, are taken for tuples.
+    Travels with the weights. Lists, as JSON has them, become tuples.
     """
 
     input_size: tuple[int, ...]
@@ -150,7 +150,7 @@ class Preprocess:
     def bytes_of(self, sample: Sample) -> np.ndarray:
         """A picture as the model sees it, before it is normalised: (channels, height, width) uint8."""
         if isinstance(sample, np.ndarray):
-            raise UserError("augment.on_device is for images, and these are clips: leave it out.")
+            raise UserError("augment.on_device is for images, and these are clips: omit it.")
         return np.asarray(self.shown(sample)).reshape(*self.input_size, -1).transpose(2, 0, 1)
 
     def takes_as_they_are(self, height: int, width: int) -> bool:

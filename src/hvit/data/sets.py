@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hvit.data.grey import GreyRange
+from hvit.data.grey import GreyRange, check_page, checked_range
 from hvit.data.sampling import Sampling
-from hvit.errors import UserError
+from hvit.errors import UserError, check_choices
 from hvit.randomness import generator
 
 Sample = Image.Image | np.ndarray
@@ -73,7 +73,7 @@ class ImageSet(ABC):
         """One image or clip (a `Sample`) and its target.
 
         draw: the number of this sample in the run. Only sets that make their images look at it, to make another one
-        each time, and sets of clips to learn from, to choose other frames.
+        each time, and training sets of clips, to choose other frames.
         """
 
     def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Any, Target]:
@@ -102,10 +102,10 @@ class ImageSet(ABC):
 
 @dataclass(frozen=True)
 class Splits:
-    """An opened data set: what is learned from, what is held out, and what the labels mean.
+    """An opened data set: the training set, the held-out set, and what the labels mean.
 
     mean, std: one number a channel on the 0 to 1 scale. notes: sentences the user should read before training, such
-    as files that were left out. grey_range, page: how files are read (see `reading.read_image`).
+    as files that were skipped. grey_range, page: how files are read (see `reading.read_image`).
     """
 
     train: ImageSet
@@ -116,6 +116,16 @@ class Splits:
     notes: tuple[str, ...] = ()
     grey_range: GreyRange = "full"
     page: int | None = None
+
+
+def check_own_data(config: Any) -> None:
+    """What the options of a user's own images and of own clips have in common. Raises UserError for an invalid one."""
+    check_choices(config)
+    object.__setattr__(config, "grey_range", checked_range(config.grey_range))
+    check_page(config.page)
+    if not 0 < config.val_fraction < 1:
+        raise UserError(f"val_fraction must be a share between 0 and 1, not {config.val_fraction}.")
+    check_subset(config.num_per_class, config.fraction)
 
 
 def check_subset(num_per_class: int | None, fraction: float | None, name: str = "num_per_class") -> None:
@@ -139,7 +149,7 @@ def choose_subset(
     what: str = "images",
     part: str = "training",
 ) -> np.ndarray:
-    """Which images a data-efficiency run learns from: the same share of every class.
+    """Which images a data-efficiency run is trained on: the same share of every class.
 
     Subsets of one seed are nested: the 10 images per class of one run are among the 20 of another. A fraction keeps
     at least one image of each class.

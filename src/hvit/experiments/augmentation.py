@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hvit.data.augment import nest_cifar_augment
+from hvit.data.augment_settings import nest_cifar_augment
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, ScaleName, Table
 from hvit.experiments.settings import MODELS, TITLES, Size, classify_cifar, on_imagenet
 from hvit.models.baselines import VitConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hvit.data.augment import AugmentConfig
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, FolderData
 from hvit.experiments.experiment import ScaleName
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES

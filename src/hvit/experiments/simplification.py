@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hvit.data.augment import AugmentConfig
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, Pretraining, ScaleName, Table
 from hvit.experiments.settings import CIFAR, IMAGENET, MODELS, Size, classify_cifar, on_imagenet

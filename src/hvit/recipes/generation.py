@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hvit.data.augment import AugmentConfig
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, DigitsData, FolderData
 from hvit.models.gan.config import GAN_SIZES, GanConfig
 from hvit.models.gan.nest_generator import NestGeneratorConfig

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hvit.data.augment import AugmentConfig
+from hvit.data.augment_settings import AugmentConfig
 from hvit.data.clips.collections import ClipData
 from hvit.data.clips.moving_digits import MovingDigitsData
 from hvit.data.open import CifarData, DigitsData, FolderData

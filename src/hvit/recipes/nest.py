@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hvit.data.augment import nest_cifar_augment, nest_imagenet_augment
+from hvit.data.augment_settings import nest_cifar_augment, nest_imagenet_augment
 from hvit.data.open import CifarData, FolderData
 from hvit.models.nest.config import NEST_SIZES
 from hvit.recipe import Recipe

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hvit.data.batches import evaluation_batches
 from hvit.data.images.folders import FolderData
-from hvit.data.images.reading import show
+from hvit.data.images.listing import show
 from hvit.data.open import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
 from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.errors import UserError

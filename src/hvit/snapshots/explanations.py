@@ -11,9 +11,9 @@ import torch
 from einops import reduce
 from PIL import Image
 
-from hvit.data.augment import Preprocess
 from hvit.data.images.digits import CLASSES, digit_mosaics, open_digits
 from hvit.data.open import DigitsData, Splits
+from hvit.data.preprocess import Preprocess
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.explain.drawing.tree_picture import draw_trees
 from hvit.explain.methods.gradcat import gradcat_batch

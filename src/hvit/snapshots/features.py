@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from hvit.data.augment import Preprocess
 from hvit.data.batches import evaluation_batches
+from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.pictures import LIGHT, Theme, draw_points

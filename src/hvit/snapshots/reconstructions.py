@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hvit.data.augment import Preprocess
+from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.files import replacing

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvit.data.images.reading import show
+from hvit.data.images.listing import show
 from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.errors import UserError
 from hvit.files import read_whole

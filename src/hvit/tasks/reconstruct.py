@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hvit.data.augment import Preprocess
+from hvit.data.preprocess import Preprocess
 from hvit.metrics.classification import linear_probe_accuracy, nearest_neighbour_accuracy
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import make_targets

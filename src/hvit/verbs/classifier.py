@@ -14,13 +14,12 @@ import torch
 from PIL import Image
 
 from hvit.class_names import find_class
-from hvit.data.augment import Preprocess
 from hvit.data.clips.decoding import is_clip_name, read_frames
-from hvit.data.clips.lists import list_pile
+from hvit.data.clips.lists import list_unlabelled
 from hvit.data.clips.videos import ClipFacts
-from hvit.data.images.reading import show
+from hvit.data.images.listing import show
 from hvit.data.open import read_image
-from hvit.data.preprocess import stored_preprocess
+from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.data.sampling import Sampling
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
@@ -133,7 +132,7 @@ def list_clips(paths: tuple[Path, ...]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            found.update(dict.fromkeys(list_pile(path)[0].sources))
+            found.update(dict.fromkeys(list_unlabelled(path)[0].sources))
         elif path.exists() or is_clip_name(path):
             found[path] = None
         else:

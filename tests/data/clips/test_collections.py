@@ -114,27 +114,27 @@ def test_videos_arrays_and_folders_of_frames_are_clips_side_by_side(
     (tmp_path / "stray.npy").touch()
     splits = open_clips(tmp_path)
     assert sorted(names(splits.train) + names(splits.held_out)) == ["a_frames", "b", "clip000", "one", "two"]
-    assert "Left out, as no clips or in no class's folder" in splits.notes[0]
+    assert "Skipped, as no clips or in no class's folder" in splits.notes[0]
     assert all(kind in splits.notes[0] for kind in ("1 .jpg", "1 .txt", "1 clip outside any class folder"))
 
 
-def test_unlabelled_clips_are_one_pile(tmp_path: Path, two_classes: Path) -> None:
-    pile = tmp_path / "pile"
-    make_clips(pile, 8)
-    make_frames(pile / "more" / "frames")
+def test_unlabelled_clips_are_one_unlabelled_data_set(tmp_path: Path, two_classes: Path) -> None:
+    unlabelled = tmp_path / "unlabelled"
+    make_clips(unlabelled, 8)
+    make_frames(unlabelled / "more" / "frames")
     for labels in ("none", "auto"):
-        splits = open_clips(pile, labels=labels)
+        splits = open_clips(unlabelled, labels=labels)
         assert splits.classes == ("unlabelled",)
         assert (len(splits.train), len(splits.held_out)) == (7, 2)
         assert "have no labels" in splits.notes[0]
         assert "20% of the clips is held out" in splits.notes[1]
-    assert "pile has 1 class folder and 8 clips in none" in refusal(pile)
-    shutil.rmtree(pile)
+    assert "unlabelled has 1 class folder and 8 clips in none" in refusal(unlabelled)
+    shutil.rmtree(unlabelled)
     assert open_clips(two_classes, labels="auto").classes == ("jump", "wave")
     assert len(open_clips(two_classes, labels="none").train) == 12
 
 
-def test_a_flat_train_and_val_pile_is_not_mixed(tmp_path: Path) -> None:
+def test_a_flat_unlabelled_train_and_val_are_not_mixed(tmp_path: Path) -> None:
     make_clips(tmp_path / "train", 3)
     make_clips(tmp_path / "val", 2, first=50)
     splits = open_clips(tmp_path, labels="auto")
@@ -207,7 +207,7 @@ def test_another_separator_and_folders_whose_names_end_in_numbers(kinetics: Path
     assert (names(splits.train), splits.train.labels.tolist()) == (["frames 12", "frames"], [1, 0])
 
 
-def test_lists_of_paths_alone_are_a_pile_and_a_share_is_held_out(kinetics: Path) -> None:
+def test_lists_of_paths_alone_are_unlabelled_and_a_share_is_held_out(kinetics: Path) -> None:
     lines = [
         f"{folder}/clip{number:03}.npy\n"
         for folder, first in (("clips", 0), ("some clips 7", 100))
@@ -320,7 +320,7 @@ def test_unreadable_clips_are_counted_named_and_left_out_before_training(with_ba
     splits = open_clips(with_bad_files)
     assert len(splits.train) + len(splits.held_out) == 15
     note = next(note for note in splits.notes if "cannot be read" in note)
-    assert note.startswith("12 of 27 clips cannot be read and will be left out: ")
+    assert note.startswith("12 of 27 clips cannot be read and will be skipped: ")
     assert "bad09.mp4: it is damaged, cut off or no video of a known kind" in note
     assert note.endswith(" and 2 more.")
     message = refusal(with_bad_files, unreadable="stop")

@@ -73,7 +73,7 @@ def test_only_what_is_needed_is_decoded(
     facts = probe(path)
     monkeypatch.setattr(videos, "_shown_frames", watched)
     assert numbers(read_frames(path, np.array([38, 42]), facts)) == [38, 42]
-    # From the key frame a little before the first to the one frame that tells how long the last is shown.
+    # From the key frame a little before the first to the one frame that shows how long the last is shown.
     first = max(key for key in keys if key <= 38 - 4)
     assert first > 20
     assert [round(frame) for frame in decoded] == list(range(first, 44))

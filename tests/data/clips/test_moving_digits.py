@@ -1,4 +1,4 @@
-"""Moving digits tell their class by the order of their frames and by nothing else."""
+"""Moving digits show their class by the order of their frames and by nothing else."""
 
 from __future__ import annotations
 

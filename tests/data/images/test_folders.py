@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from hvit.data.images import folders
-from hvit.data.images.folders import FolderData, FolderSet
+from hvit.data.images.folder_sets import FolderSet
+from hvit.data.images.folders import FolderData
 from hvit.data.open import open_data
 from hvit.data.sets import Splits
 from hvit.errors import UserError
@@ -92,7 +93,7 @@ def test_only_a_train_folder_is_split_and_what_lies_beside_it_is_named(tmp_path:
         make_pictures(tmp_path / name, 4)
     splits = open_folder(tmp_path)
     assert (len(splits.train), len(splits.held_out)) == (6, 2)
-    assert "Not used beside train: drafts." in splits.notes
+    assert "Not used, next to train: drafts." in splits.notes
 
 
 @pytest.mark.parametrize("root", ["", None])
@@ -161,8 +162,8 @@ def test_hidden_files_and_other_kinds_are_left_out_and_counted(two_classes: Path
     (two_classes / ".cache").mkdir()
     splits = open_folder(two_classes)
     assert len(splits.train) + len(splits.held_out) == 15
-    assert [note for note in splits.notes if "Left out" in note] == [
-        "Left out, as no images or in no class's folder: "
+    assert [note for note in splits.notes if "Skipped" in note] == [
+        "Skipped, as no images or in no class's folder: "
         "2 .heic; 1 .mp4; 1 without suffix; 1 image outside any class folder."
     ]
 
@@ -178,7 +179,7 @@ def test_unreadable_files_are_counted_named_and_left_out_before_training(with_ba
     splits = open_folder(with_bad_files)
     assert len(splits.train) + len(splits.held_out) == 15
     note = next(note for note in splits.notes if "cannot be read" in note)
-    assert note.startswith("12 images of 27 cannot be read and will be left out: ")
+    assert note.startswith("12 images of 27 cannot be read and will be skipped: ")
     assert note.endswith(" and 2 more.")
     assert "bad09.jpg: it is not a JPEG" in note
     assert "bad10.jpg" not in note

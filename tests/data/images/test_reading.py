@@ -16,7 +16,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from hvit.data.images import memory
-from hvit.data.images.reading import list_images, quiet_pillow, read_image
+from hvit.data.images.listing import list_images
+from hvit.data.images.reading import quiet_pillow, read_image
 from hvit.errors import UserError
 
 REFUSED = {

@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hvit.data.augment import AugmentConfig, Preprocess
-from hvit.data.batches import Batch, train_batches
-from hvit.data.images import folders
+from hvit.data.augment_settings import AugmentConfig
+from hvit.data.batches import train_batches
+from hvit.data.images import folder_sets
 from hvit.data.images.folders import FolderData
 from hvit.data.images.reading import EXIF_ORIENTATION, read_image, read_reduced
+from hvit.data.loader import Batch
 from hvit.data.open import open_data
+from hvit.data.preprocess import Preprocess
 from hvit.data.sets import Reduced, Splits
 
 SIDE = 32
@@ -83,7 +85,7 @@ def test_training_sees_nearly_the_same_of_pictures_decoded_smaller(
 
     full = pictures(made(photos, "full", CUTS[cut]))
     assert not read
-    monkeypatch.setattr(folders, "read_reduced", watched)
+    monkeypatch.setattr(folder_sets, "read_reduced", watched)
     reduced = pictures(made(photos, "reduced", CUTS[cut]))
     assert len(read) >= 8
     assert not torch.equal(full, reduced)
@@ -159,7 +161,7 @@ def test_a_photo_gone_bad_is_replaced(photos: Path, tmp_path: Path, capsys: pyte
         for number in range(3):
             write_photo(tmp_path / name / f"{number}.jpg", number, 200, 160)
     train = opened(tmp_path, "reduced").train
-    assert isinstance(train, folders.FolderSet)
+    assert isinstance(train, folder_sets.FolderSet)
     train.file(0).write_bytes(b"no picture")
     picture, _ = train.read_enough(0, 0, lambda *size: (10, 10))
     assert isinstance(picture, Reduced)

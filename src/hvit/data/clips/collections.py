@@ -15,14 +15,14 @@ from hvit.data.clips.index import index_clips
 from hvit.data.clips.lists import Listing
 from hvit.data.clips.sets import ClipSet
 from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
-from hvit.data.grey import GreyRange, check_page, checked_range
+from hvit.data.grey import GreyRange
 from hvit.data.images.folders import UNLABELLED
-from hvit.data.images.reading import show
+from hvit.data.images.listing import show
 from hvit.data.layout import alone_notes, ignored_notes, imbalance_notes, same_classes, some, split_name
 from hvit.data.sampling import Sampling
-from hvit.data.sets import Progress, Splits, check_subset, choose_subset, no_progress, statistics_for, subset_notes
+from hvit.data.sets import Progress, Splits, check_own_data, choose_subset, no_progress, statistics_for, subset_notes
 from hvit.data.survey import LOOKED_AT, Survey, evenly_spaced
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
 from hvit.randomness import derive_seed
 
 MOST_DECODED = 500
@@ -43,38 +43,38 @@ class ClipData:
     """The folder: DIR/train/CLASS/… with DIR/val/CLASS/… (or validation, valid, test), or DIR/CLASS/… to be split; with
     lists, where their paths start from."""
     train_list: str = ""
-    """A list of the clips to learn from in place of class folders: lines of path and label, as in Kinetics, or the JSON
+    """A list of the training clips, instead of class folders: lines of path and label, as in Kinetics, or the JSON
     of Something-Something."""
     held_out_list: str = ""
-    """The list of the held-out clips; without one, a share of the others is held out."""
+    """A list of the held-out clips; default: a share of the training clips is held out."""
     separator: str = " "
-    """What parts path and label in a line of a list; the last one counts, so that paths may hold it, too."""
+    """Separator of path and label in a line of a list; the last one counts, so that paths may contain it."""
     class_names: str = ""
     """A file with the names of the classes: one a line, or JSON with their numbers, as Something-Something's labels."""
     train_frames: str = ""
-    """With Something-Something's JSON: SlowFast's list of frames of the clips to learn from, where their folders have
+    """With Something-Something's JSON: SlowFast's list of frames of the training clips, where their folders have
     other names than the clips."""
     held_out_frames: str = ""
     """The same for the held-out clips."""
     labels: Literal["folders", "none", "auto"] = "folders"
-    """What tells a clip's class: the sub-folder it is in; nothing (then all clips anywhere in the folder are one pile,
-    enough for masked pretraining); or auto: the sub-folders where there are such, else nothing."""
+    """Where classes come from. folders: the sub-folder of a clip; none: all clips anywhere in the folder are one
+    unlabelled data set, enough for masked pretraining; auto: the sub-folders if there are any, else none."""
     val_fraction: float = 0.2
     """Share of each class that is held out when there is no val folder and no held-out list."""
     split_seed: int = 0
     """Another number holds out other clips. Apart from the run's seed, so that runs stay comparable."""
     sampling: Literal["span", "segments"] = "span"
-    """Which frames are seen: neighbouring ones of a short span, or one of each equal segment of the whole clip."""
+    """Which frames are used. span: neighbouring frames; segments: one of each equal segment of the whole clip."""
     stride: int = 4
-    """With sampling span: frames from one to the next, counted at the target frame rate."""
+    """With sampling span: frames from one to the next, at the target frame rate."""
     target_fps: float = 30.0
-    """With sampling span: frames per second that clips of other rates are taken to be converted to."""
+    """With sampling span: frames per second to which clips of other rates are converted."""
     frame_rate: float = 30.0
-    """Frames per second of folders of frames and of arrays, which do not say theirs."""
+    """Frames per second of folders of frames and of arrays, which do not state theirs."""
     temporal_views: int = 1
-    """Views in time that are looked at in testing; their probabilities are averaged."""
+    """Number of temporal views in evaluation; their probabilities are averaged."""
     spatial_views: Literal[1, 3] = 1
-    """Views in space that are looked at in testing: the centre, or both ends and the middle of the longer side."""
+    """Number of spatial views in evaluation: 1 (the centre), or 3 (both ends and the middle of the longer side)."""
     view_starts: Literal["offset", "share"] = "offset"
     """Where temporal views start: offset for the first at the beginning and the last at the end, a single one in the
     middle; share for equal steps from the beginning."""
@@ -93,16 +93,12 @@ class ClipData:
     cache: str = ""
     """The file that remembers what the check found; empty for .hvit_clips.json in the data's root, none for no file."""
     num_per_class: int | None = None
-    """Learn from this many clips of each class only; none for all."""
+    """Number of training clips per class; default: all."""
     fraction: float | None = None
-    """Learn from this share of the clips of each class only (0 to 1); none for all."""
+    """Share of the training clips of each class (0 to 1); default: all."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        object.__setattr__(self, "grey_range", checked_range(self.grey_range))
-        check_page(self.page)
-        if not 0 < self.val_fraction < 1:
-            raise UserError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
+        check_own_data(self)
         for name in ("stride", "temporal_views"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}.")
@@ -122,7 +118,6 @@ class ClipData:
             raise UserError("held_out_list, train_frames and held_out_frames need train_list.")
         if (self.train_frames or self.held_out_frames) and not self.train_list.lower().endswith(".json"):
             raise UserError("train_frames and held_out_frames are for lists in Something-Something's JSON only.")
-        check_subset(self.num_per_class, self.fraction)
 
 
 def open_clips(
@@ -196,7 +191,7 @@ def open_clips(
 
 
 def _list(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], tuple[str, ...]]:
-    """The clips to learn from, the held-out ones if they are told apart, the classes, and notes."""
+    """The training clips, the held-out ones if they are listed, the classes, and notes."""
     if config.train_list:
         return _list_lists(config)
     found = clip_lists.find_layout(config.root, config.labels != "none")
@@ -205,7 +200,7 @@ def _list(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], t
     if not has_labels:
         found = clip_lists.find_layout(config.root, False)
         folders = [folder for folder in (found.train, found.held_out) if folder]
-    listed = [clip_lists.list_folders(each) if has_labels else clip_lists.list_pile(each) for each in folders]
+    listed = [clip_lists.list_folders(each) if has_labels else clip_lists.list_unlabelled(each) for each in folders]
     notes = found.notes + tuple(note for _, _, some_notes in listed for note in some_notes)
     train, classes, _ = listed[0]
     if not has_labels:
@@ -281,7 +276,7 @@ def _check(
     if complaints:
         sentence = (
             f"{len(complaints):,} of {len(sources):,} clips cannot be read"
-            f"{'' if config.unreadable == 'stop' else ' and will be left out'}: {some(complaints)}."
+            f"{'' if config.unreadable == 'stop' else ' and will be skipped'}: {some(complaints)}."
         )
         if config.unreadable == "stop":
             raise UserError(f"{sentence} Repair or remove them, or train with --data.unreadable skip.")
@@ -296,7 +291,7 @@ def _leave_out(listing: Listing, facts: dict[Path, ClipFacts | str | None], clas
         members = np.flatnonzero(listing.labels == lost[0])
         raise UserError(
             f"none of the {len(members)} clips of class {classes[lost[0]]} ({show(listing.sources[members[0]])}, …) "
-            "can be read: add readable ones, or leave the class out."
+            "can be read: add readable ones, or omit the class."
         )
     return listing.only(np.flatnonzero(kept))
 

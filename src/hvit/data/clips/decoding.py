@@ -18,8 +18,9 @@ from PIL import Image
 from hvit.data.clips import videos
 from hvit.data.clips.videos import ClipFacts
 from hvit.data.grey import GreyRange
+from hvit.data.images.listing import is_image_name, show
 from hvit.data.images.memory import MOST_MEMORY
-from hvit.data.images.reading import is_image_name, look_at, read_image, show
+from hvit.data.images.reading import look_at, read_image
 from hvit.data.regular_files import NotRegularError, Refusal, check_regular, entries_of, is_folder, system_reason
 from hvit.errors import UserError
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from hvit.data.clips.decoding import probe
 from hvit.data.clips.videos import ClipFacts
-from hvit.data.images.reading import quiet_pillow, show
+from hvit.data.images.listing import show
+from hvit.data.images.reading import quiet_pillow
 from hvit.data.regular_files import open_regular
 from hvit.data.sets import Progress, no_progress
 from hvit.data.survey import in_threads

@@ -16,7 +16,7 @@ from hvit.data import layout
 from hvit.data.clips.decoding import is_clip_name
 from hvit.data.clips.videos import VIDEO_SUFFIXES
 from hvit.data.images.folders import UNLABELLED
-from hvit.data.images.reading import is_image_name, show, walk
+from hvit.data.images.listing import is_image_name, show, walk
 from hvit.data.layout import Layout, class_folders, counted, spelling, stray_samples, sub_folders
 from hvit.data.regular_files import open_regular, system_reason
 from hvit.errors import UserError
@@ -87,7 +87,7 @@ def list_folders(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...
     return Listing(sources, np.array(labels), other), tuple(folders), notes
 
 
-def list_pile(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...]]:
+def list_unlabelled(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...]]:
     """Every clip anywhere in a folder, without classes. Raises UserError if there is none."""
     clips, other = _clips_in(folder)
     if not clips:

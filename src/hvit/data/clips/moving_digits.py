@@ -1,4 +1,4 @@
-"""Moving digits: real scanned digits on a round course, and only the order of the frames tells how they move.
+"""Moving digits: real scanned digits on a round course, and only the order of the frames shows how they move.
 
 A clip of T frames shows one digit at T places, evenly apart, on an ellipse. From one frame to the next it goes on by a
 fixed number of places, clockwise or anticlockwise, and this step is the class. As every step has no divisor in common
@@ -30,7 +30,7 @@ MEAN, STD = 0.0597, 0.1958
 
 @dataclass(frozen=True)
 class MovingDigitsData:
-    """Scanned digits that move on a round course: classes that only the order of the frames tells apart."""
+    """Scanned digits that move on a round course: classes that only the order of the frames distinguishes."""
 
     kind: Literal["moving_digits"] = "moving_digits"
     """Which data set: moving digits."""
@@ -42,9 +42,9 @@ class MovingDigitsData:
     num_train: int = 4000
     """Clips in a pass over the training set; they are new in every pass."""
     num_held_out: int = 400
-    """Held-out clips; always the same ones, of scans that are never learned from."""
+    """Held-out clips; always the same ones, of scans that are never trained on."""
     held_out: float = 0.25
-    """Share of the scans that are never learned from; always the same scans, whatever the seed."""
+    """Share of the scans that are never trained on; always the same scans, whatever the seed."""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -73,7 +73,7 @@ class MovingDigitsData:
 class MovingDigits(ImageSet):
     """Moving digits, made when they are asked for.
 
-    scans: (number of scans, 8, 8) uint8. fresh: whether the draw number decides what a clip shows beside its class
+    scans: (number of scans, 8, 8) uint8. fresh: whether the draw number decides what a clip shows besides its class
     (training), or the index alone (held out).
     """
 
@@ -144,7 +144,7 @@ def open_moving_digits(config: MovingDigitsData, seed: int, in_channels: int, nu
 
 @cache
 def _scans(held_out: float) -> tuple[np.ndarray, np.ndarray]:
-    """The scans to learn from and the held-out ones, the same as those of `DigitsData`: (count, 8, 8) uint8 each."""
+    """The training scans and the held-out ones, the same as those of `DigitsData`: (count, 8, 8) uint8 each."""
     splits = open_digits(DigitsData(canvas=8, held_out=held_out), 0, 1)
     train, other = (
         np.stack([np.asarray(digits.read(index, 0)[0]) for index in range(len(digits))])

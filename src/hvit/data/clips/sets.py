@@ -14,7 +14,7 @@ import numpy as np
 from hvit.data.clips.decoding import Source, probe, read_frames
 from hvit.data.clips.videos import ClipFacts
 from hvit.data.grey import GreyRange
-from hvit.data.images.reading import show
+from hvit.data.images.listing import show
 from hvit.data.sampling import Sampling
 from hvit.data.sets import ImageSet, Stored
 from hvit.errors import UserError

@@ -122,7 +122,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """The opened file and its first video stream that moves."""
     av = load_av()
     options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-    # An absolute name, because one such as "data:x.mp4" would be taken for an address.
+    # An absolute name, because one such as "data:x.mp4" would be read as an address.
     name = os.fspath(path.absolute())
     with av.open(name, container_options=options, timeout=LONGEST_READ, metadata_errors="replace") as container:
         cover = av.stream.Disposition.attached_pic
@@ -178,7 +178,7 @@ def _cut_off(decoded: int, seconds: float, promised: float) -> str:
 
 
 def _measure(path: Path) -> tuple[float, float]:
-    """Frames per second and seconds of a file whose header does not tell, from the times of all its frames."""
+    """Frames per second and seconds of a file whose header does not state it, from the times of all its frames."""
     with _opened(path) as (container, stream):
         usual = float(1 / (stream.average_rate or 25))
         stamps, end = set(), 0.0
@@ -268,7 +268,7 @@ def _orientation(frame: Any) -> tuple[bool, tuple[bool, bool]]:
 def _shown_size(frame: Any, shape: Any) -> tuple[int, int]:
     """Height and width of a frame upright and with square pixels. shape: width of a pixel as a multiple of its height.
 
-    The side that is too short is made longer. Shapes within 1 % of a square, or beyond 1 to 8, are taken for squares.
+    The side that is too short is made longer. Shapes within 1 % of a square, or beyond 1 to 8, count as squares.
     """
     height, width, ratio = frame.height, frame.width, float(shape or 1)
     if _ALMOST_SQUARE < ratio <= _LONGEST_PIXEL:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from hvit.data.images.reading import show
+from hvit.data.images.listing import show
 from hvit.data.sets import ImageSet, Splits, Stored, check_subset, choose_subset, statistics_for, subset_notes
 from hvit.errors import UserError, check_choices
 
@@ -25,16 +25,16 @@ STATISTICS = {
 
 @dataclass(frozen=True)
 class CifarData:
-    """CIFAR-10 or CIFAR-100: 50,000 photographs of 32x32 pixels to learn from and 10,000 held out."""
+    """CIFAR-10 or CIFAR-100: 50,000 photographs of 32x32 pixels to train on and 10,000 held out."""
 
     kind: Literal["cifar10", "cifar100"] = "cifar10"
     """Which of the two: 10 or 100 classes."""
     root: str = ""
     """Folder with the unpacked original files (cifar-10-batches-py or cifar-100-python), or the one above it."""
     num_per_class: int | None = None
-    """Learn from this many images of each class only; none for all."""
+    """Number of training images per class; default: all."""
     fraction: float | None = None
-    """Learn from this share of the images of each class only (0 to 1); none for all."""
+    """Share of the training images of each class (0 to 1); default: all."""
     held_out_per_class: int | None = None
     """Test on this many images of each class only, the same ones whatever the seed; none for all."""
 

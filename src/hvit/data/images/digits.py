@@ -37,7 +37,7 @@ class DigitsData:
     """Fewest and most digits on a training canvas (1 to 4); its target is shared equally among them. Held-out canvases
     show one digit, and so do the 8x8 scans."""
     held_out: float = 0.25
-    """Share of the scans that are never learned from; always the same scans, whatever the seed."""
+    """Share of the scans that are never trained on; always the same scans, whatever the seed."""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -173,7 +173,7 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def _split(held_out: float) -> tuple[np.ndarray, np.ndarray]:
-    """The scans to learn from and the held-out ones, the same share of every digit.
+    """The training scans and the held-out ones, the same share of every digit.
 
     The order of the scans hangs on their pixels, so that two identical scans cannot come to different sides.
     """

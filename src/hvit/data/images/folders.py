@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
-from hvit.data.grey import GreyRange, check_page, checked_range
-from hvit.data.images.reading import SUFFIXES, is_image_name, read_image, read_reduced, show, walk
+from hvit.data.grey import GreyRange
+from hvit.data.images.folder_sets import FolderSet
+from hvit.data.images.listing import SUFFIXES, is_image_name, show, walk
 from hvit.data.layout import (
     Layout,
     alone_notes,
@@ -34,23 +30,17 @@ from hvit.data.regular_files import is_folder
 from hvit.data.sets import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    ImageSet,
-    Needed,
     Progress,
-    Reduced,
     Splits,
-    Stored,
-    check_subset,
+    check_own_data,
     choose_subset,
     no_progress,
     statistics_for,
     subset_notes,
 )
 from hvit.data.survey import Survey
-from hvit.errors import UserError, check_choices
+from hvit.errors import UserError
 from hvit.randomness import derive_seed
-
-AnyImage = TypeVar("AnyImage", bound=Image.Image | Reduced)
 
 MOST_DECODED = 20_000
 """With check "auto": up to so many images are decoded in full before training, beyond it only their headers are."""
@@ -89,96 +79,12 @@ class FolderData:
     """Which page of TIFF files with several, and which frame of animations, is read, from 1; none to take the first
     frame of animations and to refuse such TIFF files."""
     num_per_class: int | None = None
-    """Learn from this many images of each class only; none for all."""
+    """Number of training images per class; default: all."""
     fraction: float | None = None
-    """Learn from this share of the images of each class only (0 to 1); none for all."""
+    """Share of the training images of each class (0 to 1); default: all."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        object.__setattr__(self, "grey_range", checked_range(self.grey_range))
-        check_page(self.page)
-        if not 0 < self.val_fraction < 1:
-            raise UserError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
-        check_subset(self.num_per_class, self.fraction)
-
-
-class FolderSet(ImageSet):
-    """Images that are read from their files each time they are needed.
-
-    replaces: whether the next image takes the place of one that can no longer be read (training); if not, it is an
-    error (held out, where a score on other images would be wrong). reduced: whether images may be decoded smaller
-    than they are where that is enough. folder: what the names of the images start from. grey_range,
-    page: as in `read_image`.
-    """
-
-    def __init__(
-        self,
-        files: Sequence[Path],
-        labels: np.ndarray,
-        channels: int,
-        replaces: bool,
-        reduced: bool = False,
-        folder: Path | None = None,
-        grey_range: GreyRange = "auto",
-        page: int | None = None,
-    ) -> None:
-        # Names as one array of bytes: worker processes share it, where a list of a million paths would be copied.
-        self._names = np.array([os.fsencode(file) for file in files])
-        self.labels, self.channels, self.replaces, self.reduced = labels, channels, replaces, reduced
-        self._folder, self._page = folder, page
-        self._grey_range: GreyRange = grey_range
-        self._failed: set[int] = set()
-
-    def stored(self) -> Iterator[tuple[str, Stored]]:
-        """Every file, named as seen from the folder of the split."""
-        for index in range(len(self)):
-            file = self.file(index)
-            yield (file.relative_to(self._folder).as_posix() if self._folder else file.name), file
-
-    def name(self, index: int) -> str:
-        """The file of an image, as seen from the folder of the split."""
-        file = self.file(index)
-        return str(file.relative_to(self._folder)) if self._folder else file.name
-
-    def file(self, index: int) -> Path:
-        """The file of an image."""
-        return Path(os.fsdecode(self._names[index].item()))
-
-    def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
-        """One image and its class; in training, of a file that can no longer be read the next one and a warning.
-
-        Raises UserError if no file can be read any more, or a held-out one cannot.
-        """
-        return self._first_readable(index, self._read)
-
-    def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Image.Image | Reduced, int]:
-        """As `read`, decoded smaller where that is allowed and enough."""
-        if not self.reduced:
-            return self.read(index, draw)
-        return self._first_readable(index, partial(self._read_reduced, needed=needed))
-
-    def _read(self, file: Path) -> Image.Image:
-        return read_image(file, self.channels, self._grey_range, self._page)
-
-    def _read_reduced(self, file: Path, needed: Needed) -> Image.Image | Reduced:
-        return read_reduced(file, self.channels, needed, self._grey_range, self._page)
-
-    def _first_readable(self, index: int, read: Callable[[Path], AnyImage]) -> tuple[AnyImage, int]:
-        for candidate in (*range(index, len(self)), *range(index)):
-            try:
-                return read(self.file(candidate)), int(self.labels[candidate])
-            except UserError as error:
-                if not self.replaces:
-                    raise UserError(
-                        f"{error} It is a held-out image, and a score without it would not be the one asked for: "
-                        "repair or remove it."
-                    ) from error
-                if candidate not in self._failed:
-                    self._failed.add(candidate)
-                    print(f"warning: {error} The next readable image takes its place.", file=sys.stderr)
-        raise UserError(
-            f"none of the {len(self)} images of the training set ({show(self.file(index))}, …) can be read any more."
-        )
+        check_own_data(self)
 
 
 def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progress = no_progress) -> Splits:
@@ -280,7 +186,7 @@ def _list_classes(folder: Path) -> tuple[dict[str, list[Path]], Counter[str], tu
 
 
 def _is_unlabelled(labels: str, layout: Layout) -> bool:
-    """Whether images have no labels: because that was said, or with "auto" where no sub-folders tell them apart."""
+    """Whether images have no labels: because that was said, or with "auto" where there are no class folders."""
     if labels != "auto":
         return labels == "none"
     classes = [_classes_or_none(folder) for folder in (layout.train, layout.held_out) if folder]
@@ -324,7 +230,7 @@ def _check_files(
     if complaints:
         sentence = (
             f"{counted(len(complaints), 'image')} of {len(files):,} cannot be read"
-            f"{'' if config.unreadable == 'stop' else ' and will be left out'}: {some(list(complaints.values()))}."
+            f"{'' if config.unreadable == 'stop' else ' and will be skipped'}: {some(list(complaints.values()))}."
         )
         if config.unreadable == "stop":
             raise UserError(f"{sentence} Repair or remove them, or train with --data.unreadable skip.")

@@ -24,7 +24,7 @@ _SLOW = ("ppm", "ppm_plain")
 _MOST_SLOW = 8_000_000  # values that Pillow decodes one by one in Python
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 _IN_COLOUR = 4  # bytes of a pixel as Pillow keeps colours
-_DECODER = {"WEBP": 8, "AVIF": 8}  # bytes a pixel that these hold beside the image
+_DECODER = {"WEBP": 8, "AVIF": 8}  # bytes a pixel that these hold besides the image
 _TILE_WIDTH, _TILE_LENGTH, _BITS = 322, 323, 258
 
 

@@ -1,10 +1,10 @@
-"""From a file of any origin to an upright 8-bit picture, or to one sentence that says why not."""
+"""Decodes an image file of any origin to an upright 8-bit image, or says in one sentence why not."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -16,19 +16,16 @@ from PIL import Image, UnidentifiedImageError
 from hvit.data.grey import GreyRange, Levels
 from hvit.data.images import tiff
 from hvit.data.images.deep import DeepKind, DeepPixels, check_full, deep_kind, open_lower, prepare_to_decode
+from hvit.data.images.listing import show
 from hvit.data.images.memory import SCALED, TOO_LARGE, check_size, most_decoded, taken
 from hvit.data.regular_files import (
     NotRegularError,
     Refusal,
-    entries_of,
-    is_folder,
     open_regular,
-    state_of,
     system_reason,
 )
 from hvit.data.sets import Needed, Reduced
 from hvit.errors import UserError
-from hvit.markup import shown
 
 _ROWS_OF_PIXELS = 1 << 20
 _KEY_SCALES = {"L;2": 85, "L;4": 17}
@@ -36,7 +33,6 @@ _KEY_SCALES = {"L;2": 85, "L;4": 17}
 # Formats that Pillow decodes by itself. EPS is not among them: Pillow hands it to an outside interpreter.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _UNKNOWN = f"it is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -118,67 +114,6 @@ def look_at(path: str | Path, whole: bool, grey_range: GreyRange = "auto", page:
 
 def _swapped_if(swaps: bool, size: tuple[int, int]) -> tuple[int, int]:
     return (size[1], size[0]) if swaps else size
-
-
-def list_images(paths: Iterable[str | Path]) -> list[Path]:
-    """The images that some files and folders stand for.
-
-    A file stands for itself, whatever its name; a folder for every image in it and in its sub-folders, known by
-    its suffix, in alphabetical order. Hidden files are left out, and nothing is listed twice.
-
-    Raises UserError if a path does not exist or a folder holds no image.
-    """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if state_of(path) is None:
-            raise UserError(f"cannot read {show(path)}: there is no such file.")
-        if is_folder(path):
-            images = [file for file in walk(path) if is_image_name(file)]
-            if not images:
-                raise UserError(f"{show(path)} holds no image: expected files ending in {', '.join(SUFFIXES)}.")
-            found.update(dict.fromkeys(images))
-        else:
-            found[path] = None
-    return list(found)
-
-
-def is_image_name(path: Path) -> bool:
-    """Whether a file's name ends like a picture's."""
-    return path.suffix.lower() in SUFFIXES
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Every file in a folder and its sub-folders that is not hidden, in alphabetical order.
-
-    Links are followed, but never in a circle. Raises UserError if a folder may not be listed.
-    """
-    yield from _walk(folder, frozenset())
-
-
-def show(path: str | Path) -> str:
-    """A path as it can be printed anywhere, even if its name is not valid text or would give orders to a terminal."""
-    return shown(str(path))
-
-
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    state = state_of(folder)
-    here = (state.st_dev, state.st_ino) if state else (0, 0)
-    if here in above:
-        return
-    for entry in entries_of(folder):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and _leads_to_folder(Path(entry.path))):
-            yield from _walk(Path(entry.path), above | {here})
-        else:
-            yield Path(entry.path)
-
-
-def _leads_to_folder(link: Path) -> bool:
-    try:
-        return is_folder(link)
-    except UserError:  # where it leads may not be looked at: it is named as a file that cannot be read
-        return False
 
 
 @dataclass(frozen=True)
@@ -310,7 +245,7 @@ def _turn_to_upright(image: Image.Image) -> Image.Transpose | None:
     try:
         return UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:
-        # Pixels that decoded are good pixels, even beside a damaged EXIF block.
+        # Pixels that decoded are good pixels, even with a damaged EXIF block.
         return None
 
 

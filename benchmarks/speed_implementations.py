@@ -1,4 +1,4 @@
-"""What takes turns in the races of `speed.py`: one contestant, alone in its process. Run that, not this."""
+"""What takes turns in the comparisons of `speed.py`: one implementation, alone in its process. Run that, not this."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
-from lineage_speed import contestants, training_step
+from lineage_speed import implementations, training_step
 from parity import rows
 from torch import Tensor
 
@@ -42,19 +42,19 @@ class Entry:
 
 
 @dataclass
-class Contestant:
+class Implementation:
     """What a process has built."""
 
     turn: Callable[[], Any]
     """One forward pass or step."""
     check: Tensor
-    """What all contestants must agree on: logits of the first two inputs, or the loss."""
+    """What all implementations must agree on: logits of the first two inputs, or the loss."""
     told: str = ""
     """What was chosen on the way."""
 
 
 def serve(entry: Entry, pipe: Connection) -> None:
-    """Builds a contestant, tells what it answers, and then takes a turn whenever it is asked to.
+    """Builds a implementation, tells what it answers, and then takes a turn whenever it is asked to.
 
     Every message back is (check, told) once, or the exception that kept it from being built, then (wall seconds,
     processor seconds) for each "turn".
@@ -64,18 +64,18 @@ def serve(entry: Entry, pipe: Connection) -> None:
     if entry.who == "kept":
         keep_freed_memory()
     try:
-        contestant = {"infer": _inference, "train": _training, "masked": _masked}[entry.event](entry)
+        implementation = {"infer": _inference, "train": _training, "masked": _masked}[entry.event](entry)
     except Exception as error:
         pipe.send(RuntimeError(f"{entry.who}: {error}"))
         return
-    pipe.send((contestant.check, contestant.told))
+    pipe.send((implementation.check, implementation.told))
     while pipe.recv() == "turn":
         start, used = time.perf_counter(), time.process_time()
-        contestant.turn()
+        implementation.turn()
         pipe.send((time.perf_counter() - start, time.process_time() - used))
 
 
-def _inference(entry: Entry) -> Contestant:
+def _inference(entry: Entry) -> Implementation:
     ours, theirs, logits = same_weights(entry.model, entry.peer)
     images, told = inputs(ours, entry.batch), ""
     low = entry.dtype == "bfloat16"
@@ -89,19 +89,19 @@ def _inference(entry: Entry) -> Contestant:
         told = str(run.choice)  # the model as it is, where that was faster
     with torch.inference_mode():
         check = run(images[:2]).float().clone()
-    return Contestant(lambda: _forward(run, images), check, told)
+    return Implementation(lambda: _forward(run, images), check, told)
 
 
-def _training(entry: Entry) -> Contestant:
+def _training(entry: Entry) -> Implementation:
     ours, theirs, logits = same_weights(entry.model, entry.peer)
     model, run = (theirs, logits) if entry.who == "peer" else (ours, ours)
     images = inputs(ours, entry.batch)
     with torch.inference_mode():
         check = run(images[:2]).clone()
-    return Contestant(training_step(model, run, images, entry.dtype == "bfloat16"), check)
+    return Implementation(training_step(model, run, images, entry.dtype == "bfloat16"), check)
 
 
-def _masked(entry: Entry) -> Contestant:
+def _masked(entry: Entry) -> Implementation:
     from masked_speed import draw, make_optimizer, masked_loss, same_weights_masked
     from masked_speed import training_step as masked_step
 
@@ -111,13 +111,13 @@ def _masked(entry: Entry) -> Contestant:
     if entry.who != "peer":
         pair = (ours, lambda: masked_loss(ours, images, kept))
     optimizer = make_optimizer(pair[0])
-    return Contestant(lambda: masked_step(pair, optimizer), pair[1]().detach())
+    return Implementation(lambda: masked_step(pair, optimizer), pair[1]().detach())
 
 
 def same_weights(model: str, peer: str) -> tuple[Any, Any, Logits]:
     """Our model and theirs with the same weights, in any process, and what takes images to their logits."""
     row = next(one for one in rows(None, None, None) if (one.model, one.group) == (model, peer))
-    ours, theirs, logits = contestants(row)
+    ours, theirs, logits = implementations(row)
     return ours.eval(), theirs.eval(), logits
 
 

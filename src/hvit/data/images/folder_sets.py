@@ -1,0 +1,100 @@
+"""Images that are read from their files each time they are needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from hvit.data.grey import GreyRange
+from hvit.data.images.listing import show
+from hvit.data.images.reading import read_image, read_reduced
+from hvit.data.sets import ImageSet, Needed, Reduced, Stored
+from hvit.errors import UserError
+
+AnyImage = TypeVar("AnyImage", bound=Image.Image | Reduced)
+
+
+class FolderSet(ImageSet):
+    """Images that are read from their files each time they are needed.
+
+    replaces: whether the next image takes the place of one that can no longer be read (training); if not, it is an
+    error (held out, where a score on other images would be wrong). reduced: whether images may be decoded smaller
+    than they are where that is enough. folder: what the names of the images start from. grey_range,
+    page: as in `read_image`.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        labels: np.ndarray,
+        channels: int,
+        replaces: bool,
+        reduced: bool = False,
+        folder: Path | None = None,
+        grey_range: GreyRange = "auto",
+        page: int | None = None,
+    ) -> None:
+        # Names as one array of bytes: worker processes share it, where a list of a million paths would be copied.
+        self._names = np.array([os.fsencode(file) for file in files])
+        self.labels, self.channels, self.replaces, self.reduced = labels, channels, replaces, reduced
+        self._folder, self._page = folder, page
+        self._grey_range: GreyRange = grey_range
+        self._failed: set[int] = set()
+
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """Every file, named as seen from the folder of the split."""
+        for index in range(len(self)):
+            file = self.file(index)
+            yield (file.relative_to(self._folder).as_posix() if self._folder else file.name), file
+
+    def name(self, index: int) -> str:
+        """The file of an image, as seen from the folder of the split."""
+        file = self.file(index)
+        return str(file.relative_to(self._folder)) if self._folder else file.name
+
+    def file(self, index: int) -> Path:
+        """The file of an image."""
+        return Path(os.fsdecode(self._names[index].item()))
+
+    def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
+        """One image and its class; in training, of a file that can no longer be read the next one and a warning.
+
+        Raises UserError if no file can be read any more, or a held-out one cannot.
+        """
+        return self._first_readable(index, self._read)
+
+    def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Image.Image | Reduced, int]:
+        """As `read`, decoded smaller where that is allowed and enough."""
+        if not self.reduced:
+            return self.read(index, draw)
+        return self._first_readable(index, partial(self._read_reduced, needed=needed))
+
+    def _read(self, file: Path) -> Image.Image:
+        return read_image(file, self.channels, self._grey_range, self._page)
+
+    def _read_reduced(self, file: Path, needed: Needed) -> Image.Image | Reduced:
+        return read_reduced(file, self.channels, needed, self._grey_range, self._page)
+
+    def _first_readable(self, index: int, read: Callable[[Path], AnyImage]) -> tuple[AnyImage, int]:
+        for candidate in (*range(index, len(self)), *range(index)):
+            try:
+                return read(self.file(candidate)), int(self.labels[candidate])
+            except UserError as error:
+                if not self.replaces:
+                    raise UserError(
+                        f"{error} It is a held-out image, and a score without it would not be the one asked for: "
+                        "repair or remove it."
+                    ) from error
+                if candidate not in self._failed:
+                    self._failed.add(candidate)
+                    print(f"warning: {error} The next readable image takes its place.", file=sys.stderr)
+        raise UserError(
+            f"none of the {len(self)} images of the training set ({show(self.file(index))}, …) can be read any more."
+        )

@@ -1,0 +1,73 @@
+"""Which image files a folder holds, known by their suffixes, and file names as they can be printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hvit.data.regular_files import entries_of, is_folder, state_of
+from hvit.errors import UserError
+from hvit.markup import shown
+
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+
+
+def list_images(paths: Iterable[str | Path]) -> list[Path]:
+    """The images that some files and folders stand for.
+
+    A file stands for itself, whatever its name; a folder for every image in it and in its sub-folders, known by
+    its suffix, in alphabetical order. Hidden files are skipped, and nothing is listed twice.
+
+    Raises UserError if a path does not exist or a folder holds no image.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if state_of(path) is None:
+            raise UserError(f"cannot read {show(path)}: there is no such file.")
+        if is_folder(path):
+            images = [file for file in walk(path) if is_image_name(file)]
+            if not images:
+                raise UserError(f"{show(path)} holds no image: expected files ending in {', '.join(SUFFIXES)}.")
+            found.update(dict.fromkeys(images))
+        else:
+            found[path] = None
+    return list(found)
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a file's name ends like a picture's."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file in a folder and its sub-folders that is not hidden, in alphabetical order.
+
+    Links are followed, but never in a circle. Raises UserError if a folder may not be listed.
+    """
+    yield from _walk(folder, frozenset())
+
+
+def show(path: str | Path) -> str:
+    """A path as it can be printed anywhere, even if its name is not valid text or would give orders to a terminal."""
+    return shown(str(path))
+
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    state = state_of(folder)
+    here = (state.st_dev, state.st_ino) if state else (0, 0)
+    if here in above:
+        return
+    for entry in entries_of(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and _leads_to_folder(Path(entry.path))):
+            yield from _walk(Path(entry.path), above | {here})
+        else:
+            yield Path(entry.path)
+
+
+def _leads_to_folder(link: Path) -> bool:
+    try:
+        return is_folder(link)
+    except UserError:  # where it leads may not be looked at: it is named as a file that cannot be read
+        return False

@@ -1,0 +1,57 @@
+"""Targets as shares of all classes, and mixup and cutmix of a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvit.data.augment_settings import AugmentConfig
+from hvit.data.sets import Target
+from hvit.randomness import seeded
+
+
+def soft_targets(targets: list[Target], num_classes: int, label_smoothing: float = 0.0) -> Tensor:
+    """Targets as shares: (batch, num_classes) float32, each row summing to 1.
+
+    label_smoothing: the share that is spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567).
+    """
+    shares = torch.zeros(len(targets), num_classes)
+    for row, target in zip(shares, targets, strict=True):
+        if isinstance(target, np.ndarray):
+            row += torch.from_numpy(target)
+        else:
+            row[target] = 1
+    return shares * (1 - label_smoothing) + label_smoothing / num_classes
+
+
+def mix(
+    config: AugmentConfig, images: Tensor, targets: Tensor, seed: int, step: int, rank: int
+) -> tuple[Tensor, Tensor]:
+    """Mixes the pictures of a batch in pairs, first with last, by mixup or cutmix; the targets are mixed alike.
+
+    images: (batch, channels, height, width) or (batch, channels, frames, height, width), changed in place; cutmix
+    exchanges the same rectangle of all frames. targets: (batch, num_classes). Of an odd batch the last picture stays as
+    it is. Pure in (seed, step, rank).
+    Source: mixup (arXiv 1710.09412), cutmix (arXiv 1905.04899).
+    """
+    even = len(images) // 2 * 2
+    if even == 0 or not (config.mixup or config.cutmix):
+        return images, targets
+    from timm.data.mixup import Mixup
+
+    # timm mixes class numbers only. With every picture as a class of its own, the targets it returns are the
+    # weights of the pictures in the mixture, and these mix soft targets, too.
+    mixer = Mixup(
+        mixup_alpha=config.mixup,
+        cutmix_alpha=config.cutmix,
+        prob=config.mix_probability,
+        switch_prob=config.mix_switch,
+        label_smoothing=0.0,
+        num_classes=even,
+    )
+    with seeded(seed, "mix", step, rank):
+        # timm cuts along the third and fourth axes, so the frames of clips join the channels.
+        _, weights = mixer(images[:even].view(even, -1, *images.shape[-2:]), torch.arange(even))
+    weights = weights.to(targets.device, non_blocking=True)
+    return images, torch.cat([weights @ targets[:even], targets[even:]])

@@ -1,0 +1,66 @@
+"""Speed benchmarks take turns in one loop, and a benchmark built on it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Imports a benchmark by its name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield import_module
+    for name in set(sys.modules) - before:
+        if (BENCHMARKS / f"{name}.py").is_file():
+            del sys.modules[name]
+
+
+def test_implementations_take_turns_and_the_order_is_reversed_every_round(load: Callable[[str], Any]) -> None:
+    compare = load("compare")
+    taken: list[str] = []
+    turns = {name: lambda name=name: taken.append(name) for name in "abc"}
+    ticks = count()
+    times = compare.interleave(turns, 2, lambda: float(next(ticks)))
+    assert "".join(taken) == "cba" + "abc" + "cba"
+    assert times == {"a": [1.0, 1.0], "b": [1.0, 1.0], "c": [1.0, 1.0]}
+
+
+def test_a_round_runs_when_it_is_asked_for(load: Callable[[str], Any]) -> None:
+    taken: list[int] = []
+    rounds = load("compare").rounds_of({"a": 1, "b": 2}, 2, taken.append)
+    assert taken == []
+    next(rounds)
+    assert taken == [2, 1]
+
+
+def test_ratios_are_those_of_the_same_round(load: Callable[[str], Any]) -> None:
+    assert load("compare").ratios_of([4.0, 2.0, 9.0], [2.0, 4.0, 3.0]) == [0.5, 2.0, 3.0]
+
+
+def test_the_comparison_of_small_models_prints_a_row_for_each(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lineage_speed = load("lineage_speed")
+    options = ["path", "--size", "micro", "--inputs", "224", "--rounds", "1", "--batch", "1"]
+    monkeypatch.setattr(sys, "argv", ["lineage_speed.py", *options])
+    lineage_speed.main()
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {step}" for step in lineage_speed.STEPS]
+
+
+@pytest.mark.parametrize(
+    "name", ["speed", "speed_rows", "masked_speed", "masking_ways", "generators", "data_speed", "explanations"]
+)
+def test_every_speed_benchmark_uses_the_one_loop(name: str) -> None:
+    text = (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
+    assert "compare import" in text or "import compare" in text
