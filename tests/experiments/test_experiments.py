@@ -53,6 +53,9 @@ def toy(scale: ScaleName) -> Experiment:
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An experiment whose runs take two steps, without pictures and report, which other tests look at."""
+    monkeypatch.setattr(verb.train, "draw_training_images", lambda *given: None)
+    monkeypatch.setattr(verb.train, "_finish", lambda *given: None)
     monkeypatch.setitem(experiments.EXPERIMENTS, "toy", toy)
     rates = {1e-3: replace(RECIPE, seed=1000), 4e-3: replace(RECIPE, seed=1001)}
     monkeypatch.setattr(grid, "sweep", lambda family, scale: rates if family == "toy" else {})
@@ -95,7 +98,7 @@ def test_the_verb_refuses_what_it_does_not_know_in_one_sentence(hvit: Run, tmp_p
     for given, sentence in (
         (["go"], "experiments has no action 'go'; it has list, run, status, table"),
         (["run"], "name the experiments, or all"),
-        (["run", "agregation"], "did you mean 'aggregation'?"),
+        (["run", "convergenc"], "did you mean 'convergence'?"),
         (["run", "aggregation", "--part", "2", "2"], "--part takes K from 0 to N - 1"),
         (["run", "aggregation", "--budget", "0"], "--budget must be above 0; got 0"),
         (["run", "aggregation", "--data-root", "nowhere", "--seeds", "1"], "nowhere/cifar10 does not exist"),

@@ -8,12 +8,15 @@ from hvit.errors import UserError, did_you_mean
 from hvit.experiments.aggregation import aggregation
 from hvit.experiments.augmentation import augmentation
 from hvit.experiments.convergence import convergence
+from hvit.experiments.data_efficiency import data_efficiency
 from hvit.experiments.experiment import Experiment, ScaleName
+from hvit.experiments.rivals import rivals
 from hvit.experiments.simplification import simplification
 from hvit.markup import quoted
 
 EXPERIMENTS: dict[str, Callable[[ScaleName], Experiment]] = {
-    builder.__name__: builder for builder in (aggregation, convergence, simplification, augmentation)
+    builder.__name__: builder
+    for builder in (aggregation, convergence, simplification, rivals, augmentation, data_efficiency)
 }
 """Every experiment by its name, in the order in which they are run."""
 

@@ -12,6 +12,7 @@ from hvit.models.baselines import RESNET_SIZES, VIT_SIZES
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.mvit.config import MVIT_SIZES
 from hvit.models.nest.config import NEST_SIZES
+from hvit.models.timm_baselines import baseline
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
 from hvit.training.optimize import OptimizeConfig
@@ -28,7 +29,7 @@ MODELS: dict[str, Any] = {
     "hiera": HIERA_SIZES["hiera_micro_32"],
     "mvitv2": MVIT_SIZES["mvitv2_micro_32"],
 }
-"""The model of every family at the size of a laptop, for CIFAR."""
+"""Our models, at the size of a laptop, for CIFAR; those of timm are made where they are asked for (`model_of`)."""
 TITLES = {
     "nest": "NesT, 2x2 patches",
     "nest4": "NesT, 4x4 patches",
@@ -36,6 +37,9 @@ TITLES = {
     "resnet": "ResNet",
     "hiera": "Hiera",
     "mvitv2": "MViTv2",
+    "swin": "Swin",
+    "swin_no_shift": "Swin without shift",
+    "pvtv2": "PVT v2",
 }
 
 WEAK = AugmentConfig(crop="pad", flip=0.5, label_smoothing=0.1)
@@ -67,6 +71,16 @@ SWEEP_SEED = 1_000
 """Another seed than any that is measured: other images, another start."""
 
 
+def model_of(family: str) -> Any:
+    """The model of a family at the size of a laptop, for CIFAR."""
+    return MODELS[family] if family in MODELS else baseline(family)
+
+
+def title_of(family: str) -> str:
+    """What tables call a family where its patches say nothing."""
+    return TITLES[family].split(",")[0]
+
+
 def classify_cifar(name: str, model: Any, size: Size, augment: AugmentConfig = WEAK) -> Recipe:
     """A classifier of CIFAR-10 at the size of a laptop; a tenth of the epochs is warm-up."""
     return Recipe(
@@ -96,6 +110,6 @@ def sweep(family: str, scale: ScaleName) -> dict[float, Recipe]:
     """The short runs that choose a family's learning rate: by the lowest training loss at their end."""
     found = {}
     for rate in RATES[scale]:
-        recipe = classify_cifar(f"rate_{family}", MODELS[family], SWEEPS[scale])
+        recipe = classify_cifar(f"rate_{family}", model_of(family), SWEEPS[scale])
         found[rate] = replace(recipe, seed=SWEEP_SEED, optimize=replace(recipe.optimize, learning_rate_per_256=rate))
     return found

@@ -14,6 +14,7 @@ from hvit.errors import UserError, did_you_mean
 from hvit.fields import check_fields
 from hvit.models.layers.encoder import Encoder
 from hvit.models.sizes import check_rate, class_count, known_classes
+from hvit.models.timm_sizes import read_settings, without_shift
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,12 @@ class TimmConfig:
     """Number of classes of the head; None in a recipe: as many as the data has."""
     drop_path: float = 0.0
     """Stochastic-depth rate of the last layer, for architectures that have one."""
+    settings: str = ""
+    """Sizes in place of the architecture's own, as a JSON object of timm's arguments, such as {"embed_dim": 32}."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        read_settings(self.settings)
         if min(self.in_channels, *known_classes(self), *self.input_size) < 1:
             raise UserError("the input size, channels and classes of a timm model must be 1 or more")
         check_rate("drop_path", self.drop_path)
@@ -166,11 +170,16 @@ def _create(config: TimmConfig, num_classes: int) -> Any:
     published = timm.get_pretrained_cfg(config.name)
     if published is not None and published.input_size[1:] != config.input_size and published.fixed_input_size:
         chosen["img_size"] = config.input_size
+    settings = read_settings(config.settings)
+    shift = settings.pop("shift", True)
     try:
-        return timm.create_model(config.name, **chosen)
+        network = timm.create_model(config.name, **chosen, **settings)
+        if not shift:
+            without_shift(network)
+        return network
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"timm cannot make {config.name} with {chosen}: {first[:200]}") from error
+        raise UserError(f"timm cannot make {config.name} with {chosen | settings}: {first[:200]}") from error
 
 
 def _all_features(network: Any, images: Tensor) -> tuple[Tensor, list[Tensor]]:
