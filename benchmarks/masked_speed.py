@@ -10,9 +10,9 @@ step is the same encoder and decoder with masking "fill": the encoder computes a
 token. The supervised step is the encoder as a classifier on whole inputs, as published: one more pooling, no decoder,
 cross-entropy. An encoder's step is that of the encoder with its fusion alone, under a loss of its features.
 
-Beside the measured shares of the dense time stand two ideals: the share of tokens kept, and the share of multiply-adds,
+Next to the measured shares of the dense time stand two ideals: the share of visible tokens, and of multiply-adds,
 forward and backward, counted as they run. The decoder sees all tokens at every ratio, so that a whole step cannot reach
-the share of tokens kept. Peers have our weights and masks, and must first give the same loss; transformers has no
+the share of visible tokens. Peers have our weights and masks, and must first give the same loss; transformers has no
 clips.
 
 Implementations live in one process and take turns (`compare.py`); a ratio is the median over rounds.
@@ -51,7 +51,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import hvit
 from hvit.models.build import build_network
 from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
-from hvit.models.masked.masks import sample_kept
+from hvit.models.masked.masks import sample_visible
 
 Loss = Callable[[], Tensor]
 Implementation = tuple[Any, Loss]
@@ -108,7 +108,7 @@ def compare_own(name: str, options: Options) -> Rows:
     config = without_drop_path(MASKED_SIZES[name])
     images, units = inputs(config, options), prod(config.unit_grid)
     keep: Any = build_network(config)
-    fill: Any = build_network(replace(config, masking="fill", mask_unit=config.unit_size))
+    fill: Any = build_network(replace(config, encoding="dense", mask_unit=config.unit_size))
     plain = hvit.create_model(name.removeprefix("mae_"), drop_path=0.0)
     labels = torch.arange(len(images)) % config.num_classes
     masks = {ratio: draw(config, len(images), ratio) for ratio in options.ratios}
@@ -118,23 +118,26 @@ def compare_own(name: str, options: Options) -> Rows:
         "dense encoder": (fill, lambda: fill.encode(images, some).square().mean()),
         "supervised": (plain, lambda: F.cross_entropy(plain(images), labels)),
     }
-    for ratio, kept in masks.items():
-        implementations[f"{ratio}"] = (keep, partial(masked_loss, keep, images, kept))
-        implementations[f"{ratio} encoder"] = (keep, lambda kept=kept: keep.encode(images, kept).square().mean())
+    for ratio, visible in masks.items():
+        implementations[f"{ratio}"] = (keep, partial(masked_loss, keep, images, visible))
+        implementations[f"{ratio} encoder"] = (
+            keep,
+            lambda visible=visible: keep.encode(images, visible).square().mean(),
+        )
     work = {key: multiply_adds(loss, len(images)) for key, (_, loss) in implementations.items()}
     times = time_steps(implementations, options.rounds)
     print(f"\n### `{name}`, batch {len(images)}: shares of the dense step's time\n")
     for key in ("dense", "dense encoder", "supervised"):
         print(f"{key}: {median(times[key]):.3f} s a step, {work[key]:.2f} G multiply-adds a sample and step  ")
     print(
-        "\n| hidden | tokens kept | encoder: time | multiply-adds | step: time | lowest to highest | multiply-adds | ",
+        "\n| masked | visible | encoder: time | multiply-adds | step: time | lowest to highest | multiply-adds | ",
         end="",
     )
     print("step, s | G a sample | beside supervised |")
     print("| ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |")
     rows: Rows = []
-    for ratio, kept in masks.items():
-        step, encoder, tokens = f"{ratio}", f"{ratio} encoder", int(kept[0].sum()) / units
+    for ratio, visible in masks.items():
+        step, encoder, tokens = f"{ratio}", f"{ratio} encoder", int(visible[0].sum()) / units
         encoders = ratios_of(times[encoder], times["dense encoder"])
         steps, beside = ratios_of(times[step], times["dense"]), ratios_of(times[step], times["supervised"])
         ideals = work[encoder] / work["dense encoder"], work[step] / work["dense"]
@@ -164,10 +167,10 @@ def compare_peer_at(name: str, options: Options, peer: str, ratio: float) -> dic
     """One row of it, with the same weights and masks for both."""
     ours, theirs, their_loss = same_weights_masked(name, peer, ratio)
     images = inputs(ours.config, options)
-    kept = draw(ours.config, len(images), ratio)
+    visible = draw(ours.config, len(images), ratio)
     implementations = {
-        "hvit": (ours, partial(masked_loss, ours, images, kept)),
-        peer: (theirs, partial(their_loss, images, kept)),
+        "hvit": (ours, partial(masked_loss, ours, images, visible)),
+        peer: (theirs, partial(their_loss, images, visible)),
     }
     own, other = (loss().item() for _, loss in implementations.values())
     error = abs(own - other) / abs(other)
@@ -190,9 +193,9 @@ def profile_step(name: str, options: Options) -> Rows:
     ratio = options.ratios[0]
     config = without_drop_path(MASKED_SIZES[name])
     images = inputs(config, options)
-    kept = draw(config, len(images), ratio)
+    visible = draw(config, len(images), ratio)
     model = build_network(config)
-    implementation: Implementation = (model, lambda: masked_loss(model, images, kept))
+    implementation: Implementation = (model, lambda: masked_loss(model, images, visible))
     optimizer = make_optimizer(model)
     training_step(implementation, optimizer)
     with profile(activities=[ProfilerActivity.CPU]) as watch:
@@ -253,12 +256,12 @@ def same_weights_masked(name: str, peer: str, ratio: float) -> tuple[Any, Any, C
 
 def draw(config: MaskedConfig, count: int, ratio: float) -> Tensor:
     """Random masks (count, *unit_grid) of a ratio, the same in every process."""
-    return sample_kept(count, config.unit_grid, ratio, generator=torch.Generator().manual_seed(2))
+    return sample_visible(count, config.unit_grid, ratio, generator=torch.Generator().manual_seed(2))
 
 
-def masked_loss(model: Any, images: Tensor, kept: Tensor) -> Tensor:
+def masked_loss(model: Any, images: Tensor, visible: Tensor) -> Tensor:
     """Our loss, as the task of pretraining computes it."""
-    return model.loss(model(images, kept, hidden_only=True), images, kept)
+    return model.loss(model(images, visible, masked_only=True), images, visible)
 
 
 def official(name: str) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
@@ -266,7 +269,7 @@ def official(name: str) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
     from hiera import hiera_mae
 
     model = getattr(hiera_mae, name)()
-    return model, lambda images, kept: model(images, mask=kept.flatten(1))[0]
+    return model, lambda images, visible: model(images, mask=visible.flatten(1))[0]
 
 
 def transformers_model(config: MaskedConfig) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
@@ -286,9 +289,9 @@ def transformers_model(config: MaskedConfig) -> tuple[Any, Callable[[Tensor, Ten
         )
     )  # fmt: skip
 
-    def loss(images: Tensor, kept: Tensor) -> Tensor:
-        # Their noise is sorted, and the units of the lowest are kept.
-        return model(images, noise=(~kept).float().flatten(1)).loss
+    def loss(images: Tensor, visible: Tensor) -> Tensor:
+        # Their noise is sorted, and the units of the lowest are visible.
+        return model(images, noise=(~visible).float().flatten(1)).loss
 
     return model, loss
 

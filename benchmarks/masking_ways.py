@@ -7,10 +7,10 @@
 | way | what the encoder computes (`hvit.models.masked.model`) |
 | --- | --- |
 | MViTv2, fill | all tokens, hidden ones as a learned token; the reference of the ratios |
-| MViTv2 step a, separate and pad | the kept units, whose convolutional poolings are padded inside each unit |
+| MViTv2 step a, separate and pad | the visible units, whose convolutional poolings are padded inside each unit |
 | MViTv2 step c, separate and pad | the same with max-pools, none of stride 1 |
-| Hiera, kernel = stride | the kept units; nothing crosses a unit's border |
-| NesT, whole blocks | the kept blocks, as many of every two by two (nested masks) |
+| Hiera, kernel = stride | the visible units; nothing crosses a unit's border |
+| NesT, whole blocks | the visible blocks, as many of every two by two (nested masks) |
 | NesT, fill | all tokens, hidden ones as a learned token |
 
 The naive way, deleting tokens from a model whose kernels overlap, is refused, and the sentence is printed. All have
@@ -75,7 +75,7 @@ TRAINING_IMAGES = 50_000
 def ways(ratio: float) -> dict[str, MaskedConfig]:
     """Every way that works, by its name."""
     shared: dict[str, Any] = {"mask_ratio": ratio, **DECODER}
-    fill: dict[str, Any] = {"masking": "fill", "mask_unit": (4, 4), **shared}
+    fill: dict[str, Any] = {"encoding": "dense", "mask_unit": (4, 4), **shared}
     return {
         "MViTv2, fill": MaskedConfig(MVITV2, **fill),
         "MViTv2 step a, separate and pad": MaskedConfig(simplify(MVITV2, "a"), **shared),
@@ -121,7 +121,7 @@ def main() -> None:
 def refusal(ratio: float) -> str:
     """What is said to who deletes tokens from a model whose pooling kernels overlap."""
     try:
-        MaskedConfig(MVITV2, masking="keep", mask_ratio=ratio, **DECODER)
+        MaskedConfig(MVITV2, encoding="sparse", mask_ratio=ratio, **DECODER)
     except hvit.UserError as error:
         return str(error)
     sys.exit("naive deletion was not refused")
@@ -159,13 +159,13 @@ def cost(configs: dict[str, MaskedConfig], options: argparse.Namespace) -> Rows:
     return rows
 
 
-def training_step(model: Any, images: torch.Tensor, kept: torch.Tensor) -> Callable[[], None]:
+def training_step(model: Any, images: torch.Tensor, visible: torch.Tensor) -> Callable[[], None]:
     """Forward, loss, backward and one step of AdamW, made the same way for every way."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
 
     def step() -> None:
         model.train()
-        model.loss(model(images, kept, hidden_only=True), images, kept).backward()
+        model.loss(model(images, visible, masked_only=True), images, visible).backward()
         optimizer.step()
         optimizer.zero_grad()
 

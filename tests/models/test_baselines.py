@@ -19,6 +19,7 @@ from hvit.models import catalogue
 from hvit.models.baselines import RESNET_SIZES, Resnet, ResnetConfig
 from hvit.models.build import build_empty, count_parameters
 from hvit.models.create import create_model
+from hvit.models.layers.masking import Mask
 from hvit.models.weights.load import load_weights, recognise
 from hvit.models.weights.open import open_weights
 from hvit.models.weights.save import save_weights
@@ -238,6 +239,6 @@ def test_impossible_sizes_are_refused(changes: dict[str, Any], sentence: str) ->
 def test_masks_and_images_of_another_size_are_refused() -> None:
     model = Resnet(BASIC)
     with pytest.raises(UserError, match="takes no mask"):
-        model.levels(photos(BASIC), torch.ones(2, 1, 1, dtype=torch.bool))
+        model.levels(photos(BASIC), Mask(torch.ones(2, 1, 1, dtype=torch.bool)))
     with pytest.raises(UserError, match="this model takes batches"):
         model(photos(BOTTLENECK))

@@ -30,9 +30,9 @@ AUTOENCODERS = {
     "hiera": entry("mae_hiera_micro_32").config,
     "clips": entry("mae_hiera_micro_16x64").config,
     "mvit": MaskedConfig(SIMPLIFIED["mvitv2_micro_64_step_c"], **SMALL),
-    "mvit fill": MaskedConfig(MVIT_SIZES["mvitv2_micro_32"], masking="fill", **SMALL),
+    "mvit fill": MaskedConfig(MVIT_SIZES["mvitv2_micro_32"], encoding="dense", **SMALL),
     "nest": MaskedConfig(NEST_SIZES["nest_micro_64"], mask_pattern="nested", mask_ratio=0.5, **SMALL),
-    "nest fill": MaskedConfig(NEST_SIZES["nest_micro_32"], masking="fill", target="hog", **SMALL),
+    "nest fill": MaskedConfig(NEST_SIZES["nest_micro_32"], encoding="dense", target="hog", **SMALL),
 }
 GENERATORS = ("nest_generator_micro_32", "conv_generator_digits_32")
 
@@ -55,13 +55,13 @@ def test_a_classifier_gives_no_logits_and_levels_of_their_sizes(name: str, train
 def test_an_autoencoder_predicts_no_patches_and_refuses_a_loss(name: str):
     config: Any = AUTOENCODERS[name]
     model: Any = build_network(config)
-    images, kept = torch.rand(0, 3, *config.input_size), model.draw_masks(0)
-    assert kept.shape == (0, *config.unit_grid)
-    whole, (_, width) = model(images, kept), model(images, kept, hidden_only=True).shape
+    images, visible = torch.rand(0, 3, *config.input_size), model.draw_masks(0)
+    assert visible.shape == (0, *config.unit_grid)
+    whole, (_, width) = model(images, visible), model(images, visible, masked_only=True).shape
     assert whole.shape == (0, *config.patch_grid, width)
     assert model.features(images).shape == (0, config.encoder.dims[-1])
     with pytest.raises(hvit.UserError, match="no images"):
-        model.loss(whole, images, kept)
+        model.loss(whole, images, visible)
 
 
 @pytest.mark.parametrize("training", [True, False])

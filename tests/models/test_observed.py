@@ -63,10 +63,10 @@ MODELS: dict[str, Callable[[], Any]] = {
         for kind in ("max3", "strided_conv3", "merge2")
     },
     "mvitv2 class token": lambda: build_network(replace(MVIT_SIZES["mvitv2_micro_32"], class_token=True)),
-    "mae mvitv2 fill": lambda: _masked(encoder=MVIT_SIZES["mvitv2_micro_32"], masking="fill"),
+    "mae mvitv2 fill": lambda: _masked(encoder=MVIT_SIZES["mvitv2_micro_32"], encoding="dense"),
     "mae mvitv2 units": lambda: _masked(encoder=SIMPLIFIED["mvitv2_micro_64_step_a"]),
     "mae nest": lambda: _masked(encoder=NEST_SIZES["nest_micro_64"], mask_pattern="nested", mask_ratio=0.5),
-    "mae nest fill": lambda: _masked(encoder=NEST_SIZES["nest_micro_32"], masking="fill"),
+    "mae nest fill": lambda: _masked(encoder=NEST_SIZES["nest_micro_32"], encoding="dense"),
     **{
         f"generator {kind}": lambda kind=kind: _generator(
             "nest_generator_digits_32", deaggregation=kind, dims=(32, 16, 16, 16), num_classes=3
@@ -120,7 +120,7 @@ def answers(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """What a model gives, with hidden patches only, too, where it can."""
     with torch.no_grad():
         found = [model(*inputs)]
-        return [*found, model(*inputs, hidden_only=True)] if hasattr(model, "draw_masks") else found
+        return [*found, model(*inputs, masked_only=True)] if hasattr(model, "draw_masks") else found
 
 
 def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:

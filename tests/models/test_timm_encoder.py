@@ -10,6 +10,7 @@ import hvit
 from hvit.errors import UserError
 from hvit.models.build import build_empty
 from hvit.models.catalogue import config_from_json, entry, name_of
+from hvit.models.layers.masking import Mask
 from hvit.models.timm_encoder import TimmConfig, TimmEncoder
 from hvit.models.weights.open import open_weights
 from hvit.models.weights.save import save_weights
@@ -90,4 +91,4 @@ def test_a_class_token_and_a_mask_are_refused_where_they_do_not_fit() -> None:
     with pytest.raises(UserError, match="class token"):
         model.classify(model.levels(images)[-1])
     with pytest.raises(UserError, match="takes no mask"):
-        model.levels(images, torch.ones(1, 2, 2, dtype=torch.bool))
+        model.levels(images, Mask(torch.ones(1, 2, 2, dtype=torch.bool)))

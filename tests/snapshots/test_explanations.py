@@ -32,7 +32,7 @@ class Ink(Encoder):
         self.head = nn.Linear(1, 10)
         nn.init.ones_(self.head.weight)
 
-    def _first_level(self, images: Tensor, kept: Any, mask_token: Any) -> Tensor:
+    def _first_level(self, images: Tensor, mask: Any) -> Tensor:
         return images.unfold(2, 8, 8).unfold(3, 8, 8).mean(dim=(4, 5)).permute(0, 2, 3, 1)
 
     def _next_level(self, level: int, below: Tensor, visible: Any) -> Tensor:

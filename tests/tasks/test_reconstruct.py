@@ -60,7 +60,7 @@ def test_the_loss_falls_on_one_batch() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_evaluations_hide_the_same_and_two_are_equal() -> None:
+def test_evaluations_mask_the_same_and_two_are_equal() -> None:
     task = Reconstruct(make().eval(), PREPROCESS, labelled=True)
     first = task.evaluate(task.networks, some_batches())
     torch.rand(3)
@@ -70,25 +70,25 @@ def test_evaluations_hide_the_same_and_two_are_equal() -> None:
     assert 0 <= first["linear_probe"] <= 1
 
 
-def test_the_loss_and_the_share_explained_are_those_over_all_hidden_patches() -> None:
+def test_the_loss_and_the_share_explained_are_those_over_all_masked_patches() -> None:
     task = Reconstruct(make().eval(), PREPROCESS, labelled=False)
     batches = some_batches(2, 5)
     scores = task.evaluate(task.networks, batches)
     model = task.model
     generator = torch.Generator().manual_seed(20306)
-    kept = [model.draw_masks(5, generator) for _ in batches]
+    visible = [model.draw_masks(5, generator) for _ in batches]
     images = torch.cat([batch["images"] for batch in batches])
     with torch.no_grad():
-        told = model(images, torch.cat(kept))
-        loss = model.loss(told, images, torch.cat(kept)).item()
-    wanted = make_targets(images, CONFIG.patch, CONFIG.target)[model.hidden_patches(torch.cat(kept))]
+        predictions = model(images, torch.cat(visible))
+        loss = model.loss(predictions, images, torch.cat(visible)).item()
+    wanted = make_targets(images, CONFIG.patch, CONFIG.target)[model.masked_patches(torch.cat(visible))]
     assert scores["loss"] == pytest.approx(loss, rel=1e-5)
     assert scores["explained"] == pytest.approx(1 - loss / wanted.var(correction=0).item(), rel=1e-4, abs=1e-5)
     assert "nearest_neighbours" not in scores
     assert task.score in scores
 
 
-def test_the_watched_images_are_kept_at_every_evaluation_and_drawn_together(tmp_path: Path) -> None:
+def test_the_watched_images_are_saved_at_every_evaluation_and_drawn_together(tmp_path: Path) -> None:
     watched = some_batches(1)[0]["images"]
     task = Reconstruct(make(), PREPROCESS, labelled=True, watched=watched)
     sizes = []
@@ -144,18 +144,18 @@ def test_weights_come_back_whole_and_are_no_classifier(tmp_path: Path) -> None:
         load_weights(build(replace(CONFIG.encoder, heads=(2, 2, 2))), tmp_path / "weights.safetensors")
 
 
-def test_reconstructions_leave_what_was_seen_and_take_contrast_from_the_image() -> None:
+def test_reconstructions_leave_visible_patches_and_take_contrast_from_the_image() -> None:
     images = some_batches(1)[0]["images"]
     model = make().eval()
-    kept = model.draw_masks(len(images))
-    shown = reconstruct(model, images, kept)
-    seen = spread_mask(kept, (32, 32))[:, None].expand_as(images)
+    visible = model.draw_masks(len(images))
+    shown = reconstruct(model, images, visible)
+    seen = spread_mask(visible, (32, 32))[:, None].expand_as(images)
     assert torch.equal(shown[seen], images[seen])
     assert not torch.equal(shown[~seen], images[~seen])
     with torch.no_grad():
-        for parameter in model.tell.parameters():
-            parameter.zero_()  # tells zero: every hidden patch becomes its own mean
-    flat = reconstruct(model, images, kept)
+        for parameter in model.prediction.parameters():
+            parameter.zero_()  # predicts zero: every masked patch becomes its own mean
+    flat = reconstruct(model, images, visible)
     patches = images.unfold(2, 8, 8).unfold(3, 8, 8)
     means = patches.mean((1, 4, 5))[:, None].repeat_interleave(8, 2).repeat_interleave(8, 3).expand_as(images)
     torch.testing.assert_close(flat[~seen], means[~seen], rtol=1e-4, atol=1e-4)

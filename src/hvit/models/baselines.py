@@ -14,6 +14,7 @@ from hvit.fields import check_fields
 from hvit.models.formats import Format, State
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import PositionResize, channels_first, channels_last, resize_plane
+from hvit.models.layers.masking import Mask
 from hvit.models.sizes import check_heads, check_rate, class_count, known_classes
 
 
@@ -95,9 +96,9 @@ class Vit(Encoder):
         sides = zip(self.config.input_size, self.config.patch_size, strict=True)
         return tuple(side // patch for side, patch in sides)
 
-    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
+    def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
         self.check_images(images)
-        if kept is not None:
+        if mask is not None:
             raise UserError("the plain ViT is here to compare classifiers with; it takes no mask")
         tokens = self.network.forward_features(images)
         return tokens.unflatten(1, self.level_sizes(0))
@@ -105,9 +106,9 @@ class Vit(Encoder):
     def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
         raise AssertionError("a plain ViT has one level")
 
-    def classify(self, last_grid: Tensor) -> Tensor:
+    def classify(self, last_map: Tensor) -> Tensor:
         """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim)."""
-        return self.network.forward_head(last_grid.flatten(1, 2))
+        return self.network.forward_head(last_map.flatten(1, 2))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
         """As `Encoder.resize_positions`, from a map (1, rows, columns, dim) to this model's flat table; bicubic."""
@@ -222,9 +223,9 @@ class Resnet(Encoder):
         stride = 2 ** (level + (2 if self.config.stem == "conv7_pool" else 0))
         return tuple(-(-side // stride) for side in self.config.input_size)
 
-    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
+    def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
         self.check_images(images)
-        if kept is not None:
+        if mask is not None:
             raise UserError("the ResNet is here to compare classifiers with; it takes no mask")
         network: Any = self.network
         features = network.maxpool(network.act1(network.bn1(network.conv1(images))))
@@ -233,9 +234,9 @@ class Resnet(Encoder):
     def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
         return channels_last(getattr(self.network, f"layer{level + 1}")(channels_first(below)))
 
-    def classify(self, last_grid: Tensor) -> Tensor:
+    def classify(self, last_map: Tensor) -> Tensor:
         """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim)."""
-        return self.head(last_grid.mean((1, 2)))
+        return self.head(last_map.mean((1, 2)))
 
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter: 0 the stem, i + 1 block i counted from the image, one more the head."""

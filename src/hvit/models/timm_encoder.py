@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError, did_you_mean
 from hvit.fields import check_fields
 from hvit.models.layers.encoder import Encoder
+from hvit.models.layers.masking import Mask
 from hvit.models.sizes import check_rate, class_count, known_classes
 from hvit.models.timm_sizes import read_settings, without_shift
 
@@ -96,14 +97,14 @@ class TimmEncoder(Encoder):
         """The layer that gives the logits."""
         return self.network.get_classifier()
 
-    def levels(self, images: Tensor, *mask: Any, **masks: Any) -> list[Tensor]:
+    def levels(self, images: Tensor, mask: Mask | None = None) -> list[Tensor]:
         """Feature maps (batch, rows, columns, dim), fine to coarse. Raises UserError for a mask: timm's take none."""
-        return self.encode(images, *mask, **masks)[0]
+        return self.encode(images, mask)[0]
 
-    def encode(self, images: Tensor, *mask: Any, **masks: Any) -> tuple[list[Tensor], Tensor]:
+    def encode(self, images: Tensor, mask: Mask | None = None) -> tuple[list[Tensor], Tensor]:
         """The levels, and the features as timm's head takes them, class token included."""
         self.check_images(images)
-        if any(one is not None for one in (*mask, *masks.values())):
+        if mask is not None:
             raise UserError(f"timm's {self.config.name} takes no mask; masked pretraining needs a model of hvit")
         features, below = _all_features(self.network, images)
         maps = [one.movedim(1, -1) for one in below]
@@ -116,8 +117,8 @@ class TimmEncoder(Encoder):
         """Rows and columns of the feature map of a level."""
         return _shape_of(self.config).sizes[level]
 
-    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
-        return self.levels(images, kept, mask_token)[0]
+    def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
+        return self.levels(images, mask)[0]
 
     def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
         raise UserError(
@@ -125,7 +126,7 @@ class TimmEncoder(Encoder):
             f"cannot be run alone; use a model of hvit"
         )
 
-    def classify(self, last_grid: Tensor, features: Tensor | None = None) -> Tensor:
+    def classify(self, last_map: Tensor, features: Tensor | None = None) -> Tensor:
         """Logits (batch, num_classes) of the last feature map (batch, rows, columns, dim).
 
         Of a model with a class token they are those of the features that `encode` gives with the levels (UserError
@@ -135,7 +136,7 @@ class TimmEncoder(Encoder):
             if features is None:
                 raise UserError(f"{self.config.name} classifies its class token, which `encode` gives with the levels")
             return self.network.forward_head(features)
-        return self.network.forward_head(_as_features(self.network, last_grid))
+        return self.network.forward_head(_as_features(self.network, last_map))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, height, width), never softmaxed."""

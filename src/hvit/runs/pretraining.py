@@ -12,7 +12,7 @@ from hvit.metrics.classification import linear_probe_accuracy, nearest_neighbour
 from hvit.models.build import build_empty, build_network, count_parameters
 from hvit.models.catalogue import name_of
 from hvit.models.masked.config import MaskedConfig
-from hvit.models.masked.masks import count_kept
+from hvit.models.masked.masks import count_visible
 from hvit.models.weights.open import open_autoencoder
 from hvit.recipe import Recipe
 from hvit.runs.folder import FEATURE_MAP, PICTURES, write_scores
@@ -39,7 +39,7 @@ class Pretraining(Kind):
         """See `Kind.describe`."""
         model: Any = recipe.model
         size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
-        visible = count_kept(model.unit_grid, model.mask_ratio, model.mask_pattern)
+        visible = count_visible(model.unit_grid, model.mask_ratio, model.mask_pattern)
         units = f"{visible} of {prod(model.unit_grid)} mask units seen"
         return {"model": f"{name_of(model)}, {count_parameters(build_empty(model)):,} parameters, {units} on {size}"}
 

@@ -1,7 +1,7 @@
-"""What a masked autoencoder tells of what it did not see, as pictures that grow while it learns.
+"""Reconstructions of masked images, as a picture that grows while the autoencoder trains.
 
-At every evaluation the same few images are reconstructed and kept as a strip in `reconstructions/` of the run folder;
-`pictures/reconstructions.png` shows them beside the images and what the model sees of them.
+At every evaluation the same few images are reconstructed and saved as a strip in `reconstructions/` of the run folder;
+`pictures/reconstructions.png` shows them below the images and their visible patches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.files import replacing
-from hvit.models.layers.masking import hide_masked, spread_mask
+from hvit.models.layers.masking import spread_mask, zero_masked
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import normalise_patches, patches_to_images, pixel_patches
 from hvit.pictures import draw_image_grid
@@ -32,25 +32,24 @@ _MOST_STRIPS_SHOWN = 5
 
 
 @torch.no_grad()
-def reconstruct(model: MaskedAutoencoder, images: Tensor, kept: Tensor) -> Tensor:
-    """Images whose hidden patches are what the model tells of them; the rest is as it was.
+def reconstruct(model: MaskedAutoencoder, images: Tensor, visible: Tensor) -> Tensor:
+    """Images whose masked patches are the model's predictions; the visible ones are unchanged.
 
     images: (batch, channels, height, width), normalised, or clips (batch, channels, time, height, width), of which the
-    told frames are returned, the first of every patch. kept: bool (batch, *unit_grid). A model that tells normalised
-    patches knows neither their mean nor their contrast; these are taken from the image, as is usual in such pictures.
-    Gradients (hog) are no pixels: such a model cannot be shown so (AssertionError).
+    predicted frames are returned, the first of every patch. visible: bool (batch, *unit_grid). A model that predicts
+    normalised patches knows neither their mean nor their contrast; these are taken from the image, as is usual in such
+    pictures. Gradients (hog) are no pixels: such a model cannot be shown so (AssertionError).
     """
     config = model.config
     assert config.target != "hog", "histograms of gradients are no pixels"
-    told = model(images, kept).float()
+    predictions = model(images, visible).float()
     if config.target == "normalised_pixels":
-        _, mean, deviation = normalise_patches(pixel_patches(images.float(), config.patch))
-        told = told * deviation + mean
-    pixels = patches_to_images(told, config.patch, config.in_channels)
+        _, mean, standard_deviation = normalise_patches(pixel_patches(images.float(), config.patch))
+        predictions = predictions * standard_deviation + mean
+    pixels = patches_to_images(predictions, config.patch, config.in_channels)
     if images.ndim == 5:
         images = images[:, :, :: config.patch[0]]
-    seen = spread_mask(kept, tuple(images.shape[2:]))[:, None]
-    return torch.where(seen, images, pixels)
+    return torch.where(spread_mask(visible, tuple(images.shape[2:]))[:, None], images, pixels)
 
 
 def watch(images: ImageSet, preprocess: Preprocess, count: int = 6) -> Tensor:
@@ -60,27 +59,27 @@ def watch(images: ImageSet, preprocess: Preprocess, count: int = 6) -> Tensor:
 
 
 def keep_strip(model: MaskedAutoencoder, preprocess: Preprocess, images: Tensor, folder: Path, step: int) -> None:
-    """Keeps the reconstructions of a step in the run folder and draws all so far; nothing where they are no pixels."""
+    """Saves the reconstructions of a step in the run folder and draws all so far; nothing where they are no pixels."""
     if model.config.target == "hog":
         return
     device = next(model.parameters()).device
     images = images.to(device)
-    kept = model.draw_masks(len(images), torch.Generator().manual_seed(_MASK_SEED)).to(device)
-    told, seen = reconstruct(model.eval(), images, kept), hide_masked(images, kept)
-    if images.ndim == 5:  # of a clip the told frame in its middle
-        middle, step = told.shape[2] // 2, model.config.patch[0]
-        told, seen, images = told[:, :, middle], seen[:, :, middle * step], images[:, :, middle * step]
-    told = _pixels(told, preprocess)
-    strip = np.concatenate(list(told), axis=1)
+    visible = model.draw_masks(len(images), torch.Generator().manual_seed(_MASK_SEED)).to(device)
+    made, seen = reconstruct(model.eval(), images, visible), zero_masked(images, visible)
+    if images.ndim == 5:  # of a clip the predicted frame in its middle
+        middle, stride = made.shape[2] // 2, model.config.patch[0]
+        made, seen, images = made[:, :, middle], seen[:, :, middle * stride], images[:, :, middle * stride]
+    reconstructions = _pixels(made, preprocess)
+    strip = np.concatenate(list(reconstructions), axis=1)
     content = BytesIO()
     Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(content, "PNG")
     with replacing(folder / STRIPS / f"step_{step:09d}.png") as file:
         file.write(content.getbuffer())
-    rows = {"image": _pixels(images, preprocess), "seen": _pixels(seen, preprocess)}
-    width = told.shape[2]
+    rows = {"image": _pixels(images, preprocess), "visible": _pixels(seen, preprocess)}
+    height, width, channels = reconstructions.shape[1:]
     for number, path in _shown_strips(folder):
         with Image.open(path) as opened:
-            pixels = np.asarray(opened).reshape(told.shape[1], -1, told.shape[-1])
+            pixels = np.asarray(opened).reshape(height, -1, channels)
         if pixels.shape[1] == width * len(images):
             rows[f"step {number:,}"] = np.stack(np.split(pixels, len(images), axis=1))
     pictures = [picture[..., 0] if picture.shape[-1] == 1 else picture for row in rows.values() for picture in row]
@@ -97,7 +96,7 @@ def _pixels(images: Tensor, preprocess: Preprocess) -> np.ndarray:
 
 
 def _shown_strips(folder: Path) -> list[tuple[int, Path]]:
-    """The first, the last and some strips between them, with their steps, in the order of learning."""
+    """The first, the last and some strips between them, with their steps, in the order of training."""
     found = sorted(
         (int(match[1]), path) for path in (folder / STRIPS).glob("*.png") if (match := _STRIP_NAME.fullmatch(path.name))
     )

@@ -1,4 +1,4 @@
-"""Masked pretraining: parts of the images are hidden, and what was hidden is told from the rest."""
+"""Masked pretraining: patches of images are masked and predicted from the visible ones."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _MOST_PROBED = 10_000
 
 
 class Reconstruct(Task):
-    """Learns an encoder from images without labels (arXiv 2111.06377, 2306.00989).
+    """Trains an encoder on images without labels (arXiv 2111.06377, 2306.00989).
 
-    model: the masked autoencoder. preprocess: how an image becomes the model's input, stored beside the weights.
+    model: the masked autoencoder. preprocess: how an image becomes the model's input, stored with the weights.
     labelled: whether the held-out images have classes, for which the encoder's features are then probed. watched:
-    images (batch, channels, *input_size) whose reconstructions are kept at every evaluation. Masks are drawn anew at
+    images (batch, channels, *input_size) whose reconstructions are saved at every evaluation. Masks are drawn anew at
     every step, from torch's generator, which the loop seeds.
     """
 
@@ -42,31 +42,31 @@ class Reconstruct(Task):
         self.score = "nearest_neighbours" if labelled else "explained"
 
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
-        """Mean squared difference over the hidden patches of batch["images"] (batch, channels, *input_size)."""
+        """Mean squared difference over the masked patches of batch["images"] (batch, channels, *input_size)."""
         images = batch["images"]
-        kept = self.model.draw_masks(len(images)).to(images.device)
-        return self.model.loss(networks["model"](images, kept, hidden_only=True), images, kept)
+        visible = self.model.draw_masks(len(images)).to(images.device)
+        return self.model.loss(networks["model"](images, visible, masked_only=True), images, visible)
 
     @torch.no_grad()
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
         """Loss and scores on the held-out images, under masks that are the same every time.
 
-        "explained" is the share of the variance of hidden patches that is told. "nearest_neighbours" and
-        "linear_probe", of labelled images only, are the shares whose classes the encoder's features of whole images
-        tell: every second image is judged by the others. All are fractions.
+        "explained" is the explained variance (R²) of masked patches. "nearest_neighbours" and "linear_probe", of
+        labelled images only, are the accuracies of the encoder's features of whole images: every second image is
+        classified by the others. All are fractions.
         """
         model = networks["model"]
         assert isinstance(model, MaskedAutoencoder)
         generator = torch.Generator().manual_seed(_MASK_SEED)
-        told, features, labels = _Told(), [], []
+        explained, features, labels = _Explained(), [], []
         for batch in batches:
             images = batch["images"]
-            kept = model.draw_masks(len(images), generator).to(images.device)
-            told.add(model, images, kept)
+            visible = model.draw_masks(len(images), generator).to(images.device)
+            explained.add(model, images, visible)
             features.append(model.features(images).float().cpu())
             labels.append(batch["targets"].cpu())
         points, classes = torch.cat(features), torch.cat(labels)
-        scores = {"loss": told.loss, "explained": told.explained, "count": len(points)}
+        scores = {"loss": explained.loss, "explained": explained.share, "count": len(points)}
         if self.labelled and len(points) > 1:
             step = -(-len(points) // _MOST_PROBED)
             points, classes = points[::step], classes[::step]
@@ -76,7 +76,7 @@ class Reconstruct(Task):
         return scores
 
     def save(self, folder: Path, networks: Networks, step: int) -> None:
-        """Writes `weights.safetensors` (encoder and decoder) and the watched images as the model now tells them."""
+        """Writes `weights.safetensors` (encoder and decoder) and the present reconstructions of the watched images."""
         model = networks["model"]
         assert isinstance(model, MaskedAutoencoder)
         save_weights(model, folder / WEIGHTS, preprocess=asdict(self.preprocess))
@@ -84,17 +84,17 @@ class Reconstruct(Task):
             keep_strip(model, self.preprocess, self.watched, folder, step)
 
 
-class _Told:
-    """Sums over hidden patches, from which the loss and the share of variance that is told follow."""
+class _Explained:
+    """Sums over masked patches, from which the loss and the explained variance follow."""
 
     def __init__(self) -> None:
         self.error = self.total = self.square = 0.0
         self.count = 0
 
-    def add(self, model: MaskedAutoencoder, images: Tensor, kept: Tensor) -> None:
-        hidden = model.hidden_patches(kept)
-        wanted = make_targets(images, model.config.patch, model.config.target)[hidden].double()
-        self.error += (model(images, kept).double()[hidden] - wanted).square().sum().item()
+    def add(self, model: MaskedAutoencoder, images: Tensor, visible: Tensor) -> None:
+        masked = model.masked_patches(visible)
+        wanted = make_targets(images, model.config.patch, model.config.target)[masked].double()
+        self.error += (model(images, visible).double()[masked] - wanted).square().sum().item()
         self.total += wanted.sum().item()
         self.square += wanted.square().sum().item()
         self.count += wanted.numel()
@@ -105,7 +105,7 @@ class _Told:
         return self.error / self.count
 
     @property
-    def explained(self) -> float:
-        """Share of the variance that is told: 1 for all, 0 for no more than the mean; below 0 it is worse than that."""
+    def share(self) -> float:
+        """Explained variance (R²): 1 for perfect predictions, 0 for those of the mean, below 0 for worse."""
         variance = self.square / self.count - (self.total / self.count) ** 2
         return 1.0 - self.loss / max(variance, 1e-12)

@@ -40,7 +40,7 @@ class Lamps(Encoder):
             eye = torch.eye(channels)
             self.head.weight.copy_(eye - eye.roll(1, dims=1))
 
-    def _first_level(self, images: Tensor, kept: Any, mask_token: Any) -> Tensor:
+    def _first_level(self, images: Tensor, mask: Any) -> Tensor:
         return F.avg_pool2d(images, 2).permute(0, 2, 3, 1)
 
     def _next_level(self, level: int, below: Tensor, visible: Any) -> Tensor:

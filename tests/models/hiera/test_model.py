@@ -16,6 +16,7 @@ from hvit.errors import UserError
 from hvit.models.build import build, build_empty, count_parameters, multiply_adds
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.hiera.model import Hiera, HieraConfig, UnitAttention
+from hvit.models.layers.masking import Mask
 
 SMALL = HieraConfig(
     input_size=(64, 96), num_classes=5, dims=(8, 16, 32, 64), heads=(1, 2, 4, 8), depths=(1, 2, 2, 1)
@@ -24,14 +25,10 @@ CLIP = replace(
     SMALL, input_size=(4, 64, 96), patch_size=(2, 4, 4), patch_kernel=(3, 7, 7), unit_size=(1, 8, 8),
     query_stride=(1, 2, 2),
 )  # fmt: skip
-SOUND = replace(
-    SMALL, input_size=(128,), in_channels=2, patch_size=(4,), patch_kernel=(7,), unit_size=(8,), query_stride=(2,)
-)  # fmt: skip
 WINDOW = replace(SMALL, positions="window", position_grid=(3, 5))
 CHOICES: dict[str, HieraConfig] = {
     "image": SMALL,
     "clip": CLIP,
-    "sound": SOUND,
     "window": WINDOW,
     "antialias": replace(WINDOW, position_antialias=True),
     "mean_max": replace(SMALL, expansion="mean_max"),
@@ -61,7 +58,7 @@ def some_images(config: HieraConfig, count: int = 2) -> Tensor:
 
 
 def some_units(config: HieraConfig, count: int, samples: int = 2) -> Tensor:
-    """A mask that keeps so many units, others in each sample."""
+    """So many visible units, others in each sample."""
     draws = torch.rand(samples, config.units, generator=torch.Generator().manual_seed(2))
     return (draws.argsort(1) < count).reshape(samples, *config.unit_grid)
 
@@ -116,11 +113,11 @@ def test_every_choice_gives_spatial_levels_on_the_path_to_the_logits_and_trains(
 
 
 @pytest.mark.parametrize("config", CHOICES.values(), ids=CHOICES)
-def test_keeping_all_units_is_the_dense_model(config: HieraConfig) -> None:
+def test_all_units_visible_is_the_dense_model(config: HieraConfig) -> None:
     model, images = shaken(config), some_images(config)
     with torch.no_grad():
         dense = model.levels(images)
-        sparse = model.levels(images, torch.ones(2, *config.unit_grid, dtype=torch.bool))
+        sparse = model.levels(images, Mask(torch.ones(2, *config.unit_grid, dtype=torch.bool)))
     for level, (grid, units) in enumerate(zip(dense, sparse, strict=True)):
         side = config.unit_side(level)
         assert units.shape == (2, config.units, *side, config.dims[level])
@@ -129,19 +126,19 @@ def test_keeping_all_units_is_the_dense_model(config: HieraConfig) -> None:
             assert torch.equal(units[:, number], grid[(slice(None), *cut)])
 
 
-@pytest.mark.parametrize("name", ["image", "clip", "sound", "window", "two_pools", "mean_max"])
-def test_units_that_are_not_kept_are_not_seen(name: str) -> None:
+@pytest.mark.parametrize("name", ["image", "clip", "window", "two_pools", "mean_max"])
+def test_masked_units_are_not_seen(name: str) -> None:
     config = CHOICES[name]
-    model, images, kept = shaken(config), some_images(config), some_units(config, 2)
-    mask = kept[:, None].float()
+    model, images, visible = shaken(config), some_images(config), some_units(config, 2)
+    mask = visible[:, None].float()
     pixels = F.interpolate(mask, size=config.input_size, mode="nearest")
     with torch.no_grad():
-        expected = model.levels(images, kept)
-        for grid, other in zip(expected, model.levels(images * pixels + 7 * (1 - pixels), kept), strict=True):
+        expected = model.levels(images, Mask(visible))
+        for grid, other in zip(expected, model.levels(images * pixels + 7 * (1 - pixels), Mask(visible)), strict=True):
             assert torch.equal(grid, other)
     assert [tuple(grid.shape[:2]) for grid in expected] == [(2, 2)] * 4
     gradient = images.clone().requires_grad_()
-    model.levels(gradient, kept)[-1].square().sum().backward()
+    model.levels(gradient, Mask(visible))[-1].square().sum().backward()
     assert gradient.grad is not None
     assert float(gradient.grad[pixels.expand_as(images) == 0].abs().max()) == 0
     assert float(gradient.grad[pixels.expand_as(images) == 1].abs().min()) > 0
@@ -177,15 +174,15 @@ def test_no_pooling_crosses_a_unit() -> None:
         assert float(outside.abs().max()) == 0
 
 
-def test_levels_one_and_two_of_a_kept_unit_are_its_own_and_level_three_is_not() -> None:
+def test_levels_one_and_two_of_a_visible_unit_are_its_own_and_level_three_is_not() -> None:
     config = replace(SMALL, input_size=(96, 96))
     model, images = shaken(config), some_images(config, 1)
-    kept = torch.zeros(1, 3, 3, dtype=torch.bool)
-    kept[0, 0, 0] = kept[0, 2, 2] = True
+    visible = torch.zeros(1, 3, 3, dtype=torch.bool)
+    visible[0, 0, 0] = visible[0, 2, 2] = True
     other = images.clone()
     other[..., 64:, 64:] += 1.0
     with torch.no_grad():
-        before, after = model.levels(images, kept), model.levels(other, kept)
+        before, after = model.levels(images, Mask(visible)), model.levels(other, Mask(visible))
     for level in (0, 1):
         assert torch.equal(before[level][:, 0], after[level][:, 0])
         assert not torch.equal(before[level][:, 1], after[level][:, 1])
@@ -339,6 +336,7 @@ def test_a_wrong_input_size_is_refused_with_sizes_that_work(fields: dict[str, An
     [
         ({"dims": (96, 192)}, "one entry per level"),
         ({"unit_attention": (True,)}, "one entry per level"),
+        ({"input_size": (128,), "patch_size": (4,), "patch_kernel": (7,), "unit_size": (8,)}, "images .* or clips"),
         ({"depths": ()}, "one entry per level"),
         ({"input_size": (16, 224, 224)}, "one entry per axis"),
         ({"query_stride": (2,)}, "one entry per axis"),
@@ -369,7 +367,7 @@ def test_images_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "visible",
     [
         torch.ones(2, 2, 3),
         torch.ones(2, 6, dtype=torch.bool),
@@ -378,9 +376,9 @@ def test_images_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
         torch.tensor([[[True, False, False]] * 2, [[True, True, False]] * 2]),
     ],
 )
-def test_masks_that_are_none_are_refused(kept: Tensor) -> None:
-    with pytest.raises(UserError, match="kept must"):
-        Hiera(SMALL).levels(some_images(SMALL), kept)
+def test_masks_that_are_none_are_refused(visible: Tensor) -> None:
+    with pytest.raises(UserError, match="visible must"):
+        Hiera(SMALL).levels(some_images(SMALL), Mask(visible))
 
 
 def test_views_and_half_precision_give_the_same_answer() -> None:

@@ -21,6 +21,7 @@ from hvit.models.create import create_model
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.hiera.model import Hiera, HieraConfig
 from hvit.models.hiera.weights import HIERA_FORMATS, hiera_timm_arguments, hiera_to_timm
+from hvit.models.layers.masking import Mask
 from hvit.models.weights.load import detect, load_weights, recognise
 
 SMALL = HieraConfig(
@@ -129,7 +130,7 @@ def test_masked_official_models_give_the_same_kept_units(config: HieraConfig, po
     kept, images = draws.argsort(1) < 2, some_images(config)
     with torch.no_grad():
         _, expected = theirs(images, mask=kept, return_intermediates=True)
-        assert_alike(ours.levels(images, kept.reshape(2, *config.unit_grid)), expected)
+        assert_alike(ours.levels(images, Mask(kept.reshape(2, *config.unit_grid))), expected)
 
 
 @pytest.mark.parametrize("config", [SMALL, CLIP])
@@ -153,7 +154,7 @@ def test_an_official_autoencoder_gives_its_encoder_and_its_norm(config: HieraCon
     kept[0, 1] = kept[1, 0] = True
     with torch.no_grad():
         _, expected = official().Hiera.forward(theirs, images, kept, return_intermediates=True)
-        assert_alike(ours.levels(images, kept.reshape(2, *config.unit_grid)), expected)
+        assert_alike(ours.levels(images, Mask(kept.reshape(2, *config.unit_grid))), expected)
 
 
 @pytest.mark.parametrize("config", TIMM.values(), ids=TIMM)
@@ -236,7 +237,7 @@ def test_transformers_autoencoder_gives_its_encoder_and_its_norm() -> None:
     with torch.no_grad():
         found = theirs(some_images(config), noise=noise, output_hidden_states=True)
         kept = noise.argsort(1).argsort(1) < config.units // 2
-        levels = ours.levels(some_images(config), kept.reshape(2, *config.unit_grid))
+        levels = ours.levels(some_images(config), Mask(kept.reshape(2, *config.unit_grid)))
     assert_alike(levels, found.reshaped_hidden_states[1:])
 
 

@@ -55,11 +55,11 @@ def test_both_kernels_give_a_model_the_same_logits_and_gradients(name: str):
 def test_both_kernels_give_the_masked_decoder_the_same_loss():
     torch.manual_seed(0)
     model: Any = build_network(MASKED_SIZES["mae_hiera_micro_32"]).eval()
-    images, kept = torch.randn(2, 3, 32, 32), model.draw_masks(2, torch.Generator().manual_seed(0))
+    images, visible = torch.randn(2, 3, 32, 32), model.draw_masks(2, torch.Generator().manual_seed(0))
     losses = []
     for kernel in ("fused", "explicit"):
         with attention_kernel(kernel):
-            losses.append(model.loss(model(images, kept, hidden_only=True), images, kept))
+            losses.append(model.loss(model(images, visible, masked_only=True), images, visible))
     torch.testing.assert_close(*losses)
 
 

@@ -1,4 +1,4 @@
-"""Masked autoencoders: the official one exactly, every way to hide, and nothing hidden that leaks."""
+"""Masked autoencoders: the official one exactly, every masking strategy, and nothing masked that leaks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hvit.models.build import build
 from hvit.models.catalogue import entry
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.hiera.model import Hiera, HieraConfig
-from hvit.models.layers.masking import hide_masked, spread_mask
+from hvit.models.layers.masking import Mask, spread_mask, zero_masked
 from hvit.models.masked.config import MaskedConfig
-from hvit.models.masked.masks import sample_kept
+from hvit.models.masked.masks import sample_visible
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import histograms, make_targets, normalise_patches, patches_to_images, pixel_patches
 from hvit.models.mvit.config import MVIT_SIZES
@@ -38,20 +38,20 @@ NEST = NestConfig(
 )  # fmt: skip
 SMALL: dict[str, Any] = {"decoder_dim": 16, "decoder_depth": 2, "decoder_heads": 4}
 
-WAYS: dict[str, MaskedConfig] = {
-    "hiera, kept": MaskedConfig(IMAGE, **SMALL),
+STRATEGIES: dict[str, MaskedConfig] = {
+    "hiera, sparse": MaskedConfig(IMAGE, **SMALL),
     "hiera clip, tubes": MaskedConfig(CLIP, mask_ratio=0.75, mask_pattern="tube", **SMALL),
-    "hiera, filled": MaskedConfig(IMAGE, masking="fill", **SMALL),
-    "mvitv2, filled": MaskedConfig(MVIT_SIZES["mvitv2_micro_32"], masking="fill", **SMALL),
-    "mvitv2 clip, filled, hog": MaskedConfig(
-        MVIT_SIZES["mvitv2_micro_16x64"], masking="fill", target="hog", decoder_depth=0
+    "hiera, dense": MaskedConfig(IMAGE, encoding="dense", **SMALL),
+    "mvitv2, dense": MaskedConfig(MVIT_SIZES["mvitv2_micro_32"], encoding="dense", **SMALL),
+    "mvitv2 clip, dense, hog": MaskedConfig(
+        MVIT_SIZES["mvitv2_micro_16x64"], encoding="dense", target="hog", decoder_depth=0
     ),
     "mvitv2, separate and pad": MaskedConfig(SIMPLIFIED["mvitv2_micro_64_step_a"], **SMALL),
     "mvitv2, kernel = stride": MaskedConfig(SIMPLIFIED["mvitv2_micro_64_step_e"], **SMALL),
     "nest, whole blocks": MaskedConfig(NEST, mask_pattern="nested", mask_ratio=0.5, **SMALL),
-    "nest, filled": MaskedConfig(NEST, masking="fill", target="pixels", **SMALL),
+    "nest, dense": MaskedConfig(NEST, encoding="dense", target="pixels", **SMALL),
 }
-EVERY_WAY = pytest.mark.parametrize("config", WAYS.values(), ids=list(WAYS))
+EVERY_STRATEGY = pytest.mark.parametrize("config", STRATEGIES.values(), ids=list(STRATEGIES))
 
 
 def shaken(model: Any, seed: int = 0) -> Any:
@@ -70,7 +70,7 @@ def make(config: MaskedConfig) -> MaskedAutoencoder:
 def inputs(config: MaskedConfig, count: int = 2) -> tuple[Tensor, Tensor]:
     draws = torch.Generator().manual_seed(1)
     images = torch.randn(count, config.in_channels, *config.input_size, generator=draws)
-    return images, sample_kept(count, config.unit_grid, config.mask_ratio, config.mask_pattern, generator=draws)
+    return images, sample_visible(count, config.unit_grid, config.mask_ratio, config.mask_pattern, generator=draws)
 
 
 def official(config: HieraConfig) -> Any:
@@ -97,15 +97,15 @@ def test_predictions_loss_and_gradients_are_those_of_the_official_code(encoder: 
     assert report.format == "official Hiera MAE"
     assert not report.dropped
     assert not report.missing
-    images, kept = inputs(config)
-    loss, _, wanted, _ = theirs(images, mask=kept.flatten(1))
-    told = ours(images, kept)
-    hidden = ours.hidden_patches(kept)
-    torch.testing.assert_close(make_targets(images, config.patch, "normalised_pixels")[hidden], wanted)
-    our_loss = ours.loss(told, images, kept)
+    images, visible = inputs(config)
+    loss, _, wanted, _ = theirs(images, mask=visible.flatten(1))
+    predictions = ours(images, visible)
+    masked = ours.masked_patches(visible)
+    torch.testing.assert_close(make_targets(images, config.patch, "normalised_pixels")[masked], wanted)
+    our_loss = ours.loss(predictions, images, visible)
     torch.testing.assert_close(our_loss, loss, rtol=1e-5, atol=1e-6)
-    _, predictions, _, _ = theirs(images, mask=kept.flatten(1))
-    torch.testing.assert_close(told[hidden], predictions, rtol=1e-5, atol=1e-5)
+    _, predictions, _, _ = theirs(images, mask=visible.flatten(1))
+    torch.testing.assert_close(predictions[masked], predictions, rtol=1e-5, atol=1e-5)
     loss.backward()
     our_loss.backward()
     gradients = MaskedAutoencoder(config, build(encoder))
@@ -132,85 +132,85 @@ def test_transformers_autoencoder_gives_the_same_loss() -> None:
     theirs = shaken(theirs)
     ours = make(config)
     assert load_weights(ours, theirs.state_dict()).format == "transformers Hiera MAE"
-    images, kept = inputs(config)
-    # Their noise is sorted, and the lowest are kept.
-    answer = theirs(images, noise=(~kept).float().flatten(1) + torch.rand(kept.flatten(1).shape) * 0.1)
-    torch.testing.assert_close(ours.loss(ours(images, kept), images, kept), answer.loss, rtol=1e-5, atol=1e-6)
+    images, visible = inputs(config)
+    # Their noise is sorted, and the lowest are visible.
+    answer = theirs(images, noise=(~visible).float().flatten(1) + torch.rand(visible.flatten(1).shape) * 0.1)
+    torch.testing.assert_close(ours.loss(ours(images, visible), images, visible), answer.loss, rtol=1e-5, atol=1e-6)
 
 
-@EVERY_WAY
-def test_every_way_tells_all_patches_and_trains_every_weight(config: MaskedConfig) -> None:
+@EVERY_STRATEGY
+def test_every_strategy_predicts_all_patches_and_trains_every_weight(config: MaskedConfig) -> None:
     model = make(config)
-    images, kept = inputs(config)
-    told = model(images, kept)
-    assert told.shape[:-1] == (2, *config.patch_grid)
-    model.loss(told, images, kept).backward()
-    # Nothing told depends on a class token's or a deleted part's weights: there are none.
+    images, visible = inputs(config)
+    predictions = model(images, visible)
+    assert predictions.shape[:-1] == (2, *config.patch_grid)
+    model.loss(predictions, images, visible).backward()
+    # No prediction depends on a class token's or a deleted part's weights: there are none.
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
-@EVERY_WAY
-def test_telling_the_hidden_patches_only_changes_neither_loss_nor_gradients(config: MaskedConfig) -> None:
+@EVERY_STRATEGY
+def test_predicting_the_masked_patches_only_changes_neither_loss_nor_gradients(config: MaskedConfig) -> None:
     model = make(config).double()
-    images, kept = inputs(config)
+    images, visible = inputs(config)
     images, gradients, losses = images.double(), [], []
-    for hidden_only in (False, True):
+    for masked_only in (False, True):
         model.zero_grad()
-        told = model(images, kept, hidden_only)
-        losses.append(model.loss(told, images, kept))
+        predictions = model(images, visible, masked_only)
+        losses.append(model.loss(predictions, images, visible))
         losses[-1].backward()
         gradients.append({name: one.grad for name, one in model.named_parameters() if one.grad is not None})
-    assert told.ndim == 2
+    assert predictions.ndim == 2
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=1e-7)
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7, msg=name)
 
 
-@EVERY_WAY
-def test_what_is_hidden_reaches_nothing(config: MaskedConfig) -> None:
+@EVERY_STRATEGY
+def test_masked_content_reaches_nothing(config: MaskedConfig) -> None:
     model = make(config)
-    images, kept = inputs(config)
-    other = hide_masked(images, kept) + hide_masked(torch.randn_like(images) * 10, ~kept)
+    images, visible = inputs(config)
+    other = zero_masked(images, visible) + zero_masked(torch.randn_like(images) * 10, ~visible)
     assert not torch.equal(images, other)
-    torch.testing.assert_close(model(other, kept), model(images, kept), rtol=0, atol=0)
+    torch.testing.assert_close(model(other, visible), model(images, visible), rtol=0, atol=0)
 
 
-def test_naive_deletion_leaks_what_is_hidden() -> None:
-    """Deleting tokens after the dense network, as Figure 4 b of the paper warns: kept tokens know what was deleted."""
+def test_naive_deletion_leaks_masked_content() -> None:
+    """Deleting tokens after the dense network, as Figure 4 b of the paper warns: the others know what was deleted."""
     encoder = shaken(build(replace(MVIT_SIZES["mvitv2_micro_32"], drop_path=0.0)))
     images = torch.randn(1, 3, 32, 32)
-    kept = sample_kept(1, (4, 4), 0.5)
-    other = hide_masked(images, kept) + hide_masked(torch.randn_like(images) * 10, ~kept)
+    visible = sample_visible(1, (4, 4), 0.5)
+    other = zero_masked(images, visible) + zero_masked(torch.randn_like(images) * 10, ~visible)
     for grid, changed in zip(encoder.levels(images), encoder.levels(other), strict=True):
-        seen = spread_mask(kept, tuple(grid.shape[1:3]))
+        seen = spread_mask(visible, tuple(grid.shape[1:3]))
         assert (grid[seen] - changed[seen]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("function", ["conv3_norm_max3", "conv3_norm_avg3", "max3", "strided_conv3", "merge2"])
-def test_kept_blocks_of_nest_see_kept_neighbours_and_zeros(function: Any) -> None:
+def test_visible_blocks_of_nest_see_visible_neighbours_and_zeros(function: Any) -> None:
     encoder = shaken(build(replace(NEST, aggregation=function)))
     images = torch.randn(1, 3, 32, 32)
     everything = torch.ones(1, 4, 4, dtype=torch.bool)
-    for dense, kept_only in zip(encoder.levels(images), encoder.levels(images, everything), strict=True):
-        side = kept_only.shape[2]
-        laid = kept_only.unflatten(1, (4, 4)).permute(0, 1, 3, 2, 4, 5).reshape(1, 4 * side, 4 * side, -1)
+    for dense, visible_only in zip(encoder.levels(images), encoder.levels(images, Mask(everything)), strict=True):
+        side = visible_only.shape[2]
+        laid = visible_only.unflatten(1, (4, 4)).permute(0, 1, 3, 2, 4, 5).reshape(1, 4 * side, 4 * side, -1)
         torch.testing.assert_close(laid, dense, rtol=1e-5, atol=1e-5)
-    kept = sample_kept(1, (4, 4), 0.5, "nested", generator=torch.Generator().manual_seed(3))
-    assert all(torch.isfinite(grid).all() for grid in encoder.levels(images, kept))
+    visible = sample_visible(1, (4, 4), 0.5, "nested", generator=torch.Generator().manual_seed(3))
+    assert all(torch.isfinite(grid).all() for grid in encoder.levels(images, Mask(visible)))
     # Inside a block of the first level nothing differs from the dense model; from the second on neighbours count.
-    first = encoder.levels(images, kept)[0]
-    alone = encoder.levels(hide_masked(images, kept))[0]
+    first = encoder.levels(images, Mask(visible))[0]
+    alone = encoder.levels(zero_masked(images, visible))[0]
     cut = alone.unflatten(1, (4, 4)).unflatten(3, (4, 4)).permute(0, 1, 3, 2, 4, 5).flatten(1, 2)
-    torch.testing.assert_close(first[0], cut[kept.flatten(1)].view_as(first[0]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(first[0], cut[visible.flatten(1)].view_as(first[0]), rtol=1e-5, atol=1e-5)
 
 
 def test_nest_refuses_masks_under_which_its_tree_is_not_regular() -> None:
     encoder = build(NEST)
-    kept = torch.zeros(1, 4, 4, dtype=torch.bool)
-    kept[0, 0] = True
+    visible = torch.zeros(1, 4, 4, dtype=torch.bool)
+    visible[0, 0] = True
     with pytest.raises(UserError, match="every two by two"):
-        encoder.levels(torch.randn(1, 3, 32, 32), kept)
+        encoder.levels(torch.randn(1, 3, 32, 32), Mask(visible))
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_nest_refuses_masks_under_which_its_tree_is_not_regular() -> None:
         (IMAGE, {"mask_unit": (8, 8)}, "encoder's own"),
         (IMAGE, {"decoder_depth": 0}, "decoder_depth must be 1"),
         (IMAGE, {"decoder_dim": 20}, "divisible by decoder_heads"),
-        (IMAGE, {"masking": "delete"}, "masking"),
-        (IMAGE, {"masking": "fill", "mask_unit": (3, 3)}, "must be a multiple"),
+        (IMAGE, {"encoding": "delete"}, "encoding"),
+        (IMAGE, {"encoding": "dense", "mask_unit": (3, 3)}, "must be a multiple"),
     ],
 )
 def test_impossible_settings_are_refused(encoder: Any, fields: dict[str, Any], words: str) -> None:
@@ -235,7 +235,9 @@ def test_impossible_settings_are_refused(encoder: Any, fields: dict[str, Any], w
         MaskedConfig(encoder, **fields)
 
 
-@pytest.mark.parametrize("config", [WAYS["hiera, kept"], WAYS["nest, whole blocks"], WAYS["mvitv2, filled"]], ids=str)
+@pytest.mark.parametrize(
+    "config", [STRATEGIES["hiera, sparse"], STRATEGIES["nest, whole blocks"], STRATEGIES["mvitv2, dense"]], ids=str
+)
 def test_a_classifier_takes_the_encoder_over(config: MaskedConfig) -> None:
     source = make(config)
     encoder = config.encoder
@@ -293,17 +295,17 @@ def test_histograms_tell_the_direction_of_an_edge() -> None:
         ((4, 4), 0.75, "nested", 4),
     ],
 )
-def test_masks_keep_as_many_units_as_published_and_are_of_their_kind(
+def test_masks_show_as_many_units_as_published_and_are_of_their_kind(
     grid: Any, ratio: Any, pattern: Any, count: Any
 ) -> None:
-    kept = sample_kept(3, grid, ratio, pattern, generator=torch.Generator().manual_seed(0))
-    again = sample_kept(3, grid, ratio, pattern, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(kept, again)
-    assert kept.shape == (3, *grid)
-    assert kept.flatten(1).sum(1).tolist() == [count] * 3
+    visible = sample_visible(3, grid, ratio, pattern, generator=torch.Generator().manual_seed(0))
+    again = sample_visible(3, grid, ratio, pattern, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(visible, again)
+    assert visible.shape == (3, *grid)
+    assert visible.flatten(1).sum(1).tolist() == [count] * 3
     if pattern == "tube":
-        assert torch.equal(kept.all(1), kept.any(1))
+        assert torch.equal(visible.all(1), visible.any(1))
     if pattern == "frame":
-        assert torch.equal(kept.flatten(2).all(2), kept.flatten(2).any(2))
+        assert torch.equal(visible.flatten(2).all(2), visible.flatten(2).any(2))
     if pattern == "nested":
-        assert (kept.view(3, 2, 2, 2, 2).sum((2, 4)) == 1).all()
+        assert (visible.view(3, 2, 2, 2, 2).sum((2, 4)) == 1).all()

@@ -15,7 +15,8 @@ from hvit.errors import UserError
 from hvit.models.build import build, build_empty, count_parameters
 from hvit.models.catalogue import entry
 from hvit.models.create import create_model
-from hvit.models.layers.grids import grid_to_units, keep_units, pool_grids, relative_lookup, units_to_grid
+from hvit.models.layers.grids import grid_to_units, pool_grids, relative_lookup, units_to_grid
+from hvit.models.layers.masking import Mask, visible_units
 from hvit.models.mvit.config import MVIT_SIZES, MvitConfig, plan_blocks
 from hvit.models.mvit.model import Mvit
 from hvit.models.mvit.simplification import SIMPLIFIED
@@ -234,9 +235,9 @@ def test_units_are_cut_and_glued_without_loss(shape: tuple[int, ...]) -> None:
     assert torch.equal(units[0, 1], grid[(0, *(slice(None, 1),) * (len(shape) - 2), slice(0, 4), slice(4, 8))])
     unit_grid = tuple(side // step for side, step in zip(shape, unit, strict=True))
     assert torch.equal(units_to_grid(units, unit_grid), grid)
-    kept = torch.zeros(1, *unit_grid, dtype=torch.bool)
-    kept.view(-1)[[0, 2]] = True
-    assert torch.equal(keep_units(units, kept), units[:, [0, 2]])
+    visible = torch.zeros(1, *unit_grid, dtype=torch.bool)
+    visible.view(-1)[[0, 2]] = True
+    assert torch.equal(visible_units(units, visible), units[:, [0, 2]])
 
 
 def test_shuffled_frames_change_a_clip_model_and_leave_a_mean_over_frames_alone() -> None:
@@ -256,9 +257,9 @@ def test_a_class_token_is_needed_to_classify() -> None:
         model.classify(model.levels(some_images(SMALL))[-1])
 
 
-def test_units_cannot_be_left_out_where_pooling_crosses_them() -> None:
-    with pytest.raises(UserError, match="masked units cannot be omitted"):
-        shaken(SMALL).levels(some_images(SMALL), torch.ones(2, 1, 1, dtype=torch.bool))
+def test_there_is_no_sparse_encoding_where_pooling_crosses_units() -> None:
+    with pytest.raises(UserError, match="has no sparse encoding"):
+        shaken(SMALL).levels(some_images(SMALL), Mask(torch.ones(2, 1, 1, dtype=torch.bool)))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hvit.models.build import build_empty, count_parameters
 from hvit.models.catalogue import entry
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.hiera.model import Hiera
-from hvit.models.layers.masking import hide_masked
+from hvit.models.layers.masking import Mask, zero_masked
 from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
 from hvit.models.mvit.model import Mvit
 from hvit.models.mvit.simplification import SIMPLIFIED, STEPS, simplify
@@ -43,7 +43,7 @@ def some_images(config: Any, count: int = 2) -> Tensor:
     return torch.randn(count, 3, *config.input_size, generator=torch.Generator().manual_seed(1))
 
 
-def some_kept(config: MvitConfig, count: int = 2) -> Tensor:
+def some_visible(config: MvitConfig, count: int = 2) -> Tensor:
     """Half of the mask units, others in every sample."""
     draws = torch.rand(count, torch.Size(config.unit_grid).numel(), generator=torch.Generator().manual_seed(2))
     return (draws.argsort(1).argsort(1) < draws.shape[1] // 2).view(count, *config.unit_grid)
@@ -82,8 +82,8 @@ def test_step_f_leaves_units_out_as_hiera_does(start: MvitConfig) -> None:
     ours = shaken(Mvit(simplify(start, "f")))
     hiera = hiera_like(start).eval()
     hiera.load_state_dict(ours.state_dict())
-    images, kept = some_images(start), some_kept(ours.config)
-    for grid, other in zip(hiera.levels(images, kept), ours.levels(images, kept), strict=True):
+    images, visible = some_images(start), some_visible(ours.config)
+    for grid, other in zip(hiera.levels(images, Mask(visible)), ours.levels(images, Mask(visible)), strict=True):
         torch.testing.assert_close(grid, other, rtol=1e-5, atol=1e-5)
 
 
@@ -128,11 +128,11 @@ def test_every_step_changes_what_its_row_says_and_nothing_else(start: MvitConfig
 
 @STARTS
 @pytest.mark.parametrize("step", STEPS[1:])
-def test_keeping_all_units_is_the_dense_model(step: Any, start: MvitConfig) -> None:
+def test_all_units_visible_is_the_dense_model(step: Any, start: MvitConfig) -> None:
     model = shaken(Mvit(simplify(start, step)))
     images = some_images(start)
-    kept = torch.ones(2, *model.config.unit_grid, dtype=torch.bool)
-    sparse = model.levels(images, kept)
+    visible = torch.ones(2, *model.config.unit_grid, dtype=torch.bool)
+    sparse = model.levels(images, Mask(visible))
     torch.testing.assert_close(model.classify(sparse[-1]), model(images), rtol=1e-5, atol=1e-5)
 
 
@@ -140,9 +140,9 @@ def test_keeping_all_units_is_the_dense_model(step: Any, start: MvitConfig) -> N
 @pytest.mark.parametrize("step", STEPS[1:])
 def test_what_is_under_masked_units_reaches_nothing(step: Any, start: MvitConfig) -> None:
     model = shaken(Mvit(simplify(start, step)))
-    images, kept = some_images(start), some_kept(model.config)
-    other = hide_masked(images, kept) + hide_masked(torch.randn_like(images) * 10, ~kept)
-    for grid, same in zip(model.levels(images, kept), model.levels(other, kept), strict=True):
+    images, visible = some_images(start), some_visible(model.config)
+    other = zero_masked(images, visible) + zero_masked(torch.randn_like(images) * 10, ~visible)
+    for grid, same in zip(model.levels(images, Mask(visible)), model.levels(other, Mask(visible)), strict=True):
         torch.testing.assert_close(grid, same, rtol=0, atol=0)
 
 
@@ -159,20 +159,20 @@ def test_from_d_on_no_pooling_window_crosses_a_unit(start: MvitConfig) -> None:
 
 
 @STARTS
-def test_masked_equals_dense_on_the_kept_units_while_attention_stays_inside_them(start: MvitConfig) -> None:
+def test_masked_equals_dense_on_the_visible_units_while_attention_stays_inside_them(start: MvitConfig) -> None:
     model = shaken(Mvit(simplify(start, "f")))
-    images, kept = some_images(start), some_kept(model.config)
-    sparse = model.levels(images, kept)
-    dense = model.levels(hide_masked(images, kept))
+    images, visible = some_images(start), some_visible(model.config)
+    sparse = model.levels(images, Mask(visible))
+    dense = model.levels(zero_masked(images, visible))
     for level in (0, 1):
         side = sparse[level].shape[2:-1]
         unit_grid = model.config.unit_grid
         cut = [
             dense[level][(row, *(slice(i * n, (i + 1) * n) for i, n in zip(place, side, strict=True)))]
             for row in range(2)
-            for place in kept[row].nonzero().tolist()
+            for place in visible[row].nonzero().tolist()
         ]
-        assert kept.shape[1:] == unit_grid
+        assert visible.shape[1:] == unit_grid
         torch.testing.assert_close(sparse[level].flatten(0, 1), torch.stack(cut), rtol=1e-5, atol=1e-5)
     # From the third level on attention is global, and masked units are part of what the dense model attends to.
     assert not torch.allclose(model.classify(sparse[-1]), model.classify(dense[-1]), atol=1e-3)
@@ -188,7 +188,7 @@ def test_weights_of_a_step_are_loaded_into_hiera() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "words"),
+    ("visible", "words"),
     [
         (torch.ones(2, 2, 2), "bool tensor of shape"),
         (torch.ones(1, 2, 2, dtype=torch.bool), "bool tensor of shape"),
@@ -196,10 +196,10 @@ def test_weights_of_a_step_are_loaded_into_hiera() -> None:
         (torch.tensor([[[1, 0], [0, 0]], [[1, 1], [0, 0]]]).bool(), "same number"),
     ],
 )
-def test_a_wrong_mask_is_refused(kept: Tensor, words: str) -> None:
+def test_a_wrong_mask_is_refused(visible: Tensor, words: str) -> None:
     for model in (Mvit(simplify(IMAGE, "d")), hiera_like(IMAGE)):
         with pytest.raises(UserError, match=words):
-            model.levels(some_images(IMAGE), kept)
+            model.levels(some_images(IMAGE), Mask(visible))
 
 
 def test_only_mvitv2_starts_the_path() -> None:

@@ -81,10 +81,12 @@ def _check_numbers(config: HieraConfig) -> None:
                 f"Hiera needs one entry per level in depths, dims, heads and unit_attention alike; got "
                 f"depths={config.depths} and {field}={getattr(config, field)}"
             )
+    if rank not in (2, 3):
+        raise UserError(f"Hiera takes images (height, width) or clips (time, height, width); got {config.input_size}")
     for field in ("patch_size", "patch_kernel", "unit_size", "query_stride"):
-        if len(getattr(config, field)) != rank or not 1 <= rank <= 3:
+        if len(getattr(config, field)) != rank:
             raise UserError(
-                f"Hiera needs one entry per axis (one to three) in input_size, patch_size, patch_kernel, unit_size and "
+                f"Hiera needs one entry per axis in input_size, patch_size, patch_kernel, unit_size and "
                 f"query_stride alike; got input_size={config.input_size} and {field}={getattr(config, field)}"
             )
     sides = (*config.input_size, *config.patch_size, *config.patch_kernel, *config.unit_size, *config.query_stride)

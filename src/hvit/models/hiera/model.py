@@ -4,9 +4,9 @@ Ryali et al., ICML 2023, arXiv 2306.00989; its absolute-window positions are tho
 is Bugged", arXiv 2311.05613. Numerically the authors' code (and timm's, and SAM 2's image encoder at the sizes below):
 the same weights give the same logits, levels and gradients to 1e-5.
 
-An image or a clip becomes tokens, and the grid of tokens becomes mask units. Tokens are ordered so that a unit's own
-lie together and every pooling is a maximum over one axis; nothing but attention crosses a unit's border. So units can
-be left out before the first layer, which is what makes masked pretraining fast.
+An image or a clip becomes tokens, and the token grid becomes mask units. Tokens are ordered so that a unit's own lie
+together and every pooling is a maximum over one axis; nothing but attention crosses a unit's border. So units can be
+dropped before the first layer, which makes masked pretraining fast.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from hvit.models.layers.grids import (
     window_plane,
 )
 from hvit.models.layers.linear import Linear, Mlp, is_plain
-from hvit.models.layers.masking import check_kept, fill_masked, hide_masked
+from hvit.models.layers.masking import Mask, check_mask, fill_masked, zero_masked
 from hvit.models.sizes import class_count
 
 
@@ -122,7 +122,7 @@ class Hiera(Encoder):
         super().__init__()
         self.config = config
         rank, dim = len(config.input_size), config.dims[0]
-        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
+        convolution = nn.Conv2d if rank == 2 else nn.Conv3d
         padding = tuple(kernel // 2 for kernel in config.patch_kernel)
         self.patch_embed = convolution(config.in_channels, dim, config.patch_kernel, config.patch_size, padding)  # pyright: ignore[reportArgumentType]
         time, space = config.token_grid[:-2] if rank == 3 else (), config.token_grid[-2:]
@@ -142,7 +142,7 @@ class Hiera(Encoder):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights as published for classifiers ("normal"), or for masked autoencoders ("xavier").
+        """Initialises as published for classifiers ("normal"), or for masked autoencoders ("xavier").
 
         | what | normal | xavier |
         | --- | --- | --- |
@@ -153,7 +153,7 @@ class Hiera(Encoder):
         | norm scales, layer scales | 1, 1e-5 | 1, 1e-5 |
         | head | normal, and bias as above, times 0.001 | the same |
 
-        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through to learn from.
+        The micro sizes are "xavier": at their widths std 0.02 lets too little of the image through to train on.
         """
         xavier = self.config.initialisation == "xavier"
         with torch.no_grad():
@@ -174,9 +174,8 @@ class Hiera(Encoder):
         sides = zip(self.config.unit_grid, self.config.unit_side(level), strict=True)
         return tuple(count * side for count, side in sides)
 
-    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
-        units = self._stem(images, kept, mask_token)
-        return self._run_level(0, units, sparse=kept is not None and mask_token is None)
+    def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
+        return self._run_level(0, self._stem(images, mask), sparse=mask is not None and mask.is_sparse)
 
     def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
         strides, sparse = self.config.strides(level - 1), visible is not None
@@ -189,9 +188,9 @@ class Hiera(Encoder):
             units = self.blocks[layer](units)
         return reroll(units, self.config.strides(level), None if sparse else self.config.unit_grid)
 
-    def classify(self, last_grid: Tensor) -> Tensor:
-        """Logits (batch, num_classes): mean over the last grid (batch, ..., dim), norm, dropout and a linear head."""
-        return self.head(self.dropout(self.norm(last_grid.flatten(1, -2).mean(1))))
+    def classify(self, last_map: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of the last feature map (batch, ..., dim): mean, norm, dropout, linear head."""
+        return self.head(self.dropout(self.norm(last_map.flatten(1, -2).mean(1))))
 
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter: 0 the stem and positions, i + 1 layer i, one more the norm and head."""
@@ -216,35 +215,36 @@ class Hiera(Encoder):
         divides = all(side % one == 0 for side, one in zip(old[1:-1], unit, strict=True))
         return resize_plane(tensor, size, unit) if divides else None
 
-    def _stem(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
-        """Images (batch, channels, *input_size) as units (batch, units, tokens, dim), all or the kept ones."""
+    def _stem(self, images: Tensor, mask: Mask | None) -> Tensor:
+        """Images (batch, channels, *input_size) as units (batch, units, tokens, dim), all or the visible ones."""
+        config = self.config
         self.check_images(images)
-        if kept is not None:
-            check_kept(kept, images.shape[0], self.config.unit_grid if mask_token is None else tuple(kept.shape[1:]))
-            images = hide_masked(images, kept)
-            if mask_token is None:
-                return self._stem_of_kept(images, kept)
-        grid = channels_last(self.patch_embed(images))
-        if kept is not None and mask_token is not None:
-            grid = fill_masked(grid, kept, mask_token)
-        return unroll(grid + self._position_grid(), self.config.strides(0))
+        if mask is not None:
+            check_mask(mask, images.shape[0], config.unit_grid, config.token_grid, config.dims[0])
+            images = zero_masked(images, mask.visible)
+            if mask.is_sparse:
+                return self._stem_of_visible(images, mask.visible)
+        tokens = channels_last(self.patch_embed(images))
+        if mask is not None and mask.token is not None:
+            tokens = fill_masked(tokens, mask.visible, mask.token)
+        return unroll(tokens + self._position_embedding(), config.strides(0))
 
-    def _stem_of_kept(self, images: Tensor, kept: Tensor) -> Tensor:
-        """The same for kept units only: their windows of pixels are convolved, and no others."""
-        config, strides, chosen = self.config, self.config.strides(0), kept.flatten(1)
+    def _stem_of_visible(self, images: Tensor, visible: Tensor) -> Tensor:
+        """The same for visible units only: their windows of pixels are convolved, and no others."""
+        config, strides, chosen = self.config, self.config.strides(0), visible.flatten(1)
         rank = len(config.input_size)
-        if is_plain(self.patch_embed, (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]):
-            convolve = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
-            windows = unit_windows(images, config.unit_grid, config.patch_kernel, config.patch_size)[kept]
-            grid = channels_last(convolve(windows, self.patch_embed.weight, self.patch_embed.bias, config.patch_size))
-            units = unroll(grid, strides)[:, 0]
+        if is_plain(self.patch_embed, nn.Conv2d, nn.Conv3d):
+            convolve = F.conv2d if rank == 2 else F.conv3d
+            windows = unit_windows(images, config.unit_grid, config.patch_kernel, config.patch_size)[visible]
+            tokens = channels_last(convolve(windows, self.patch_embed.weight, self.patch_embed.bias, config.patch_size))
+            units = unroll(tokens, strides)[:, 0]
         else:
             units = unroll(channels_last(self.patch_embed(images)), strides)[chosen]
-        positions = unroll(self._position_grid().expand(1, *config.token_grid, -1), strides)[0]
+        positions = unroll(self._position_embedding().expand(1, *config.token_grid, -1), strides)[0]
         units = units + positions[chosen.nonzero()[:, 1]]
         return units.unflatten(0, (len(images), len(units) // max(len(images), 1)))
 
-    def _position_grid(self) -> Tensor:
+    def _position_embedding(self) -> Tensor:
         """The position embeddings, (1, *token_grid, dim) or of a shape that broadcasts to it."""
         if self.window_positions is not None:
             config = self.config

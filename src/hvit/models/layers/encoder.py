@@ -1,4 +1,4 @@
-"""What every family is built from, and the contract every encoder keeps."""
+"""The contract of every encoder: images to feature maps to logits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from hvit.errors import UserError
 from hvit.models.layers.grids import PositionResize, is_exported
+from hvit.models.layers.masking import Mask
 
 
 class Encoder(nn.Module, ABC):
-    """A network that turns images into feature grids, fine to coarse, and the last grid into class logits.
+    """A network that turns images into feature maps, fine to coarse, and the last one into class logits.
 
     Explaining, masking, feature pyramids and layer-wise learning rates use only these methods and `config`,
     the frozen dataclass the model was built from.
@@ -24,21 +25,19 @@ class Encoder(nn.Module, ABC):
     position_resizes: tuple[PositionResize, ...] = ("plane",)
     """The ways in which this family's position embeddings can be resized, the default one first."""
     norm_follows_mean: bool = False
-    """Whether the final norm comes after the mean over the last grid, so that the last level is before it."""
+    """Whether the final norm comes after the mean over the last feature map, so that the last level is before it."""
 
-    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
-        """The feature grid after each level, fine to coarse, on the path from the images to the logits.
+    def levels(self, images: Tensor, mask: Mask | None = None) -> list[Tensor]:
+        """The feature map after each level, fine to coarse, on the path from the images to the logits.
 
-        images: (batch, channels, height, width), of clips (batch, channels, time, height, width). Returns grids
-        (batch, rows, columns, dim) or (batch, time, rows, columns, dim); the last one is the map that `classify` takes.
-
-        kept: bool (batch, *unit grid), True for the mask units to see, as many in every sample; what lies under the
-        others reaches nothing. Alone, only the kept units are computed, by models that can, and grids are
-        (batch, kept units, *unit side, dim). With mask_token (dim of the first level,) all tokens are computed, and
-        those of hidden units are the mask token from the stem on; any unit grid that divides the tokens will do.
+        images: (batch, channels, height, width), of clips (batch, channels, time, height, width). mask: which mask
+        units are visible, and how the rest is encoded. Returns feature maps (batch, rows, columns, dim) or (batch,
+        time, rows, columns, dim), the last of which `classify` takes; of a sparse mask (batch, visible units,
+        *unit side, dim). Raises UserError for images and masks of another shape than the model's, and for a mask that
+        the model does not support.
         """
-        first = self._first_level(images, kept, mask_token)
-        return [first, *self._levels_above(0, first, kept if mask_token is None else None)]
+        first = self._first_level(images, mask)
+        return [first, *self._levels_above(0, first, mask.visible if mask is not None and mask.is_sparse else None)]
 
     def levels_from(self, level: int, feature_map: Tensor) -> list[Tensor]:
         """The feature maps of all levels above a given one, computed from its feature map.
@@ -71,14 +70,14 @@ class Encoder(nn.Module, ABC):
         return feature_maps
 
     @abstractmethod
-    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
+    def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
         """The feature map after the finest level; see `levels`."""
 
     @abstractmethod
     def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
         """The feature map after a level, computed from that of the level below, on the path to the logits.
 
-        visible: the mask where `below` has visible units only (batch, visible units, *unit side, dim), else None.
+        visible: in sparse encoding, where `below` is (batch, visible units, *unit side, dim), the mask of these units.
         """
 
     @abstractmethod
@@ -86,8 +85,8 @@ class Encoder(nn.Module, ABC):
         """Positions along every axis of the feature map of a level: (rows, columns), of clips the time before them."""
 
     @abstractmethod
-    def classify(self, last_grid: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim), never softmaxed."""
+    def classify(self, last_map: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of the last feature map (batch, rows, columns, dim), never softmaxed."""
 
     @abstractmethod
     def level_of(self, parameter_name: str) -> int:
@@ -102,7 +101,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def level_dims(self) -> tuple[int, ...]:
-        """Width of the grid of each level, fine to coarse."""
+        """Width of the feature map of each level, fine to coarse."""
         return self.config.dims
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:

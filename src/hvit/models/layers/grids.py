@@ -104,29 +104,6 @@ def units_to_grid(units: Tensor, unit_grid: tuple[int, ...]) -> Tensor:
     return grid
 
 
-def keep_units(units: Tensor, kept: Tensor) -> Tensor:
-    """The units that a mask keeps, in their order.
-
-    units: (batch, units, ..., dim). kept: bool (batch, *unit grid), the same number of True in every sample.
-    Returns (batch, kept units, ..., dim), of no samples with one unit each.
-    """
-    chosen, batch = units[kept.flatten(1)], units.shape[0]
-    return chosen.unflatten(0, (batch, len(chosen) // batch if batch else 1))
-
-
-def place_units(units: Tensor, visible: Tensor, fill: Tensor | None = None) -> Tensor:
-    """Visible mask units in their places on the whole grid; the other places are zero, or `fill` (dim,).
-
-    units: (batch, visible units, *unit, dim), as `keep_units` gives them. visible: bool (batch, *unit grid). Returns
-    (batch, *sizes, dim).
-    """
-    batch, _, *unit, dim = units.shape
-    shape = (batch, prod(visible.shape[1:]), *unit, dim)
-    whole = units.new_zeros(shape) if fill is None else fill.to(units.dtype).expand(shape).clone()
-    whole[visible.flatten(1)] = units.flatten(0, 1)
-    return units_to_grid(whole, tuple(visible.shape[1:]))
-
-
 def unit_windows(images: Tensor, unit_grid: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
     """The pixels that a convolution needs for each mask unit, its padding of half a kernel included: a view.
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.hiera.config import HIERA_SIZES, HieraConfig
-from hvit.models.masked.masks import MaskPattern, count_kept
+from hvit.models.masked.masks import MaskPattern, count_visible
 from hvit.models.masked.targets import Target
 from hvit.models.mvit.config import MvitConfig
 from hvit.models.nest.config import NestConfig
@@ -18,33 +18,33 @@ from hvit.models.nest.config import NestConfig
 EncoderConfig = NestConfig | MvitConfig | HieraConfig
 
 
-Masking = Literal["keep", "fill"]
+Encoding = Literal["sparse", "dense"]
 
 
 @dataclass(frozen=True)
 class MaskedConfig:
-    """A masked autoencoder: its encoder, what is hidden, and what tells it."""
+    """A masked autoencoder: its encoder, which units are masked, and what predicts them."""
 
     encoder: Annotated[EncoderConfig, Field(discriminator="family")]
     """The model that is pretrained."""
     family: Literal["masked"] = "masked"
     """The model family."""
-    masking: Masking = "keep"
-    """keep: the encoder computes the kept mask units only; fill: it computes all, with a learned token for the rest."""
+    encoding: Encoding = "sparse"
+    """sparse: only the visible mask units are encoded; dense: all are, masked ones as a learned mask token."""
     mask_ratio: float = 0.6
-    """Share of the mask units that is hidden."""
+    """Share of the mask units that is masked."""
     mask_pattern: MaskPattern = "random"
-    """Which units are hidden: random ones; tubes or frames of clips; boxes; or one to three of every four (nested)."""
+    """Which units are masked: random ones; tubes or frames of clips; boxes; or one to three of every four (nested)."""
     mask_unit: tuple[int, ...] | None = None
-    """With fill: tokens per side of a mask unit in the first level; left out, two tokens of the last level or one."""
+    """Dense encoding: side of a mask unit in tokens of the first level; default: two tokens of the last, or one."""
     target: Target = "normalised_pixels"
-    """What is told of a hidden patch: its pixels, normalised or as they are, or histograms of its gradients (hog)."""
+    """What is predicted of a masked patch: its pixels, normalised or not, or histograms of its gradients (hog)."""
     multi_scale: bool = True
     """Whether the decoder gets the levels before each pooling added to the last."""
     decoder_dim: int = 512
     """Width of the decoder's tokens."""
     decoder_depth: int = 8
-    """Transformer layers of the decoder; 0 with fill tells patches from the encoder's tokens by one linear layer."""
+    """Transformer layers of the decoder; 0 (dense encoding): one linear layer predicts from the encoder's tokens."""
     decoder_heads: int = 16
     """Attention heads of the decoder."""
 
@@ -56,11 +56,11 @@ class MaskedConfig:
             raise UserError(f"decoder_dim {self.decoder_dim} must be divisible by decoder_heads {self.decoder_heads}")
         if not 0.0 < self.mask_ratio < 1.0:
             raise UserError(f"mask_ratio must be above 0 and below 1; got {self.mask_ratio}")
-        if self.masking == "keep":
-            _check_keep(self)
+        if self.encoding == "sparse":
+            _check_sparse(self)
         elif self.mask_unit is not None:
             _check_mask_unit(self)
-        count_kept(self.unit_grid, self.mask_ratio, self.mask_pattern)
+        count_visible(self.unit_grid, self.mask_ratio, self.mask_pattern)
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -90,7 +90,7 @@ class MaskedConfig:
     @property
     def unit_size(self) -> tuple[int, ...]:
         """Tokens per side of a mask unit in the first level."""
-        if self.masking == "keep":
+        if self.encoding == "sparse":
             return self.encoder.unit_size or self.token_grid
         return self.mask_unit or _usual_unit(self)
 
@@ -100,20 +100,20 @@ class MaskedConfig:
         return tuple(side // unit for side, unit in zip(self.token_grid, self.unit_size, strict=True))
 
     def level_sides(self) -> list[tuple[int, ...]]:
-        """Tokens along every axis of what the encoder computes of each level: of a mask unit, or the grid with fill."""
-        whole = self.token_grid if self.masking == "fill" else self.unit_size
+        """Tokens along every axis that are encoded together in each level: of a mask unit, or dense of all."""
+        whole = self.token_grid if self.encoding == "dense" else self.unit_size
         own = [self.encoder.unit_side(level) for level in range(len(self.encoder.depths))]
         return [tuple(side * all_ // one for side, all_, one in zip(at, whole, own[0], strict=True)) for at in own]
 
     @property
     def patch(self) -> tuple[int, ...]:
-        """Pixels along every axis of what one token of the last level stands for, and the decoder tells."""
+        """Pixels along every axis of what one token of the last level stands for, and the decoder predicts."""
         sides = zip(self.encoder.patch_size, self.encoder.total_stride, strict=True)
         return tuple(patch * stride for patch, stride in sides)
 
     @property
     def patch_grid(self) -> tuple[int, ...]:
-        """Patches along every axis: the grid of the last level."""
+        """Patches along every axis: the tokens of the last level."""
         return tuple(side // pixels for side, pixels in zip(self.input_size, self.patch, strict=True))
 
 
@@ -126,30 +126,30 @@ def _usual_unit(config: MaskedConfig) -> tuple[int, ...]:
     return (*time, *(two if fits else space))
 
 
-def _check_keep(config: MaskedConfig) -> None:
+def _check_sparse(config: MaskedConfig) -> None:
     encoder = config.encoder
     if isinstance(encoder, MvitConfig) and encoder.unit_size is None:
         raise UserError(
             "masked tokens cannot simply be deleted from this MViT: its pooling kernels overlap, the tokens left are "
-            "no grid, and kernels would mix tokens that are no neighbours; use masking 'fill', or a model that pools "
+            "no grid, and kernels would mix tokens that are no neighbours; use encoding 'dense', or a model that pools "
             "inside mask units (mvitv2_*_step_a to _f, or unit_size)"
         )
     if isinstance(encoder, NestConfig):
         if encoder.unit_size is None:
             step = encoder.patch_size[0] * 4 ** (len(encoder.depths) - 1)
             raise UserError(
-                f"NesT keeps whole blocks, and a block must be one or more tokens in every level: with input "
-                f"{encoder.input_size[0]} it is not; sides that work are multiples of {step}; or use masking 'fill'"
+                f"NesT masks whole blocks, and a block must be one or more tokens in every level: with input "
+                f"{encoder.input_size[0]} it is not; sides that work are multiples of {step}; or use encoding 'dense'"
             )
         if config.mask_pattern != "nested":
             raise UserError(
-                "NesT keeps as many blocks under every node of its tree, so that its mask_pattern must be 'nested' "
-                "(or use masking 'fill')"
+                "sparse encoding of NesT needs as many visible blocks under every node of its tree, so that its "
+                "mask_pattern must be 'nested' (or use encoding 'dense')"
             )
     if config.mask_unit is not None:
-        raise UserError("with masking 'keep' the mask units are the encoder's own; leave mask_unit out")
+        raise UserError("in sparse encoding the mask units are the encoder's own: mask_unit must be None")
     if config.decoder_depth == 0:
-        raise UserError("with masking 'keep' hidden patches exist in the decoder only: decoder_depth must be 1 or more")
+        raise UserError("in sparse encoding masked patches exist in the decoder only: decoder_depth must be 1 or more")
 
 
 def _check_mask_unit(config: MaskedConfig) -> None:
@@ -159,7 +159,7 @@ def _check_mask_unit(config: MaskedConfig) -> None:
     sizes = zip(config.token_grid, unit, stride, strict=True)
     if any(side % one or one % step for side, one, step in sizes):
         raise UserError(
-            f"mask_unit {unit} must be a multiple of {stride}, one token of the last level, and divide the grid "
+            f"mask_unit {unit} must be a multiple of {stride}, one token of the last level, and divide the tokens "
             f"{config.token_grid}"
         )
 
@@ -180,11 +180,11 @@ MASKED_SIZES: dict[str, MaskedConfig] = {
         )
     },
     **{
-        # All poolings: patches are whole mask units, which a short trial on CIFAR-10 found to teach more per minute.
+        # All poolings: patches are whole mask units, which a short trial on CIFAR-10 found more accurate per minute.
         f"mae_hiera_micro_{size}": MaskedConfig(
             HIERA_SIZES[f"hiera_micro_{size}"], decoder_dim=96, decoder_depth=2, decoder_heads=3
         )
         for size in ("32", "64", "16x64")
     },
 }
-"""The autoencoders whose weights the authors gave out, with the masks they learned from; and ours for a CPU."""
+"""The autoencoders whose weights the authors published, with the masks of their training; and ours for a CPU."""

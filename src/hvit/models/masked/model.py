@@ -1,20 +1,21 @@
 """Masked autoencoders that have a hierarchical encoder, for images and clips.
 
 He et al., "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377, as Ryali et al. made them hierarchical
-("Hiera", arXiv 2306.00989, section 3 and appendix A). With a Hiera that keeps units only, numerically the authors'
-code: the same weights and mask give the same predictions, loss and gradients to 1e-5.
+("Hiera", arXiv 2306.00989, section 3 and appendix A). With a Hiera in sparse encoding, numerically the authors' code:
+the same weights and mask give the same predictions, loss and gradients to 1e-5.
 
-Mask units are hidden, the encoder sees the rest, and what was hidden is told from what was seen. Ways to hide:
+Some mask units are masked, the encoder sees the visible ones, and the decoder predicts the masked patches from them.
+Masking strategies:
 
-| way | what the encoder computes | for |
+| encoding | what the encoder computes | for |
 | --- | --- | --- |
-| keep, kernel = stride | the kept units only; nothing crosses a unit's border | Hiera; MViTv2's steps d to f |
-| keep, separate and pad | the kept units only; every pooling is padded inside its unit | MViTv2's steps a to c |
-| keep, whole blocks | the kept blocks only; aggregation sees nothing where a block is hidden | NesT (ours) |
-| fill | all tokens; hidden ones are a learned token from the stem on (MaskFeat, arXiv 2112.09133) | every family |
+| sparse, kernel = stride | the visible units; nothing crosses a unit's border | Hiera; MViTv2's steps d to f |
+| sparse, separate and pad | the visible units; every pooling is padded inside its unit | MViTv2's steps a to c |
+| sparse, whole blocks | the visible blocks; aggregation sees nothing where a block is masked | NesT (ours) |
+| dense | all tokens; masked ones are a learned token from the stem on (MaskFeat, arXiv 2112.09133) | every family |
 
-Deleting hidden tokens from a model whose kernels overlap is refused: the rest is no grid any more, so that kernels mix
-tokens that are no neighbours, or, on the dense grid, carry what is hidden into what is kept (Figure 4 of the paper).
+Deleting masked tokens from a model whose kernels overlap is refused: the rest is no grid any more, so that kernels mix
+tokens that are no neighbours, or, on the whole grid, carry masked content into visible tokens (Figure 4 of the paper).
 """
 
 from __future__ import annotations
@@ -34,13 +35,12 @@ from hvit.models.layers.grids import (
     channels_first,
     channels_last,
     convolve_cells,
-    place_units,
     resize_plane,
 )
 from hvit.models.layers.linear import Linear, Mlp, SplitLinear, is_plain
-from hvit.models.layers.masking import spread_mask
+from hvit.models.layers.masking import Mask, place_units, spread_mask
 from hvit.models.masked.config import MaskedConfig
-from hvit.models.masked.masks import sample_kept
+from hvit.models.masked.masks import sample_visible
 from hvit.models.masked.targets import make_targets, target_width
 
 
@@ -83,13 +83,17 @@ class DecoderLayer(nn.Module):
 
 
 class MaskedAutoencoder(nn.Module):
-    """Tells hidden patches from the kept mask units."""
+    """Predicts masked patches from the visible mask units.
+
+    The mask token stands for what is masked: in dense encoding from the encoder's stem on, in sparse encoding in the
+    decoder.
+    """
 
     def __init__(self, config: MaskedConfig, encoder: Encoder) -> None:
         super().__init__()
         self.config = config
         self.encoder = encoder
-        # What comes after the last level is for classes, and is left to fine-tuning.
+        # What comes after the last level is for classes, and belongs to fine-tuning.
         encoder.head = nn.Identity()
         if encoder.norm_follows_mean:
             encoder.norm = nn.Identity()
@@ -103,23 +107,24 @@ class MaskedAutoencoder(nn.Module):
                 scales[str(level)] = convolution(dims[level], dims[-1], kernel, kernel)
         self.fusion = nn.ModuleDict(scales)
         self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
-        if config.masking == "fill":
-            self.hidden_token = nn.Parameter(torch.empty(config.encoder.dims[0]))
+        if config.encoding == "dense":
+            self.mask_token = nn.Parameter(torch.empty(config.encoder.dims[0]))
         width = target_width(config.target, config.patch, config.in_channels)
         if config.decoder_depth == 0:
-            self.tell = Linear(dims[-1], width)
+            self.prediction = Linear(dims[-1], width)
         else:
             self.embed = Linear(dims[-1], dim)
-            if config.masking == "keep":
+            if config.encoding == "sparse":
                 self.mask_token = nn.Parameter(torch.empty(dim))
             self.decoder_positions = nn.Parameter(torch.empty(1, *config.patch_grid, dim))
             self.decoder = nn.ModuleList(DecoderLayer(dim, config.decoder_heads) for _ in range(config.decoder_depth))
             self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
-            self.tell = Linear(dim, width)
+            self.prediction = Linear(dim, width)
+        self.register_load_state_dict_pre_hook(_rename_old_parameters)
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights as published, the encoder's included.
+        """Initialises as published, the encoder included.
 
         | what | how |
         | --- | --- |
@@ -140,63 +145,63 @@ class MaskedAutoencoder(nn.Module):
                 elif not name.endswith("patch_embed") and "scale" not in key:
                     truncated_normal_(parameter)
 
-    def forward(self, images: Tensor, kept: Tensor, hidden_only: bool = False) -> Tensor:
-        """What the model tells of every patch.
+    def forward(self, images: Tensor, visible: Tensor, masked_only: bool = False) -> Tensor:
+        """Predicts every patch.
 
-        images: (batch, channels, *input_size). kept: bool (batch, *unit_grid), True for the mask units to see, as
-        many in every sample. Returns (batch, *patch_grid, numbers of a patch) in the terms of the target; with
-        hidden_only (hidden patches of all samples, numbers of a patch), which is what the loss needs and costs less.
+        images: (batch, channels, *input_size). visible: bool (batch, *unit_grid), True for the visible mask units, the
+        same number in every sample. Returns (batch, *patch_grid, numbers of a patch) in the terms of the target; with
+        masked_only (masked patches of all samples, numbers of a patch), which is what the loss needs and costs less.
         """
-        tokens = self.encode(images, kept)
-        wanted = self.hidden_patches(kept) if hidden_only else None
+        tokens = self.encode(images, visible)
+        wanted = self.masked_patches(visible) if masked_only else None
         if self.config.decoder_depth == 0:
-            return self.tell(tokens if wanted is None else tokens[wanted])
+            return self.prediction(tokens if wanted is None else tokens[wanted])
         tokens = self.embed(tokens)
-        if self.config.masking == "keep":
-            tokens = place_units(tokens, kept, self.mask_token)
+        if self.config.encoding == "sparse":
+            tokens = place_units(tokens, visible, self.mask_token)
         tokens = (tokens + self.decoder_positions).flatten(1, -2)
         for layer in self.decoder[:-1]:
             tokens = layer(tokens)
         tokens = self.decoder[-1](tokens, None if wanted is None else wanted.flatten(1))
-        told = self.tell(self.decoder_norm(tokens))
-        return told.unflatten(1, self.config.patch_grid) if wanted is None else told.flatten(0, 1)
+        predictions = self.prediction(self.decoder_norm(tokens))
+        return predictions.unflatten(1, self.config.patch_grid) if wanted is None else predictions.flatten(0, 1)
 
     def draw_masks(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Masks (count, *unit_grid) of the configuration's ratio and pattern; see `masks.sample_kept`."""
+        """Visible units (count, *unit_grid) of the configuration's ratio and pattern; see `masks.sample_visible`."""
         config = self.config
-        return sample_kept(count, config.unit_grid, config.mask_ratio, config.mask_pattern, generator=generator)
+        return sample_visible(count, config.unit_grid, config.mask_ratio, config.mask_pattern, generator=generator)
 
-    def encode(self, images: Tensor, kept: Tensor) -> Tensor:
-        """The fused features: of the kept units (batch, kept units, *side, dim), or with fill (batch, *grid, dim)."""
-        token = self.hidden_token if self.config.masking == "fill" else None
-        grids = self.encoder.levels(images, kept, token)
-        lead = 2 if token is None else 1
-        fused = grids[-1]
+    def encode(self, images: Tensor, visible: Tensor) -> Tensor:
+        """The fused feature map: sparse (batch, visible units, *side, dim), dense (batch, *patch_grid, dim)."""
+        mask = Mask(visible, self.mask_token if self.config.encoding == "dense" else None)
+        levels = self.encoder.levels(images, mask)
+        lead = 2 if mask.is_sparse else 1
+        fused = levels[-1]
         for level, convolve in self.fusion.items():
-            grid = grids[int(level)]
-            cells = _convolved(convolve, grid.flatten(0, lead - 1))
-            fused = fused + cells.unflatten(0, grid.shape[:lead])
+            feature_map = levels[int(level)]
+            cells = _convolved(convolve, feature_map.flatten(0, lead - 1))
+            fused = fused + cells.unflatten(0, feature_map.shape[:lead])
         return self.norm(fused)
 
     def features(self, images: Tensor) -> Tensor:
-        """The encoder's last grid on whole images, averaged: (batch, dim)."""
+        """The mean of the encoder's last feature map of whole images: (batch, dim)."""
         return self.encoder.levels(images)[-1].flatten(1, -2).mean(1)
 
-    def loss(self, told: Tensor, images: Tensor, kept: Tensor) -> Tensor:
-        """The mean squared difference over the hidden patches (arXiv 2111.06377).
+    def loss(self, predictions: Tensor, images: Tensor, visible: Tensor) -> Tensor:
+        """The mean squared difference over the masked patches (arXiv 2111.06377).
 
-        told: as `forward` gives it, of every patch or of the hidden ones. images, kept: as for `forward`. Raises
-        UserError for a batch of no images, which has no mean.
+        predictions: as `forward` returns them, of every patch or of the masked ones. images, visible: as for `forward`.
+        Raises UserError for a batch of no images, which has no mean.
         """
         if not len(images):
-            raise UserError("the loss is a mean over hidden patches, and this batch has no images")
-        hidden = self.hidden_patches(kept)
-        wanted = make_targets(images, self.config.patch, self.config.target, hidden)
-        return F.mse_loss((told if told.ndim == 2 else told[hidden]).float(), wanted)
+            raise UserError("the loss is a mean over masked patches, and this batch has no images")
+        masked = self.masked_patches(visible)
+        wanted = make_targets(images, self.config.patch, self.config.target, masked)
+        return F.mse_loss((predictions if predictions.ndim == 2 else predictions[masked]).float(), wanted)
 
-    def hidden_patches(self, kept: Tensor) -> Tensor:
-        """Which patches lie under hidden units: bool (batch, *patch_grid). kept: bool (batch, *unit_grid)."""
-        return ~spread_mask(kept, self.config.patch_grid)
+    def masked_patches(self, visible: Tensor) -> Tensor:
+        """The patches of masked units: bool (batch, *patch_grid). visible: bool (batch, *unit_grid)."""
+        return ~spread_mask(visible, self.config.patch_grid)
 
     @property
     def position_resizes(self) -> tuple[PositionResize, ...]:
@@ -204,7 +209,7 @@ class MaskedAutoencoder(nn.Module):
         return self.encoder.position_resizes
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
-        """As `Encoder.resize_positions`; the decoder's positions are resized as one plane."""
+        """As `Encoder.resize_positions`; the decoder's positions are resized as a whole."""
         if name == "decoder_positions" and (len(tensor.shape), tensor.shape[-1]) == (len(shape), shape[-1]):
             return resize_plane(tensor, shape[1:-1])
         if not name.startswith("encoder."):
@@ -218,8 +223,20 @@ class MaskedAutoencoder(nn.Module):
         return sum(self.config.encoder.depths) + 1
 
 
-def _convolved(layer: nn.Module, grid: Tensor) -> Tensor:
-    """A convolution whose kernel is its stride, of a grid (batch, *sizes, channels): (batch, *cells, dim)."""
+def present_name(name: str) -> str:
+    """The name of a parameter, given perhaps as in hvit 0.1: `tell` is `prediction`, `hidden_token` is `mask_token`."""
+    first, dot, rest = name.partition(".")
+    return {"tell": "prediction", "hidden_token": "mask_token"}.get(first, first) + dot + rest
+
+
+def _rename_old_parameters(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Checkpoints of hvit 0.1 load as those of today."""
+    for name in [name for name in state if name.startswith((f"{prefix}tell.", f"{prefix}hidden_token"))]:
+        state[prefix + present_name(name.removeprefix(prefix))] = state.pop(name)
+
+
+def _convolved(layer: nn.Module, feature_map: Tensor) -> Tensor:
+    """A convolution whose kernel is its stride, of a map (batch, *sizes, channels): (batch, *cells, dim)."""
     if is_plain(layer, nn.Conv2d, nn.Conv3d):
-        return convolve_cells(grid, layer.get_parameter("weight"), layer._parameters["bias"])
-    return channels_last(layer(channels_first(grid)))
+        return convolve_cells(feature_map, layer.get_parameter("weight"), layer._parameters["bias"])
+    return channels_last(layer(channels_first(feature_map)))

@@ -1,7 +1,7 @@
-"""What a masked model learns to tell of the hidden parts: their pixels, or histograms of their gradients.
+"""What a masked model is trained to predict of masked patches: their pixels, or histograms of their gradients.
 
-Images and clips are cut into patches, the pixels of one token of the last grid. Of a clip the first frame of every
-token is told.
+Images and clips are cut into patches, the pixels of one token of the last level. Of a clip the first frame of every
+token is predicted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CELLS = 2
 
 
 def target_width(target: Target, patch: tuple[int, ...], channels: int) -> int:
-    """How many numbers tell one patch. patch: pixels along every axis, time first for clips."""
+    """How many numbers are predicted of one patch. patch: pixels along every axis, time first for clips."""
     if target == "hog":
         return _CELLS * _CELLS * _BINS * channels
     return patch[-2] * patch[-1] * channels
@@ -42,9 +42,9 @@ def make_targets(images: Tensor, patch: tuple[int, ...], target: Target, wanted:
 
 
 def pixel_patches(images: Tensor, patch: tuple[int, ...], wanted: Tensor | None = None) -> Tensor:
-    """The pixels of every patch, in the order in which the official Hiera tells them.
+    """The pixels of every patch, in the order in which the official Hiera predicts them.
 
-    images: (batch, channels, *sizes), the sizes divisible by `patch`. Of an image a patch is told channel by channel
+    images: (batch, channels, *sizes), the sizes divisible by `patch`. An image's patch is laid out channel by channel
     (channels, rows, columns); of a clip, whose first frame of every `patch[0]` is taken, pixel by pixel (rows,
     columns, channels). The authors note that difference as a slip, and released decoders depend on it.
     wanted: bool (batch, *patch grid). Returns (batch, *patch grid, pixels), or (wanted patches, pixels).
@@ -59,7 +59,7 @@ def pixel_patches(images: Tensor, patch: tuple[int, ...], wanted: Tensor | None 
 
 
 def patches_to_images(patches: Tensor, patch: tuple[int, ...], channels: int) -> Tensor:
-    """Lays patches of pixels back into images: the inverse of `pixel_patches`, of a clip for its told frames.
+    """Lays patches of pixels back into images: the inverse of `pixel_patches`, of a clip for its predicted frames.
 
     patches: (batch, *patch grid, pixels). Returns (batch, channels, *sizes).
     """
@@ -77,8 +77,8 @@ def normalise_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     The variance is the unbiased one, plus 1e-6 (masked autoencoders, arXiv 2111.06377; the official Hiera).
     """
     mean = patches.mean(-1, keepdim=True)
-    deviation = (patches.var(-1, keepdim=True) + 1e-6).sqrt()
-    return (patches - mean) / deviation, mean, deviation
+    standard_deviation = (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    return (patches - mean) / standard_deviation, mean, standard_deviation
 
 
 def histograms(images: Tensor, patch: tuple[int, ...]) -> Tensor:

@@ -1,7 +1,7 @@
 """Weights of masked autoencoders: ours, the authors' Hiera and transformers', into autoencoders and into classifiers.
 
 A classifier takes the encoder. Where the final norm of its family follows the mean, as Hiera's does, it takes the norm
-that the autoencoder has after its encoder, as timm does; decoder and fusion are told as unused.
+that the autoencoder has after its encoder, as timm does; decoder and fusion are reported as unused.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from hvit.models.formats import Format, State, renamed
 from hvit.models.hiera.weights import HIERA_FORMATS
 from hvit.models.masked.config import MaskedConfig
+from hvit.models.masked.model import present_name
 
 # (their part of a name, ours); what is left after these is the encoder's.
 _OFFICIAL = (
@@ -25,7 +26,7 @@ _OFFICIAL = (
     (r"^decoder_pos_embed$", "decoder_positions"),
     (r"^decoder_blocks\.(\d+)\.attn\.", r"decoder.\1."),
     (r"^decoder_blocks\.", "decoder."),
-    (r"^decoder_pred\.", "tell."),
+    (r"^decoder_pred\.", "prediction."),
 )
 _TRANSFORMERS = (
     (r"^multiscale_fusion\.multi_scale_fusion_heads\.", "fusion."),
@@ -37,13 +38,13 @@ _TRANSFORMERS = (
     (r"^decoder\.decoder_block\.layers\.(\d+)\.layernorm_after\.", r"decoder.\1.norm2."),
     (r"^decoder\.decoder_block\.layers\.", "decoder."),
     (r"^decoder\.decoder_norm\.", "decoder_norm."),
-    (r"^decoder\.decoder_pred\.", "tell."),
+    (r"^decoder\.decoder_pred\.", "prediction."),
 )
-_OWN = r"(fusion|embed|decoder|decoder_norm|tell|norm)\.|(mask_token|decoder_positions|hidden_token)$"
+_OWN = r"(fusion|embed|decoder|decoder_norm|prediction|norm)\.|(mask_token|decoder_positions)$"
 
 
 def from_hiera(layout: Format, names: Sequence[tuple[str, str]], state: State, config: Any) -> dict[str, Tensor]:
-    """The tensors of a Hiera autoencoder of others, for our autoencoder or, as `layout` has them, for a classifier."""
+    """The tensors of a third-party Hiera autoencoder, for ours or, as `layout` has them, for a classifier."""
     if not isinstance(config, MaskedConfig):
         return layout.translate(state, config)
     ours = {}
@@ -57,8 +58,9 @@ def from_hiera(layout: Format, names: Sequence[tuple[str, str]], state: State, c
 
 def from_ours(state: State, config: Any) -> dict[str, Tensor]:
     """The tensors of an autoencoder of ours, as they are, or for a classifier."""
+    state = {present_name(name): tensor for name, tensor in state.items()}
     if isinstance(config, MaskedConfig):
-        return dict(state)
+        return state
     ours = {}
     follows = "encoder.norm.weight" not in state
     for name, tensor in state.items():

@@ -24,12 +24,11 @@ from hvit.models.layers.grids import (
     PositionResize,
     channels_last,
     grid_to_units,
-    keep_units,
     resize_plane,
     units_to_grid,
 )
 from hvit.models.layers.linear import Linear, Mlp, SplitLinear, split_rows
-from hvit.models.layers.masking import check_kept, fill_masked, hide_masked
+from hvit.models.layers.masking import Mask, check_mask, fill_masked, visible_units, zero_masked
 from hvit.models.mvit.config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
 from hvit.models.mvit.pooling import PoolFunction, pool_projections, pool_tokens
 from hvit.models.mvit.relative import attend_relative
@@ -203,12 +202,10 @@ class Mvit(Encoder):
         dims = self.config.dims
         return (*dims[1:], dims[-1]) if self.config.expansion == "mlp" else dims
 
-    def encode(
-        self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None
-    ) -> tuple[list[Tensor], Tensor | None]:
+    def encode(self, images: Tensor, mask: Mask | None = None) -> tuple[list[Tensor], Tensor | None]:
         """The levels (see `levels`), and the class token (batch, dim) after the final norm where the model has one."""
-        feature_map, token = self._stem(images, kept, mask_token)
-        feature_maps, sparse = [], kept is not None and mask_token is None
+        feature_map, token = self._stem(images, mask)
+        feature_maps, sparse = [], mask is not None and mask.is_sparse
         for level in range(len(self.config.depths)):
             feature_map, token = self._run_level(level, feature_map, token, sparse)
             feature_maps.append(feature_map)
@@ -235,32 +232,34 @@ class Mvit(Encoder):
         units = tokens.unflatten(1, (count, *side))
         return units if sparse else units_to_grid(units, config.unit_grid), token
 
-    def _stem(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _stem(self, images: Tensor, mask: Mask | None) -> tuple[Tensor, Tensor | None]:
         """The tokens as a feature map, of visible units only in sparse encoding, and the class token (batch, dim)."""
         config = self.config
         self.check_images(images)
-        if kept is not None:
-            if config.unit_size is None and mask_token is None:
-                raise UserError("this model's pooling crosses mask units, so that masked units cannot be omitted")
-            check_kept(kept, images.shape[0], config.unit_grid if mask_token is None else tuple(kept.shape[1:]))
-            images = hide_masked(images, kept)
+        if mask is not None:
+            check_mask(mask, images.shape[0], config.unit_grid, config.token_grid, config.dims[0])
+            if config.unit_size is None and mask.is_sparse:
+                raise UserError(
+                    "this model's pooling crosses mask units, so that it has no sparse encoding; give the mask a token"
+                )
+            images = zero_masked(images, mask.visible)
         grid = channels_last(self.patch_embed(images))
-        if kept is not None and mask_token is not None:
-            grid = fill_masked(grid, kept, mask_token)
+        if mask is not None and mask.token is not None:
+            grid = fill_masked(grid, mask.visible, mask.token)
         if config.positions == "absolute" and grid.ndim == 4:
             grid = grid + self.positions
         elif config.positions == "absolute":
             grid = grid + (self.positions[:, None] + self.temporal_positions[:, :, None, None])
-        if kept is not None and mask_token is None:
-            grid = keep_units(grid_to_units(grid, config.unit_size or config.token_grid), kept)
+        if mask is not None and mask.is_sparse:
+            grid = visible_units(grid_to_units(grid, config.unit_size or config.token_grid), mask.visible)
         if not config.class_token:
             return grid, None
         token = self.class_token + self.class_positions if config.positions == "absolute" else self.class_token
         return grid, token[:, 0].expand(images.shape[0], -1)
 
-    def levels(self, images: Tensor, kept: Tensor | None = None, mask_token: Tensor | None = None) -> list[Tensor]:
-        """As `Encoder.levels`; `kept` alone is for models with mask units (UserError for others)."""
-        return self.encode(images, kept, mask_token)[0]
+    def levels(self, images: Tensor, mask: Mask | None = None) -> list[Tensor]:
+        """As `Encoder.levels`; a sparse mask is for models with mask units (UserError for others)."""
+        return self.encode(images, mask)[0]
 
     def levels_from(self, level: int, feature_map: Tensor) -> list[Tensor]:
         """As `Encoder.levels_from`, for models without a class token (UserError for others)."""
@@ -271,14 +270,13 @@ class Mvit(Encoder):
             )
         return super().levels_from(level, feature_map)
 
-    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
-        sparse = kept is not None and mask_token is None
-        return self._run_level(0, *self._stem(images, kept, mask_token), sparse)[0]
+    def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
+        return self._run_level(0, *self._stem(images, mask), mask is not None and mask.is_sparse)[0]
 
     def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
         return self._run_level(level, below, None, visible is not None)[0]
 
-    def classify(self, last_grid: Tensor, class_token: Tensor | None = None) -> Tensor:
+    def classify(self, last_map: Tensor, class_token: Tensor | None = None) -> Tensor:
         """Logits (batch, num_classes) of the last feature map (batch, *sizes, dim), or of the class token (batch, dim).
 
         A model with a class token needs that, as `encode` gives it (UserError).
@@ -287,7 +285,7 @@ class Mvit(Encoder):
             if class_token is None:
                 raise UserError("this model classifies its class token, which `encode` returns with the levels")
             return self.head(self.dropout(class_token))
-        pooled = last_grid.flatten(1, -2).mean(1)
+        pooled = last_map.flatten(1, -2).mean(1)
         return self.head(self.dropout(self.norm(pooled) if self.config.norm_after_mean else pooled))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -29,14 +29,20 @@ from hvit.models.layers.grids import (
     blocks_to_grid,
     grid_to_blocks,
     grid_to_units,
-    keep_units,
     merge_pairs,
-    place_units,
     resize_blocks,
     tiles_to_batch,
 )
 from hvit.models.layers.linear import Linear, Mlp
-from hvit.models.layers.masking import check_kept, fill_masked, hide_masked, spread_mask
+from hvit.models.layers.masking import (
+    Mask,
+    check_mask,
+    fill_masked,
+    place_units,
+    spread_mask,
+    visible_units,
+    zero_masked,
+)
 from hvit.models.nest.config import AttentionKind, NestConfig
 from hvit.models.sizes import class_count
 
@@ -229,9 +235,9 @@ class Nest(Encoder):
     """The nested hierarchical transformer, as a classifier.
 
     The feature map of a level is that before the next aggregation, (batch, side, side, dim) with side = block_side
-    * 2 ** (levels above); the last one is after the final norm. Mask units are the blocks of the first level. With
-    `kept` alone as many blocks are visible of every four; aggregation sees zeros where a block is masked, and visible
-    neighbours as ever.
+    * 2 ** (levels above); the last one is after the final norm. Mask units are the blocks of the first level. In sparse
+    encoding the same number of every two by two blocks is visible; aggregation sees zeros where a block is masked, and
+    visible neighbours as they are.
     """
 
     config: NestConfig
@@ -272,19 +278,15 @@ class Nest(Encoder):
         """Rows and columns of the feature map of a level."""
         return (self.config.block_side * 2 ** (len(self.config.depths) - 1 - level),) * 2
 
-    def _first_level(self, images: Tensor, kept: Tensor | None, mask_token: Tensor | None) -> Tensor:
+    def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
         self.check_images(images)
-        visible = kept if mask_token is None else None
-        if kept is not None:
-            if visible is None:
-                check_kept(kept, images.shape[0], tuple(kept.shape[1:]))
-            else:
-                self._check_blocks(visible, images.shape[0])
-            images = hide_masked(images, kept)
-        grid = self.patch_embed(images).permute(0, 2, 3, 1)
-        if kept is not None and mask_token is not None:
-            grid = fill_masked(grid, kept, mask_token)
-        return self._run_level(0, grid, visible)
+        if mask is not None:
+            self._check_mask(mask, images.shape[0])
+            images = zero_masked(images, mask.visible)
+        tokens = self.patch_embed(images).permute(0, 2, 3, 1)
+        if mask is None or mask.token is None:
+            return self._run_level(0, tokens, None if mask is None else mask.visible)
+        return self._run_level(0, fill_masked(tokens, mask.visible, mask.token), None)
 
     def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
         return self._run_level(level, below if visible is None else place_units(below, visible), visible)
@@ -299,27 +301,30 @@ class Nest(Encoder):
         if level == len(self.hierarchies) - 1:
             blocks = self.norm(blocks)
         grid = blocks_to_grid(blocks)
-        return grid if visible is None else keep_units(grid_to_units(grid, self.config.unit_side(level)), visible)
+        return grid if visible is None else visible_units(grid_to_units(grid, self.config.unit_side(level)), visible)
 
-    def _check_blocks(self, kept: Tensor, batch: int) -> None:
-        """Refuses (UserError) a mask of blocks that cannot be computed alone."""
+    def _check_mask(self, mask: Mask, batch: int) -> None:
+        """Refuses (UserError) a mask that does not fit, and in sparse encoding blocks that cannot be computed alone."""
         config = self.config
+        side = 2 ** (len(config.depths) - 1)
+        check_mask(mask, batch, (side, side), self.level_sizes(0), config.dims[0])
+        if not mask.is_sparse:
+            return
         if config.unit_size is None:
             raise UserError(
                 f"NesT computes whole blocks alone only where they are whole tokens in every level; blocks of "
                 f"{config.block_side} x {config.block_side} tokens are not"
             )
-        side = 2 ** (len(config.depths) - 1)
-        check_kept(kept, batch, (side, side))
-        fours = kept.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4)) if side > 1 else kept.sum((1, 2))
+        visible = mask.visible
+        fours = visible.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4)) if side > 1 else visible.sum((1, 2))
         if fours.numel() and int(fours.min()) != int(fours.max()):
             raise UserError(
                 "the mask must leave as many blocks of every two by two visible: all nodes of the tree are alike"
             )
 
-    def classify(self, last_grid: Tensor) -> Tensor:
+    def classify(self, last_map: Tensor) -> Tensor:
         """Logits (batch, num_classes): a linear head on the mean over the last feature map (batch, side, side, dim)."""
-        return self.head(last_grid.mean(dim=(1, 2)))
+        return self.head(last_map.mean(dim=(1, 2)))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
         """As `Encoder.resize_positions`; "plane" as timm, "block" as the official code (see `grids.resize_blocks`)."""
