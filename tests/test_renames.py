@@ -13,6 +13,7 @@ from hvit import renames
 from hvit.bounds import leaves
 from hvit.cli.generate import GenerateArguments
 from hvit.models.catalogue import config_from_json, entry
+from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import RECIPE, as_json, changed_fields, read_recipe, write_recipe
 from hvit.recipes import get_recipe, list_recipes
 
@@ -66,12 +67,27 @@ def test_old_values_are_replaced_in_options_files_and_weights(hvit: Run, monkeyp
     assert err.splitlines()[0] == "hvit: --model.aggregation-plane picture is now image"
 
 
+def test_masking_is_now_encoding_sparse_or_dense(hvit: Run) -> None:
+    recipe = get_recipe("hiera_micro_mae_cifar10")
+    stored = as_json(recipe)["model"]
+    assert stored.pop("encoding") == "sparse"
+    for old, present in (("keep", "sparse"), ("fill", "dense")):
+        config = config_from_json(json.dumps({"config": stored | {"masking": old}}))
+        assert isinstance(config, MaskedConfig)
+        assert config.encoding == present
+    _, _, err = hvit("train", recipe.name, "--model.masking", "fill", "--model.mask-unit", "3", "3", "--dry-run")
+    assert err.splitlines()[:2] == [
+        "hvit: --model.masking is now --model.encoding",
+        "hvit: --model.encoding fill is now dense",
+    ]
+
+
 def test_both_names_at_once_are_refused_as_before() -> None:
     tree = {"consistency_variations": [], "consistency_augment": []}
     assert renames.rename(tree) == (tree, [])
 
 
-@pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "9" * 10_000, '{"masking": 1}'])
+@pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "9" * 10_000, '{"heads": 1}'])
 def test_what_has_no_old_name_is_unchanged(text: str) -> None:
     assert renames.rename_json(text) == (text, [])
 

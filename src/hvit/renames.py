@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-FIELDS = {"consistency_variations": "consistency_augment"}
+FIELDS = {"consistency_variations": "consistency_augment", "masking": "encoding"}
 """Fields of recipes and model configurations: old name -> new name."""
-VALUES: dict[str, dict[str, str]] = {}
+VALUES: dict[str, dict[str, str]] = {"encoding": {"keep": "sparse", "fill": "dense"}}
 """Values of fields, by the field's present name: old value -> new value."""
 OPTIONS = {"walks": "interpolations"}
 """Options of the command line that belong to no recipe: old name -> new name."""

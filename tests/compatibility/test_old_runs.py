@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from hvit.models.masked.model import present_name
+
 KINDS = ("classification", "pretraining", "generation")
 Call = Callable[..., tuple[int, str, str]]
 
@@ -63,6 +65,8 @@ def test_an_old_run_is_resumed_to_the_same_weights(kind: str, old: Path, hvit: C
     status, _, complaint = hvit("resume", folder)
     assert status == 0, complaint
     then, now = (load_file(place / "weights.safetensors") for place in (old / kind, folder))
+    if kind == "pretraining":
+        then = {present_name(name): tensor for name, tensor in then.items()}
     assert then.keys() == now.keys()
     assert all((then[name] - now[name]).abs().max() < 1e-4 for name in then)
     assert (folder / "report.html").stat().st_size > 5_000

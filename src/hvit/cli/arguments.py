@@ -51,7 +51,7 @@ _SYNONYMS = {
     "dims": ("embed_dim", "embed_dims", "hidden_size", "dim", "width"),
     "heads": ("num_heads", "n_heads", "num_attention_heads"),
     "depths": ("depth", "num_layers", "layers"),
-    "mask_ratio": ("masking_ratio", "masking"),
+    "mask_ratio": ("masking_ratio",),
     "root": ("data", "data_dir", "data_path", "dataset", "dir", "path", "data_root", "train_dir"),
     "val_fraction": ("val_split", "validation_split", "val_ratio", "val"),
     "label_smoothing": ("smoothing", "label_smooth"),
