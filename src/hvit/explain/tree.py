@@ -36,9 +36,47 @@ class Node(NamedTuple):
     region: Region
 
 
+class Prediction(NamedTuple):
+    """What the model predicts for an image with blocks removed."""
+
+    class_index: int
+    """The most probable class."""
+    probability: float
+    """Its probability, 0 to 1."""
+    explained: float
+    """The probability of the explained class."""
+    logit: float
+    """The logit of the explained class."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How a tree was computed by removing blocks of the image, and what the model predicts without them."""
+
+    form: str
+    """Which values are exact, in words."""
+    baseline: str
+    """What stands in the place of removed blocks, in words."""
+    before: Prediction
+    """With all blocks removed: what the model predicts before it sees the image."""
+    without: tuple[Prediction, ...]
+    """With one block of the path removed, for each of its steps."""
+    leads: tuple[float, ...]
+    """For each step of the path, how far the chosen block's value is above that of the second best of the four."""
+    spreads: tuple[float, ...]
+    """The standard deviation of that lead, over what else of the image may be present."""
+    passes: float
+    """The cost of all coalitions, in forward passes of the whole model."""
+    shift: float
+    """The most that was added to a value so that children add up to their parent; 0 where that follows by itself."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """GradCAT's explanation of one class: the evidence in every block, and the path of the largest values."""
+    """The explanation of one class: the evidence in every block, and the path of the largest values.
+
+    Made by `block_shapley` and `gradcat`. A value that was not computed is not a number (NaN).
+    """
 
     class_index: int
     """The explained class."""
@@ -52,6 +90,8 @@ class Tree:
     """Height and width of the model's input in pixels."""
     sign: int = 1
     """1: positive values are positive evidence for the class; -1: the sign is flipped (the control)."""
+    removal: Removal | None = None
+    """How the values were computed, if by `block_shapley`; None: by `gradcat`."""
 
     @property
     def depth(self) -> int:

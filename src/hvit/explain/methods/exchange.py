@@ -1,0 +1,98 @@
+"""A coalition of blocks as an input: blocks that are absent are exchanged for those of a baseline.
+
+Pixels can be exchanged for every model. In a NesT a block of the levels below the top has seen its own square of the
+image only, so that its features can be exchanged instead, and only the levels above run again; its neighbours differ
+by what the window of an aggregation reads across the seam, one token wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hvit.models.layers.encoder import Encoder
+from hvit.models.nest.model import Nest
+
+_PIXELS_AT_ONCE = 16 * 224 * 224
+Question = tuple[int, int]
+"""The number of an image, and a coalition of its blocks."""
+
+
+class Exchange(Protocol):
+    """Gives the logits of coalitions."""
+
+    def logits(self, questions: Sequence[Question]) -> Tensor:
+        """The logits (questions, classes) of coalitions of images."""
+        ...
+
+
+class ExchangedPixels:
+    """Exchanges pixels and runs the whole model: for any model."""
+
+    def __init__(self, forward: Callable[[Tensor], Tensor], images: Tensor, blanks: Tensor, leaf_map: Tensor) -> None:
+        """images, blanks: (batch, channels, *sizes). leaf_map: (*sizes), the number of each pixel's leaf."""
+        self.forward, self.images, self.blanks, self.leaf_map = forward, images, blanks, leaf_map
+
+    def logits(self, questions: Sequence[Question]) -> Tensor:
+        numbers = torch.tensor([image for image, _ in questions], device=self.images.device)
+        present = presence(questions, self.leaf_map).unsqueeze(1)
+        return self.forward(torch.where(present, self.images[numbers], self.blanks[numbers]))
+
+
+class ExchangedFeatures:
+    """Exchanges the feature map of one level and runs the levels above."""
+
+    def __init__(self, model: Encoder, level: int, own: Tensor, blank: Tensor, leaf_map: Tensor) -> None:
+        """own, blank: feature maps (batch, rows, columns, dim). leaf_map: (rows, columns), a leaf of each position."""
+        self.model, self.level, self.own, self.blank, self.leaf_map = model, level, own, blank, leaf_map
+
+    def logits(self, questions: Sequence[Question]) -> Tensor:
+        numbers = torch.tensor([image for image, _ in questions], device=self.own.device)
+        present = presence(questions, self.leaf_map).unsqueeze(-1)
+        mixed = torch.where(present, self.own[numbers], self.blank[numbers])
+        return self.model.classify(self.model.levels_from(self.level, mixed)[-1])
+
+
+def presence(questions: Sequence[Question], leaf_map: Tensor) -> Tensor:
+    """Where coalitions are present: bool (questions, *sizes of leaf_map)."""
+    leaves = int(leaf_map.max()) + 1
+    table = torch.tensor([[coalition >> leaf & 1 for leaf in range(leaves)] for _, coalition in questions])
+    return table.bool().to(leaf_map.device)[:, leaf_map]
+
+
+def image_leaves(size: Sequence[int], depth: int, shown: int | None = None) -> Tensor:
+    """The leaf of every position of a map (rows, columns), of a tree of quadrants of some depth: (rows, columns).
+
+    Leaves are in the order of their paths. The squares are those of `tree.region_of`. shown: where only blocks of this
+    depth lie whole in the map, positions have the first leaf of their block.
+    """
+    shown = depth if shown is None else shown
+    parts = 2**shown
+    rows, columns = (torch.bucketize(torch.arange(side), _edges(side, parts), right=True) for side in size)
+    number = torch.zeros(rows.numel(), columns.numel(), dtype=torch.int64)
+    for shift in reversed(range(shown)):
+        number = 4 * number + 2 * (rows >> shift & 1)[:, None] + (columns >> shift & 1)[None]
+    return number * 4 ** (depth - shown)
+
+
+def _edges(side: int, parts: int) -> Tensor:
+    """Where equal parts of a line of pixels begin, without the first."""
+    return torch.tensor([side * part // parts for part in range(1, parts)], dtype=torch.int64)
+
+
+def local_level(model: object, depth: int) -> int | None:
+    """The coarsest level of a model in which the blocks of a depth are whole and have seen nothing else.
+
+    None where no level does: every model but NesT mixes blocks from its first layers on, or in other shapes.
+    """
+    level = len(model.config.depths) - 1 - depth if isinstance(model, Nest) else -1
+    return level if level >= 0 else None
+
+
+def at_once(images: Tensor) -> int:
+    """How many coalitions run together: more of small images."""
+    return max(1, _PIXELS_AT_ONCE // prod(images.shape[2:]))
