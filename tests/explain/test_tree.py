@@ -11,7 +11,7 @@ import torch
 import hvit
 from hvit.errors import UserError
 from hvit.explain import Tree
-from hvit.explain.methods.gradcat import greedy_path
+from hvit.explain.tree import greedy_path
 
 VALUES = (
     np.array([[1.0, -4.0], [2.0, 0.5]]),

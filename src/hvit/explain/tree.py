@@ -150,6 +150,20 @@ def place_of(path: Sequence[int]) -> tuple[int, int]:
     return row, column
 
 
+def greedy_path(values: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """Quadrants from the whole image to a leaf, each the child of largest value (the first of equals).
+
+    The path ends above children whose values were not computed.
+    """
+    path: tuple[int, ...] = ()
+    for nodes in values:
+        children = [float(nodes[place_of((*path, quadrant))]) for quadrant in range(4)]
+        if any(np.isnan(children)):
+            break
+        path += (max(range(4), key=children.__getitem__),)
+    return path
+
+
 def region_of(image_size: tuple[int, int], path: Sequence[int]) -> Region:
     """Square of the image at the end of a path of quadrants, as (left, top, right, bottom) in pixels.
 

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hvit.explain import Tree
-from hvit.explain.methods.gradcat import greedy_path
+from hvit.explain.tree import greedy_path
 
 HOSTILE = [
     "a very, very long class name that no legend of any picture on earth would have room for " * 20,

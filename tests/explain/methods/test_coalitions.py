@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_children_add_up_to_their_parent_and_the_whole_to_its_worth(arities: tup
     worth = random_game(int(np.prod(arities)))
     depths = values_of(worth, arities)
     assert depths[0].sum() == pytest.approx(worth[-1] - worth[0], abs=1e-12)
-    for above, below in zip(depths, depths[1:], strict=False):
+    for above, below in pairwise(depths):
         assert below.reshape(len(above), -1).sum(1) == pytest.approx(above, abs=1e-12)
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.explain import Tree, gradcat, gradcat_batch
-from hvit.explain.methods.gradcat import greedy_path, has_tree, tree_levels
+from hvit.explain.methods.gradcat import has_tree, tree_levels
+from hvit.explain.tree import greedy_path
 from hvit.models.create import create_model
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import blocks_to_grid

@@ -18,8 +18,8 @@ from PIL import Image
 
 from hvit.errors import UserError
 from hvit.explain import Tree
-from hvit.explain.methods.gradcat import greedy_path
 from hvit.explain.page import ExplainedClass, ExplainedImage, render_page, write_page
+from hvit.explain.tree import greedy_path
 from hvit.explain.words import TIMES
 from hvit.markup import shown
 

@@ -40,7 +40,7 @@ class Division(NamedTuple):
     leads: np.ndarray
     """(children, children, ...): the value of the first minus that of the second."""
     spreads: np.ndarray
-    """(children, children, ...): standard deviation of that lead over everything that may be present besides the two."""
+    """(children, children, ...): standard deviation of that lead over what else may be present."""
 
 
 def everything(arities: Sequence[int]) -> int:
@@ -67,12 +67,13 @@ def contexts(node: Path, arities: Sequence[int], exact: bool = True) -> list[Con
     for step, own in enumerate(node):
         siblings = [leaves_of((*node[:step], other), arities) for other in range(arities[step]) if other != own]
         unions = [
-            (sum(one for one, taken in zip(siblings, chosen, strict=True) if taken), _weight(sum(chosen), len(siblings)))
+            (
+                sum(one for one, taken in zip(siblings, chosen, strict=True) if taken),
+                _weight(sum(chosen), len(siblings)),
+            )
             for chosen in product((False, True), repeat=len(siblings))
         ]
-        found = [
-            Context(outer.present | union, outer.weight * weight) for outer in found for union, weight in unions
-        ]
+        found = [Context(outer.present | union, outer.weight * weight) for outer in found for union, weight in unions]
     return found
 
 

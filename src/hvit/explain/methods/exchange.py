@@ -1,19 +1,22 @@
 """A coalition of blocks as an input: blocks that are absent are exchanged for those of a baseline.
 
 Pixels can be exchanged for every model. In a NesT a block of the levels below the top has seen its own square of the
-image only, so that its features can be exchanged instead, and only the levels above run again; its neighbours differ
-by what the window of an aggregation reads across the seam, one token wide.
+image only, so that its features can be exchanged instead, and only the levels above run again. On the finest level that
+is the same as exchanging pixels; on the others its neighbours differ by what the window of an aggregation reads across
+the seam, one token wide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hvit.models.build import build_empty, count_multiply_adds
 from hvit.models.layers.encoder import Encoder
 from hvit.models.nest.model import Nest
 
@@ -64,19 +67,17 @@ def presence(questions: Sequence[Question], leaf_map: Tensor) -> Tensor:
     return table.bool().to(leaf_map.device)[:, leaf_map]
 
 
-def image_leaves(size: Sequence[int], depth: int, shown: int | None = None) -> Tensor:
+def image_leaves(size: Sequence[int], depth: int) -> Tensor:
     """The leaf of every position of a map (rows, columns), of a tree of quadrants of some depth: (rows, columns).
 
-    Leaves are in the order of their paths. The squares are those of `tree.region_of`. shown: where only blocks of this
-    depth lie whole in the map, positions have the first leaf of their block.
+    Leaves are in the order of their paths. The squares are those of `tree.region_of`.
     """
-    shown = depth if shown is None else shown
-    parts = 2**shown
+    parts = 2**depth
     rows, columns = (torch.bucketize(torch.arange(side), _edges(side, parts), right=True) for side in size)
     number = torch.zeros(rows.numel(), columns.numel(), dtype=torch.int64)
-    for shift in reversed(range(shown)):
+    for shift in reversed(range(depth)):
         number = 4 * number + 2 * (rows >> shift & 1)[:, None] + (columns >> shift & 1)[None]
-    return number * 4 ** (depth - shown)
+    return number
 
 
 def _edges(side: int, parts: int) -> Tensor:
@@ -85,7 +86,7 @@ def _edges(side: int, parts: int) -> Tensor:
 
 
 def local_level(model: object, depth: int) -> int | None:
-    """The coarsest level of a model in which the blocks of a depth are whole and have seen nothing else.
+    """The coarsest level of a model in which the blocks of a depth are whole and have seen nothing but their square.
 
     None where no level does: every model but NesT mixes blocks from its first layers on, or in other shapes.
     """
@@ -93,6 +94,36 @@ def local_level(model: object, depth: int) -> int | None:
     return level if level >= 0 else None
 
 
-def at_once(images: Tensor) -> int:
-    """How many coalitions run together: more of small images."""
-    return max(1, _PIXELS_AT_ONCE // prod(images.shape[2:]))
+def share_above(model: Encoder, level: int) -> float:
+    """What the levels above a level and the head cost, as a share of a forward pass, by multiply-adds."""
+    empty = build_empty(model.config).eval()
+    images = torch.empty(1, model.config.in_channels, *model.config.input_size, device="meta")
+    with torch.no_grad():
+        feature_map = empty.levels(images)[level]
+    upper = count_multiply_adds(lambda: empty.classify(empty.levels_from(level, feature_map)[-1]))
+    return upper / count_multiply_adds(lambda: empty(images))
+
+
+class Worths:
+    """The logits of the coalitions of one game, each computed once."""
+
+    def __init__(self, exchange: Exchange, images: Tensor, progress: Callable[[int], None] | None = None) -> None:
+        """images: (batch, channels, *sizes); how large they are decides how many coalitions run together."""
+        self.exchange, self.progress = exchange, progress
+        self.together = max(1, _PIXELS_AT_ONCE // prod(images.shape[2:]))
+        self.known: dict[Question, np.ndarray] = {}
+
+    def learn(self, coalition: int, logits: Tensor) -> None:
+        """Takes the logits (batch, classes) of a coalition of every image from elsewhere."""
+        for image, row in enumerate(logits.cpu().numpy()):
+            self.known[image, coalition] = row
+
+    def ask(self, questions: Iterable[Question]) -> int:
+        """Computes the logits of coalitions that are not known yet; returns their number."""
+        new = [one for one in dict.fromkeys(questions) if one not in self.known]
+        for start in range(0, len(new), self.together):
+            part = new[start : start + self.together]
+            self.known.update(zip(part, self.exchange.logits(part).float().cpu().numpy(), strict=True))
+            if self.progress:
+                self.progress(len(part))
+        return len(new)

@@ -57,7 +57,7 @@ from hvit.explain.methods.request import (
     one_class,
     one_image,
 )
-from hvit.explain.tree import Tree, place_of
+from hvit.explain.tree import Tree, greedy_path
 from hvit.models.layers.encoder import Encoder
 
 
@@ -242,11 +242,3 @@ def shares_of_cells(cells: int, parts: int) -> Tensor:
     start = torch.arange(cells)
     ends = torch.minimum(edges[1:, None], start + 1)
     return (ends - torch.maximum(edges[:-1, None], start)).clamp_min(0)
-
-
-def greedy_path(values: Sequence[np.ndarray]) -> tuple[int, ...]:
-    """Quadrants from the whole image to a leaf, each the child of largest value (the first of equals)."""
-    path: tuple[int, ...] = ()
-    for nodes in values:
-        path += (max(range(4), key=lambda quadrant: nodes[place_of((*path, quadrant))]),)
-    return path

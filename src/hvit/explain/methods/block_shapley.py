@@ -1,0 +1,232 @@
+"""Block Shapley: what every block of an image adds to a class's logit, found by removing blocks.
+
+The image is divided into quadrants, these into theirs, and so on. A block is removed by putting a baseline in its place
+(`baseline_images`); the logits with every union of blocks give the Shapley values of the quadrants and the Owen values
+of the smaller blocks (`coalitions`). Every coalition's logits serve all classes. So, for every model:
+
+- the values of four siblings add up to their parent's, and the quadrants to logit(image) - logit(baseline);
+- a block that changes nothing gets 0, and blocks that always change the same get the same.
+
+Where blocks are exchanged: in a NesT the features of the level on which the smallest blocks of the tree are whole;
+elsewhere the pixels (`exchange`).
+
+How much is computed follows a budget of forward passes, depth by depth: all blocks exactly; else all blocks with either
+nothing or everything else present; else that along the paths only; else the tree ends there. What the estimate from two
+contexts misses of the parent's value is shared equally by four siblings (`Removal.shift`): they keep their differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.explain.methods.baseline_images import Baseline, baseline_images, name_of
+from hvit.explain.methods.coalitions import Path, everything, leaves_of
+from hvit.explain.methods.exchange import (
+    Exchange,
+    ExchangedFeatures,
+    ExchangedPixels,
+    Worths,
+    image_leaves,
+    local_level,
+    share_above,
+)
+from hvit.explain.methods.request import (
+    Classes,
+    as_batch,
+    as_number,
+    choose_classes,
+    classifier_of,
+    evaluating,
+    refusing,
+)
+from hvit.explain.methods.solution import Mode, Solution, count_coalitions, plan, solve
+from hvit.explain.tree import Prediction, Removal, Tree, greedy_path, place_of
+from hvit.models.build import count_multiply_adds, multiply_adds
+from hvit.models.inference.prepare import PreparedModel
+from hvit.models.layers.encoder import Encoder
+
+Progress = Callable[[int], None]
+
+DEPTH = 2  # sixteenths
+PASSES, SMALL_WORK = 45.0, 20e9  # the default budget: passes, or as many as cost that many multiply-adds
+_TOGETHER = 8192  # coalitions of several images that are asked for in one go
+
+
+def block_shapley(
+    model: nn.Module | Callable[[Tensor], Tensor],
+    images: Tensor,
+    classes: Classes | None = None,
+    *,
+    top_k: int = 1,
+    depth: int | None = None,
+    baseline: Baseline = "mean",
+    budget: float | None = None,
+    exact: bool = True,
+    progress: Progress | None = None,
+) -> list[list[Tree]]:
+    """Explains one or more classes for each of many images by removing blocks: Shapley and Owen values.
+
+    The model may be in training mode: it is explained in evaluation mode and left unchanged.
+
+    Args:
+        model: Any classifier of images: an encoder, a model of timm, or a callable that returns logits
+            (batch, classes). A NesT exchanges feature maps, others pixels.
+        images: (batch, channels, height, width), normalised as the model expects; a single image without a batch axis
+            is a batch of one.
+        classes: As in `gradcat_batch`.
+        top_k: As in `gradcat_batch`.
+        depth: How often the image is divided: 1 for quadrants, 2 for sixteenths, ...; default: 2.
+        baseline: What stands in the place of removed blocks: "blur", "mean", "zeros", or a tensor such as the mean
+            image of a data set (see `baseline_images`).
+        budget: Forward passes for one image, at most; default: 45, more for a small model. Coalitions that run a part
+            of the model cost that part.
+        exact: False estimates the blocks below the quadrants even where the budget would allow exact values.
+        progress: Called with the number of coalitions that were computed since the last call.
+
+    Returns:
+        For each image, its k trees in the order of the classes. `Tree.removal` says what is exact, what the baseline
+        is, and what the model predicts for the baseline.
+
+    Raises:
+        UserError: For a class that the model does not have, for blocks smaller than a pixel, and for a budget that does
+            not reach the quadrants.
+    """
+    network, forward = callable_model(model)
+    images = as_batch(network, images)
+    depth = DEPTH if depth is None else as_number(depth, "depth")
+    if depth < 1 or 2**depth > min(images.shape[2:]):
+        size = " x ".join(map(str, images.shape[2:]))
+        raise UserError(f"depth must be 1 or more, with blocks of a pixel or more; got {depth} for images of {size}")
+    solved: list[Solution] = []
+    with evaluating(network), refusing(network, images), torch.inference_mode():
+        blanks = baseline_images(images, baseline)
+        full, empty = forward(images).float(), forward(blanks).float()
+        chosen = choose_classes(full, classes, top_k).tolist()
+        if not torch.isfinite(empty).all():
+            raise UserError("the model's logits of the baseline are not finite numbers: choose another baseline")
+        limit = budget_of(network, images, budget)
+        modes: list[Mode] = []
+        while len(modes) < depth:  # a shallower tree is exchanged on a coarser, cheaper level
+            depth = len(modes) or depth
+            level = local_level(network, depth)
+            cost = 1.0 if level is None else share_above(network, level)
+            modes = plan((4,) * depth, cost, limit, exact)
+        group = max(1, _TOGETHER // sum(count_coalitions((4,) * depth, step, mode) for step, mode in enumerate(modes)))
+        for start in range(0, len(images), group):
+            part = slice(start, start + group)
+            exchange = _exchange(network, forward, images[part], blanks[part], depth, level)
+            worths = Worths(exchange, images, progress)
+            worths.learn(everything((4,) * depth), full[part])
+            worths.learn(0, empty[part])
+            solved += solve(worths, (4,) * depth, modes, cost, chosen[part], limit)
+    size = images.shape[-2], images.shape[-1]
+    return [trees_of(one, size, name_of(baseline)) for one in solved]
+
+
+def callable_model(model: Any) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The classifier inside of what a user gives, and what gives its logits soonest."""
+    if isinstance(model, nn.Module):
+        network = classifier_of(model)
+        given = model if isinstance(model, PreparedModel) else network
+    elif callable(model):
+        network = given = _Function(model)
+    else:
+        kind = type(model).__name__
+        raise UserError(f"a model must be a torch.nn.Module or a function that returns logits; got {kind}")
+
+    def forward(images: Tensor) -> Tensor:
+        with refusing(network, images):
+            logits = given(images)
+        if not isinstance(logits, Tensor):
+            raise UserError(f"{type(network).__name__} gives {type(logits).__name__}, not a tensor of logits")
+        return logits
+
+    return network, forward
+
+
+class _Function(nn.Module):
+    """A function as a model without weights."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.function(images)
+
+
+def budget_of(network: nn.Module, images: Tensor, budget: float | None) -> float:
+    """The budget of forward passes that holds: the given one, or the default for the size of the model."""
+    if budget is not None:
+        if not budget > 0:
+            raise UserError(f"a budget must be a number of forward passes above 0, got {budget}")
+        return float(budget)
+    if isinstance(network, Encoder):
+        work = multiply_adds(network.config)
+    else:
+        work = count_multiply_adds(lambda: network(images[:1])) if len(images) else 0
+    return max(PASSES, SMALL_WORK / work) if work else PASSES
+
+
+def _exchange(
+    network: Any, forward: Callable[[Tensor], Tensor], images: Tensor, blanks: Tensor, depth: int, level: int | None
+) -> Exchange:
+    """What gives the logits of coalitions of the blocks of a depth: on a level, or None for pixels."""
+    if level is None:
+        return ExchangedPixels(forward, images, blanks, image_leaves(images.shape[2:], depth).to(images.device))
+    own, blank = network.levels(images)[level], network.levels(blanks)[level]
+    return ExchangedFeatures(network, level, own, blank, image_leaves(own.shape[1:3], depth).to(images.device))
+
+
+def trees_of(solution: Solution, size: tuple[int, int], baseline: str) -> list[Tree]:
+    """The trees of one image's classes; size: (height, width) in pixels."""
+    depth = len(solution.arities)
+    whole = everything(solution.arities)
+    full, empty = solution.logits(whole), solution.logits(0)
+    trees = []
+    for rank, index in enumerate(solution.classes):
+        values = [np.full((2**step, 2**step), np.nan, dtype=np.float32) for step in range(1, depth + 1)]
+        for node, division in solution.divisions.items():
+            for quadrant in range(4):
+                values[len(node)][place_of((*node, quadrant))] = division.values[quadrant, rank]
+        computed = tuple(grid for grid in values if not np.isnan(grid).all())
+        path = greedy_path(computed)
+        removal = Removal(
+            form=solution.form,
+            baseline=baseline,
+            before=prediction(empty, index),
+            without=tuple(
+                prediction(solution.logits(whole & ~leaves_of(path[:step], solution.arities)), index)
+                for step in range(1, len(path) + 1)
+            ),
+            **lead_of(solution, path, rank),
+            passes=solution.passes,
+            shift=float(solution.shifts[rank]),
+        )
+        trees.append(Tree(index, float(full[index]), path, computed, size, removal=removal))
+    return trees
+
+
+def lead_of(solution: Solution, path: Path, rank: int) -> dict[str, tuple[float, ...]]:
+    """The lead of every step of a path over the second best child, and its spread."""
+    leads, spreads = [], []
+    for step, quadrant in enumerate(path):
+        division = solution.divisions[path[:step]]
+        second = max((one for one in range(4) if one != quadrant), key=lambda one: division.values[one, rank])
+        leads.append(float(division.leads[quadrant, second, rank]))
+        spreads.append(float(division.spreads[quadrant, second, rank]))
+    return {"leads": tuple(leads), "spreads": tuple(spreads)}
+
+
+def prediction(logits: np.ndarray, class_index: int) -> Prediction:
+    """What logits (classes,) predict."""
+    shares = np.exp(logits.astype(np.float64) - logits.max())
+    shares /= shares.sum()
+    best = int(shares.argmax())
+    return Prediction(best, float(shares[best]), float(shares[class_index]), float(logits[class_index]))
