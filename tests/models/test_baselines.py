@@ -46,7 +46,7 @@ def shaken(model: Any) -> Any:
 
 
 def timm_twin(config: ResnetConfig) -> Any:
-    """timm's network of a configuration; for small images with the stem changed as people do it, 64 wide."""
+    """timm's network of a configuration; for small images with the stem changed as is usual, 64 wide."""
     torch.manual_seed(0)
     block: Any = timm_resnet.Bottleneck if config.block == "bottleneck" else timm_resnet.BasicBlock
     theirs = timm_resnet.ResNet(
@@ -88,15 +88,15 @@ def test_the_weights_of_timm_give_its_logits_levels_and_gradients(config: Resnet
     report = load_weights(ours, theirs.state_dict())
     assert (report.format, report.dropped, report.missing) == ("timm or torchvision ResNet", (), ())
     images = photos(config)
-    plane, planes = theirs.maxpool(theirs.act1(theirs.bn1(theirs.conv1(images)))), []
+    features, maps = theirs.maxpool(theirs.act1(theirs.bn1(theirs.conv1(images)))), []
     for layer in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
-        planes.append(plane := layer(plane))
+        maps.append(features := layer(features))
     grids = ours.levels(images)
     torch.testing.assert_close(ours(images), theirs(images), rtol=0, atol=1e-5)
     slopes = torch.autograd.grad(ours.classify(grids[-1])[:, 2].sum(), grids)
-    expected = torch.autograd.grad(theirs.forward_head(plane)[:, 2].sum(), planes)
+    expected = torch.autograd.grad(theirs.forward_head(features)[:, 2].sum(), maps)
     for level in range(4):
-        torch.testing.assert_close(grids[level], planes[level].movedim(1, -1), rtol=0, atol=1e-5)
+        torch.testing.assert_close(grids[level], maps[level].movedim(1, -1), rtol=0, atol=1e-5)
         torch.testing.assert_close(slopes[level], expected[level].movedim(1, -1), rtol=0, atol=1e-5)
     assert tuple(grid.shape[-1] for grid in grids) == ours.level_dims == config.dims
 

@@ -1,4 +1,4 @@
-"""Stored counts are read as people say them."""
+"""Stored counts are read in billions."""
 
 from __future__ import annotations
 

@@ -59,11 +59,11 @@ def test_a_prepared_model_of_every_family_gives_the_model_s_logits(name: str):
 def test_packing_changes_no_logit_and_nothing_in_the_model(name: str):
     model, images = make(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    twin = pack(model.eval())
+    packed_model = pack(model.eval())
     with torch.inference_mode():
-        assert relative(twin(images), model(images)) < 1e-5
-    assert not any(type(module) is nn.Linear for module in twin.modules())
-    assert any(isinstance(module, PackedLinear) for module in twin.modules())
+        assert relative(packed_model(images), model(images)) < 1e-5
+    assert not any(type(module) is nn.Linear for module in packed_model.modules())
+    assert any(isinstance(module, PackedLinear) for module in packed_model.modules())
     assert not any(isinstance(module, PackedLinear) for module in model.modules())
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -73,10 +73,10 @@ def test_packing_changes_no_logit_and_nothing_in_the_model(name: str):
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])
 def test_the_fused_gelu_is_the_model_s_own(activation: str):
     model, images = make("nest_micro_32", activation=activation)
-    twin = pack(model.eval())
-    assert sum(isinstance(module, PackedMlp) for module in twin.modules()) == sum(model.config.depths)
+    packed_model = pack(model.eval())
+    assert sum(isinstance(module, PackedMlp) for module in packed_model.modules()) == sum(model.config.depths)
     with torch.inference_mode():
-        assert relative(twin(images), model(images)) < 1e-5
+        assert relative(packed_model(images), model(images)) < 1e-5
 
 
 def test_chunks_join_to_the_whole():

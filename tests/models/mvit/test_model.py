@@ -350,7 +350,7 @@ def test_a_number_as_input_size_keeps_the_frames() -> None:
     assert model.config.input_size == (16, 32, 32)
 
 
-def test_new_weights_are_drawn_as_published() -> None:
+def test_random_initialisation_is_as_published() -> None:
     torch.manual_seed(0)
     normal = Mvit(replace(MVIT_SIZES["mvitv2_micro_64"], initialisation="normal"))
     xavier = Mvit(MVIT_SIZES["mvitv2_micro_64"])

@@ -135,7 +135,7 @@ def test_gradients_are_those_of_the_peer(kind: str) -> None:
     translated = Mvit(config).double()
     assert all(gradient is not None for gradient in gradients.values())
     load_weights(translated, gradients)  # gradients have the layout of their weights
-    # Some gradients are zero but for rounding (a bias of all keys): differences are told against the largest of all.
+    # Some gradients are zero but for rounding (a bias of all keys): differences are relative to the largest of all.
     largest = max(float(gradient.abs().max()) for gradient in gradients.values() if gradient is not None)
     for name, parameter in translated.named_parameters():
         gradient = ours.get_parameter(name).grad

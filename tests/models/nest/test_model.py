@@ -87,7 +87,7 @@ def test_gradients_of_a_logit_at_every_level_are_those_of_the_official_code(refe
     for level, gradient in enumerate(gradients[:-1]):
         expected = blocks_to_grid(torch.from_numpy(values[f"grad_level{level}"]))
         assert difference(gradient, expected.numpy()) < 1e-6
-    # The pooled logit is linear in the last grid: its gradient is the head's row, shared out to the positions.
+    # The pooled logit is linear in the last feature map: its gradient is the head's row, shared out to the positions.
     expected = (model.head.weight[classes] / grids[-1][0, ..., 0].numel())[:, None, None].expand_as(gradients[-1])
     torch.testing.assert_close(gradients[-1], expected)
 
@@ -128,7 +128,7 @@ def test_the_paper_table_of_the_cifar_model_has_6_million_parameters() -> None:
 
 @pytest.mark.parametrize("plane", ["image", "parent", "block"])
 @pytest.mark.parametrize("function", get_args(Aggregation))
-def test_every_aggregation_halves_the_plane_and_trains(function: Aggregation, plane: Any) -> None:
+def test_every_aggregation_halves_the_feature_map_and_trains(function: Aggregation, plane: Any) -> None:
     for padding in ("same", "symmetric"):
         config = replace(TINY, aggregation=function, aggregation_plane=plane, pool_padding=padding)
         model = Nest(config)
@@ -179,9 +179,9 @@ def test_average_pooling_of_ones_is_ones_at_the_border_too(padding: Any) -> None
 
 def test_same_pooling_looks_at_its_own_two_rows_and_the_next() -> None:
     pool = ConvolutionPool(1, 1, "max3", "same")
-    plane = torch.arange(36.0).reshape(1, 6, 6, 1)
-    assert pool(plane)[0, :, :, 0].tolist() == [[14, 16, 17], [26, 28, 29], [32, 34, 35]]
-    assert pool(-plane)[0, :, :, 0].tolist() == [[0, -2, -4], [-12, -14, -16], [-24, -26, -28]]
+    feature_map = torch.arange(36.0).reshape(1, 6, 6, 1)
+    assert pool(feature_map)[0, :, :, 0].tolist() == [[14, 16, 17], [26, 28, 29], [32, 34, 35]]
+    assert pool(-feature_map)[0, :, :, 0].tolist() == [[0, -2, -4], [-12, -14, -16], [-24, -26, -28]]
 
 
 def test_stochastic_depth_drops_whole_samples_in_training_only() -> None:
@@ -203,7 +203,7 @@ def test_stochastic_depth_grows_linearly_over_all_levels() -> None:
     assert rates == pytest.approx(np.linspace(0, 0.2, 12).tolist())
 
 
-def test_new_weights_are_drawn_as_published() -> None:
+def test_random_initialisation_is_as_published() -> None:
     torch.manual_seed(0)
     model = create_model("nest_micro_32")
     drawn = {name: one.detach().flatten() for name, one in model.named_parameters() if one.ndim > 1}

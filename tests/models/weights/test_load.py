@@ -1,4 +1,4 @@
-"""Other people's weights give other people's numbers, and what does not fit is refused before anything changes."""
+"""Third-party checkpoints give the numbers of their own code, and misfits are refused before anything changes."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_timm_and_ours_agree_in_both_directions(padding: Any, activation: Any) -
     def compare() -> None:
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
         levels = theirs.forward_intermediates(images, norm=True, intermediates_only=True)
-        for grid, plane in zip(ours.levels(images), levels, strict=True):
-            torch.testing.assert_close(grid, plane.permute(0, 2, 3, 1), rtol=1e-5, atol=1e-5)
+        for ours_map, their_map in zip(ours.levels(images), levels, strict=True):
+            torch.testing.assert_close(ours_map, their_map.permute(0, 2, 3, 1), rtol=1e-5, atol=1e-5)
 
     theirs.load_state_dict(to_timm(ours))
     compare()
@@ -116,7 +116,7 @@ def test_what_timm_cannot_be_is_not_translated(fields: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_official_checkpoints_tell_their_model(
+def test_official_checkpoints_show_their_model(
     fixtures: Path, model: str, depths: tuple[int, ...], attention: str, words: str
 ) -> None:
     state, metadata = read_checkpoint(fixtures / "nest_flax_fixture" / model / "ckpt-1.flax")
@@ -295,7 +295,7 @@ def test_published_weights_offline_are_refused_with_the_way_out(
         download_timm("nest_micro_32")
 
 
-def test_formats_are_told_apart() -> None:
+def test_formats_are_recognised() -> None:
     model: nn.Module = Nest(MICRO)
     assert detect(model.state_dict()) == "hvit"
     assert recognise(model.state_dict()) is None

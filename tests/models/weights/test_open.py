@@ -119,7 +119,9 @@ def test_a_run_folder_stands_for_its_weights(tmp_path: Path, model: Encoder) -> 
     assert load_weights(Nest(MICRO), tmp_path).format == "hvit"
 
 
-def test_foreign_files_open_where_their_shapes_tell_the_model(tmp_path: Path, fixtures: Path, model: Encoder) -> None:
+def test_third_party_files_open_where_their_shapes_determine_the_model(
+    tmp_path: Path, fixtures: Path, model: Encoder
+) -> None:
     opened = open_weights(fixtures / "nest_flax_fixture" / "cifar_like")
     assert opened.report.format == "official NesT (Flax)"
     save_file(to_timm(create_model("nest_micro_32")), tmp_path / "timm")

@@ -207,9 +207,9 @@ def assert_positions(target: Any, source: Any, how: Any = "auto") -> bool:
         if not name.endswith(("positions", "pos_embed")):
             continue
         found = target.state_dict()[name]
-        planes = on_its_grid(name, wanted, source.config)
-        if planes.shape != on_its_grid(name, found, target.config).shape:
-            wanted = target.resize_positions(name, planes, tuple(found.shape), how)
+        maps = on_its_grid(name, wanted, source.config)
+        if maps.shape != on_its_grid(name, found, target.config).shape:
+            wanted = target.resize_positions(name, maps, tuple(found.shape), how)
         if not torch.equal(found, wanted):
             return False
     return True
@@ -246,7 +246,7 @@ def test_a_table_that_states_nothing_is_exact_or_refused_or_reported(config: Any
             continue
         assert sum("does not say how the" in note for note in report.notes) == 1, (theirs, ours)
         outcomes[theirs, ours] = "exact" if assert_positions(target, source) else "reported"
-    # The same size again: a square, and what can only be the model's own grid.
+    # The same size again: a square, and what can only be the model's own token grid.
     assert all(outcomes[size, size] == "exact" for size in [(64, 64), (32, 32), (64, 128), (128, 64)])
     # As many tokens as a square has: nothing is guessed for a model that is no square.
     for theirs, ours in product(SIZES[:3], SIZES[:2]):

@@ -30,7 +30,7 @@ def small(name: str = "hiera_micro_32") -> Any:
 
 
 class Training(nn.Module):
-    """A model inside a user's module, with more beside it."""
+    """A model inside a user's module, with more in it."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ def test_pruned_weights_are_saved_after_further_training_as_the_next_pass_has_th
 
 
 class Adapted(nn.Module):
-    """A linear layer with a low-rank update beside it."""
+    """A linear layer with a low-rank update next to it."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Checkpoints as training programs leave them load, whatever they wrap around the model and put beside its weights."""
+"""Checkpoints as training programs leave them load, whatever they wrap around the model and store with its weights."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_any_nesting_of_prefixes_loads(
         lambda model: nn.Sequential(collections.OrderedDict(backbone=model, neck=nn.Linear(2, 2))),
     ],
 )
-def test_the_state_of_a_wrapped_model_loads_and_what_is_beside_it_is_named(wrap: Any) -> None:
+def test_the_state_of_a_wrapped_model_loads_and_what_is_stored_with_it_is_named(wrap: Any) -> None:
     state = wrap(tiny()).state_dict()
     report = loads(state)
     assert set(report.dropped) == {name for name in state if name.startswith(("n_averaged", "neck."))}
@@ -153,7 +153,7 @@ def test_prefixes_that_formats_have_keep_their_meaning() -> None:
         load_weights(create_model("vit_micro_32"), prefixed(prefix, vit.state_dict()))
 
 
-def test_a_foreign_model_in_a_wrapper_is_recognised(tmp_path: Path) -> None:
+def test_a_third_party_model_in_a_wrapper_is_recognised(tmp_path: Path) -> None:
     state = to_timm(create_model("nest_micro_32"))
     assert recognise(prefixed("model.net.", state)) == recognise(state)
     torch.save({"state_dict": prefixed("model.net.", state)}, tmp_path / "lightning.ckpt")
@@ -293,14 +293,14 @@ def test_reading_a_file_never_changes_it(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == before
 
 
-@pytest.mark.parametrize("beside", [Settings(), Metric.TOP1, Settings, print, nn.Linear(2, 2)])
+@pytest.mark.parametrize("extra", [Settings(), Metric.TOP1, Settings, print, nn.Linear(2, 2)])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_what_is_not_known_to_be_harmless_is_refused_with_its_name_and_the_parts_of_the_file(
-    tmp_path: Path, beside: Any, legacy: bool
+    tmp_path: Path, extra: Any, legacy: bool
 ) -> None:
-    held = {"epoch": 3, "model": tiny().state_dict(), "args": beside}
+    held = {"epoch": 3, "model": tiny().state_dict(), "args": extra}
     torch.save(held, tmp_path / "one", _use_new_zipfile_serialization=not legacy)
-    kind = beside if isinstance(beside, type | types.BuiltinFunctionType) else type(beside)
+    kind = extra if isinstance(extra, type | types.BuiltinFunctionType) else type(extra)
     with pytest.raises(UserError) as refusal:
         read_checkpoint(tmp_path / "one")
     assert f"{kind.__module__}.{kind.__qualname__}" in str(refusal.value).replace("__builtin__", "builtins")
