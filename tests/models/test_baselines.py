@@ -45,7 +45,7 @@ def shaken(model: Any) -> Any:
     return model.eval()
 
 
-def timm_twin(config: ResnetConfig) -> Any:
+def timm_counterpart(config: ResnetConfig) -> Any:
     """timm's network of a configuration; for small images with the stem changed as is usual, 64 wide."""
     torch.manual_seed(0)
     block: Any = timm_resnet.Bottleneck if config.block == "bottleneck" else timm_resnet.BasicBlock
@@ -84,7 +84,7 @@ def micro() -> Any:
 
 @pytest.mark.parametrize("config", [BOTTLENECK, BASIC], ids=["bottleneck", "basic"])
 def test_the_weights_of_timm_give_its_logits_levels_and_gradients(config: ResnetConfig) -> None:
-    theirs, ours = timm_twin(config), Resnet(config).eval()
+    theirs, ours = timm_counterpart(config), Resnet(config).eval()
     report = load_weights(ours, theirs.state_dict())
     assert (report.format, report.dropped, report.missing) == ("timm or torchvision ResNet", (), ())
     images = photos(config)
@@ -103,7 +103,7 @@ def test_the_weights_of_timm_give_its_logits_levels_and_gradients(config: Resnet
 
 @pytest.mark.parametrize("config", [BOTTLENECK, BASIC], ids=["bottleneck", "basic"])
 def test_statistics_that_were_not_loaded_would_be_noticed(config: ResnetConfig) -> None:
-    theirs, ours = timm_twin(config), Resnet(config).eval()
+    theirs, ours = timm_counterpart(config), Resnet(config).eval()
     load_weights(ours, theirs.state_dict())
     ours.state_dict()["network.bn1.running_mean"].zero_()
     assert (ours(photos(config)) - theirs(photos(config))).abs().max() > 1e-2
@@ -137,14 +137,14 @@ def test_shapes_tell_the_published_sizes(name: str, changes: dict[str, Any]) -> 
 
 
 def test_files_from_before_batches_were_counted_open_too() -> None:
-    theirs, ours = timm_twin(BOTTLENECK), Resnet(BOTTLENECK).eval()
+    theirs, ours = timm_counterpart(BOTTLENECK), Resnet(BOTTLENECK).eval()
     old = {name: tensor for name, tensor in theirs.state_dict().items() if not name.endswith("num_batches_tracked")}
     load_weights(ours, old)
     torch.testing.assert_close(ours(photos(BOTTLENECK)), theirs(photos(BOTTLENECK)), rtol=0, atol=1e-5)
 
 
 def test_weights_of_colour_images_and_other_classes_are_adapted() -> None:
-    theirs = timm_twin(BOTTLENECK)
+    theirs = timm_counterpart(BOTTLENECK)
     ours: Any = Resnet(replace(BOTTLENECK, in_channels=1, num_classes=3))
     report = load_weights(ours, theirs.state_dict())
     assert report.reinitialised == ("network.fc.weight", "network.fc.bias")
