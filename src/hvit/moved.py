@@ -1,14 +1,14 @@
 """Where modules were before version 0.2: importing an old name still works, with a DeprecationWarning, until 0.3.
 
 An old module that is gone is found by `OldModules`. An old module whose name now belongs to a package (such as
-`hvit.models.nest`) gets its old contents through that package's `__getattr__`, which calls `moved_attribute`.
+`hvit.models.nest`) gets its old contents through that package's `__getattr__`, which `old_names_of` makes.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -210,6 +210,11 @@ def moved_attribute(old_module: str, name: str) -> Any:
     raise AttributeError(f"module {old_module!r} has no attribute {name!r}")
 
 
+def old_names_of(module: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module that finds what an older version had there. module: its full name."""
+    return lambda name: moved_attribute(module, name)
+
+
 def _old_recipe(old_module: str, name: str) -> Any:
     """A function without arguments that returns the recipe of a name."""
     recipes = import_module("hvit.recipes")
@@ -246,7 +251,7 @@ class OldModules(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Lets the module answer for the names that it had."""
         name = module.__name__
-        vars(module)["__getattr__"] = lambda attribute: moved_attribute(name, attribute)
+        vars(module)["__getattr__"] = old_names_of(name)
 
 
 def find_old_modules() -> None:

@@ -21,6 +21,7 @@ from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
 from hvit.models.mvit.simplification import SIMPLIFIED
 from hvit.models.nest.config import NEST_SIZES, NestConfig
 from hvit.models.timm_encoder import TimmConfig, timm_config
+from hvit.moved import old_names_of
 from hvit.renames import rename_json
 
 ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | TimmConfig
@@ -250,8 +251,4 @@ def config_from_json(text: str) -> NetworkConfig:
         ) from error
 
 
-def __getattr__(name: str) -> Any:
-    """Names that older versions had here (see `hvit.moved`)."""
-    from hvit.moved import moved_attribute
-
-    return moved_attribute(__name__, name)
+__getattr__ = old_names_of(__name__)

@@ -22,6 +22,7 @@ from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.adapt import is_finite, same_kind
 from hvit.models.weights.header import FORMAT, LONGEST_HEADER, check_preprocess
 from hvit.models.weights.wrappers import plain_names, unwrapped
+from hvit.moved import old_names_of
 
 
 def save_weights(
@@ -186,8 +187,4 @@ def _json_values(preprocess: Mapping[str, Any] | None) -> dict[str, Any] | None:
         raise UserError(f"preprocess is a dictionary of JSON values: {error}") from error
 
 
-def __getattr__(name: str) -> Any:
-    """Names that older versions had here (see `hvit.moved`)."""
-    from hvit.moved import moved_attribute
-
-    return moved_attribute(__name__, name)
+__getattr__ = old_names_of(__name__)

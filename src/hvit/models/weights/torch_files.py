@@ -18,6 +18,7 @@ from hvit.errors import UserError
 from hvit.markup import shown
 from hvit.models.weights.pickles import MOST_TENSORS, PickleMachine, too_much
 from hvit.models.weights.stored_tensors import Place, Places
+from hvit.moved import old_names_of
 
 _MOST_BYTES = 100_000_000  # of a pickle and of a zip's directory, which the tensors are no part of
 
@@ -166,8 +167,4 @@ def _read_legacy(file: Path, content: mmap.mmap) -> tuple[Any, set[str]]:
     return loaded, machine.names
 
 
-def __getattr__(name: str) -> Any:
-    """Names that older versions had here (see `hvit.moved`)."""
-    from hvit.moved import moved_attribute
-
-    return moved_attribute(__name__, name)
+__getattr__ = old_names_of(__name__)
