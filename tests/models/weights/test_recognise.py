@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def test_a_third_party_state_dict_names_its_model() -> None:
     model: Any = create_model("hiera_tiny_224")
     theirs = to_timm(model)
     assert detect(theirs) == "timm hiera"
-    assert recognise(theirs) == model.config
+    assert recognise(theirs) == replace(model.config, drop_path=0.0)  # which shows in no weight
     assert is_published(model.config)
     assert not is_published(create_model("nest_micro_32").config)  # pyright: ignore[reportAttributeAccessIssue]
 
