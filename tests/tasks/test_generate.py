@@ -30,7 +30,7 @@ from hvit.models.gan.conv_generator import ConvolutionGeneratorConfig
 from hvit.models.gan.discriminators import ResidualDiscriminatorConfig, SaganDiscriminatorConfig
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.nest_generator import NestGeneratorConfig
-from hvit.models.gan.sampling import paint, walk
+from hvit.models.gan.sampling import generate_images, interpolate
 from hvit.models.weights.save import save_weights
 from hvit.snapshots.samples import draw_neighbours, lay_grid
 from hvit.tasks.adversarial import discriminator_loss, generator_loss, r1_penalty, vary
@@ -397,7 +397,7 @@ class Copies(Generator):
         self.weight = nn.Parameter(torch.zeros(1))
         self.painted = 0
 
-    def paint(self, latents: Tensor) -> Tensor:
+    def generate(self, latents: Tensor) -> Tensor:
         if self.same:
             return self.images[:1].expand(len(latents), -1, -1, -1) + 1e-4 * latents[:, :1, None, None]
         self.painted += len(latents)
@@ -511,7 +511,7 @@ def test_a_walk_keeps_its_ends_and_its_length() -> None:
     torch.manual_seed(0)
     first, last = torch.randn(2, 6)
     last = last * first.norm() / last.norm()
-    way = walk(first, last, 5)
+    way = interpolate(first, last, 5)
     torch.testing.assert_close(way[0], first)
     torch.testing.assert_close(way[-1], last)
     torch.testing.assert_close(way.norm(dim=1), first.norm().expand(5))
@@ -520,9 +520,9 @@ def test_a_walk_keeps_its_ends_and_its_length() -> None:
 def test_painting_in_parts_and_grids_keep_the_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     generator, latents = make().networks["generator"], torch.randn(5, 6)
     assert isinstance(generator, Generator)
-    whole = paint(generator, latents)
+    whole = generate_images(generator, latents)
     monkeypatch.setattr("hvit.models.gan.sampling._AT_ONCE", 2)
-    torch.testing.assert_close(paint(generator, latents), whole)
+    torch.testing.assert_close(generate_images(generator, latents), whole)
     assert 0 <= whole.min() < whole.max() <= 1
     tiles = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(2, 1).repeat(3, 2)
     grid = lay_grid(tiles, 3)

@@ -23,7 +23,7 @@ from hvit.models.build import build
 from hvit.models.gan.config import GanConfig, build_generator
 from hvit.models.gan.discriminators import ResidualDiscriminatorConfig
 from hvit.models.gan.nest_generator import NestGeneratorConfig
-from hvit.models.gan.sampling import draw_latents, paint, to_bytes
+from hvit.models.gan.sampling import draw_latents, generate_images, to_bytes
 from hvit.models.nest.config import NestConfig
 from hvit.models.weights.save import save_weights
 from hvit.progress import FilesDone
@@ -220,7 +220,7 @@ def test_samples_are_of_the_class_that_was_asked_for_by_name_or_number() -> None
     latents = torch.cat([draw_latents(one.generator.config, 1, 7, "sample", place) for place in range(5)])
     for classes in ([2], [1, 0]):
         labels = torch.tensor([classes[place % len(classes)] for place in range(5)])
-        expected = to_bytes(paint(one.generator, latents, labels)).astype(int)
+        expected = to_bytes(generate_images(one.generator, latents, labels)).astype(int)
         made = np.stack(list(one.samples(5, 7, classes)))
         assert np.abs(made - expected).max() <= 1
         other = np.stack(list(one.samples(5, 7, [(label + 1) % 3 for label in classes])))
@@ -232,7 +232,9 @@ def test_a_walk_has_one_class_and_changes_step_by_step() -> None:
     walks = np.stack(list(one.walks(2, 0, [1, 2]))).astype(int).reshape(2, 8, -1)
     for row, label in enumerate((1, 2)):
         first, last = draw_latents(one.generator.config, 2, 0, "walk", row)
-        ends = to_bytes(paint(one.generator, torch.stack([first, last]), torch.tensor([label] * 2))).reshape(2, -1)
+        ends = to_bytes(generate_images(one.generator, torch.stack([first, last]), torch.tensor([label] * 2))).reshape(
+            2, -1
+        )
         assert np.abs(walks[row, [0, -1]] - ends).max() <= 1
         steps = np.abs(np.diff(walks[row], axis=0)).mean(axis=1)
         assert steps.max() < np.abs(walks[row, 0] - walks[row, -1]).mean()

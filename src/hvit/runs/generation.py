@@ -18,7 +18,7 @@ from hvit.metrics.frechet import Extractor, FeatureStatistics
 from hvit.models.build import count_parameters, multiply_adds
 from hvit.models.catalogue import name_of
 from hvit.models.counts import in_billions
-from hvit.models.gan.config import GanConfig, GeneratorConfig, build_discriminator, build_players
+from hvit.models.gan.config import GanConfig, GeneratorConfig, build_discriminator, build_networks
 from hvit.models.weights.open import open_generator
 from hvit.recipe import RECIPE, Recipe, read_recipe
 from hvit.runs.folder import NEIGHBOURS, PICTURES, REFERENCE
@@ -70,7 +70,7 @@ class Generation(Kind):
 
     def build(self, recipe: Recipe) -> Any:
         """Both networks at random initialisation."""
-        return build_players(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
+        return build_networks(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
 
     def starting_network(self, model: Any) -> torch.nn.Module:
         """The generator: only its weights are kept by a run."""

@@ -13,7 +13,7 @@ from hvit.errors import UserError
 from hvit.machine import total_memory
 from hvit.models import catalogue
 from hvit.models.build import build_empty, count_parameters
-from hvit.models.gan.config import GanConfig, build_players
+from hvit.models.gan.config import GanConfig, build_networks
 from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe
 
@@ -26,7 +26,7 @@ def networks_without_memory(config: catalogue.NetworkConfig | GanConfig) -> Iter
         return [build_empty(config)]
     try:
         with torch.device("meta"):
-            return build_players(config)
+            return build_networks(config)
     except (RuntimeError, OverflowError, TypeError, MemoryError) as error:  # what torch says to numbers beyond its own
         raise UserError("networks of these sizes are larger than any memory") from error
 

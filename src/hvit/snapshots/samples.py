@@ -22,7 +22,16 @@ from torch import Tensor
 from hvit.explain.drawing.canvas import page, save_in_both_themes, show, write_text
 from hvit.files import replacing
 from hvit.models.gan.generator import Generator
-from hvit.models.gan.sampling import _COLUMNS, _SEED, columns_of, draw_latents, labels_in_order, paint, to_bytes, walk
+from hvit.models.gan.sampling import (
+    _COLUMNS,
+    _SEED,
+    columns_of,
+    draw_latents,
+    generate_images,
+    interpolate,
+    labels_in_order,
+    to_bytes,
+)
 
 GRIDS = "samples"
 PICTURES = "pictures"
@@ -47,15 +56,15 @@ def keep_samples(generator: Generator, folder: Path, step: int) -> None:
     config = generator.config
     columns = columns_of(config)
     latents = draw_latents(config, _ROWS * columns, _SEED, "watched latents")
-    images = to_bytes(paint(generator, latents, labels_in_order(config, len(latents))))
+    images = to_bytes(generate_images(generator, latents, labels_in_order(config, len(latents))))
     grid = lay_grid(images, columns)
     save_pixels(grid, folder / GRIDS / f"step_{step:09d}.png")
     save_pixels(shown_grid(images, columns), folder / PICTURES / "samples.png")
     _draw_over_time(folder, images.shape[1:], columns)
     ends = latents[: 2 * _ROWS].unflatten(0, (_ROWS, 2))
-    walks = torch.cat([walk(first, last, _COLUMNS) for first, last in ends])
+    walks = torch.cat([interpolate(first, last, _COLUMNS) for first, last in ends])
     labels = labels_in_order(config, _ROWS)
-    painted = paint(generator, walks, None if labels is None else labels.repeat_interleave(_COLUMNS))
+    painted = generate_images(generator, walks, None if labels is None else labels.repeat_interleave(_COLUMNS))
     save_pixels(shown_grid(to_bytes(painted), _COLUMNS), folder / PICTURES / "interpolation.png")
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hvit.models.gan.config import Variation
+from hvit.models.gan.config import ImageAugmentation
 
 
 def discriminator_loss(real: Tensor, made: Tensor, kind: str) -> Tensor:
@@ -37,7 +37,7 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1).mean()
 
 
-def vary(images: Tensor, variations: Sequence[Variation]) -> Tensor:
+def vary(images: Tensor, variations: Sequence[ImageAugmentation]) -> Tensor:
     """Images (batch, channels, height, width) from -1 to 1, each varied at random, so that gradients pass through.
 
     Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738, section 3.2. color:

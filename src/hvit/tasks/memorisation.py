@@ -12,7 +12,7 @@ from torch import Tensor
 from hvit.data.preprocess import Preprocess
 from hvit.metrics.frechet import Extractor, nearest
 from hvit.models.gan.generator import Generator
-from hvit.models.gan.sampling import draw_latents, labels_in_order, paint
+from hvit.models.gan.sampling import draw_latents, generate_images, labels_in_order
 from hvit.snapshots.samples import draw_neighbours
 from hvit.tasks.task import Batch
 
@@ -37,7 +37,7 @@ def compare_with_training(
     features to the nearest training image. Where samples are much nearer than held-out images, the generator copies.
     """
     latents = draw_latents(generator.config, _SAMPLES, _SEED, "memorisation latents")
-    samples = paint(generator, latents, labels_in_order(generator.config, _SAMPLES))
+    samples = generate_images(generator, latents, labels_in_order(generator.config, _SAMPLES))
     points = extractor.features(samples)
     real, real_points = _read(training, extractor, preprocess, keep=True)
     _, held_out_points = _read(held_out, extractor, preprocess, keep=False)

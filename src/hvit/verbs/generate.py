@@ -14,7 +14,7 @@ from torch import Tensor
 from hvit.class_names import find_class
 from hvit.errors import UserError
 from hvit.models.gan.generator import Generator
-from hvit.models.gan.sampling import MOST_COLUMNS, draw_latents, paint, to_bytes, walk
+from hvit.models.gan.sampling import MOST_COLUMNS, draw_latents, generate_images, interpolate, to_bytes
 from hvit.models.weights.open import open_generator
 from hvit.snapshots.samples import enlargement, save_pixels, shown_grid
 from hvit.training.distribute import choose_device
@@ -71,10 +71,10 @@ class Painter:
         for row in range(count):
             first, last = draw_latents(self.generator.config, 2, seed, "walk", row)
             labels = [classes[row % len(classes)]] * _WALK_STEPS if classes else []
-            yield from self._paint(walk(first, last, _WALK_STEPS), labels)
+            yield from self._paint(interpolate(first, last, _WALK_STEPS), labels)
 
     def _paint(self, latents: Tensor, labels: list[int]) -> np.ndarray:
-        images = paint(self.generator, latents, torch.tensor(labels) if labels else None)
+        images = generate_images(self.generator, latents, torch.tensor(labels) if labels else None)
         if not images.isfinite().all():
             raise UserError("these weights make images that are no finite numbers: the run that left them has diverged")
         return to_bytes(images)

@@ -23,7 +23,7 @@ from hvit.models.gan.config import (
     GeneratorConfig,
     build_discriminator,
     build_generator,
-    build_players,
+    build_networks,
 )
 from hvit.models.gan.conv_generator import (
     CONVOLUTION_GENERATOR_SIZES,
@@ -33,7 +33,7 @@ from hvit.models.gan.conv_generator import (
     match_parameters,
 )
 from hvit.models.gan.discriminators import BlurBlock, ResidualDiscriminatorConfig, SaganDiscriminatorConfig
-from hvit.models.gan.layers import PlaneAttention, blur_pool, spectral
+from hvit.models.gan.layers import MapAttention, blur_pool, spectral
 from hvit.models.gan.nest_generator import (
     NEST_GENERATOR_SIZES,
     BlockDeaggregation,
@@ -74,12 +74,15 @@ def test_published_generators_have_the_published_numbers_of_parameters(name: str
 
 
 @pytest.mark.parametrize("size", ["64", "32", "micro_32", "digits_32"])
-def test_a_nest_generator_and_its_convolutional_twin_have_as_many_parameters(size: str) -> None:
-    nest, twin = NEST_GENERATOR_SIZES[f"nest_generator_{size}"], CONVOLUTION_GENERATOR_SIZES[f"conv_generator_{size}"]
+def test_a_nest_generator_and_its_convolutional_baseline_have_as_many_parameters(size: str) -> None:
+    nest, baseline = (
+        NEST_GENERATOR_SIZES[f"nest_generator_{size}"],
+        CONVOLUTION_GENERATOR_SIZES[f"conv_generator_{size}"],
+    )
     with torch.device("meta"):
         parameters = number_of_parameters(NestGenerator(nest))
-    assert count_parameters(twin) == pytest.approx(parameters, rel=0.01)
-    assert (twin.output_size, twin.out_channels, twin.latent_dim) == (
+    assert count_parameters(baseline) == pytest.approx(parameters, rel=0.01)
+    assert (baseline.output_size, baseline.out_channels, baseline.latent_dim) == (
         nest.output_size, nest.out_channels, nest.latent_dim)  # fmt: skip
     games = GAN_SIZES[f"nest_gan_{size}"], GAN_SIZES[f"conv_gan_{size}"]
     assert games[0] == replace(games[1], generator=nest)
@@ -176,7 +179,7 @@ def test_a_label_is_a_shift_of_the_latent(config: GeneratorConfig) -> None:
     latents, labels = torch.randn(2, 6), torch.tensor([2, 0])
     assert generator.classes is not None
     moved = latents + generator.classes.weight[labels]
-    torch.testing.assert_close(generator(latents, labels), generator.paint(moved))
+    torch.testing.assert_close(generator(latents, labels), generator.generate(moved))
     assert not torch.allclose(generator(latents, labels), generator(latents, labels.flip(0)), atol=1e-3)
     with pytest.raises(UserError, match="needs a label"):
         generator(latents)
@@ -281,7 +284,7 @@ def test_spectral_norm_is_in_float32_under_autocast_and_survives_two_passes() ->
 
 def test_attention_on_a_plane_is_the_naive_formula_and_opens_from_nothing() -> None:
     torch.manual_seed(0)
-    attention, planes = PlaneAttention(8).eval(), torch.randn(2, 8, 4, 6)
+    attention, planes = MapAttention(8).eval(), torch.randn(2, 8, 4, 6)
     assert torch.equal(attention(planes), planes)
     nn.init.constant_(attention.gain, 0.7)
     query = attention.query(planes).flatten(2)
@@ -344,9 +347,9 @@ def test_the_number_of_classes_follows_from_the_data_only_where_the_game_has_lab
     labelled = replace(game, conditional=True).with_classes(10)
     assert labelled.generator.num_classes == labelled.discriminator.num_classes == labelled.num_classes == 10
     assert labelled.with_classes(0).num_classes == 0
-    players = build_players(labelled)
-    assert players.generator.classes is not None
-    assert players.discriminator.classes is not None
+    networks = build_networks(labelled)
+    assert networks.generator.classes is not None
+    assert networks.discriminator.classes is not None
 
 
 def test_gradients_reach_every_weight() -> None:
@@ -365,7 +368,7 @@ def test_gradients_reach_every_weight() -> None:
         (NEST, {"heads": (3, 2, 1)}, "divisible by heads"),
         (NEST, {"dims": (18, 8, 8)}, "divisible by 4"),
         (NEST, {"output_size": (18, 18)}, "multiple of 4, such as 16"),
-        (NEST, {"output_size": (16, 32)}, "paints squares"),
+        (NEST, {"output_size": (16, 32)}, "generates squares"),
         (NEST, {"latent_dim": 0}, "1 or more"),
         (NEST, {"deaggregation": "bilinear"}, "must be one of pixel_shuffle"),
         (CONVOLUTION, {"output_size": (32, 32)}, "images of 16 x 16"),

@@ -1,4 +1,4 @@
-"""A generator with its discriminator and the game that they play: what a run of generation learns."""
+"""A generator with its discriminator and their objective: what a run of generation trains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hvit.models.gan.nest_generator import NEST_GENERATOR_SIZES, NestGenerator, 
 
 GeneratorConfig = NestGeneratorConfig | ConvolutionGeneratorConfig
 DiscriminatorConfig = ResidualDiscriminatorConfig | SaganDiscriminatorConfig
-Variation = Literal["color", "translation", "cutout"]
+ImageAugmentation = Literal["color", "translation", "cutout"]
 
 GENERATOR_SIZES: dict[str, GeneratorConfig] = {**NEST_GENERATOR_SIZES, **CONVOLUTION_GENERATOR_SIZES}
 """Every generator by name."""
@@ -31,16 +31,16 @@ GENERATOR_SIZES: dict[str, GeneratorConfig] = {**NEST_GENERATOR_SIZES, **CONVOLU
 
 @dataclass(frozen=True)
 class GanConfig:
-    """A generator, its discriminator, and the losses of the game between them.
+    """A generator, its discriminator, and their objective.
 
-    The paper of the transposed NesT names none of it. Defaults are those of the authors' later generator HiT (arXiv
+    The paper of the transposed NesT states none of it. Defaults are those of the authors' later generator HiT (arXiv
     2106.07631, its code's flags), but for the interval of R1, which is StyleGAN2's (arXiv 1912.04958).
     """
 
     generator: Annotated[GeneratorConfig, Field(discriminator="family")]
-    """The network that makes images."""
+    """The network that generates images."""
     discriminator: Annotated[DiscriminatorConfig, Field(discriminator="family")]
-    """The network that tells them from real ones."""
+    """The network that tries to distinguish them from real ones."""
     family: Literal["gan"] = "gan"
     """The model family."""
     conditional: bool = False
@@ -52,19 +52,19 @@ class GanConfig:
     r1_every: int = 16
     """Steps between penalties; each counts for all steps since the last one."""
     consistency: float = 0.0
-    """Weight of balanced consistency regularisation: logits stay when an image is varied (HiT: 10); 0: none."""
-    consistency_augment: tuple[Variation, ...] = ("color", "translation", "cutout")
-    """How images are varied for it."""
-    diff_augment: tuple[Variation, ...] = ()
-    """How all images are varied that the discriminator sees, for small data (DiffAugment); empty: they are not."""
+    """Weight of balanced consistency regularisation: logits stay when an image is augmented (HiT: 10); 0: none."""
+    consistency_augment: tuple[ImageAugmentation, ...] = ("color", "translation", "cutout")
+    """How images are augmented for it."""
+    diff_augment: tuple[ImageAugmentation, ...] = ()
+    """How all images that the discriminator sees are augmented, for small data (DiffAugment); empty: not at all."""
     discriminator_rate: float = 1.0
     """The discriminator's learning rate as a multiple of the generator's (SAGAN: 4)."""
     extractor: str = "pixels"
-    """What samples are judged by: pixels (8 x 8 means), a classifier's weights file or run, or inception:FILE."""
+    """What samples are evaluated with: pixels (8 x 8 means), a classifier's weights file or run, or inception:FILE."""
     compared: int = 10_000
-    """How many made images an evaluation compares with real ones; fewer where fewer are held out."""
+    """How many generated images an evaluation compares with real ones; fewer where fewer are held out."""
     reference: Literal["held_out", "training"] = "held_out"
-    """The real images whose statistics made ones are compared with; FIDs are usually from training images."""
+    """The real images that generated ones are compared with; published FIDs are usually of training images."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -80,12 +80,12 @@ class GanConfig:
             raise UserError("consistency needs consistency_augment, such as translation")
         if self.generator.num_classes and not self.conditional:
             raise UserError("networks with num_classes need conditional true; leave num_classes at 0 for none")
-        made = (self.generator.output_size, self.generator.out_channels, self.generator.num_classes)
-        judged = (self.discriminator.input_size, self.discriminator.in_channels, self.discriminator.num_classes)
-        if made != judged:
+        generated = (self.generator.output_size, self.generator.out_channels, self.generator.num_classes)
+        taken = (self.discriminator.input_size, self.discriminator.in_channels, self.discriminator.num_classes)
+        if generated != taken:
             raise UserError(
-                f"the generator makes images of size, channels and classes {made}, but the discriminator takes "
-                f"{judged}: set output_size, out_channels and num_classes of the one and input_size, in_channels and "
+                f"the generator makes images of size, channels and classes {generated}, but the discriminator takes "
+                f"{taken}: set output_size, out_channels and num_classes of the one and input_size, in_channels and "
                 f"num_classes of the other alike"
             )
 
@@ -110,7 +110,7 @@ class GanConfig:
         return self.generator.depths
 
     def with_classes(self, num_classes: int) -> GanConfig:
-        """The same game for data of so many classes, whose labels are given if it is conditional; 0: without labels."""
+        """The same for data of so many classes, whose labels are given if it is conditional; 0: without labels."""
         num_classes = num_classes if self.conditional else 0
         return replace(
             self,
@@ -120,30 +120,30 @@ class GanConfig:
 
 
 def build_generator(config: GeneratorConfig) -> Generator:
-    """A newly initialised generator."""
+    """A generator at random initialisation."""
     return NestGenerator(config) if isinstance(config, NestGeneratorConfig) else ConvolutionGenerator(config)
 
 
 def build_discriminator(config: DiscriminatorConfig) -> Discriminator:
-    """A newly initialised discriminator."""
+    """A discriminator at random initialisation."""
     if isinstance(config, ResidualDiscriminatorConfig):
         return ResidualDiscriminator(config)
     return SaganDiscriminator(config)
 
 
-class Players(NamedTuple):
-    """The two networks of a game."""
+class GanNetworks(NamedTuple):
+    """A generator and its discriminator."""
 
     generator: Generator
     discriminator: Discriminator
 
 
-def build_players(config: GanConfig) -> Players:
-    """Newly initialised networks of a game."""
-    return Players(build_generator(config.generator), build_discriminator(config.discriminator))
+def build_networks(config: GanConfig) -> GanNetworks:
+    """A generator and its discriminator at random initialisation."""
+    return GanNetworks(build_generator(config.generator), build_discriminator(config.discriminator))
 
 
-_JUDGES: dict[str, DiscriminatorConfig] = {
+_DISCRIMINATORS: dict[str, DiscriminatorConfig] = {
     "64": ResidualDiscriminatorConfig(),
     "32": ResidualDiscriminatorConfig(input_size=(32, 32), dims=(512, 512, 512, 512)),
     "micro_32": ResidualDiscriminatorConfig(input_size=(32, 32), dims=(32, 64, 128, 128)),
@@ -152,13 +152,13 @@ _JUDGES: dict[str, DiscriminatorConfig] = {
 
 GAN_SIZES: dict[str, GanConfig] = {
     **{
-        f"{kind}_gan_{size}": GanConfig(GENERATOR_SIZES[f"{kind}_generator_{size}"], judge)
+        f"{kind}_gan_{size}": GanConfig(GENERATOR_SIZES[f"{kind}_generator_{size}"], discriminator)
         for kind in ("nest", "conv")
-        for size, judge in _JUDGES.items()
+        for size, discriminator in _DISCRIMINATORS.items()
     },
     "sagan_64": GanConfig(
         GENERATOR_SIZES["conv_generator_64"], SaganDiscriminatorConfig(), loss="hinge", r1_weight=0.0,
         discriminator_rate=4.0,
     ),
 }  # fmt: skip
-"""Transposed NesTs and their convolutional twins, each pair with the same discriminator; and the twin as in SAGAN."""
+"""Transposed NesTs and their parameter-matched baselines, each pair with the same discriminator; and SAGAN."""

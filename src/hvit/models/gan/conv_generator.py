@@ -1,8 +1,8 @@
 """The convolutional generator that the transposed NesT is compared with, and how it gets the same number of parameters.
 
-SAGAN's generator (Zhang et al., arXiv 1805.08318, and its code): residual blocks that double the plane, batch norm,
-spectral norm of every weight, and self-attention on one plane. The paper of NesT compares with such a network of 77.8
-million parameters at 64 x 64; its widths are not published.
+SAGAN's generator (Zhang et al., arXiv 1805.08318, and its code): residual blocks that double the feature map, batch
+norm, spectral norm of every weight, and self-attention on one feature map. The paper of NesT compares with such a
+network of 77.8 million parameters at 64 x 64; its widths are not published.
 """
 
 from __future__ import annotations
@@ -17,60 +17,39 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
-from hvit.models.gan.discriminators import check_attention_side, check_planes
-from hvit.models.gan.generator import Generator
-from hvit.models.gan.layers import PlaneAttention, spectral
-from hvit.models.gan.nest_generator import OutputActivation
+from hvit.models.gan.discriminators import check_attention_side, check_doublings
+from hvit.models.gan.generator import Generator, ImageGeneratorConfig
+from hvit.models.gan.layers import MapAttention, spectral
 
 _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class ConvolutionGeneratorConfig:
-    """Sizes of a convolutional generator (SAGAN's); widths run from the coarsest plane to the finest."""
+class ConvolutionGeneratorConfig(ImageGeneratorConfig):
+    """Sizes of a convolutional generator (SAGAN's); widths run from the coarsest feature map to the finest."""
 
     family: Literal["convolution_generator"] = "convolution_generator"
     """The model family."""
-    output_size: tuple[int, int] = (64, 64)
-    """Height and width of the images in pixels: squares of 4 times a power of two."""
-    out_channels: int = 3
-    """Channels of the images: 3 for colour, 1 for grey."""
-    num_classes: int = 0
-    """Number of classes whose images can be asked for; 0: images are made without a label."""
-    latent_dim: int = 128
-    """Numbers of the latent that an image is made from."""
     dims: tuple[int, ...] = (1024, 1024, 512, 256, 128)
-    """Channels of the planes, from 4 x 4 up to the whole image (SAGAN's, without its last)."""
+    """Channels of the maps, from 4 x 4 up to the whole image (SAGAN's, without its last)."""
     attention_side: int = 32
-    """Side of the plane that self-attention works on."""
-    output_activation: OutputActivation = "tanh"
-    """What keeps pixels from -1 to 1: tanh, or none, where samples are cut off."""
+    """Side of the feature map that self-attention works on."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_planes("a convolutional generator", self.output_size, self.dims, self.out_channels, self.num_classes)
+        check_doublings("a convolutional generator", self.output_size, self.dims, self.out_channels, self.num_classes)
         if self.latent_dim < 1:
             raise UserError(f"latent_dim must be 1 or more; got {self.latent_dim}")
         check_attention_side(self.attention_side, [4 * 2**step for step in range(1, len(self.dims))])
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """Residual blocks that lead to each plane after the first."""
+        """Residual blocks that lead to each feature map after the first."""
         return (1,) * (len(self.dims) - 1)
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width of the images, by the name that other families have for it."""
-        return self.output_size
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the images, by the name that other families have for it."""
-        return self.out_channels
 
 
 class DoublingBlock(nn.Module):
-    """Doubles a plane (nearest neighbours) on a residual branch of two convolutions with batch norm."""
+    """Doubles a feature map (nearest neighbours) on a residual branch of two convolutions with batch norm."""
 
     def __init__(self, dim: int, next_dim: int) -> None:
         super().__init__()
@@ -80,12 +59,12 @@ class DoublingBlock(nn.Module):
         self.convolution2 = spectral(nn.Conv2d(next_dim, next_dim, 3, padding=1))
         self.skip = spectral(nn.Conv2d(dim, next_dim, 1))
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """planes: (batch, dim, height, width). Returns (batch, next_dim, 2 * height, 2 * width)."""
-        branch = self.convolution1(F.interpolate(self.norm1(planes).relu(), scale_factor=2, mode="nearest"))
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (batch, dim, height, width). Returns (batch, next_dim, 2 * height, 2 * width)."""
+        branch = self.convolution1(F.interpolate(self.norm1(maps).relu(), scale_factor=2, mode="nearest"))
         branch = self.convolution2(self.norm2(branch).relu())
         # A 1 x 1 convolution and the copying of pixels commute; this way round it is four times cheaper.
-        return branch + F.interpolate(self.skip(planes), scale_factor=2, mode="nearest")
+        return branch + F.interpolate(self.skip(maps), scale_factor=2, mode="nearest")
 
 
 class ConvolutionGenerator(Generator):
@@ -101,22 +80,22 @@ class ConvolutionGenerator(Generator):
         for number, (dim, next_dim) in enumerate(pairwise(dims), start=1):
             blocks.append(DoublingBlock(dim, next_dim))
             if 4 * 2**number == config.attention_side:
-                blocks.append(PlaneAttention(next_dim))
+                blocks.append(MapAttention(next_dim))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(dims[-1])
         self.to_pixels = spectral(nn.Conv2d(dims[-1], config.out_channels, 3, padding=1))
 
-    def paint(self, latents: Tensor) -> Tensor:
-        """As `Generator.paint`."""
-        planes = self.blocks(self.root(latents).unflatten(1, (-1, 4, 4)))
-        pixels = self.to_pixels(self.norm(planes).relu())
+    def generate(self, latents: Tensor) -> Tensor:
+        """As `Generator.generate`."""
+        maps = self.blocks(self.root(latents).unflatten(1, (-1, 4, 4)))
+        pixels = self.to_pixels(self.norm(maps).relu())
         return pixels.tanh() if self.config.output_activation == "tanh" else pixels
 
     @torch.no_grad()
     def settle(self, latents: Tensor, labels: Tensor | None = None) -> None:
         """As `Generator.settle`: what batch norm expects becomes what it sees on these latents.
 
-        Averaged weights have not met the means and deviations that were followed in training (the standing statistics
+        Averaged weights have not met the means and variances that were followed in training (the standing statistics
         of BigGAN, arXiv 1809.11096, section 4).
         """
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -177,4 +156,4 @@ CONVOLUTION_GENERATOR_SIZES: dict[str, ConvolutionGeneratorConfig] = {
         output_size=(32, 32), out_channels=1, latent_dim=64, dims=(139, 139, 70, 35), attention_side=16
     ),
 }  # fmt: skip
-"""Twins of the transposed NesTs of the same names: as many parameters, to 1 %."""
+"""Parameter-matched baselines of the transposed NesTs of the same names: as many parameters, to 1 %."""

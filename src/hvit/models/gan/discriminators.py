@@ -1,9 +1,9 @@
-"""Discriminators: convolutional networks that tell real images from made ones, by one number each.
+"""Discriminators: convolutional networks that score whether an image is real or generated, by one logit.
 
 Two kinds: residual blocks with a blur before every halving, as in StyleGAN2 (Karras et al., arXiv 1912.04958) and as
-HiT, the later work of NesT's authors, has them (arXiv 2106.07631: no equalised learning rate, no minibatch deviation);
-and SAGAN's, with spectral norm and self-attention (Zhang et al., arXiv 1805.08318). With classes both are projection
-discriminators (Miyato and Koyama, arXiv 1802.05637).
+HiT, the later work of NesT's authors, has them (arXiv 2106.07631: no equalised learning rate, no minibatch standard
+deviation); and SAGAN's, with spectral norm and self-attention (Zhang et al., arXiv 1805.08318). With classes both are
+projection discriminators (Miyato and Koyama, arXiv 1802.05637).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.gan.generator import check_labels
-from hvit.models.gan.layers import PlaneAttention, blur_pool, initialise, spectral
+from hvit.models.gan.layers import MapAttention, blur_pool, initialise, spectral
 from hvit.models.layers.linear import is_hooked
 
 _SMALLEST = 4
@@ -40,16 +40,16 @@ class ResidualDiscriminatorConfig:
     num_classes: int = 0
     """Number of classes whose labels are given with the images; 0: none are."""
     dims: tuple[int, ...] = (256, 512, 512, 512, 512)
-    """Channels of the planes, from the whole image down to 4 x 4 (HiT's)."""
+    """Channels of the maps, from the whole image down to 4 x 4 (HiT's)."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_planes("a residual discriminator", self.input_size, self.dims, self.in_channels, self.num_classes)
+        check_doublings("a residual discriminator", self.input_size, self.dims, self.in_channels, self.num_classes)
 
 
 @dataclass(frozen=True)
 class SaganDiscriminatorConfig:
-    """Sizes of SAGAN's discriminator: residual blocks under spectral norm, with self-attention on one plane."""
+    """Sizes of SAGAN's discriminator: residual blocks under spectral norm, with self-attention on one feature map."""
 
     family: Literal["sagan_discriminator"] = "sagan_discriminator"
     """The model family."""
@@ -60,18 +60,18 @@ class SaganDiscriminatorConfig:
     num_classes: int = 0
     """Number of classes whose labels are given with the images; 0: none are."""
     dims: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    """Channels after each block: each halves the plane but the last, which works on 4 x 4."""
+    """Channels after each block: each halves the feature map but the last, which works on 4 x 4."""
     attention_side: int = 32
-    """Side of the plane that self-attention works on."""
+    """Side of the feature map that self-attention works on."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_planes("SAGAN's discriminator", self.input_size, self.dims, self.in_channels, self.num_classes)
+        check_doublings("SAGAN's discriminator", self.input_size, self.dims, self.in_channels, self.num_classes)
         check_attention_side(self.attention_side, [self.input_size[0] // 2**step for step in range(1, len(self.dims))])
 
 
-def check_planes(who: str, size: tuple[int, int], dims: tuple[int, ...], channels: int, num_classes: int) -> None:
-    """Refuses (UserError) sizes that are no square of 4 times a power of two with one width for every plane."""
+def check_doublings(who: str, size: tuple[int, int], dims: tuple[int, ...], channels: int, num_classes: int) -> None:
+    """Refuses (UserError) sizes that are no square of 4 times a power of two with one width for every feature map."""
     if min(channels, *dims, *size) < 1 or num_classes < 0:
         raise UserError(f"sizes of {who} (image, channels, dims) must be 1 or more, and num_classes 0 or more")
     side = _SMALLEST * 2 ** (len(dims) - 1)
@@ -82,14 +82,16 @@ def check_planes(who: str, size: tuple[int, int], dims: tuple[int, ...], channel
         )
 
 
-def check_attention_side(side: int, planes: list[int]) -> None:
-    """Refuses (UserError) a side for self-attention that no plane has."""
-    if side not in planes:
-        raise UserError(f"attention_side must be the side of a plane, one of {', '.join(map(str, planes))}; got {side}")
+def check_attention_side(side: int, maps: list[int]) -> None:
+    """Refuses (UserError) a side for self-attention that no feature map has."""
+    if side not in maps:
+        raise UserError(
+            f"attention_side must be the side of a feature map, one of {', '.join(map(str, maps))}; got {side}"
+        )
 
 
 class Discriminator(nn.Module, ABC):
-    """A network that gives an image one number, a logit: above 0 it takes it for real.
+    """A network that gives an image one number, a logit: above 0 it is predicted as real.
 
     config: the frozen dataclass it was built from, with input_size, in_channels and num_classes.
     """
@@ -130,7 +132,7 @@ class Discriminator(nn.Module, ABC):
 
 
 class BlurBlock(nn.Module):
-    """Halves a plane on a residual branch of two convolutions, with a blur before the halving on both ways."""
+    """Halves a feature map on a residual branch of two convolutions, with a blur before the halving on both ways."""
 
     def __init__(self, dim: int, next_dim: int) -> None:
         super().__init__()
@@ -138,12 +140,12 @@ class BlurBlock(nn.Module):
         self.convolution2 = nn.Conv2d(dim, next_dim, 3, padding=1)
         self.skip = nn.Conv2d(dim, next_dim, 1, bias=False)
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """planes: (batch, dim, height, width). Returns (batch, next_dim, height / 2, width / 2)."""
-        branch = blur_pool(F.leaky_relu(self.convolution1(planes), _SLOPE))
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (batch, dim, height, width). Returns (batch, next_dim, height / 2, width / 2)."""
+        branch = blur_pool(F.leaky_relu(self.convolution1(maps), _SLOPE))
         branch = F.leaky_relu(self.convolution2(branch), _SLOPE)
         # Divided so that the variance of a sum of two is that of one.
-        return (branch + self.skip(blur_pool(planes))) / math.sqrt(2)
+        return (branch + self.skip(blur_pool(maps))) / math.sqrt(2)
 
 
 class ResidualDiscriminator(Discriminator):
@@ -163,20 +165,20 @@ class ResidualDiscriminator(Discriminator):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights: kernels and class embeddings uniform (Xavier, as in HiT), biases 0."""
+        """Initialises: kernels and class embeddings uniform (Xavier, as in HiT), biases 0."""
         initialise(self)
         if isinstance(self.classes, nn.Embedding):
             nn.init.xavier_uniform_(self.classes.weight)
 
     def features(self, images: Tensor) -> Tensor:
         """As `Discriminator.features`."""
-        planes = self.blocks(F.leaky_relu(self.stem(images), _SLOPE))
-        planes = F.leaky_relu(self.last(planes), _SLOPE)
-        return F.leaky_relu(self.mix(planes.flatten(1)), _SLOPE)
+        maps = self.blocks(F.leaky_relu(self.stem(images), _SLOPE))
+        maps = F.leaky_relu(self.last(maps), _SLOPE)
+        return F.leaky_relu(self.mix(maps.flatten(1)), _SLOPE)
 
 
 class SpectralBlock(nn.Module):
-    """A residual block of two convolutions under spectral norm; the plane is halved by averages, or stays.
+    """A residual block of two convolutions under spectral norm; the feature map is halved by averages, or stays.
 
     first: whether it sees the image itself, which then goes into the first convolution as it is.
     """
@@ -188,10 +190,10 @@ class SpectralBlock(nn.Module):
         self.convolution2 = spectral(nn.Conv2d(next_dim, next_dim, 3, padding=1))
         self.skip = spectral(nn.Conv2d(dim, next_dim, 1)) if halves or dim != next_dim else nn.Identity()
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """planes: (batch, dim, height, width). Returns (batch, next_dim, ...), halved or of the same size."""
-        branch = self.convolution1(planes if self.first else planes.relu())
-        total = self.convolution2(branch.relu()) + self.skip(planes)
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (batch, dim, height, width). Returns (batch, next_dim, ...), halved or of the same size."""
+        branch = self.convolution1(maps if self.first else maps.relu())
+        total = self.convolution2(branch.relu()) + self.skip(maps)
         return F.avg_pool2d(total, 2) if self.halves else total
 
 
@@ -209,14 +211,14 @@ class SaganDiscriminator(Discriminator):
             blocks.append(SpectralBlock(dim, wider, halves, first=number == 0))
             side = side // 2 if halves else side
             if halves and side == config.attention_side:
-                blocks.append(PlaneAttention(wider))
+                blocks.append(MapAttention(wider))
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(config.dims[-1], 1)
         spectral(self.head)
         self.classes = spectral_embedding(config.num_classes, config.dims[-1]) if config.num_classes else None
 
     def features(self, images: Tensor) -> Tensor:
-        """As `Discriminator.features`: the sum over the last plane."""
+        """As `Discriminator.features`: the sum over the last feature map."""
         return self.blocks(images).relu().sum(dim=(2, 3))
 
 

@@ -1,4 +1,4 @@
-"""What generators and discriminators are built from: spectral norm, attention on a plane, and pooling with a blur."""
+"""What generators and discriminators are built from: spectral norm, spatial attention, and pooling with a blur."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class SpectralNorm(nn.Module):
 
 
 def spectral(layer: nn.Module) -> nn.Module:
-    """A layer with new weights (see `initialise`), its weight under spectral norm."""
+    """A layer at random initialisation (see `initialise`), its weight under spectral norm."""
     initialise(layer)
     assert isinstance(layer.weight, Tensor)
     return parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))
 
 
-class PlaneAttention(nn.Module):
-    """Self-attention among all places of a plane, on a residual branch that opens from 0.
+class MapAttention(nn.Module):
+    """Self-attention among all places of a feature map, on a residual branch that opens from 0.
 
     SAGAN (Zhang et al., arXiv 1805.08318, section 3, and its code): queries and keys have an eighth of the channels,
     values a half; keys and values are max-pooled by 2.
@@ -80,21 +80,21 @@ class PlaneAttention(nn.Module):
         self.proj = spectral(nn.Conv2d(half, dim, 1, bias=False))
         self.gain = nn.Parameter(torch.zeros(1))
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """planes: (batch, dim, height, width), both even. Returns the same shape."""
-        query = self.query(planes).flatten(2)
-        key, value = (F.max_pool2d(one(planes), 2).flatten(2) for one in (self.key, self.value))
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (batch, dim, height, width), both even. Returns the same shape."""
+        query = self.query(maps).flatten(2)
+        key, value = (F.max_pool2d(one(maps), 2).flatten(2) for one in (self.key, self.value))
         # Written out: R1 differentiates a discriminator twice, and the fused kernels cannot be.
         weights = (query.transpose(1, 2) @ key).softmax(dim=-1)
-        mixed = (value @ weights.transpose(1, 2)).unflatten(2, planes.shape[2:])
-        return planes + self.gain * self.proj(mixed)
+        mixed = (value @ weights.transpose(1, 2)).unflatten(2, maps.shape[2:])
+        return maps + self.gain * self.proj(mixed)
 
 
-def blur_pool(planes: Tensor) -> Tensor:
-    """Halves planes after a blur by (1, 3, 3, 1) / 8 along both axes, zeros outside (arXiv 1904.11486).
+def blur_pool(maps: Tensor) -> Tensor:
+    """Halves feature maps after a blur by (1, 3, 3, 1) / 8 along both axes, zeros outside (arXiv 1904.11486).
 
-    planes: (batch, channels, height, width), both even. Returns (batch, channels, height / 2, width / 2).
+    maps: (batch, channels, height, width), both even. Returns (batch, channels, height / 2, width / 2).
     """
-    taps = planes.new_tensor((1.0, 3.0, 3.0, 1.0)) / 8
-    kernel = torch.outer(taps, taps).expand(planes.shape[1], 1, 4, 4)
-    return F.conv2d(planes, kernel, stride=2, padding=1, groups=planes.shape[1])
+    taps = maps.new_tensor((1.0, 3.0, 3.0, 1.0)) / 8
+    kernel = torch.outer(taps, taps).expand(maps.shape[1], 1, 4, 4)
+    return F.conv2d(maps, kernel, stride=2, padding=1, groups=maps.shape[1])

@@ -1,4 +1,4 @@
-"""The transposed NesT: the tree of blocks turned upside down, which paints an image from a latent.
+"""The transposed NesT: the tree of blocks turned upside down, which generates an image from a latent.
 
 Zhang et al., "Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and Interpretable Visual
 Understanding", AAAI 2022, arXiv 2105.12723. Its code was never released. What is published: a latent becomes one block
@@ -6,7 +6,7 @@ of tokens, every level has NesT's own transformer layers inside its blocks, betw
 (pixel shuffle in place of aggregation), in the last level a token is a pixel; and the 74.4 million parameters of the
 generator of 64 x 64 images. The rest (latent, widths, layers, final activation) is ours, with its source where it says.
 
-With attention over whole planes in place of blocks the same network is like TransGAN (arXiv 2102.07074).
+With attention over whole levels in place of blocks the same network is like TransGAN (arXiv 2102.07074).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
-from hvit.models.gan.generator import Generator
+from hvit.models.gan.generator import Generator, ImageGeneratorConfig
 from hvit.models.gan.layers import initialise
 from hvit.models.layers.blocks import truncated_normal_
 from hvit.models.layers.grids import blocks_to_grid, grid_to_blocks
@@ -29,23 +29,14 @@ from hvit.models.nest.config import AttentionKind
 from hvit.models.nest.model import TransformerLayer
 
 Deaggregation = Literal["pixel_shuffle", "pixel_shuffle_conv3", "nearest_conv3", "transposed_conv3"]
-OutputActivation = Literal["tanh", "none"]
 
 
 @dataclass(frozen=True)
-class NestGeneratorConfig:
+class NestGeneratorConfig(ImageGeneratorConfig):
     """Sizes and choices of a transposed NesT; per-level fields run from the coarsest level to the finest."""
 
     family: Literal["nest_generator"] = "nest_generator"
     """The model family."""
-    output_size: tuple[int, int] = (64, 64)
-    """Height and width of the images in pixels; they are squares."""
-    out_channels: int = 3
-    """Channels of the images: 3 for colour, 1 for grey."""
-    num_classes: int = 0
-    """Number of classes whose images can be asked for; 0: images are made without a label."""
-    latent_dim: int = 128
-    """Numbers of the latent that an image is made from (SAGAN's)."""
     dims: tuple[int, ...] = (1024, 256, 64, 16)
     """Width of the tokens in each level."""
     heads: tuple[int, ...] = (32, 8, 2, 1)
@@ -62,8 +53,6 @@ class NestGeneratorConfig:
     """GELU in its tanh form, as in NesT, or exact."""
     deaggregation: Deaggregation = "pixel_shuffle"
     """How a block becomes four: pixel shuffle, alone or with a convolution, nearest neighbours, or transposed."""
-    output_activation: OutputActivation = "tanh"
-    """What keeps pixels from -1 to 1: tanh (SAGAN), or none, where samples are cut off (HiT)."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -85,8 +74,8 @@ class NestGeneratorConfig:
         if height != width or height % unit:
             near = max(round(height / unit), 1) * unit
             raise UserError(
-                f"a NesT generator of {len(self.dims)} levels paints squares whose side is a multiple of {unit}, such "
-                f"as {near}; got {height} x {width}"
+                f"a NesT generator of {len(self.dims)} levels generates squares whose side is a multiple of {unit}, "
+                f"such as {near}; got {height} x {width}"
             )
 
     @property
@@ -94,19 +83,9 @@ class NestGeneratorConfig:
         """Tokens per block side, in every level."""
         return self.output_size[0] // 2 ** (len(self.dims) - 1)
 
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width of the images, by the name that other families have for it."""
-        return self.output_size
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the images, by the name that other families have for it."""
-        return self.out_channels
-
 
 class BlockDeaggregation(nn.Module):
-    """Makes four blocks of every block: a plane of twice the side.
+    """Makes four blocks of every block: a feature map of twice the side.
 
     | function | what it does | parameters from width d to e |
     | --- | --- | --- |
@@ -115,7 +94,7 @@ class BlockDeaggregation(nn.Module):
     | nearest_conv3 | every token becomes four alike, then a convolution 3 x 3 | 9 d e + e |
     | transposed_conv3 | a transposed convolution 3 x 3 with stride 2 | 9 d e + e |
 
-    The last three work on the image plane, and let neighbouring blocks speak; with pixel shuffle they never do.
+    The last three work on the image plane, and mix neighbouring blocks; pixel shuffle never does.
     """
 
     def __init__(self, dim: int, next_dim: int, function: Deaggregation) -> None:
@@ -131,16 +110,16 @@ class BlockDeaggregation(nn.Module):
         elif dim // 4 != next_dim:
             self.change = nn.Linear(dim // 4, next_dim)
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """grid: (batch, rows, columns, dim). Returns (batch, 2 * rows, 2 * columns, next_dim)."""
-        planes = grid.permute(0, 3, 1, 2)
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """feature_map: (batch, rows, columns, dim). Returns (batch, 2 * rows, 2 * columns, next_dim)."""
+        maps = feature_map.permute(0, 3, 1, 2)
         if self.function == "nearest_conv3":
-            planes = F.interpolate(planes, scale_factor=2, mode="nearest")
+            maps = F.interpolate(maps, scale_factor=2, mode="nearest")
         elif self.function != "transposed_conv3":
-            planes = F.pixel_shuffle(planes, 2)
+            maps = F.pixel_shuffle(maps, 2)
         if self.function == "pixel_shuffle":
-            return self.change(planes.permute(0, 2, 3, 1))
-        return self.change(planes).permute(0, 2, 3, 1)
+            return self.change(maps.permute(0, 2, 3, 1))
+        return self.change(maps).permute(0, 2, 3, 1)
 
 
 class GeneratorLevel(nn.Module):
@@ -159,9 +138,9 @@ class GeneratorLevel(nn.Module):
             *(TransformerLayer(config, level, 0.0) for _ in range(config.depths[level]))  # pyright: ignore
         )
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """grid: the plane of the level above (batch, rows, columns, dim). Returns this level's, of twice the side."""
-        blocks = grid_to_blocks(self.deaggregation(grid), self.side)
+    def forward(self, above: Tensor) -> Tensor:
+        """above: the map of the level above (batch, rows, columns, dim). Returns this level's, of twice the side."""
+        blocks = grid_to_blocks(self.deaggregation(above), self.side)
         return blocks_to_grid(self.layers(blocks + self.positions))
 
 
@@ -179,7 +158,7 @@ class NestGenerator(Generator):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights; ours, as the paper does not say.
+        """Initialises; ours, as the paper does not say.
 
         | what | how |
         | --- | --- |
@@ -195,20 +174,20 @@ class NestGenerator(Generator):
                 truncated_normal_(parameter)
 
     def levels(self, latents: Tensor) -> list[Tensor]:
-        """The plane of tokens after each level, coarse to fine: (batch, side, side, dim), the side doubling.
+        """The feature map after each level, coarse to fine: (batch, side, side, dim), the side doubling.
 
         latents: (batch, latent_dim), the labels already in them.
         """
         side = self.config.block_side
-        grid = self.root(latents).unflatten(1, (side, side, -1))
-        grids = []
+        feature_map = self.root(latents).unflatten(1, (side, side, -1))
+        feature_maps = []
         for hierarchy in self.hierarchies:
-            grid = hierarchy(grid)
-            grids.append(grid)
-        return grids
+            feature_map = hierarchy(feature_map)
+            feature_maps.append(feature_map)
+        return feature_maps
 
-    def paint(self, latents: Tensor) -> Tensor:
-        """As `Generator.paint`: every token of the last level is a pixel."""
+    def generate(self, latents: Tensor) -> Tensor:
+        """As `Generator.generate`: every token of the last level is a pixel."""
         pixels = self.to_pixels(self.norm(self.levels(latents)[-1])).permute(0, 3, 1, 2).contiguous()
         return pixels.tanh() if self.config.output_activation == "tanh" else pixels
 

@@ -28,7 +28,7 @@ def draw_latents(config: GeneratorConfig, count: int, seed: int, purpose: str, *
 
 
 def columns_of(config: GeneratorConfig) -> int:
-    """Samples side by side in a grid: one for each class, where there are from 2 to 16, else 8."""
+    """Samples side by side in a picture: one for each class, where there are from 2 to 16, else 8."""
     return config.num_classes if 2 <= config.num_classes <= MOST_COLUMNS else _COLUMNS
 
 
@@ -38,7 +38,7 @@ def labels_in_order(config: GeneratorConfig, count: int) -> Tensor | None:
 
 
 @torch.no_grad()
-def paint(generator: Generator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+def generate_images(generator: Generator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
     """Images (count, channels, height, width) from 0 to 1, on the CPU, of latents (count, latent_dim) and labels.
 
     labels: as for the generator. The generator is put into evaluation mode.
@@ -57,8 +57,8 @@ def to_bytes(images: Tensor) -> np.ndarray:
     return (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
 
 
-def walk(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    """Latents (steps, latent_dim) on the way from one latent to another, along the arc between their directions.
+def interpolate(first: Tensor, last: Tensor, steps: int) -> Tensor:
+    """Latent interpolation (steps, latent_dim) from one latent to another, along the arc between their directions.
 
     On a straight line the middle would be shorter than latents are, and unlike any that the generator has seen (White,
     arXiv 1609.04468).
