@@ -37,6 +37,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     **{name: _changed(name) for name in _NAMES},
     "mvit, mean": _changed("mvit_micro_32", class_token=False),
     "nest, blocks apart": _changed("nest_micro_32", aggregation_plane="block"),
+    "nest, parent plane": _changed("nest_micro_32", aggregation_plane="parent"),
     "nest, one level": _changed("nest_micro_32", dims=(16,), heads=(1,), depths=(1,)),
     "hiera, two poolings fewer": _changed("hiera_micro_32", query_pools=0),
     "hiera, windows": _changed("hiera_micro_32", positions="window", position_grid=(3, 3), expansion="mean_max"),

@@ -1,4 +1,4 @@
-"""The sizes and choices of Hiera, and what follows from them. See `hiera` for the model."""
+"""The sizes and choices of Hiera, and what follows from them. The model is in `model`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _check_numbers(config: HieraConfig) -> None:
             f"input_size={config.input_size} and position_grid={config.position_grid}"
         )
     if config.positions == "learned" and (config.position_grid is not None or config.position_antialias):
-        raise UserError("position_grid and position_antialias belong to positions='window'; leave them out")
+        raise UserError("position_grid and position_antialias belong to positions='window'")
 
 
 def _check_geometry(config: HieraConfig) -> None:

@@ -202,7 +202,7 @@ class Hiera(Encoder):
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
         """As `Encoder.resize_positions`; "unit" keeps what repeats per mask unit in step (see `grids.resize_plane`).
 
-        Positions over time are resized linearly; of window positions only the coarse plane is resized.
+        Positions over time are resized linearly; of window positions only the coarse map is resized.
         """
         old, size = tuple(tensor.shape), tuple(shape[1:-1])
         if len(old) != len(shape) or (old[0], old[-1]) != (shape[0], shape[-1]):

@@ -62,8 +62,8 @@ _TO_TIMM = (
 def from_official(state: State, config: Any, antialias: bool = False) -> dict[str, Tensor]:
     """Tensors of the authors, of timm or of SAM 2 under our names; flat tables of positions stay flat.
 
-    config: that of our model, or None. Where the model has learned positions, but the file a coarse plane and a window,
-    these become learned ones, so that the model computes the same (antialias: whether the plane is interpolated with
+    config: that of our model, or None. Where the model has learned positions, but the file a coarse map and a window,
+    these become learned ones, so that the model computes the same (antialias: whether the map is interpolated with
     antialiasing).
     """
     ours = {renamed(name, _NAMES): tensor for name, tensor in state.items()}
@@ -226,7 +226,7 @@ def _foreign(name: str, pattern: str, translate: Any, antialias: bool = False, *
 
 
 _backbone = partial(with_fresh_norm, translate=from_transformers)
-_antialiased_plane = partial(from_official, antialias=True)
+_antialiased_map = partial(from_official, antialias=True)
 _TRANSFORMERS = r"(hiera\.)?encoder\.stages\.\d+\.layers\.\d+\.layernorm_before\."
 
 # What has more comes before what has less: autoencoders and backbones before the models whose names they contain.
@@ -236,6 +236,6 @@ HIERA_FORMATS = (
     _foreign("transformers Hiera MAE", r"multiscale_fusion\.", from_transformers, note=_note_on_norm),
     _foreign("transformers Hiera backbone", r"hidden_states_norms\.stage\d", _backbone, note=_note_on_backbone),
     _foreign("transformers Hiera", _TRANSFORMERS, from_transformers),
-    _foreign("timm hiera", r"head\.norm\.|pos_embed_win$", _antialiased_plane, antialias=True),
+    _foreign("timm hiera", r"head\.norm\.|pos_embed_win$", _antialiased_map, antialias=True),
     _foreign("official Hiera", r"blocks\.\d+\.proj\.|pos_embed_spatial$", from_official),
 )

@@ -50,7 +50,7 @@ def attend(
 
     q: (rows, heads, queries, width). k: (rows, heads, keys, width). v: (rows, heads, keys, any width). Four axes always
     (only such calls reach the fused kernels); blocks, units and windows join the rows. All may be views: neither kernel
-    is given copies. scale: left out, width ** -0.5. fused_from: on a CPU, how many keys there must be for the fused
+    is given copies. scale: default, width ** -0.5. fused_from: on a CPU, how many keys there must be for the fused
     kernel to pay, for callers whose queries are wider than their values. bias: (rows, heads, queries, keys).
     Returns (rows, heads, queries, width of v).
     """

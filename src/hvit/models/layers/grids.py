@@ -1,7 +1,7 @@
-"""All cutting and gluing of feature grids, as pure functions with inverses.
+"""Feature maps divided into blocks and mask units and joined again, and pooled: pure functions with inverses.
 
-A grid is (batch, height, width, dim). Blocks are (batch, blocks, tokens, dim): row-major over the blocks of the
-plane and row-major over the tokens inside a block.
+A feature map, or token grid, is (batch, height, width, dim). Blocks are (batch, blocks, tokens, dim): row-major over
+the blocks of the map and row-major over the tokens inside a block.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def channels_first(grids: Tensor) -> Tensor:
     return grids.permute(0, grids.ndim - 1, *range(1, grids.ndim - 1))
 
 
-def channels_last(planes: Tensor) -> Tensor:
+def channels_last(maps: Tensor) -> Tensor:
     """The inverse of `channels_first`: (batch, channels, *sizes) as (batch, *sizes, channels)."""
-    return planes.permute(0, *range(2, planes.ndim), 1)
+    return maps.permute(0, *range(2, maps.ndim), 1)
 
 
 def is_exported() -> bool:
@@ -35,7 +35,7 @@ def is_exported() -> bool:
 
 
 def grid_to_blocks(grid: Tensor, side: int) -> Tensor:
-    """Cuts a plane into square blocks of tokens.
+    """Cuts a feature map into square blocks of tokens.
 
     grid: (batch, height, width, dim), height and width divisible by `side` (tokens per block side).
     Returns (batch, blocks, side * side, dim).
@@ -44,7 +44,7 @@ def grid_to_blocks(grid: Tensor, side: int) -> Tensor:
 
 
 def blocks_to_grid(blocks: Tensor) -> Tensor:
-    """Glues the blocks of a square plane together again: the inverse of `grid_to_blocks`.
+    """Joins the blocks of a square feature map again: the inverse of `grid_to_blocks`.
 
     blocks: (batch, blocks, tokens, dim), both counts square numbers. Returns (batch, height, width, dim).
     """
@@ -53,7 +53,7 @@ def blocks_to_grid(blocks: Tensor) -> Tensor:
 
 
 def tiles_to_batch(grid: Tensor, side: int) -> Tensor:
-    """Makes every square tile of a plane an item of the batch, so that nothing can cross its border.
+    """Makes every square tile of a feature map an item of the batch, so that nothing can cross its border.
 
     grid: (batch, height, width, dim). Returns (batch * tiles, side, side, dim).
     """
@@ -61,7 +61,7 @@ def tiles_to_batch(grid: Tensor, side: int) -> Tensor:
 
 
 def batch_to_tiles(tiles: Tensor, rows: int) -> Tensor:
-    """Lays tiles back into square planes: the inverse of `tiles_to_batch`.
+    """Lays tiles back into square feature maps: the inverse of `tiles_to_batch`.
 
     tiles: (batch * tiles, side, side, dim). rows: tiles along each axis. Returns (batch, height, width, dim).
     """
@@ -133,24 +133,24 @@ def convolve_cells(grid: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def resize_blocks(positions: Tensor, side: int, how: PositionResize = "plane") -> Tensor:
-    """Resizes the position embeddings of a blocked plane to blocks of another side; the blocks' number stays.
+    """Resizes the position embeddings of blocks to blocks of another side; the blocks' number stays.
 
-    positions: (1, blocks, tokens, dim). side: tokens per block side wanted. how: "plane" glues the blocks together
-    and resizes the whole plane (bicubic, as timm does); "block" resizes inside every block (linear with the corner
-    tokens kept in place, as the official NesT code does).
+    positions: (1, blocks, tokens, dim). side: tokens per block side wanted. how: "plane" joins the blocks
+    and resizes the whole (bicubic, as timm does); "block" resizes inside every block (linear with the corner
+    tokens staying in place, as the official NesT code does).
     Returns (1, blocks, side * side, dim).
     """
     if how == "block":
         old = isqrt(positions.shape[2])
-        planes = rearrange(positions, "1 t (h w) c -> t c h w", h=old)
-        planes = F.interpolate(planes, size=(side, side), mode="bilinear", align_corners=True)
-        return rearrange(planes, "t c h w -> 1 t (h w) c")
+        maps = rearrange(positions, "1 t (h w) c -> t c h w", h=old)
+        maps = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=True)
+        return rearrange(maps, "t c h w -> 1 t (h w) c")
     size = isqrt(positions.shape[1]) * side
     return grid_to_blocks(resize_plane(blocks_to_grid(positions), (size, size)), side)
 
 
 def resize_plane(positions: Tensor, size: tuple[int, ...], unit: tuple[int, ...] | None = None) -> Tensor:
-    """Resizes the position embeddings of a plane (bicubic), of a line or of a clip (linear).
+    """Resizes the position embeddings of an image (bicubic), of a line or of a clip (linear).
 
     positions: (1, rows, columns, dim), (1, length, dim) or (1, time, rows, columns, dim). size: the grid wanted. unit:
     tokens per side of the windows that attention was trained in. Such training makes the embeddings repeat from window
@@ -162,9 +162,9 @@ def resize_plane(positions: Tensor, size: tuple[int, ...], unit: tuple[int, ...]
     if grid == tuple(size):
         return positions
     if unit is None:
-        planes = channels_first(positions)
+        maps = channels_first(positions)
         mode = ("linear", "bicubic", "trilinear")[len(size) - 1]
-        return channels_last(F.interpolate(planes, size=size, mode=mode, align_corners=False))
+        return channels_last(F.interpolate(maps, size=size, mode=mode, align_corners=False))
     window = _mean_window(positions, unit)
     rest = positions - tile(window, grid)
     return resize_plane(rest, size) + tile(window, tuple(size))
@@ -238,14 +238,14 @@ def _pooling_order(rank: int, poolings: int) -> list[int]:
 
 
 def window_plane(positions: Tensor, window: Tensor, size: tuple[int, ...], antialias: bool = False) -> Tensor:
-    """Absolute-window position embeddings over a grid: a coarse plane, interpolated, plus a window, repeated.
+    """Absolute-window position embeddings of a token grid: a coarse map, interpolated, plus a window, repeated.
 
     positions: (1, rows, columns, dim) of any size, resized (bicubic) to `size`. window: (1, *sides of a unit, dim);
-    the sides divide `size`. antialias: smooth where the plane shrinks. Returns (1, *size, dim). "Window Attention is
+    the sides divide `size`. antialias: smooth where the map shrinks. Returns (1, *size, dim). "Window Attention is
     Bugged", arXiv 2311.05613, section 4.
     """
-    planes = F.interpolate(channels_first(positions), size=size, mode="bicubic", antialias=antialias)
-    return channels_last(planes) + tile(window, size)
+    maps = F.interpolate(channels_first(positions), size=size, mode="bicubic", antialias=antialias)
+    return channels_last(maps) + tile(window, size)
 
 
 def pool_grids(
@@ -263,35 +263,35 @@ def pool_grids(
     Returns (batch, *new sizes, channels) with new size = (size + 2 * padding - kernel) // stride + 1.
     """
     # Channels stay last in memory: a view before and after, and the kernels that are fast on it.
-    planes, plane = channels_first(grids), len(stride) == 2
+    maps, flat = channels_first(grids), len(stride) == 2
     if kind == "conv" and weight is not None:
         if is_exported():
-            return channels_last(_convolve(planes, weight, stride, padding))
-        if _learns_slowly(planes, stride):
+            return channels_last(_convolve(maps, weight, stride, padding))
+        if _trains_slowly(maps, stride):
             with torch.autocast("cpu", enabled=False):
                 return pool_grids(grids.float(), kernel, stride, padding, kind, weight.float()).to(grids.dtype)
-        if not plane and stride[0] == 1 and planes.requires_grad and grids.device.type == "cpu":
+        if not flat and stride[0] == 1 and maps.requires_grad and grids.device.type == "cpu":
             return _convolve_frames(grids, weight, stride, padding)
-        pooled = _convolve(planes, weight, stride, padding)
+        pooled = _convolve(maps, weight, stride, padding)
     elif kind == "max":
-        pooled = (F.max_pool2d if plane else F.max_pool3d)(planes, kernel, stride, padding)
+        pooled = (F.max_pool2d if flat else F.max_pool3d)(maps, kernel, stride, padding)
     else:
-        planes = F.pad(planes, [side for pad in reversed(padding) for side in (pad, pad)]) if max(padding) else planes
-        average, maximum = (F.avg_pool2d, F.max_pool2d) if plane else (F.avg_pool3d, F.max_pool3d)
-        pooled = (average if kind == "average" else maximum)(planes, kernel, stride)
+        maps = F.pad(maps, [side for pad in reversed(padding) for side in (pad, pad)]) if max(padding) else maps
+        average, maximum = (F.avg_pool2d, F.max_pool2d) if flat else (F.avg_pool3d, F.max_pool3d)
+        pooled = (average if kind == "average" else maximum)(maps, kernel, stride)
     return channels_last(pooled)
 
 
-def _convolve(planes: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
-    """A depthwise convolution of planes (batch, channels, *sizes) with a weight (channels, 1, *kernel)."""
-    return (F.conv2d if len(stride) == 2 else F.conv3d)(planes, weight, None, stride, padding, 1, weight.shape[0])
+def _convolve(maps: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
+    """A depthwise convolution of maps (batch, channels, *sizes) with a weight (channels, 1, *kernel)."""
+    return (F.conv2d if len(stride) == 2 else F.conv3d)(maps, weight, None, stride, padding, 1, weight.shape[0])
 
 
-def _learns_slowly(planes: Tensor, stride: tuple[int, ...]) -> bool:
+def _trains_slowly(maps: Tensor, stride: tuple[int, ...]) -> bool:
     """Whether a depthwise convolution is one in bfloat16 whose backward pass takes a CPU up to nine times as long as in
     float32: one with a stride."""
-    low = planes.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
-    return low and planes.device.type == "cpu" and planes.requires_grad and max(stride) > 1
+    low = maps.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+    return low and maps.device.type == "cpu" and maps.requires_grad and max(stride) > 1
 
 
 def _convolve_frames(grids: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
@@ -304,14 +304,14 @@ def _convolve_frames(grids: Tensor, weight: Tensor, stride: tuple[int, ...], pad
     groups, middle = weight.shape[0], weight.shape[2] // 2
     total = None
     for tap in range(weight.shape[2]):
-        plane = F.conv2d(frames, weight[:, :, tap], None, stride[1:], padding[1:], 1, groups)
-        plane = channels_last(plane).unflatten(0, (batch, time))
+        tapped = F.conv2d(frames, weight[:, :, tap], None, stride[1:], padding[1:], 1, groups)
+        tapped = channels_last(tapped).unflatten(0, (batch, time))
         later = tap - middle
         if later > 0:
-            plane = F.pad(plane[:, later:], (0, 0, 0, 0, 0, 0, 0, min(later, time)))
+            tapped = F.pad(tapped[:, later:], (0, 0, 0, 0, 0, 0, 0, min(later, time)))
         elif later < 0:
-            plane = F.pad(plane[:, :later], (0, 0, 0, 0, 0, 0, min(-later, time), 0))
-        total = plane if total is None else total + plane
+            tapped = F.pad(tapped[:, :later], (0, 0, 0, 0, 0, 0, min(-later, time), 0))
+        total = tapped if total is None else total + tapped
     assert total is not None
     return total
 

@@ -1,8 +1,8 @@
-"""Linear layers and MLPs: on a CPU by oneDNN, and an MLP keeps half of what autograd would.
+"""Linear layers and MLPs: on a CPU by oneDNN, and an MLP saves half of what autograd would.
 
 torch multiplies float32 matrices on a CPU with MKL. oneDNN, which torch carries as well, was faster in every product of
 these models' shapes but those of a weight's gradient (docs/guides/speed.md), so the layers here ask it for the others,
-and in bfloat16 where nothing is learned for a GELU inside the product. Its operator is private to torch; where it is
+and in bfloat16 without gradients for a GELU inside the product. Its operator is private to torch; where it is
 missing, and for every other device and type, the layers are torch's own.
 """
 
@@ -169,7 +169,7 @@ class _LearningLinear(Function):
 
 
 class _LearningMlp(Function):
-    """An MLP that keeps what comes before the GELU, and computes what comes after it again when it learns.
+    """An MLP that saves what comes before the GELU, and computes what comes after it again in the backward pass.
 
     tokens (..., dim), weight and bias of both layers, form of the GELU -> (..., out).
     """
