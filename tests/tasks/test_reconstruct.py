@@ -135,7 +135,7 @@ def test_weights_come_back_whole_and_are_no_classifier(tmp_path: Path) -> None:
     assert name_of(model.config).startswith("mae_")
     for name, tensor in task.networks["model"].state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
-    with pytest.raises(UserError, match="masked autoencoder, which tells no classes"):
+    with pytest.raises(UserError, match="masked autoencoder, which predicts no classes"):
         open_weights(tmp_path / "weights.safetensors")
     classifier = build(CONFIG.encoder)
     report = load_weights(classifier, tmp_path / "weights.safetensors")

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from hvit.errors import UserError
 from hvit.models.build import build
-from hvit.models.catalogue import entry
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.hiera.model import Hiera, HieraConfig
 from hvit.models.layers.masking import Mask, spread_mask, zero_masked
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.masked.masks import sample_visible
 from hvit.models.masked.model import MaskedAutoencoder
-from hvit.models.masked.targets import histograms, make_targets, normalise_patches, patches_to_images, pixel_patches
+from hvit.models.masked.targets import make_targets
 from hvit.models.mvit.config import MVIT_SIZES
 from hvit.models.mvit.simplification import SIMPLIFIED
 from hvit.models.nest.config import NestConfig
@@ -37,7 +36,6 @@ NEST = NestConfig(
     input_size=(32, 32), patch_size=(2, 2), num_classes=3, dims=(8, 16, 32), heads=(1, 2, 4), depths=(1, 1, 1)
 )  # fmt: skip
 SMALL: dict[str, Any] = {"decoder_dim": 16, "decoder_depth": 2, "decoder_heads": 4}
-
 STRATEGIES: dict[str, MaskedConfig] = {
     "hiera, sparse": MaskedConfig(IMAGE, **SMALL),
     "hiera clip, tubes": MaskedConfig(CLIP, mask_ratio=0.75, mask_pattern="tube", **SMALL),
@@ -214,28 +212,6 @@ def test_nest_refuses_masks_under_which_its_tree_is_not_regular() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "fields", "words"),
-    [
-        (MVIT_SIZES["mvitv2_micro_32"], {}, "cannot simply be deleted .* no neighbours"),
-        (entry("nest_tiny_224").config, {"mask_pattern": "nested"}, "multiples of 64"),
-        (NEST, {"mask_ratio": 0.5}, "must be 'nested'"),
-        (NEST, {"mask_pattern": "nested", "mask_ratio": 0.6}, "0.25, 0.5 or 0.75"),
-        (IMAGE, {"mask_ratio": 1.0}, "mask_ratio"),
-        (IMAGE, {"mask_ratio": 0.99}, "some"),
-        (IMAGE, {"mask_pattern": "tube"}, "for clips"),
-        (IMAGE, {"mask_unit": (8, 8)}, "encoder's own"),
-        (IMAGE, {"decoder_depth": 0}, "decoder_depth must be 1"),
-        (IMAGE, {"decoder_dim": 20}, "divisible by decoder_heads"),
-        (IMAGE, {"encoding": "delete"}, "encoding"),
-        (IMAGE, {"encoding": "dense", "mask_unit": (3, 3)}, "must be a multiple"),
-    ],
-)
-def test_impossible_settings_are_refused(encoder: Any, fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        MaskedConfig(encoder, **fields)
-
-
-@pytest.mark.parametrize(
     "config", [STRATEGIES["hiera, sparse"], STRATEGIES["nest, whole blocks"], STRATEGIES["mvitv2, dense"]], ids=str
 )
 def test_a_classifier_takes_the_encoder_over(config: MaskedConfig) -> None:
@@ -260,52 +236,3 @@ def test_official_autoencoders_are_taken_over_by_a_classifier() -> None:
     report = load_weights(classifier, theirs.state_dict())
     assert {name.split(".")[0] for name in report.missing} == {"head"}
     assert torch.equal(classifier.norm.weight, theirs.encoder_norm.weight)
-
-
-def test_patches_are_cut_and_laid_back() -> None:
-    images, clips = torch.randn(2, 3, 16, 24), torch.randn(2, 3, 4, 16, 24)
-    assert torch.equal(patches_to_images(pixel_patches(images, (8, 8)), (8, 8), 3), images)
-    assert torch.equal(patches_to_images(pixel_patches(clips, (2, 8, 8)), (2, 8, 8), 3), clips[:, :, ::2])
-    patches, mean, deviation = normalise_patches(pixel_patches(images, (8, 8)))
-    torch.testing.assert_close(patches * deviation + mean, pixel_patches(images, (8, 8)))
-    torch.testing.assert_close(patches.std(-1), torch.ones(2, 2, 3), rtol=1e-4, atol=1e-4)
-
-
-def test_histograms_tell_the_direction_of_an_edge() -> None:
-    image = torch.zeros(1, 1, 16, 16)
-    image[..., 8:] = 1.0  # one vertical edge: every gradient points across
-    cells = histograms(image, (16, 16))[0, 0, 0].view(9, 2, 2)
-    assert (cells > 0).sum(0).tolist() == [[1, 1], [1, 1]]
-    turned = histograms(image.transpose(2, 3), (16, 16))[0, 0, 0].view(9, 2, 2)
-    assert not torch.equal(cells.argmax(0), turned.argmax(0))
-    torch.testing.assert_close(cells.square().sum(0), torch.ones(2, 2))
-    clip = histograms(torch.randn(2, 3, 4, 32, 32), (2, 16, 16))
-    assert clip.shape == (2, 2, 2, 2, 3 * 9 * 4)
-
-
-@pytest.mark.parametrize(
-    ("grid", "ratio", "pattern", "count"),
-    [
-        ((7, 7), 0.6, "random", 19),
-        ((8, 7, 7), 0.9, "random", 39),
-        ((8, 7, 7), 0.9, "tube", 32),
-        ((8, 7, 7), 0.75, "frame", 98),
-        ((7, 7), 0.6, "block", 19),
-        ((8, 7, 7), 0.9, "block", 39),
-        ((4, 4), 0.75, "nested", 4),
-    ],
-)
-def test_masks_show_as_many_units_as_published_and_are_of_their_kind(
-    grid: Any, ratio: Any, pattern: Any, count: Any
-) -> None:
-    visible = sample_visible(3, grid, ratio, pattern, generator=torch.Generator().manual_seed(0))
-    again = sample_visible(3, grid, ratio, pattern, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(visible, again)
-    assert visible.shape == (3, *grid)
-    assert visible.flatten(1).sum(1).tolist() == [count] * 3
-    if pattern == "tube":
-        assert torch.equal(visible.all(1), visible.any(1))
-    if pattern == "frame":
-        assert torch.equal(visible.flatten(2).all(2), visible.flatten(2).any(2))
-    if pattern == "nested":
-        assert (visible.view(3, 2, 2, 2, 2).sum((2, 4)) == 1).all()
