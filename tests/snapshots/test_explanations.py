@@ -41,8 +41,8 @@ class Ink(Encoder):
     def level_sizes(self, level: int) -> tuple[int, ...]:
         return (4 // 2**level,) * 2
 
-    def classify(self, last_grid: Tensor) -> Tensor:
-        return self.head(last_grid.mean(dim=(1, 2)))
+    def classify(self, last_map: Tensor) -> Tensor:
+        return self.head(last_map.mean(dim=(1, 2)))
 
     def level_of(self, parameter_name: str) -> int:
         return 0

@@ -50,8 +50,8 @@ class Lamps(Encoder):
     def level_sizes(self, level: int) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def classify(self, last_grid: Tensor) -> Tensor:
-        return self.head(last_grid.mean((1, 2)))
+    def classify(self, last_map: Tensor) -> Tensor:
+        return self.head(last_map.mean((1, 2)))
 
     def level_of(self, parameter_name: str) -> int:
         return 0

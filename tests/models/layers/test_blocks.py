@@ -25,7 +25,7 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
 
 
 def test_initial_weights_are_cut_at_two_standard_deviations() -> None:
-    weight = torch.nn.Parameter(torch.empty(100, 100))
+    weight = torch.empty(100, 100)
     truncated_normal_(weight)
     assert float(weight.abs().max()) <= 0.04
     assert float(weight.std()) == pytest.approx(0.0176, abs=0.001)
