@@ -19,8 +19,9 @@ Measured = TypeVar("Measured")
 
 def rounds_of(turns: Mapping[str, T], count: int, measure: Callable[[T], Measured]) -> Iterator[dict[str, Measured]]:
     """What was measured of every implementation's turn, a round at a time; a round runs when it is asked for."""
+    names = list(turns)
     for number in range(count):
-        yield {name: measure(turns[name]) for name in (turns if number % 2 else reversed(turns))}
+        yield {name: measure(turns[name]) for name in (names if number % 2 else reversed(names))}
 
 
 def interleave(
