@@ -130,8 +130,8 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Path], Any]]:
         monkeypatch.setattr(module, "open_data", lambda *_, **__: splits)
 
     def restored(trainer: Trainer, **_: Any) -> dict[str, Any]:
-        trainer.restore()
-        return {"step": trainer.step, "passed_over": trainer.passed_over}
+        damaged = trainer.state.restore()
+        return {"step": trainer.state.step, "passed_over": damaged}
 
     monkeypatch.setattr(Trainer, "run", restored)
     monkeypatch.setattr(train, "_finish", lambda *_: None)

@@ -42,6 +42,7 @@ from hvit.training.distribute import Processes
 from hvit.training.loop import Trainer
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule
+from hvit.training.setup import BatchSource, RunSettings
 
 NEST = NestGeneratorConfig(
     output_size=(8, 8), out_channels=1, latent_dim=6, dims=(16, 8), heads=(2, 1), depths=(1, 1)
@@ -300,7 +301,8 @@ def trainer(folder: Path, name: str, steps: int, accumulate: int = 1) -> Trainer
         return [make_batch(100), make_batch(101, 4)]
 
     ranks = Processes(0, 1, torch.device("cpu"))
-    return Trainer(make(GAMES[name]), batches, held_out, loop, optimize, schedule, ranks, folder, seed=7)
+    settings = RunSettings(folder, loop, optimize, schedule, ranks, seed=7)
+    return Trainer(make(GAMES[name]), BatchSource(batches, held_out), settings)
 
 
 @pytest.mark.parametrize("name", ["all on", "sagan"])
@@ -312,9 +314,9 @@ def test_a_stopped_and_resumed_game_equals_an_unbroken_one_bit_for_bit(tmp_path:
     resumed = trainer(tmp_path / "broken", name, 6)
     again = resumed.run()
     assert again == scores
-    for key, network in whole.networks.items():
+    for key, network in whole.state.networks.items():
         for ours, theirs in zip(
-            network.state_dict().values(), resumed.networks[key].state_dict().values(), strict=True
+            network.state_dict().values(), resumed.state.networks[key].state_dict().values(), strict=True
         ):
             assert torch.equal(ours, theirs)
 
@@ -322,11 +324,11 @@ def test_a_stopped_and_resumed_game_equals_an_unbroken_one_bit_for_bit(tmp_path:
 def test_the_generator_alone_is_averaged_and_the_discriminator_learns_at_its_own_rate(tmp_path: Path) -> None:
     one = trainer(tmp_path, "plain", 6)
     one.task = make(replace(GAME, discriminator_rate=4.0))
-    one.learn(make_batch(0))
-    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in one.optimizers.items()}
+    one.train_step(make_batch(0))
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in one.state.optimizers.items()}
     assert rates["discriminator"] == pytest.approx(4 * rates["generator"])
-    assert rates["generator"] == pytest.approx(one.schedule.learning_rate(0))
-    assert one.averages.keys() == {"generator"}
+    assert rates["generator"] == pytest.approx(one.settings.schedule.learning_rate(0))
+    assert one.state.averages.keys() == {"generator"}
     assert {phase.rate for phase in make().phases} == {1.0}
 
 
@@ -354,12 +356,12 @@ def test_parts_of_a_batch_give_the_gradient_of_their_mean(tmp_path: Path) -> Non
     for phase in one.task.phases:
         torch.manual_seed(4)
         one.collect_gradients(phase, halves)
-        together = gradients(one.networks[phase.network])
+        together = gradients(one.state.networks[phase.network])
         torch.manual_seed(4)
         apart = []
         for half in halves:
             one.collect_gradients(phase, [half])
-            apart.append(gradients(one.networks[phase.network]))
+            apart.append(gradients(one.state.networks[phase.network]))
         for whole, *parts in zip(together, *apart, strict=True):
             assert whole is not None
             torch.testing.assert_close(whole, torch.stack(parts).mean(0))

@@ -31,6 +31,7 @@ from hvit.training.distribute import Processes
 from hvit.training.loop import Trainer
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule
+from hvit.training.setup import BatchSource, RunSettings
 
 PREPROCESS = Preprocess((32, 32), (0.5,) * 3, (0.2,) * 3, 1.0)
 CLASSES = tuple("0123456789")
@@ -67,24 +68,25 @@ def trainer(task: Task, folder: Path, **fields: object) -> Trainer:
     optimize = OptimizeConfig(warmup_epochs=0, learning_rate_per_256=0.01)
     ranks = Processes(0, 1, torch.device("cpu"))
     schedule = Schedule.of(loop, optimize, 3, ranks)
-    return Trainer(task, lambda start: [], list, loop, optimize, schedule, ranks, folder, seed=5)
+    settings = RunSettings(folder, loop, optimize, schedule, ranks, seed=5)
+    return Trainer(task, BatchSource(lambda start: [], list), settings)
 
 
 def learn(one: Trainer, steps: int = 3) -> dict[str, list[Tensor]]:
     """The losses, gradients and weights of some steps."""
     gradients = []
-    usual = one.change_weights
+    usual = one.optimizer_step
 
     def watched(phase: object) -> None:
-        gradients.extend(p.grad.clone() for n in one.networks.values() for p in n.parameters() if p.grad is not None)
+        networks = one.state.networks.values()
+        gradients.extend(p.grad.clone() for n in networks for p in n.parameters() if p.grad is not None)
         usual(phase)  # pyright: ignore[reportArgumentType]
 
-    one.change_weights = watched
+    one.optimizer_step = watched
     for _ in range(steps):
-        one.learn(make_batch(one.task))
-        one.step += 1
-    losses = [loss for losses in one.losses.values() for loss in losses]
-    weights = [value.clone() for network in one.networks.values() for value in network.state_dict().values()]
+        one.train_step(make_batch(one.task))
+    losses = [loss for losses in one.state.losses.values() for loss in losses]
+    weights = [value.clone() for network in one.state.networks.values() for value in network.state_dict().values()]
     return {"losses": losses, "gradients": gradients, "weights": weights}
 
 
@@ -121,7 +123,9 @@ def test_less_than_half_is_kept_for_the_backward_pass(name: str, tmp_path: Path)
 
 def bytes_kept(one: Trainer) -> int:
     """What the last phase's loss keeps beside the parameters."""
-    parameters = {p.untyped_storage().data_ptr() for network in one.networks.values() for p in network.parameters()}
+    parameters = {
+        p.untyped_storage().data_ptr() for network in one.state.networks.values() for p in network.parameters()
+    }
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -131,11 +135,11 @@ def bytes_kept(one: Trainer) -> int:
         return tensor
 
     # A phase in which the blocks of the first network learn.
-    first = next(iter(one.networks))
+    first = next(iter(one.state.networks))
     phase = next(phase for phase in one.task.phases if phase.network == first)
     torch.manual_seed(0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = one.task.loss(phase, one.wrapped, make_batch(one.task))
+        loss = one.task.loss(phase, one.state.wrapped, make_batch(one.task))
     assert loss.requires_grad
     return sum(kept.values())
 
@@ -193,7 +197,7 @@ def test_gradients_averaged_over_processes_are_the_same(name: str, tmp_path: Pat
     wrap: Callable[..., nn.Module] = DistributedDataParallel
     for on in (False, True):
         one = trainer(make_task(name), tmp_path, checkpoint_activations=on, accumulate=2)
-        one.wrapped = {key: wrap(network) for key, network in one.networks.items()}
+        one.state.wrapped = {key: wrap(network) for key, network in one.state.networks.items()}
         results.append(learn(one, 2))
     assert all(map(torch.equal, results[0]["gradients"], results[1]["gradients"]))
 
@@ -203,8 +207,8 @@ def test_running_averages_of_such_networks_are_the_same(tmp_path: Path) -> None:
     for on in (False, True):
         task = make_task("nest_micro_32")
         one = trainer(task, tmp_path, checkpoint_activations=on)
-        one.optimize = replace(one.optimize, average_decay=0.9)
-        one = Trainer(task, lambda start: [], list, one.loop, one.optimize, one.schedule, one.ranks, tmp_path, seed=5)
+        optimize = replace(one.settings.optimize, average_decay=0.9)
+        one = Trainer(task, one.batches, replace(one.settings, optimize=optimize))
         learn(one)
-        averages.append(list(one.averages["model"].module.state_dict().values()))
+        averages.append(list(one.state.averages["model"].module.state_dict().values()))
     assert all(map(torch.equal, *averages))

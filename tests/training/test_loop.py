@@ -1,4 +1,4 @@
-"""The loop's claims: exact resume, exact accumulation, honest stops."""
+"""The loop's claims: exact resume, exact accumulation, clean stops."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from hvit.training.journal import read_journal
 from hvit.training.loop import Trainer
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule
+from hvit.training.setup import BatchSource, RunSettings
 
 
 class Line(Task):
@@ -86,11 +87,12 @@ def trainer_of(
                 os.kill(os.getpid(), signal.SIGTERM)
             yield make(step)
 
-    return Trainer(task, batches, lambda: [make(1000)], loop, optimize, schedule, ranks, folder, seed=7)
+    settings = RunSettings(folder, loop, optimize, schedule, ranks, seed=7)
+    return Trainer(task, BatchSource(batches, lambda: [make(1000)]), settings)
 
 
 def weights(one: Trainer) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in one.networks["model"].parameters()])
+    return torch.cat([parameter.detach().flatten() for parameter in one.state.networks["model"].parameters()])
 
 
 def test_a_stopped_and_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
@@ -102,11 +104,28 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: 
     resumed = trainer(tmp_path / "broken", optimize=config)
     assert resumed.run() == scores
     assert torch.equal(weights(whole), weights(resumed))
-    rows = [{**row, "seconds": 0, "images_per_second": 0, "time": 0} for row in read_journal(resumed.journal.path)]
-    unbroken = [{**row, "seconds": 0, "images_per_second": 0, "time": 0} for row in read_journal(whole.journal.path)]
+    rows = [
+        {**row, "seconds": 0, "images_per_second": 0, "time": 0}
+        for row in read_journal(resumed.settings.folder / "journal.jsonl")
+    ]
+    unbroken = [
+        {**row, "seconds": 0, "images_per_second": 0, "time": 0}
+        for row in read_journal(whole.settings.folder / "journal.jsonl")
+    ]
     assert [row for row in rows if row["kind"] in ("evaluate", "train")] == [
         row for row in unbroken if row["kind"] in ("evaluate", "train")
     ]
+
+
+def test_losses_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    """Recorded before the loop was divided into its steps; equal to the last bit on the machine that recorded them."""
+    config = OptimizeConfig(learning_rate_per_256=0.3, warmup_epochs=1, average_decay=0.9, clip_norm=1.0)
+    one = trainer(tmp_path, LoopConfig(epochs=4, batch_size=8, accumulate=2), config)
+    one.run()
+    losses = [row["loss"] for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] in ("train", "evaluate")]
+    recorded = [3.791997194290161, 1.934759497642517, 3.2758262157440186, 1.4545819759368896]
+    recorded += [1.5471384525299072, 1.153906226158142, 1.3541003465652466, 1.0558022260665894]
+    assert losses == pytest.approx(recorded, rel=1e-5)
 
 
 def test_a_run_killed_after_a_checkpoint_continues_from_it(tmp_path: Path) -> None:
@@ -117,7 +136,7 @@ def test_a_run_killed_after_a_checkpoint_continues_from_it(tmp_path: Path) -> No
         pass
 
     broken = trainer(tmp_path / "broken")
-    usual = broken.train_batches
+    usual = broken.batches.train
 
     def dies_at_eleven(start: int) -> Iterable[Batch]:
         for step, batch in enumerate(usual(start), start=start):
@@ -125,7 +144,7 @@ def test_a_run_killed_after_a_checkpoint_continues_from_it(tmp_path: Path) -> No
                 raise Killed
             yield batch
 
-    broken.train_batches = dies_at_eleven
+    broken.batches = replace(broken.batches, train=dies_at_eleven)
     with pytest.raises(Killed):
         broken.run()
     resumed = trainer(tmp_path / "broken")
@@ -136,7 +155,7 @@ def test_a_run_killed_after_a_checkpoint_continues_from_it(tmp_path: Path) -> No
 def story(one: Trainer) -> list[dict[str, Any]]:
     """The journal without its times, and without where it was resumed."""
     times = {"seconds": 0, "images_per_second": 0, "time": 0}
-    rows = [row | times for row in read_journal(one.folder / "journal.jsonl")]
+    rows = [row | times for row in read_journal(one.settings.folder / "journal.jsonl")]
     return [row for row in rows if row["kind"] in ("train", "evaluate", "finish")]
 
 
@@ -149,11 +168,11 @@ def test_an_evaluation_that_is_interrupted_is_made_up_for_after_the_resume(tmp_p
 
         def two_batches(one: Trainer = broken, stops_at: int = stops_at) -> Iterable[Batch]:
             yield make_batch(1000)
-            if one.step == stops_at:
+            if one.state.step == stops_at:
                 os.kill(os.getpid(), signal.SIGTERM)
                 yield make_batch(1001)
 
-        broken.evaluation_batches = two_batches
+        broken.batches = replace(broken.batches, held_out=two_batches)
         with pytest.raises(UserError, match=f"continues exactly from step {stops_at}"):
             broken.run()
         assert not any(row["kind"] == "evaluate" and row["step"] == stops_at for row in story(broken))
@@ -185,7 +204,7 @@ def test_a_run_whose_batches_no_longer_come_saves_what_it_has_learned(tmp_path: 
     whole = trainer(tmp_path / "whole")
     whole.run()
     broken = trainer(tmp_path / "broken", LoopConfig(epochs=4, batch_size=8, checkpoint_steps=1000))
-    usual = broken.train_batches
+    usual = broken.batches.train
 
     def ends(start: int) -> Iterable[Batch]:
         for step, batch in enumerate(usual(start), start=start):
@@ -193,7 +212,7 @@ def test_a_run_whose_batches_no_longer_come_saves_what_it_has_learned(tmp_path: 
                 raise UserError("a worker was killed")
             yield batch
 
-    broken.train_batches = ends
+    broken.batches = replace(broken.batches, train=ends)
     with pytest.raises(UserError, match=r"a worker was killed; `hvit resume .*` continues exactly from step 13"):
         broken.run()
     resumed = trainer(tmp_path / "broken")
@@ -202,15 +221,15 @@ def test_a_run_whose_batches_no_longer_come_saves_what_it_has_learned(tmp_path: 
 
 
 def test_a_checkpoint_of_another_recipe_or_other_data_is_refused_unless_that_is_accepted(tmp_path: Path) -> None:
-    one = trainer(tmp_path)
-    one.belongs_to = {"recipe": "a", "data": "b"}
-    one.run()
-    other = trainer(tmp_path)
-    other.belongs_to = {"recipe": "a", "data": "c"}
+    def of(recipe: str, data: str, accepts: bool = False) -> Trainer:
+        one = trainer(tmp_path)
+        prints = {"recipe": recipe, "data": data}
+        return Trainer(one.task, one.batches, replace(one.settings, belongs_to=prints, accepts_changes=accepts))
+
+    of("a", "b").run()
     with pytest.raises(UserError, match=r"written with another data than plan\.json has.*--accept-changed-data"):
-        other.run()
-    other.accepts_changes = True
-    other.run(accepted=["images: one is new"])
+        of("a", "c").run()
+    of("a", "c", accepts=True).run(accepted=["images: one is new"])
     last = [row for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "resume"][-1]
     assert last["accepted"] == ["images: one is new"]
 
@@ -246,7 +265,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole_batch(tmp_path: Path) -> No
     for accumulate in (1, 4):
         loop = LoopConfig(epochs=2, batch_size=8, accumulate=accumulate)
         one = trainer(tmp_path / str(accumulate), loop)
-        one.networks["model"][1].p = 0.0
+        one.state.networks["model"][1].p = 0.0
         one.run()
         results.append(weights(one))
     assert torch.allclose(*results, atol=1e-6)
@@ -255,26 +274,26 @@ def test_parts_of_a_batch_give_the_step_of_the_whole_batch(tmp_path: Path) -> No
 def test_clipping_limits_how_far_a_huge_gradient_moves_the_weights(tmp_path: Path) -> None:
     loop = LoopConfig(epochs=1, batch_size=8)
     one = trainer(tmp_path, loop, OptimizeConfig(clip_norm=1e-3))
-    one.learn(make_batch(0))
+    one.train_step(make_batch(0))
     one.collect_gradients(one.task.phases[0], [make_batch(1)])
-    one.change_weights(Phase("learn", "model"))
+    one.optimizer_step(Phase("learn", "model"))
     one.collect_gradients(one.task.phases[0], [make_batch(1)])
-    nn.utils.clip_grad_norm_(one.networks["model"].parameters(), one.optimize.clip_norm)
-    norm = torch.cat([p.grad.flatten() for p in one.networks["model"].parameters()]).norm().item()
+    nn.utils.clip_grad_norm_(one.state.networks["model"].parameters(), one.settings.optimize.clip_norm)
+    norm = torch.cat([p.grad.flatten() for p in one.state.networks["model"].parameters()]).norm().item()
     assert norm <= 1e-3 * 1.001
 
 
 def test_weights_gone_bad_are_never_saved_even_when_the_loss_was_finite(tmp_path: Path) -> None:
     one = trainer(tmp_path)
-    usual = one.change_weights
+    usual = one.optimizer_step
 
     def spoil(name: str) -> None:
         usual(name)
-        if one.step == 6:
+        if one.state.step == 6:
             with torch.no_grad():
-                one.networks["model"][0].weight[0, 0] = float("inf")
+                one.state.networks["model"][0].weight[0, 0] = float("inf")
 
-    one.change_weights = spoil
+    one.optimizer_step = spoil
     with pytest.raises(UserError, match=r"(largest weight|training loss) became (inf|nan)"):
         one.run()
     state, _ = newest_checkpoint(tmp_path)
@@ -287,14 +306,14 @@ def test_the_running_average_of_a_short_run_has_forgotten_the_first_weights(tmp_
     one = trainer(tmp_path, LoopConfig(epochs=20, batch_size=8), config)
     first = weights(one).clone()
     one.run()
-    average = torch.cat([value.flatten() for value in one.averages["model"].module.parameters()])
+    average = torch.cat([value.flatten() for value in one.state.averages["model"].module.parameters()])
     assert (average - weights(one)).norm() < 0.5 * (first - weights(one)).norm()
 
 
 def test_bfloat16_autocast_learns_and_keeps_its_weights_in_float32(tmp_path: Path) -> None:
     one = trainer(tmp_path, LoopConfig(epochs=4, batch_size=8, precision="bfloat16"))
     seen: list[torch.dtype] = []
-    one.networks["model"][0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    one.state.networks["model"][0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     scores = one.run()
     assert set(seen) == {torch.bfloat16}
     assert weights(one).dtype == torch.float32
@@ -306,7 +325,7 @@ def test_a_compiled_network_learns_what_a_plain_one_does(tmp_path: Path) -> None
     results = []
     for compiled in (False, True):
         one = trainer(tmp_path / str(compiled), LoopConfig(epochs=2, batch_size=8, compile=compiled))
-        one.networks["model"][1].p = 0.0
+        one.state.networks["model"][1].p = 0.0
         one.run()
         results.append(weights(one))
     assert torch.allclose(*results, atol=1e-5)
@@ -316,8 +335,8 @@ def test_max_steps_cuts_a_run_short_without_changing_its_learning_rates(tmp_path
     short = LoopConfig(epochs=4, batch_size=8, max_steps=3)
     one = trainer(tmp_path, short)
     one.run()
-    assert one.step == 3
-    assert one.schedule.learning_rate(2) == trainer(tmp_path / "b").schedule.learning_rate(2)
+    assert one.state.step == 3
+    assert one.settings.schedule.learning_rate(2) == trainer(tmp_path / "b").settings.schedule.learning_rate(2)
 
 
 def test_the_journal_holds_numbers_only_and_reads_back(tmp_path: Path) -> None:
@@ -331,21 +350,22 @@ def test_the_journal_holds_numbers_only_and_reads_back(tmp_path: Path) -> None:
     assert all("labels" not in row for row in evaluations)
 
 
-def test_what_is_varied_on_the_device_is_varied_alike_after_a_resume(tmp_path: Path) -> None:
-    def vary(batch: Batch, step: int) -> Batch:
+def test_what_is_augmented_on_the_device_is_augmented_alike_after_a_resume(tmp_path: Path) -> None:
+    def add_noise(batch: Batch, step: int) -> Batch:
         noise = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
         return {**batch, "inputs": batch["inputs"] + noise}
 
     runs = {
         name: trainer(tmp_path / name, stop_at=8 if name == "broken" else -1) for name in ("whole", "broken", "off")
     }
-    runs["whole"].vary = runs["broken"].vary = vary
+    for name in ("whole", "broken"):
+        runs[name].batches = replace(runs[name].batches, augment=add_noise)
     runs["whole"].run()
     runs["off"].run()
     with pytest.raises(UserError, match="continues exactly from step 9"):
         runs["broken"].run()
     resumed = trainer(tmp_path / "broken")
-    resumed.vary = vary
+    resumed.batches = replace(resumed.batches, augment=add_noise)
     resumed.run()
     assert torch.equal(weights(runs["whole"]), weights(resumed))
     assert not torch.equal(weights(runs["whole"]), weights(runs["off"]))
@@ -377,7 +397,7 @@ def test_a_compiled_transformer_that_forgets_learns_what_a_plain_one_does_and_re
     before = weights(plain).clone()
     plain.run()
     compiled.run()
-    assert isinstance(compiled.wrapped["model"], torch._dynamo.OptimizedModule)
+    assert isinstance(compiled.state.wrapped["model"], torch._dynamo.OptimizedModule)
     assert torch.allclose(weights(plain), weights(compiled), atol=2e-4)
     assert (weights(plain) - before).abs().max() > 0.004
     whole = learner("whole", 0.5, True)
@@ -422,8 +442,8 @@ def test_only_failures_of_compiling_count_as_such() -> None:
     assert not is_compile_failure(Ours("shapes do not fit"))
 
 
-def test_channels_last_is_refused_without_convolutions_of_pictures(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="convolutions of pictures, and this has none"):
+def test_channels_last_is_refused_without_convolutions_of_images(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="convolutions of images, and this has none"):
         trainer(tmp_path, LoopConfig(batch_size=8, channels_last=True))
 
 
@@ -446,16 +466,17 @@ def test_channels_last_learns_the_same_but_for_rounding_and_resumes_bit_for_bit(
                 yield {"inputs": inputs, "targets": inputs.mean((1, 2, 3))[:, None]}
 
         (tmp_path / name).mkdir(exist_ok=True)
-        return Trainer(task, batches, list, loop, optimize, schedule, ranks, tmp_path / name, seed=7)
+        settings = RunSettings(tmp_path / name, loop, optimize, schedule, ranks, seed=7)
+        return Trainer(task, BatchSource(batches, list), settings)
 
     def run(one: Trainer) -> Tensor:
         one.evaluate = lambda: {"loss": 0.0, "closeness": 0.0}
         one.run()
-        return torch.cat([value.double().flatten() for value in one.networks["model"].state_dict().values()])
+        return torch.cat([value.double().flatten() for value in one.state.networks["model"].state_dict().values()])
 
     usual, last = run(learner("usual", False)), learner("last", True)
     whole = run(last)
-    assert last.networks["model"][0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert last.state.networks["model"][0].weight.is_contiguous(memory_format=torch.channels_last)
     assert last.to_device({"x": torch.zeros(2, 3, 4, 4)})["x"].is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(whole, usual, atol=1e-4)
     with pytest.raises(UserError, match="continues exactly from step"):
@@ -476,8 +497,7 @@ def test_a_step_reads_no_number_back_from_the_device(tmp_path: Path) -> None:
     one = trainer(tmp_path, optimize=OptimizeConfig(clip_norm=1.0))
     with Reading() as reading:
         for step in range(3):
-            one.learn(make_batch(step))
-            one.step += 1
+            one.train_step(make_batch(step))
         assert reading.count == 0
-        one.mean_losses()
+        one.state.take_mean_losses()
     assert reading.count > 0

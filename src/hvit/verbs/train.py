@@ -37,6 +37,7 @@ from hvit.tasks.task import Task
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import NO_COMPILING, is_compile_failure, processes
 from hvit.training.loop import Trainer
+from hvit.training.setup import BatchSource, RunSettings
 
 
 def plan(recipe: Recipe) -> dict[str, str]:
@@ -111,14 +112,11 @@ def _run(
     recipe, schedule, ranks = prepared.recipe, prepared.schedule, prepared.ranks
     plan_file = read_plan(folder)
     tell(plan_lines(prepared, kind) | {"run folder": str(folder)})
-    interrupts = Interrupts()
-    train_on, test_on = _loaders(prepared, interrupts)
     task = kind.make_task(prepared, model, folder)
-    augment = augment_on_device(prepared, recipe.loop.batch_size, ranks.rank, ranks.world_size)
-    trainer = Trainer(
-        task, train_on, test_on, recipe.loop, recipe.optimize, schedule, ranks, folder, recipe.seed, augment,
-        interrupts, fingerprints(plan_file), accepts_changes,
-    )  # fmt: skip
+    settings = RunSettings(
+        folder, recipe.loop, recipe.optimize, schedule, ranks, recipe.seed, fingerprints(plan_file), accepts_changes
+    )
+    trainer = Trainer(task, _batches(prepared), settings)
     with _failures_of_the_device_as_sentences(prepared):
         changes = {"accepted": list(accepted)} if accepted else {}
         scores = trainer.run(**changes) | {
@@ -129,9 +127,9 @@ def _run(
     return scores
 
 
-def _loaders(prepared: Prepared, interrupts: Interrupts) -> tuple[Any, Any]:
-    """Functions that make the training batches from a step on, and the held-out batches."""
-    recipe, splits, ranks = prepared.recipe, prepared.splits, prepared.ranks
+def _batches(prepared: Prepared) -> BatchSource:
+    """Where the training and the held-out batches of a run come from."""
+    recipe, splits, ranks, interrupts = prepared.recipe, prepared.splits, prepared.ranks, Interrupts()
     shared: dict[str, Any] = {
         "preprocess": prepared.preprocess,
         "workers": recipe.loop.workers,
@@ -139,19 +137,20 @@ def _loaders(prepared: Prepared, interrupts: Interrupts) -> tuple[Any, Any]:
         "stops": interrupts.__bool__ if ranks.world_size == 1 else lambda: False,
     }
 
-    def train_on(start_step: int) -> Iterable[Any]:
+    def training(start_step: int) -> Iterable[Any]:
         return train_batches(
             splits.train, num_classes=len(splits.classes), augment=recipe.augment, seed=recipe.seed,
             batch_size=recipe.loop.batch_size, total_steps=prepared.schedule.total_steps, start_step=start_step,
             repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size, **shared,
         )  # fmt: skip
 
-    def test_on() -> Iterable[Any]:
+    def held_out() -> Iterable[Any]:
         # During training one view of a clip is seen; all its views are, when training has finished.
         batch_size = held_out_batch_size(prepared.preprocess)
         return evaluation_batches(splits.held_out, batch_size=batch_size, views=(1, 1), **shared)
 
-    return train_on, test_on
+    augment = augment_on_device(prepared, recipe.loop.batch_size, ranks.rank, ranks.world_size)
+    return BatchSource(training, held_out, augment, prepared.sample_kind, interrupts)
 
 
 def _finish(prepared: Prepared, kind: Kind, task: Task, scores: dict[str, Any], folder: Path) -> None:

@@ -1,0 +1,51 @@
+"""What the training loop needs besides a task: how the run is carried out, and where its batches come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hvit.interrupts import Interrupts
+from hvit.tasks.task import Batch
+from hvit.training.distribute import Processes
+from hvit.training.optimize import OptimizeConfig
+from hvit.training.schedule import LoopConfig, Schedule
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run trains, on which devices, and in which folder."""
+
+    folder: Path
+    """The run folder, which gets the journal, the checkpoints, and what the task saves."""
+    loop: LoopConfig
+    """How long, in what portions, and on what."""
+    optimize: OptimizeConfig
+    """The optimizer and its learning rate."""
+    schedule: Schedule
+    """The numbers that follow from both, the data and the devices."""
+    ranks: Processes
+    """The processes that train together."""
+    seed: int
+    """The seed that the random numbers of every step are derived from."""
+    belongs_to: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints that every checkpoint keeps, such as that of the recipe; a checkpoint with others is refused."""
+    accepts_changes: bool = False
+    """Whether a checkpoint with other fingerprints is accepted."""
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """Where the batches of a run come from."""
+
+    train: Callable[[int], Iterable[Batch]]
+    """This process's share of every training batch, from a step on."""
+    held_out: Callable[[], Iterable[Batch]]
+    """The whole held-out set."""
+    augment: Callable[[Batch, int], Batch] | None = None
+    """What is done to the training batch of a step on the device, if anything."""
+    samples: str = "images"
+    """What they are made of, as progress counts it: images or clips."""
+    interrupts: Interrupts = field(default_factory=Interrupts)
+    """The wish to stop, which the makers of batches may look at, too."""

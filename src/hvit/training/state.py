@@ -1,0 +1,176 @@
+"""What a run has trained so far: networks, optimizers, averages and losses, saved and restored bit for bit."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvit.errors import UserError
+from hvit.tasks.task import Task
+from hvit.training.activations import checkpoint_activations
+from hvit.training.average import RunningAverage
+from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
+from hvit.training.optimize import make_optimizer
+from hvit.training.setup import RunSettings
+
+_SECTIONS: Mapping[str, type | tuple[type, ...]] = {
+    "step": int,
+    "seconds": (int, float),
+    "networks": dict,
+    "optimizers": dict,
+    "averages": dict,
+}
+
+
+class TrainingState:
+    """The networks of a task on the device, with all that changes while they train.
+
+    networks: as the task has them. wrapped: the same as the loop calls them, averaged over processes and compiled.
+    optimizers, averages: by the name of their network. losses: of each phase since the last line of the journal.
+    step: steps done. owes_evaluation: whether the evaluation of this step was given up.
+    """
+
+    def __init__(self, task: Task, settings: RunSettings) -> None:
+        self.settings = settings
+        loop, optimize, ranks = settings.loop, settings.optimize, settings.ranks
+        self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
+        if loop.channels_last:
+            _lay_channels_last(self.networks.values())
+        if loop.checkpoint_activations:
+            checkpoint_activations(self.networks.values())
+        compile_mode = loop.compile_mode if loop.compile else None
+        self.wrapped = {name: ranks.wrap(network, compile_mode) for name, network in self.networks.items()}
+        self.optimizers = {name: make_optimizer(network, optimize) for name, network in self.networks.items()}
+        self.averages: dict[str, RunningAverage] = {}
+        if optimize.average_decay:
+            chosen = task.averaged or tuple(self.networks)
+            self.averages = {name: RunningAverage(self.networks[name], optimize.average_decay) for name in chosen}
+        self.losses: dict[str, list[Tensor]] = {phase.name: [] for phase in task.phases}
+        self.step = self.saved_step = 0
+        self.started = self.saved_at = time.monotonic()
+        self.owes_evaluation = False
+
+    @property
+    def evaluated_networks(self) -> dict[str, nn.Module]:
+        """The networks to evaluate and to ship: running averages where there are any."""
+        return {
+            name: self.averages[name].module if name in self.averages else network
+            for name, network in self.networks.items()
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that this run has worked, those before a resume included."""
+        return round(time.monotonic() - self.started, 3)
+
+    def take_mean_losses(self) -> dict[str, float]:
+        """The mean training loss of each phase since the last call. Raises UserError for one that is not finite."""
+        means = self.check_losses()
+        for name in means:
+            self.losses[name].clear()
+        return means
+
+    def check_losses(self) -> dict[str, float]:
+        """The mean training losses so far, which go on. Raises UserError for one that is not finite."""
+        mean = self.settings.ranks.mean
+        means = {name: mean(torch.stack(losses).mean()).item() for name, losses in self.losses.items() if losses}
+        for loss in means.values():
+            self._refuse_unless_finite(loss, "training loss")
+        return means
+
+    def check_weights(self) -> None:
+        """Raises UserError for weights that are not finite, before anything of them is saved."""
+        parameters = [parameter for network in self.networks.values() for parameter in network.parameters()]
+        size = torch.stack([parameter.detach().abs().max().float() for parameter in parameters]).max()
+        self._refuse_unless_finite(self.settings.ranks.mean(size).item(), "largest weight")
+
+    def _refuse_unless_finite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise UserError(
+                f"the {what} became {value} before step {self.step}; the last good checkpoint in "
+                f"{self.settings.folder} was kept: try a lower --optimize.learning-rate-per-256, "
+                f"--optimize.clip-norm 1, --loop.precision float32"
+            )
+
+    def save(self) -> None:
+        """Writes a checkpoint from which `restore` continues bit for bit. Raises UserError for weights gone bad."""
+        self.check_losses()
+        self.check_weights()
+        folder, ranks = self.settings.folder, self.settings.ranks
+        losses = {name: ranks.mean(torch.stack(losses)).cpu() for name, losses in self.losses.items() if losses}
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "averages": {name: average.state_dict() for name, average in self.averages.items()},
+            "losses": losses,
+            "owes_evaluation": self.owes_evaluation,
+            "belongs_to": dict(self.settings.belongs_to),
+        }
+        ranks.first_only(lambda: save_checkpoint(folder, self.step, state))
+        self.saved_at, self.saved_step = time.monotonic(), self.step
+
+    def restore(self) -> list[str]:
+        """Continues from the newest intact checkpoint, if there is one; returns the names of damaged ones.
+
+        Checkpoints of earlier versions have neither losses nor what they belong to, and are taken as they are. Raises
+        UserError where all are damaged, or where they are of another recipe or other data.
+        """
+        folder, ranks, belongs_to = self.settings.folder, self.settings.ranks, self.settings.belongs_to
+        state, damaged = newest_checkpoint(folder, self._is_whole)
+        if ranks.is_first:
+            for path in damaged:
+                print(f"{path} is damaged; an older checkpoint is used", file=sys.stderr)
+        if state is None:
+            return []
+        kept = state.get("belongs_to", {})
+        changed = [name for name, value in belongs_to.items() if kept.get(name, value) != value]
+        if changed and not self.settings.accepts_changes:
+            raise UserError(
+                f"the checkpoints in {folder} were written with another {' and '.join(changed)} than plan.json has: "
+                f"restore the files of the run, or go on all the same with --accept-changed-data"
+            )
+        self.step = self.saved_step = state["step"]
+        self.started -= state["seconds"]
+        self.owes_evaluation = state.get("owes_evaluation", False)
+        for name, values in state.get("losses", {}).items():
+            self.losses[name] = list(values.to(ranks.device))
+        try:
+            for name, network in self.networks.items():
+                network.load_state_dict(state["networks"][name])
+                self.optimizers[name].load_state_dict(state["optimizers"][name])
+            for name, average in self.averages.items():
+                average.load_state_dict(state["averages"][name])
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"the checkpoints in {folder} are not those of its recipe.json or data: one of them was changed"
+            ) from error
+        return [path.name for path in damaged]
+
+    def _is_whole(self, state: dict[str, Any]) -> bool:
+        """Whether a checkpoint has every section, and is of a step of this run."""
+        losses = state.get("losses", {})
+        return (
+            all(isinstance(state.get(name), kind) for name, kind in _SECTIONS.items())
+            and state["step"] > 0
+            and 0 <= state["seconds"] < math.inf
+            and isinstance(losses, dict)
+            and all(isinstance(value, Tensor) and value.ndim == 1 for value in losses.values())
+            and set(losses) <= set(self.losses)
+            and isinstance(state.get("belongs_to", {}), dict)
+        )
+
+
+def _lay_channels_last(networks: Iterable[nn.Module]) -> None:
+    kernels = [value for network in networks for value in network.parameters() if value.ndim == 4]
+    if not kernels:
+        raise UserError("loop.channels_last fits models with convolutions of images, and this has none: leave it out")
+    for kernel in kernels:
+        kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
