@@ -16,7 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hvit.recipe import read_recipe
-from hvit.training.journal import JOURNAL, read_journal
+from hvit.run_names import JOURNAL
+from hvit.training.journal import read_journal
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 TITLES = {"distance": "Fréchet distance", "recognised": "recognised by a classifier", "recall": "recall"}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hvit.pictures import QUANTITIES, compare_curves, figure_to_png
 from hvit.recipe import read_recipe
-from hvit.training.journal import JOURNAL, read_journal
+from hvit.run_names import JOURNAL
+from hvit.training.journal import read_journal
 
 
 def main() -> None:

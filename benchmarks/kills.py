@@ -34,8 +34,9 @@ from hvit.data.images.digits import DigitsData
 from hvit.models.gan.config import GanConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.nest.config import NestConfig
-from hvit.recipe import RECIPE, Recipe
+from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
+from hvit.run_names import RECIPE
 from hvit.training.journal import read_journal
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig

@@ -205,13 +205,13 @@ def quality(configs: dict[str, MaskedConfig], options: argparse.Namespace) -> Ro
         after = pretrain(config, options, options.steps)
         minutes = (time.perf_counter() - start) / 60
         shares = [100 * scores[kind] for kind in ("nearest_neighbours", "linear_probe") for scores in (before, after)]
-        told = 100 * after["explained"]
+        told = 100 * after["explained_variance"]
         print(
             f"| {name} | {shares[0]:.1f} % | **{shares[1]:.1f} %** | {shares[2]:.1f} % | {shares[3]:.1f} % "
             f"| {told:.1f} % | {minutes:.1f} |",
             flush=True,
         )
-        numbers = ("nearest_neighbours", "linear_probe", "explained", "loss")
+        numbers = ("nearest_neighbours", "linear_probe", "explained_variance", "loss")
         row = {"kind": "quality", "way": name, "ratio": options.ratio, "steps": options.steps, "seed": options.seed}
         row |= {f"{key}_before": before[key] for key in numbers} | {key: after[key] for key in numbers}
         rows.append({**row, "minutes": minutes})

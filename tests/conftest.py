@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.pop("COLUMNS", None)  # what pytest-xdist says its processes have; a test that needs a width sets it
@@ -19,6 +16,7 @@ import torch
 from PIL import Image
 
 from hvit.cli.main import main
+from tests.processes import Command, places, wait_until
 
 # A shell that starts the tests in the background lets them ignore these signals, and their subprocesses, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -88,36 +86,57 @@ def hvit(
 
 
 @pytest.fixture
-def train_and_kill() -> Callable[..., None]:
-    """Trains in a process of its own, with fields of a recipe, and kills it when it has left its first checkpoint."""
+def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Starts `hvit ARGUMENTS` in a process of its own, which ends with the test at the latest."""
+    started: list[Command] = []
 
-    def work(folder: Path, seconds: float, *arguments: str, **environment: str) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hvit", "train", *arguments, "--out", str(folder)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, **environment},
-        )  # fmt: skip
-        deadline = time.monotonic() + seconds
-        while not list(folder.glob("checkpoints/step_*.checkpoint")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    def work(*arguments: str | Path, **environment: str) -> Command:
+        started.append(Command(tmp_path, *arguments, **environment))
+        return started[-1]
+
+    yield work
+    for command in started:
+        command.end()
+
+
+@pytest.fixture
+def train_and_kill(start: Callable[..., Command]) -> Callable[..., None]:
+    """Trains in a process of its own and kills it, with its data workers, when it has left its first checkpoint."""
+
+    def work(folder: Path, *arguments: str) -> None:
+        command = start("train", *arguments, "--out", folder)
+        wait_until(lambda: list(folder.glob("checkpoints/step_*.checkpoint")) or not command.process.is_alive())
+        command.send(signal.SIGKILL)
+        assert command.wait() != 0, command.errors.read_text()
         assert not (folder / "report.html").exists()
 
     return work
 
 
 @pytest.fixture
-def train_in_two_processes() -> Callable[..., str]:
-    """Trains with torchrun in two processes of one thread; returns what is printed on stdout."""
+def train_in_two_processes(start: Callable[..., Command]) -> Callable[..., str]:
+    """Trains in two processes; returns what they print on stdout."""
 
-    def work(folder: Path, seconds: float, *arguments: str) -> str:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hvit"]
-        two = subprocess.run(
-            [sys.executable, *launcher, "train", *arguments, "--out", str(folder)],
-            capture_output=True, timeout=seconds, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert two.returncode == 0, two.stderr[-2000:]
-        return two.stdout
+    def work(folder: Path, *arguments: str) -> str:
+        both = [start("train", *arguments, "--out", folder, **place) for place in places(2)]
+        for one in both:
+            assert one.wait() == 0, one.errors.read_text()[-2000:]
+        return "".join(one.out.read_text() for one in both)
 
     return work
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread, as the processes do that are compared with this one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process leave neither pictures nor reports, at which the test does not look."""
+    monkeypatch.setattr("hvit.verbs.train._finish", lambda *_: None)
+    monkeypatch.setattr("hvit.verbs.train.draw_training_images", lambda *_: None)

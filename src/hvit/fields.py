@@ -31,7 +31,7 @@ def check_fields(config: object) -> None:
         try:
             object.__setattr__(config, name, _converted(plain(value), kind))
         except _Other:
-            raise UserError(f"{name} must be {_described(kind)}; got {_some(value)}") from None
+            raise UserError(f"{name} must be {_described(kind)}; got {_in_short(value)}") from None
 
 
 def plain(value: Any) -> Any:
@@ -101,7 +101,7 @@ def _described(kind: Any) -> str:
     return _NAMES.get(kind, f"a {kind.__name__}")
 
 
-def _some(value: object) -> str:
+def _in_short(value: object) -> str:
     """A value of any kind in one short line."""
     if isinstance(value, list | tuple) and len(value) > _LONGEST:
         return f"{len(value):,} entries"

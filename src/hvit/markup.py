@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NOTHING = "—"
 """What stands where there is no value."""
@@ -44,6 +44,12 @@ def quoted(text: str, limit: int = 100) -> str:
     if len(safe) > limit:
         safe = f"{safe[: limit // 2]} ... {safe[-limit // 4 :]}"
     return f"'{safe}'"
+
+
+def some_of(names: Sequence[str], most: int = 4, between: str = ", ") -> str:
+    """The first few of some names, as they can be shown, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return between.join(shown(name[:200]) for name in names[:most]) + more
 
 
 class Html(str):

@@ -57,12 +57,12 @@ _POINT_COLOURS = (*OKABE_ITO[:6], "#8C510A", "#7F7F7F", YELLOW, BLACK)  # two mo
 QUANTITIES = {
     "loss": "Loss",
     "top1": "Accuracy",
-    "explained": "Explained variance of masked patches",
+    "explained_variance": "Explained variance of masked patches",
     "nearest_neighbours": "Classes from features",
     "learning_rate": "Learning rate",
 }
 """What a chart can show over the epochs, by its key in the journal, with the chart's title."""
-_SHARES = ("top1", "top5", "explained", "nearest_neighbours", "linear_probe")
+_SHARES = ("top1", "top5", "explained_variance", "nearest_neighbours", "linear_probe")
 
 
 def draw_curves(
@@ -84,7 +84,7 @@ def draw_curves(
         elif quantity == "nearest_neighbours":
             _draw_line(axes, rows, "evaluate", quantity, theme.curves[1], "nearest neighbours")
             _draw_line(axes, rows, "evaluate", "linear_probe", theme.curves[2], "linear probe", "--")
-        elif quantity == "explained":
+        elif quantity == "explained_variance":
             _draw_line(axes, rows, "evaluate", quantity, theme.curves[1], "held out")
         else:
             _draw_line(axes, rows, "train", quantity, theme.curves[0])
@@ -388,7 +388,7 @@ def _finish_chart(axes: Axes, quantity: str, theme: Theme, legend: Literal["best
     if quantity in _SHARES:
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=None, symbol=" %"))
         low, high = axes.get_ylim()
-        axes.set_ylim(max(low, 0) if quantity != "explained" else low, min(high, 1.005))
+        axes.set_ylim(max(low, 0) if quantity != "explained_variance" else low, min(high, 1.005))
     if quantity == "learning_rate":
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.4g}"))
     if any(not str(line.get_label()).startswith("_") for line in axes.lines):

@@ -26,6 +26,7 @@ from hvit.models.mvit.config import MvitConfig
 from hvit.models.nest.config import NestConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.renames import rename
+from hvit.run_names import RECIPE
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
@@ -66,7 +67,6 @@ class Recipe:
 
 
 _ADAPTER = TypeAdapter(Recipe)
-RECIPE = "recipe.json"
 LONGEST_RECIPE = 2**20
 """Bytes that a recipe may have; the longest of ours has some thousands."""
 WITHOUT_EFFECT = ("loop.workers", "data.root", "data.cache")

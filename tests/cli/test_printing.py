@@ -66,7 +66,7 @@ def test_top_5_is_named_from_six_classes_on(classes: int, named: bool, capsys: p
 
 def test_clips_are_called_clips(capsys: pytest.CaptureFixture[str]) -> None:
     print_scores(scores(2, sample_kind="clips"))
-    print_scores({"explained": 0.5, "loss": 1.0, "count": 4, "sample_kind": "clips"})
+    print_scores({"explained_variance": 0.5, "loss": 1.0, "count": 4, "sample_kind": "clips"})
     out = capsys.readouterr().out
     assert out.count("4 held-out clips: ") == 2
     assert "image" not in out

@@ -12,6 +12,8 @@ import pytest
 from safetensors.torch import load_file
 
 from hvit.models.masked.model import present_name
+from hvit.report import write_report
+from hvit.run_names import OLD_KEYS
 
 KINDS = ("classification", "pretraining", "generation")
 Call = Callable[..., tuple[int, str, str]]
@@ -27,7 +29,7 @@ def close(now: Any, then: Any) -> None:
     """Equal, but for rounding; what is new in an answer is not looked at."""
     if isinstance(then, dict):
         for name, value in then.items():
-            close(now[name], value)
+            close(now[OLD_KEYS.get(name, name)], value)
     elif isinstance(then, list):
         assert len(now) == len(then)
         for one, other in zip(now, then, strict=True):
@@ -70,3 +72,16 @@ def test_an_old_run_is_resumed_to_the_same_weights(kind: str, old: Path, hvit: C
     assert then.keys() == now.keys()
     assert all((then[name] - now[name]).abs().max() < 1e-4 for name in then)
     assert (folder / "report.html").stat().st_size > 5_000
+
+
+def test_the_report_of_an_old_run_shows_values_that_have_another_name_now(old: Path) -> None:
+    """The journal and the scores of version 0.1 say "explained"."""
+    folder = old / "pretraining"
+    assert '"explained":' in (folder / "journal.jsonl").read_text()
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "-20.<wbr>7\N{NO-BREAK SPACE}%" in page, "the tile, from the scores"
+    assert "Explained variance of masked patches" in page, "the curve, from the journal"
+    (folder / "scores.json").unlink()
+    assert "-20.<wbr>7\N{NO-BREAK SPACE}%" in write_report(folder).read_text(encoding="utf-8"), (
+        "the tile, from the journal"
+    )

@@ -15,11 +15,13 @@ from hvit.models.build import build_empty, count_parameters
 from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe
 from hvit.runs import memory
+from hvit.runs.kinds import kind_of
 from hvit.runs.memory import kept_bytes, refuse_too_large, weight_bytes
 from hvit.verbs import train
 
 CPU = torch.device("cpu")
 SMALL = recipes.get_recipe("nest_micro_digits")
+KIND = kind_of(SMALL.model)
 
 
 def test_a_machine_says_how_much_memory_it_has() -> None:
@@ -31,9 +33,9 @@ def test_weights_count_with_gradients_two_moments_and_the_average() -> None:
     parameters = count_parameters(build_empty(SMALL.model))
     with_average = replace(SMALL, optimize=replace(SMALL.optimize, average_decay=0.9))
     momentum = replace(SMALL, optimize=replace(SMALL.optimize, method="sgd"))
-    assert weight_bytes(SMALL) == 16 * parameters
-    assert weight_bytes(with_average) == 20 * parameters
-    assert weight_bytes(momentum) == 12 * parameters
+    assert weight_bytes(SMALL, KIND) == 16 * parameters
+    assert weight_bytes(with_average, KIND) == 20 * parameters
+    assert weight_bytes(momentum, KIND) == 12 * parameters
 
 
 def test_an_input_leaves_what_its_layers_with_weights_see() -> None:
@@ -42,10 +44,10 @@ def test_an_input_leaves_what_its_layers_with_weights_see() -> None:
 
 
 def test_inputs_that_are_forgotten_leave_nothing_and_half_precision_leaves_half() -> None:
-    whole = kept_bytes(SMALL, CPU)
+    whole = kept_bytes(SMALL, KIND, CPU)
     assert whole > 100_000
-    assert kept_bytes(replace(SMALL, loop=replace(SMALL.loop, precision="bfloat16")), CPU) == whole // 2
-    assert kept_bytes(replace(SMALL, loop=replace(SMALL.loop, checkpoint_activations=True)), CPU) == 0
+    assert kept_bytes(replace(SMALL, loop=replace(SMALL.loop, precision="bfloat16")), KIND, CPU) == whole // 2
+    assert kept_bytes(replace(SMALL, loop=replace(SMALL.loop, checkpoint_activations=True)), KIND, CPU) == 0
 
 
 def beyond(kind: str) -> Recipe:
@@ -80,10 +82,22 @@ def test_what_is_too_large_is_refused_with_the_numbers_and_is_a_note_of_the_plan
 def test_what_is_small_is_not_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(memory, "total_memory", lambda: 8 * 2**30)
     recipe = recipes.get_recipe(name)
-    refuse_too_large(recipe, 64, 1, CPU)
+    refuse_too_large(recipe, kind_of(recipe.model), 64, 1, CPU)
 
 
 def test_a_machine_that_says_nothing_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "total_memory", lambda: None)
     assert isinstance(SMALL.model, NestConfig)
-    refuse_too_large(SMALL, 10**9, 1, CPU)
+    refuse_too_large(SMALL, KIND, 10**9, 1, CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "passes", "share"),
+    [("nest_micro_digits", 1, 1.0), ("hiera_micro_mae_folder", 1, 0.4), ("nest_gan_digits_32", 2, 1.0)],
+)
+def test_every_kind_says_what_a_step_passes_through(name: str, passes: int, share: float) -> None:
+    recipe = recipes.get_recipe(name)
+    found = kind_of(recipe.model).forward_passes(recipe)
+    assert len(found) == passes
+    assert found[0].share == pytest.approx(share)
+    assert kept_bytes(recipe, kind_of(recipe.model), CPU) > 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,78 +20,14 @@ from hvit.machine import missing_compiler
 from hvit.models.nest.config import NEST_SIZES
 from hvit.models.nest.model import Nest
 from hvit.tasks.classify import Classify
-from hvit.tasks.task import Batch, Networks, Phase, Task
-from hvit.training.checkpoint import newest_checkpoint
-from hvit.training.distribute import Processes, is_compile_failure
+from hvit.tasks.task import Batch, Phase
+from hvit.training.distribute import Processes
 from hvit.training.journal import read_journal
 from hvit.training.loop import Trainer
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule
 from hvit.training.setup import BatchSource, RunSettings
-
-
-class Line(Task):
-    """Learns a line with dropout, so that a wrong random state shows."""
-
-    phases = (Phase("fit", "model"),)
-    score = "closeness"
-
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        self.networks = {"model": nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 1))}
-        self.saved = 0
-
-    def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
-        return (networks["model"](batch["inputs"]) - batch["targets"]).square().mean()
-
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
-        with torch.no_grad():
-            loss = torch.stack([self.loss(self.phases[0], networks, batch) for batch in batches]).mean().item()
-        return {"loss": loss, "closeness": -loss, "labels": [1, 2]}
-
-    def save(self, folder: Path, networks: Networks, step: int) -> None:
-        self.saved += 1
-
-
-def make_batch(step: int, poison_at: int = -1) -> dict[str, Tensor]:
-    random = torch.Generator().manual_seed(step)
-    inputs = torch.randn(8, 4, generator=random)
-    targets = inputs.sum(dim=1, keepdim=True)
-    return {"inputs": inputs, "targets": targets * (float("nan") if step == poison_at else 1.0)}
-
-
-def trainer(
-    folder: Path,
-    loop: LoopConfig | None = None,
-    optimize: OptimizeConfig | None = None,
-    poison_at: int = -1,
-    stop_at: int = -1,
-) -> Trainer:
-    loop = loop or LoopConfig(epochs=4, batch_size=8, checkpoint_steps=3)
-    optimize = optimize or OptimizeConfig(learning_rate_per_256=0.3, warmup_epochs=1)
-    return trainer_of(Line(), lambda step: make_batch(step, poison_at), folder, loop, optimize, stop_at)
-
-
-def trainer_of(
-    task: Task, make: Callable[[int], Batch], folder: Path, loop: LoopConfig, optimize: OptimizeConfig, stop_at: int
-) -> Trainer:
-    """Learns a task in epochs of five steps from the batches that are made; is told to stop before a step."""
-    folder.mkdir(exist_ok=True)
-    ranks = Processes(0, 1, torch.device("cpu"))
-    schedule = Schedule.of(loop, optimize, 5, ranks)
-
-    def batches(start: int) -> Iterable[Batch]:
-        for step in range(start, schedule.total_steps):
-            if step == stop_at:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield make(step)
-
-    settings = RunSettings(folder, loop, optimize, schedule, ranks, seed=7)
-    return Trainer(task, BatchSource(batches, lambda: [make(1000)]), settings)
-
-
-def weights(one: Trainer) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in one.state.networks["model"].parameters()])
+from tests.training.line import Line, make_batch, story, trainer, trainer_of, weights
 
 
 def test_a_stopped_and_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
@@ -150,13 +85,6 @@ def test_a_run_killed_after_a_checkpoint_continues_from_it(tmp_path: Path) -> No
     resumed = trainer(tmp_path / "broken")
     resumed.run()
     assert torch.equal(weights(whole), weights(resumed))
-
-
-def story(one: Trainer) -> list[dict[str, Any]]:
-    """The journal without its times, and without where it was resumed."""
-    times = {"seconds": 0, "images_per_second": 0, "time": 0}
-    rows = [row | times for row in read_journal(one.settings.folder / "journal.jsonl")]
-    return [row for row in rows if row["kind"] in ("train", "evaluate", "finish")]
 
 
 def test_an_evaluation_that_is_interrupted_is_made_up_for_after_the_resume(tmp_path: Path) -> None:
@@ -220,44 +148,9 @@ def test_a_run_whose_batches_no_longer_come_saves_what_it_has_learned(tmp_path: 
     assert torch.equal(weights(whole), weights(resumed))
 
 
-def test_a_checkpoint_of_another_recipe_or_other_data_is_refused_unless_that_is_accepted(tmp_path: Path) -> None:
-    def of(recipe: str, data: str, accepts: bool = False) -> Trainer:
-        one = trainer(tmp_path)
-        prints = {"recipe": recipe, "data": data}
-        return Trainer(one.task, one.batches, replace(one.settings, belongs_to=prints, accepts_changes=accepts))
-
-    of("a", "b").run()
-    with pytest.raises(UserError, match=r"written with another data than plan\.json has.*--accept-changed-data"):
-        of("a", "c").run()
-    of("a", "c", accepts=True).run(accepted=["images: one is new"])
-    last = [row for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "resume"][-1]
-    assert last["accepted"] == ["images: one is new"]
-
-
-def test_a_damaged_checkpoint_is_named_in_the_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer(tmp_path).run()
-    newest = max((tmp_path / "checkpoints").iterdir())
-    newest.write_bytes(b"damaged")
-    trainer(tmp_path).run()
-    assert f"{newest} is damaged; an older checkpoint is used" in capsys.readouterr().err
-    resumed = [row for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "resume"]
-    assert resumed[0]["damaged"] == [newest.name]
-    assert newest_checkpoint(tmp_path)[1] == [], "the damaged one is gone"
-
-
 def test_a_finished_run_that_is_resumed_only_evaluates(tmp_path: Path) -> None:
     scores = trainer(tmp_path).run()
     assert trainer(tmp_path).run() == scores
-
-
-def test_a_loss_that_is_no_number_stops_the_run_and_no_later_checkpoint_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"training loss became nan.*learning-rate"):
-        trainer(tmp_path, poison_at=7).run()
-    state, damaged = newest_checkpoint(tmp_path)
-    assert state is not None
-    assert state["step"] <= 7
-    assert not damaged
-    assert all(tensor.isfinite().all() for tensor in state["networks"]["model"].values())
 
 
 def test_parts_of_a_batch_give_the_step_of_the_whole_batch(tmp_path: Path) -> None:
@@ -281,33 +174,6 @@ def test_clipping_limits_how_far_a_huge_gradient_moves_the_weights(tmp_path: Pat
     nn.utils.clip_grad_norm_(one.state.networks["model"].parameters(), one.settings.optimize.clip_norm)
     norm = torch.cat([p.grad.flatten() for p in one.state.networks["model"].parameters()]).norm().item()
     assert norm <= 1e-3 * 1.001
-
-
-def test_weights_gone_bad_are_never_saved_even_when_the_loss_was_finite(tmp_path: Path) -> None:
-    one = trainer(tmp_path)
-    usual = one.optimizer_step
-
-    def spoil(name: str) -> None:
-        usual(name)
-        if one.state.step == 6:
-            with torch.no_grad():
-                one.state.networks["model"][0].weight[0, 0] = float("inf")
-
-    one.optimizer_step = spoil
-    with pytest.raises(UserError, match=r"(largest weight|training loss) became (inf|nan)"):
-        one.run()
-    state, _ = newest_checkpoint(tmp_path)
-    assert state is not None
-    assert all(tensor.isfinite().all() for tensor in state["networks"]["model"].values())
-
-
-def test_the_running_average_of_a_short_run_has_forgotten_the_first_weights(tmp_path: Path) -> None:
-    config = OptimizeConfig(learning_rate_per_256=3.0, warmup_epochs=0, weight_decay=0.0, average_decay=0.9999)
-    one = trainer(tmp_path, LoopConfig(epochs=20, batch_size=8), config)
-    first = weights(one).clone()
-    one.run()
-    average = torch.cat([value.flatten() for value in one.state.averages["model"].module.parameters()])
-    assert (average - weights(one)).norm() < 0.5 * (first - weights(one)).norm()
 
 
 def test_bfloat16_autocast_learns_and_keeps_its_weights_in_float32(tmp_path: Path) -> None:
@@ -410,41 +276,9 @@ def test_a_compiled_transformer_that_forgets_learns_what_a_plain_one_does_and_re
     assert not torch.allclose(weights(whole), weights(compiled), atol=1e-3)
 
 
-def test_compiling_without_a_compiler_is_refused_with_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match=r"there is no no-such-compiler here: install one .* leave out --loop\.compile"):
-        trainer(tmp_path, LoopConfig(batch_size=8, compile=True))
-
-
 def test_a_mode_of_compiling_without_compiling_is_refused() -> None:
     with pytest.raises(UserError, match=r"compile_mode max-autotune needs --loop\.compile"):
         LoopConfig(compile_mode="max-autotune")
-
-
-def test_the_mode_of_compiling_reaches_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(torch, "compile", lambda network, mode: asked.append(mode) or network)
-    monkeypatch.setenv("CXX", sys.executable)
-    ranks = Processes(0, 1, torch.device("cpu"))
-    network = nn.Linear(1, 1)
-    assert ranks.wrap(network, None) is ranks.wrap(network, "reduce-overhead") is network
-    assert asked == ["reduce-overhead"]
-
-
-def test_only_failures_of_compiling_count_as_such() -> None:
-    class Ours(RuntimeError):
-        pass
-
-    theirs = type("BackendCompilerFailed", (RuntimeError,), {"__module__": "torch._dynamo.exc"})
-    assert is_compile_failure(theirs("g++ ended with status 1"))
-    assert not is_compile_failure(Ours("shapes do not fit"))
-
-
-def test_channels_last_is_refused_without_convolutions_of_images(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="convolutions of images, and this has none"):
-        trainer(tmp_path, LoopConfig(batch_size=8, channels_last=True))
 
 
 def test_channels_last_learns_the_same_but_for_rounding_and_resumes_bit_for_bit(tmp_path: Path) -> None:

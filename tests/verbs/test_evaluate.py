@@ -1,4 +1,4 @@
-"""A pretrained encoder is judged by its features where the data has labels, and by what it tells where it has none."""
+"""A pretrained encoder is evaluated by its features where the data has labels, else by its reconstructions."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ def test_a_labelled_run_is_probed_and_its_features_are_mapped(photo_folder: Path
     assert "What it gets right" not in page
     probed = evaluate.evaluate(tmp_path / "run")
     assert probed["loss"] == pytest.approx(scores["loss"])
-    assert probed["learned_from"] == 10
+    assert probed["trained_on"] == 10
     assert 0 <= probed["nearest_neighbours"] <= 1
     # Red and blue pictures differ in their mean: any features tell them apart.
     assert probed["linear_probe"] == 1.0
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_a_pile_of_odd_pictures_is_learned_from(pile: Path, tmp_path: Path, in_channels: int) -> None:
+def test_an_unlabelled_dataset_of_odd_images_is_trained_on(pile: Path, tmp_path: Path, in_channels: int) -> None:
     told: dict[str, str] = {}
     scores = train.train(small(pile, in_channels), tmp_path / "run", told.update)
     assert "no labels" in told["data"]
     assert "broken.png" in told["notes"]
     assert scores["count"] == 2
     assert "nearest_neighbours" not in scores
-    assert evaluate.evaluate(tmp_path / "run")["explained"] == pytest.approx(scores["explained"])
+    assert evaluate.evaluate(tmp_path / "run")["explained_variance"] == pytest.approx(scores["explained_variance"])
     assert "no labels" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
 
@@ -77,4 +77,4 @@ def test_the_verb_prints_the_probes(photo_folder: Path, tmp_path: Path, capsys: 
     main(["evaluate", str(tmp_path / "run")])
     assert "from 10 training images: nearest neighbours" in capsys.readouterr().out
     main(["evaluate", str(tmp_path / "run"), "--json"])
-    assert json.loads(capsys.readouterr().out)["learned_from"] == 10
+    assert json.loads(capsys.readouterr().out)["trained_on"] == 10

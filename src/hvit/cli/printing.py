@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hvit.markup import shown
+from hvit.run_names import WEIGHTS
 
 # Of several processes that torchrun started, the first one speaks; errors are shown by all.
 _silent = os.environ.get("RANK", "0") != "0"
@@ -171,14 +172,13 @@ def print_explanation(answer: dict[str, Any], as_json: bool) -> None:
 
 
 def print_scores(scores: dict[str, Any]) -> None:
-    if "explained" in scores:
-        shares = (
-            f"loss {scores['loss']:.4f}, {percent(scores['explained'])} of the variance of masked patches explained"
-        )
+    if "explained_variance" in scores:
+        explained = percent(scores["explained_variance"])
+        shares = f"loss {scores['loss']:.4f}, {explained} of the variance of masked patches explained"
         say()
         say(f"{scores['count']:,} held-out {samples_of(scores)}: {shares}")
         if "nearest_neighbours" in scores:
-            known = scores.get("learned_from")
+            known = scores.get("trained_on")
             source = f"{known:,} training {samples_of(scores)}" if known else "the other half of them"
             say(
                 f"Classes predicted from the encoder's features, from {source}: nearest neighbours "
@@ -241,4 +241,4 @@ def print_confusions(matrix: list[list[int]], classes: list[str]) -> None:
 def print_report(folder: Path) -> None:
     say()
     say(f"The report: {folder / 'report.html'}")
-    say(f"The weights: {folder / 'weights.safetensors'}")
+    say(f"The weights: {folder / WEIGHTS}")

@@ -21,7 +21,7 @@ import numpy as np
 from hvit.data.regular_files import open_regular, system_reason
 from hvit.data.sets import ImageSet, Splits, Stored
 from hvit.errors import UserError
-from hvit.markup import shown
+from hvit.markup import shown, some_of
 
 WHOLE_BYTES = 2 * 2**30
 """Up to so many bytes in one split every byte of every file is hashed."""
@@ -81,7 +81,7 @@ def describe_changes(before: dict[str, Any], now: dict[str, Any], what: str = "i
             ([key for key in shared if files[key][0] != others[key][0]], "in another class"),
             ([key for key in shared if files[key][1] != others[key][1]], "with other content"),
         )
-        found = [f"{len(keys):,} {state} ({_some(keys)})" for keys, state in phrases if keys]
+        found = [f"{len(keys):,} {state} ({some_of(keys, _NAMED, '; ')})" for keys, state in phrases if keys]
         changes.append(f"{name} {what}: {', '.join(found) or 'in another order'}")
     return tuple(changes)
 
@@ -195,7 +195,7 @@ def _one_sentence(path: Path) -> Iterator[None]:
 
 def _classes_changed(before: Sequence[str], now: Sequence[str]) -> str:
     gone, new = [name for name in before if name not in now], [name for name in now if name not in before]
-    found = [f"{state} {_some(names)}" for names, state in ((gone, "without"), (new, "with")) if names]
+    found = [f"{state} {some_of(names, _NAMED, '; ')}" for names, state in ((gone, "without"), (new, "with")) if names]
     return f"classes: {', '.join(found) or 'in another order'}"
 
 
@@ -205,8 +205,3 @@ def _split_changed(before: dict[str, Any], now: dict[str, Any], what: str) -> st
         return f"{what}: {now['count']:,} and not {before['count']:,}"
     parts = [part for part in ("names", "labels", "contents") if before[part] != now[part]]
     return f"{what}: other {' and '.join(parts) or 'ways to hash them'}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return "; ".join(map(shown, names[:_NAMED])) + more

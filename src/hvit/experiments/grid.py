@@ -12,10 +12,10 @@ from typing import Any, Literal
 from hvit.experiments.experiment import Cell, Experiment, ScaleName, with_data_under, with_rate
 from hvit.experiments.settings import sweep
 from hvit.recipe import RECIPE, Recipe
+from hvit.run_names import WEIGHTS
 from hvit.training.journal import JOURNAL, read_journal
 
 State = Literal["new", "begun", "done", "failed"]
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)

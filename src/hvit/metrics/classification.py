@@ -48,7 +48,7 @@ def top_k_accuracy(logits: Numbers, labels: Numbers, k: int) -> float:
 
 
 def confusion_matrix(labels: Numbers, predictions: Numbers, num_classes: int) -> list[list[int]]:
-    """How often each true class (row) was taken for each class (column), as counts.
+    """How often each true class (row) was predicted as each class (column), as counts.
 
     labels, predictions: (samples,) int in [0, num_classes). Returns num_classes rows of num_classes counts.
     """
@@ -58,9 +58,9 @@ def confusion_matrix(labels: Numbers, predictions: Numbers, num_classes: int) ->
 
 
 def commonest_mistakes(matrix: list[list[int]], most: int) -> list[tuple[int, int, int]]:
-    """The pairs of classes that are confused most often, as (true class, predicted class, count), commonest first.
+    """The pairs of classes that are confused most often, as (true class, predicted class, count), most frequent first.
 
-    matrix: as `confusion_matrix` gives it. Pairs that never occur are left out; of equals the first in it leads.
+    matrix: as `confusion_matrix` gives it. Pairs that never occur are skipped; of equals the first in it leads.
     """
     pairs = [
         (truth, guess, count)
@@ -113,7 +113,7 @@ def expected_calibration_error(logits: Numbers, labels: Numbers, bins: int = 15)
 def nearest_neighbour_accuracy(
     train_features: Numbers, train_labels: Numbers, test_features: Numbers, test_labels: Numbers, neighbours: int = 10
 ) -> float:
-    """Share of test points whose nearest training points vote for their class: what features tell without a head.
+    """Share of test points whose nearest training points vote for their class: what features are worth without a head.
 
     features: (points, dim), compared by the angle between them. labels: (points,). neighbours: how many vote, fewer
     where there are not so many. Of classes with as many votes the lowest is chosen.
@@ -132,22 +132,22 @@ def nearest_neighbour_accuracy(
 def linear_probe_accuracy(
     train_features: Numbers, train_labels: Numbers, test_features: Numbers, test_labels: Numbers
 ) -> float:
-    """Share of test points whose class a linear classifier of features tells (logistic regression).
+    """Share of test points whose class a linear classifier of features predicts (logistic regression).
 
-    features: (points, dim), scaled to the mean and deviation of the training points. labels: (points,). Where the
-    training points are of one class only, that class is the answer.
+    features: (points, dim), scaled to the mean and standard deviation of the training points. labels: (points,). Where
+    the training points are of one class only, that class is the answer.
     """
     from sklearn.linear_model import LogisticRegression  # takes a second to import
 
     points, classes = _array(train_features).astype(np.float64), _array(train_labels)
     if len(np.unique(classes)) == 1:
         return float((_array(test_labels) == classes[0]).mean())
-    mean, deviation = points.mean(axis=0), np.maximum(points.std(axis=0), 1e-6)
+    mean, std = points.mean(axis=0), np.maximum(points.std(axis=0), 1e-6)
     with warnings.catch_warnings():
         # Stopping a little early changes the share of right answers by nothing that matters.
         warnings.filterwarnings("ignore", message=".*failed to converge")
-        probe = LogisticRegression(C=0.1, max_iter=300).fit((points - mean) / deviation, classes)
-    answers = probe.predict((_array(test_features).astype(np.float64) - mean) / deviation)
+        probe = LogisticRegression(C=0.1, max_iter=300).fit((points - mean) / std, classes)
+    answers = probe.predict((_array(test_features).astype(np.float64) - mean) / std)
     return float((answers == _array(test_labels)).mean())
 
 

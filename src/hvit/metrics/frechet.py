@@ -1,4 +1,4 @@
-"""How far made images are from real ones: pure functions on features, in float64, and what the features come from.
+"""How far generated images are from real ones: pure functions on features, in float64, and what the features come from.
 
 The name rule: the Frechet distance is called FID in the features of Inception alone, as those who publish FIDs use it
 (torch-fidelity, with a local weights file). In any other features it is the "Frechet distance in <name> features",
@@ -55,7 +55,7 @@ class Extractor:
     extract: Callable[[Tensor], Tensor]
     """Features (batch, dim) of images (batch, channels, height, width) from 0 to 1, of any device."""
     classes: tuple[str, ...] = ()
-    """Names of the classes that what computes them tells apart; empty where it does not classify."""
+    """Names of the classes of what computes them; empty where it does not classify."""
     recognise: Callable[[Tensor], Tensor] | None = None
     """Class numbers (batch,) of such images, of a classifier."""
 
@@ -98,9 +98,9 @@ class FeatureStatistics:
 
     def save(self, path: str | Path) -> None:
         """Writes them as an .npz file, with what they are of; the file appears whole or not at all."""
-        told = json.dumps({"source": asdict(self.source), "split": self.split, "count": self.count})
+        facts = json.dumps({"source": asdict(self.source), "split": self.split, "count": self.count})
         content = io.BytesIO()
-        np.savez(content, mean=self.mean, covariance=self.covariance, told=np.array(told))
+        np.savez(content, mean=self.mean, covariance=self.covariance, told=np.array(facts))
         with replacing(path) as file:
             file.write(content.getbuffer())
 
@@ -117,10 +117,10 @@ class FeatureStatistics:
                 raise UserError(f"there is no file {path} of feature statistics") from error
             raise
         try:
-            told = json.loads(str(_array(content, "told")))
+            facts = json.loads(str(_array(content, "told")))
             mean, covariance = (np.asarray(_array(content, name), dtype=np.float64) for name in ("mean", "covariance"))
             read = FeatureStatistics(
-                FeatureSource(**told["source"]), str(told["split"]), int(told["count"]), mean, covariance
+                FeatureSource(**facts["source"]), str(facts["split"]), int(facts["count"]), mean, covariance
             )
             if not all(isinstance(value, str | bool) for value in asdict(read.source).values()):
                 raise ValueError("no source of features")
@@ -182,19 +182,19 @@ def _roots(eigenvalues: np.ndarray) -> np.ndarray:
     return np.sqrt(np.where(eigenvalues > rounding, eigenvalues, 0.0))
 
 
-def precision_recall(real: np.ndarray, made: np.ndarray, neighbours: int = 3) -> tuple[float, float]:
-    """Share of made images that lie among the real ones, and of real ones that lie among the made ones.
+def precision_recall(real: np.ndarray, generated: np.ndarray, neighbours: int = 3) -> tuple[float, float]:
+    """Share of generated images that lie among the real ones, and of real ones that lie among the generated ones.
 
-    real, made: features (images, dim). A point lies among a set if it is as near to one of its points as that one's
-    k-th nearest other point of the set (Kynkaanniemi et al., arXiv 1904.06991, equations 1 to 3). neighbours: that k,
-    less where a set has not so many. Raises UserError for sets of fewer than two.
+    real, generated: features (images, dim). A point lies among a set if it is as near to one of its points as that
+    one's k-th nearest other point of the set (Kynkaanniemi et al., arXiv 1904.06991, equations 1 to 3). neighbours:
+    that k, less where a set has not so many. Raises UserError for sets of fewer than two.
     """
-    return _share_among(made, real, neighbours), _share_among(real, made, neighbours)
+    return _share_among(generated, real, neighbours), _share_among(real, generated, neighbours)
 
 
 def _share_among(points: np.ndarray, others: np.ndarray, neighbours: int) -> float:
     if len(others) < 2 or len(points) < 1:
-        raise UserError("precision and recall need two real and two made images or more")
+        raise UserError("precision and recall need two real and two generated images or more")
     centre = np.mean(others, axis=0, dtype=np.float64)
     points, others = points - centre, others - centre
     rank = min(neighbours, len(others) - 1)

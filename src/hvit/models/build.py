@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,11 +62,22 @@ def build_empty(config: NetworkConfig) -> Network:
 
     Raises UserError for sizes that no model can have.
     """
-    if sum(config.depths) > _MOST_LAYERS:
-        raise UserError(f"a model has at most {_MOST_LAYERS:,} layers; got depths {config.depths}")
+    with without_memory(config):
+        return build_network(config)
+
+
+@contextmanager
+def without_memory(config: Any) -> Iterator[None]:
+    """Inside this block networks of a configuration are built on torch's meta device, where they take no memory.
+
+    Raises UserError for sizes that no model can have.
+    """
+    depths = getattr(config, "depths", ())
+    if sum(depths) > _MOST_LAYERS:
+        raise UserError(f"a model has at most {_MOST_LAYERS:,} layers; got depths {depths}")
     try:
         with torch.device("meta"):
-            return build_network(config)
+            yield
     except (RuntimeError, OverflowError, TypeError, MemoryError) as error:  # what torch says to numbers beyond its own
         raise UserError(f"a {config.family} model of these sizes is larger than any memory: {config}") from error
 

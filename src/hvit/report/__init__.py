@@ -7,10 +7,9 @@ from pathlib import Path
 from hvit.files import write_text
 from hvit.report.page import render_page
 from hvit.report.reading import read_run
+from hvit.run_names import REPORT
 
-__all__ = ["PAGE", "write_report"]
-
-PAGE = "report.html"
+__all__ = ["write_report"]
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -19,6 +18,6 @@ def write_report(run_folder: Path | str) -> Path:
     Raises UserError when the folder is no run, or one of its files is damaged or cannot be read or written.
     """
     folder = Path(run_folder)
-    path = folder / PAGE
+    path = folder / REPORT
     write_text(path, render_page(read_run(folder)))
     return path

@@ -1,4 +1,4 @@
-"""What a report tells of a run of generation: what it makes, how far that is from real images, and what goes wrong."""
+"""What a report shows of a run of generation: samples, their distance to real images, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from functools import partial
 from typing import Any
 
 from hvit import pictures
-from hvit.markup import NOTHING, Html, element, percent
+from hvit.markup import NOTHING, Html, element, percent, some_of
 from hvit.pictures import Line
 from hvit.report.pieces import chart, number_in, object_in, picture, place, quiet, section, tile
 from hvit.report.reading import Run
+from hvit.run_names import INTERPOLATION, NEIGHBOURS, SAMPLES, SAMPLES_OVER_TIME
 
-PICTURES = ("samples", "interpolation", "samples_over_time", "neighbours")
+PICTURES = (SAMPLES, INTERPOLATION, SAMPLES_OVER_TIME, NEIGHBOURS)
 """The names of its own pictures."""
 MOST_COLUMNS = 16  # as `hvit.snapshots.samples` lays its grids, whose import would wait for torch
 _COPIES = 0.5  # samples that are so much nearer to training images than held-out ones are
 
 
 def is_generation(run: Run) -> bool:
-    """Whether the run learns to make images."""
+    """Whether the run trains a generator."""
     return object_in(run.recipe, "model").get("family") == "gan"
 
 
 def generation_tiles(run: Run) -> list[Html]:
-    """How far the made images are from real ones, under the true name of the distance, and how different they are."""
+    """How far generated images are from real ones, under the true name of the distance, and how different they are."""
     evaluated = [row for row in run.of_kind("evaluate") if number_in(row, "distance") is not None]
     found = _found(run)
     distance = number_in(found, "distance")
@@ -42,9 +43,9 @@ def generation_tiles(run: Run) -> list[Html]:
         made.append(tile("Smallest on the way", f"{best['distance']:.3g}", f"at {place(best)}"))
     recognised, precision, recall = (number_in(found, key) for key in ("recognised", "precision", "recall"))
     if recognised is not None:
-        made.append(tile("Recognised", percent(recognised), "of made images, as the class that was asked for"))
+        made.append(tile("Recognised", percent(recognised), "of generated images, as the class that was asked for"))
     if precision is not None:
-        detail = "of made images lie among real ones"
+        detail = "of generated images lie among real ones"
         made.append(tile("Precision", percent(precision), detail + f" · recall {percent(recall)}"))
     diversity, distinctness = number_in(found, "diversity"), number_in(found, "distinctness")
     if diversity is not None:
@@ -67,32 +68,30 @@ def generation_warnings(run: Run) -> list[str]:
 
 
 def generation_section(run: Run) -> Html:
-    """Samples of the newest weights, and walks between them."""
+    """Samples of the newest weights, and latent interpolations."""
     classes = run.scores.classes if run.scores else []
     labelled = bool(object_in(object_in(run.recipe, "model"), "generator").get("num_classes"))
     ordered = labelled and 2 <= len(classes) <= MOST_COLUMNS
     captions = {
-        "samples": "Samples, always of the same latents; none is chosen."
+        SAMPLES: "Samples, always of the same latents; none is chosen."
         + f" A column is a class: {', '.join(classes)}." * ordered,
-        "interpolation": "Walks from one latent to another, a row each: a generator that has learned the images "
-        "changes them step by step, one that has learned them by heart jumps."
-        + " Every row keeps its class."
-        * labelled,
+        INTERPOLATION: "Interpolations from one latent to another, a row each: a generator that generalises "
+        "changes images step by step, one that memorised them jumps." + " Every row keeps its class." * labelled,
     }
     missing = quiet("There are no pictures yet: the first come with the first evaluation.")
-    return section("What it makes", _pictured(run, captions) or missing)
+    return section("Samples", _pictured(run, captions) or missing)
 
 
-def game_section(run: Run) -> Html:
+def losses_section(run: Run) -> Html:
     """How losses, distance and diversity went, against the images that were seen, and where it was resumed."""
     batch = number_in(object_in(run.recipe, "loop"), "batch_size") or 1.0
     measure = (run.scores and run.scores.measure) or "Frechet distance"
     shown: tuple[tuple[str, tuple[Line, ...], pictures.Unit], ...] = (
         (measure, _DISTANCES, "distance"),
-        ("Losses of the game", _LOSSES, "loss"),
+        ("Losses", _LOSSES, "loss"),
         ("Diversity, as multiples of real images", _DIVERSITIES, "value"),
         ("Precision, recall, recognised", _SHARES, "share"),
-        ("Penalty of steepness (R1)", _PENALTY, "loss"),
+        ("Gradient penalty (R1)", _PENALTY, "loss"),
     )
     charts = []
     for title, lines, kind in shown:
@@ -100,26 +99,26 @@ def game_section(run: Run) -> Html:
             draw = partial(pictures.draw_lines, run.rows, title, lines, batch, kind)
             charts.append(chart(draw, f"{title} against images seen"))
     if not charts:
-        return section("How it learned", quiet("There are no curves yet."))
+        return section("Training", quiet("There are no curves yet."))
     resumed = ", ".join(f"{int(row['step']):,}" for row in run.of_kind("resume"))
     story = [f"was resumed at step {resumed}"] if resumed else []
     story += [f"finished at {place(row)}" for row in run.of_kind("finish")[-1:]]
     warned = [row for row in run.of_kind("evaluate") if row.get("warning")]
-    told = [f"The run {' and '.join(story)}."] if story else []
+    sentences = [f"The run {' and '.join(story)}."] if story else []
     if warned:
-        steps = ", ".join(f"{int(row['step']):,}" for row in warned[:6]) + (", …" if len(warned) > 6 else "")
-        told.append(f"It warned at step {steps}; the first time: {warned[0]['warning']}.")
-    captions = {"samples_over_time": "The same latents at some moments of the run."}
+        steps = some_of([f"{int(row['step']):,}" for row in warned], 6)
+        sentences.append(f"It warned at step {steps}; the first time: {warned[0]['warning']}.")
+    captions = {SAMPLES_OVER_TIME: "The same latents at some moments of the run."}
     return section(
-        "How it learned", element("div", *charts, class_="charts"), *map(quiet, told), _pictured(run, captions)
+        "Training", element("div", *charts, class_="charts"), *map(quiet, sentences), _pictured(run, captions)
     )
 
 
 def memory_section(run: Run) -> Html:
-    """Whether it paints anew or copies: samples beside the training images that are nearest to them."""
+    """Whether it memorises: samples with the training images that are nearest to them."""
     found = run.scores.memorisation if run.scores else None
     captions = {
-        "neighbours": "Of 256 samples the eight that are nearest to a training image, above that image, with their "
+        NEIGHBOURS: "Of 256 samples the eight that are nearest to a training image, above that image, with their "
         "distances in features; typical is that of a held-out image."
     }
     pictured = _pictured(run, captions)
@@ -142,11 +141,11 @@ def memory_section(run: Run) -> Html:
             element("strong", f"{found.held_out_to_training:.3g}"),
             f" (medians, in the features of the distance above). {how}",
         )
-    return section("Anew or by heart", text, pictured)
+    return section("Memorisation", text, pictured)
 
 
 def _found(run: Run) -> dict[str, Any]:
-    """The scores of the finished run, or what the newest evaluation told."""
+    """The scores of the finished run, or those of the newest evaluation."""
     if run.scores and run.scores.distance is not None:
         return run.scores.model_dump()
     return dict((run.of_kind("evaluate") or [{}])[-1])
@@ -167,7 +166,7 @@ def _hyphened(split: str | None) -> str:
 
 
 _DISTANCES = (
-    Line("evaluate", "distance", 1, "made images"),
+    Line("evaluate", "distance", 1, "generated images"),
     Line("evaluate", "distance_of_halves", 2, "halves of the real ones", "--"),
 )
 _LOSSES = (Line("train", "discriminate_loss", 0, "discriminator"), Line("train", "generate_loss", 1, "generator"))

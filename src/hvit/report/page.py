@@ -18,10 +18,8 @@ from hvit import pictures
 from hvit.markup import MARK, NOTHING, SPACE, Html, breakable, duration, element, join, percent, short_number, times
 from hvit.metrics import classification
 from hvit.report import generation, pretraining
-from hvit.report.generation import game_section, generation_section, is_generation, memory_section
+from hvit.report.generation import generation_section, is_generation, losses_section, memory_section
 from hvit.report.pieces import (
-    EXPLANATION,
-    MISTAKE,
     cards,
     chart,
     gallery,
@@ -36,6 +34,7 @@ from hvit.report.pieces import (
 )
 from hvit.report.pretraining import is_pretraining, pretraining_section
 from hvit.report.reading import ModelFacts, Mosaic, Run
+from hvit.run_names import EXPLANATION, MISTAKE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SHOWN_CLASSES = 30  # with more, the table of all classes is folded up behind the hardest ones
@@ -56,14 +55,14 @@ def render_page(run: Run) -> str:
         element("style", Html(style)),
     )
     if is_generation(run):
-        told = (generation_section(run), game_section(run), memory_section(run))
+        kind_sections = (generation_section(run), losses_section(run), memory_section(run))
     elif is_pretraining(run):
-        told = (curves_section(run), pretraining_section(run))
+        kind_sections = (curves_section(run), pretraining_section(run))
     else:
-        told = (curves_section(run), classes_section(run), mistakes_section(run), explanations_section(run))
+        kind_sections = (curves_section(run), classes_section(run), mistakes_section(run), explanations_section(run))
     sections = (
         headline(run, name),
-        *told,
+        *kind_sections,
         pictures_section(run),
         plan_section(run),
         reproduce_section(run, name),
@@ -141,12 +140,12 @@ def curves_section(run: Run) -> Html:
             draw = partial(pictures.draw_curves, rows, [quantity])
             charts.append(chart(draw, f"{title} against epochs"))
     if not charts:
-        return section("How it learned", quiet("There are no curves yet."))
+        return section("Training", quiet("There are no curves yet."))
     resumed = ", ".join(f"{int(row['step']):,}" for row in run.of_kind("resume"))
     story = [f"was resumed at step {resumed}"] if resumed else []
     story += [f"finished at {place(row)}" for row in run.of_kind("finish")[-1:]]
-    told = quiet(f"The run {' and '.join(story)}.") if story else Html()
-    return section("How it learned", element("div", *charts, class_="charts"), told)
+    history = quiet(f"The run {' and '.join(story)}.") if story else Html()
+    return section("Training", element("div", *charts, class_="charts"), history)
 
 
 def classes_section(run: Run) -> Html:

@@ -12,9 +12,7 @@ from hvit import pictures
 from hvit.markup import SPACE, Html, breakable, element, inline, join, percent
 from hvit.metrics import classification
 from hvit.report.reading import Sample
-
-EXPLANATION = "explain_"  # what the names of pictures of explanations start with
-MISTAKE = "mistake_"
+from hvit.run_names import EXPLANATION
 
 
 def section(title: str, *content: object) -> Html:

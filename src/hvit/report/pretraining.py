@@ -1,12 +1,13 @@
-"""What a report tells of a run of masked pretraining in place of classes and explanations."""
+"""What a report shows of a run of masked pretraining in place of classes and explanations."""
 
 from __future__ import annotations
 
 from hvit.markup import NOTHING, Html, element, percent
 from hvit.report.pieces import number_in, object_in, picture, quiet, section, tile
 from hvit.report.reading import Run
+from hvit.run_names import FEATURE_MAP, RECONSTRUCTIONS
 
-PICTURES = ("reconstructions", "feature_map")
+PICTURES = (RECONSTRUCTIONS, FEATURE_MAP)
 """The names of its own pictures."""
 
 
@@ -16,16 +17,16 @@ def is_pretraining(run: Run) -> bool:
 
 
 def pretraining_tiles(run: Run) -> list[Html]:
-    """How much of what was masked is explained, and which classes the features tell apart."""
+    """How much of what was masked is explained, and how well the features separate classes."""
     last = run.of_kind("evaluate")[-1:]
-    if run.scores and run.scores.explained is not None:
+    if run.scores and run.scores.explained_variance is not None:
         found = run.scores.model_dump()
     else:
         found = dict(last[0]) if last else {}
     made = []
     for key, name, detail in (
-        ("explained", "Explained variance", "of masked patches, held out"),
-        ("linear_probe", "Linear probe", f"of held-out {run.samples}, by features learned without labels"),
+        ("explained_variance", "Explained variance", "of masked patches, held out"),
+        ("linear_probe", "Linear probe", f"of held-out {run.samples}, by features trained without labels"),
         ("nearest_neighbours", "Nearest neighbours", f"of held-out {run.samples}, by the vote of ten"),
     ):
         value = number_in(found, key)
@@ -35,13 +36,13 @@ def pretraining_tiles(run: Run) -> list[Html]:
 
 
 def pretraining_section(run: Run) -> Html:
-    """What the model tells of what it does not see, and where its features put the images."""
+    """What the model reconstructs, and where its features put the images."""
     labelled = run.scores is not None and len(run.scores.classes) > 1
     captions = (
         f"Held-out {run.samples}, what the model sees of them, and what it reconstructs of the rest as it trains. "
         "A model of normalised patches gives neither their brightness nor their contrast; here the image's are used.",
         f"Held-out {run.samples}, placed so that those with similar features are near."
-        + " The encoder was never told the classes: where they gather, few labels will do." * labelled,
+        + " The encoder was trained without the classes: where they gather, few labels will do." * labelled,
     )
     pieces = [
         picture(run.picture(name), name.replace("_", " "), caption)

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from hvit.errors import UserError
-from hvit.markup import DARK_PICTURES
-from hvit.training.journal import JOURNAL, read_journal
+from hvit.markup import DARK_PICTURES, some_of
+from hvit.run_names import ENVIRONMENT, JOURNAL, PICTURES, RECIPE, SCORES, with_present_keys
+from hvit.training.journal import read_journal
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
@@ -82,14 +83,14 @@ class Memorisation(BaseModel):
 class Scores(BaseModel):
     """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`.
 
-    Of a generator: the distance that `measure` names and the rest of what `Generate.evaluate` tells.
+    Of a generator: the distance that `measure` names and the rest of what `Generate.evaluate` returns.
     """
 
     count: Count
     loss: float | None = None
     top1: Share | None = None
     top5: Share | None = None
-    explained: float | None = None
+    explained_variance: float | None = None
     nearest_neighbours: Share | None = None
     linear_probe: Share | None = None
     measure: str | None = None
@@ -118,7 +119,7 @@ class Run:
     """Everything a report is made of.
 
     folder: its name without the path. rows: the journal. pictures: the PNG files by name, without ending;
-    dark_pictures: those for dark pages. notes: sentences on what was left out.
+    dark_pictures: those for dark pages. notes: sentences on what was skipped.
     """
 
     folder: str
@@ -154,16 +155,16 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: give the folder of a run, which `hvit train` prints")
-    if not _exists(folder / "recipe.json"):
-        raise UserError(f"{folder} is no run folder: it has no recipe.json; give the folder `hvit train` prints")
+    if not _exists(folder / RECIPE):
+        raise UserError(f"{folder} is no run folder: it has no {RECIPE}; give the folder `hvit train` prints")
     try:
-        recipe = _read_object(folder / "recipe.json")
-        environment_path = folder / "environment.json"
+        recipe = _read_object(folder / RECIPE)
+        environment_path = folder / ENVIRONMENT
         environment = _read_object(environment_path) if _exists(environment_path) else {}
         rows, notes = _read_rows(folder / JOURNAL)
-        scores = _read_scores(folder / "scores.json")
-        pictures, odd = _read_pictures(folder / "pictures")
-        dark, odd_dark = _read_pictures(folder / "pictures" / DARK_PICTURES)
+        scores = _read_scores(folder / SCORES)
+        pictures, odd = _read_pictures(folder / PICTURES)
+        dark, odd_dark = _read_pictures(folder / PICTURES / DARK_PICTURES)
     except OSError as error:
         raise UserError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
     return Run(folder.resolve().name, recipe, environment, rows, scores, pictures, dark, notes + odd + odd_dark)
@@ -203,9 +204,9 @@ def _read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     torn = [number for number in torn if number < len(lines)]
     if not torn:
         return rows, []
-    which = ", ".join(map(str, torn[:5])) + (", …" if len(torn) > 5 else "")
+    which = some_of([str(number) for number in torn], 5)
     many = "1 line" if len(torn) == 1 else f"{len(torn)} lines"
-    return rows, [f"Left out: {many} of {JOURNAL} that cannot be read (line {which})."]
+    return rows, [f"Skipped: {many} of {JOURNAL} that cannot be read (line {which})."]
 
 
 def _is_object(line: bytes) -> bool:
@@ -220,7 +221,7 @@ def _read_scores(path: Path) -> Scores | None:
         return None
     advice = "remove it, or write it anew with `hvit evaluate`"
     try:
-        scores = Scores.model_validate(_read_object(path))
+        scores = Scores.model_validate(with_present_keys(_read_object(path)))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -249,4 +250,4 @@ def _read_pictures(folder: Path) -> tuple[dict[str, bytes], list[str]]:
         else:
             odd.append(path.name)
     notes = [f"Not shown, because the pictures have too many bytes: {', '.join(large)}."] if large else []
-    return found, notes + ([f"Left out, because they are no PNG pictures: {', '.join(odd)}."] if odd else [])
+    return found, notes + ([f"Skipped, because they are no PNG pictures: {', '.join(odd)}."] if odd else [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,6 +14,7 @@ from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.explain.methods.gradcat import has_tree
 from hvit.files import write_text
+from hvit.markup import some_of
 from hvit.metrics.classification import confusion_matrix
 from hvit.models.build import build_empty, build_network, count_parameters, multiply_adds
 from hvit.models.catalogue import ModelConfig, name_of
@@ -23,12 +23,13 @@ from hvit.models.inference.prepare import prepare_for_inference
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe
-from hvit.runs.folder import CLIP_RESULTS, PICTURES, write_scores
+from hvit.run_names import CLIP_RESULTS, PICTURES
+from hvit.runs.folder import write_scores
 from hvit.runs.kind import Kind, Prepared, ScoreRequest
 from hvit.runs.scoring import held_out_batch_size, held_out_batches, open_held_out
 from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
 from hvit.tasks.classify import Classify
-from hvit.tasks.task import Task
+from hvit.tasks.task import Scores, Task
 
 
 class Classification(Kind):
@@ -41,7 +42,7 @@ class Classification(Kind):
         """See `Kind.fit_to_data`."""
         if len(splits.classes) < 2:
             raise UserError(
-                "the data has no labels, or one class only; only masked pretraining and generation learn without them"
+                "the data has no labels, or one class only; only masked pretraining and generation train without them"
             )
         model: Any = recipe.model
         count = len(splits.classes)
@@ -67,7 +68,7 @@ class Classification(Kind):
         """See `Kind.make_task`."""
         return Classify(model, prepared.splits.classes, asdict(prepared.preprocess))
 
-    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
         """Scores all views of clips; draws the worst mistakes and explanations of some samples."""
         splits, preprocess, pictures = prepared.splits, prepared.preprocess, folder / PICTURES
         model = open_weights(folder).model
@@ -90,7 +91,7 @@ class Classification(Kind):
             else:
                 scores["explained_samples"] = draw_samples(model, preprocess, splits, pictures)
 
-    def score(self, request: ScoreRequest) -> dict[str, Any]:
+    def score(self, request: ScoreRequest) -> Scores:
         """Accuracy, the confusion matrix and more (see `Classify.evaluate`), in float32."""
         opened, target = request.opened, request.target
         model, config = opened.model, opened.model.config
@@ -98,8 +99,8 @@ class Classification(Kind):
         model.to(request.device)
         if opened.classes and list(map(spelling, opened.classes)) != list(map(spelling, splits.classes)):
             raise UserError(
-                f"{target} tells {len(opened.classes)} classes apart ({_some(opened.classes)}), but the data has "
-                f"{len(splits.classes)} ({_some(splits.classes)})"
+                f"{target} has {len(opened.classes)} classes ({some_of(opened.classes, 5)}), but the data has "
+                f"{len(splits.classes)} ({some_of(splits.classes, 5)})"
             )
         if len(splits.classes) != config.num_classes:
             raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
@@ -122,7 +123,7 @@ class Classification(Kind):
         return scores
 
 
-def score_clips(model: Encoder, splits: Splits, preprocess: Preprocess, results: Path | None = None) -> dict[str, Any]:
+def score_clips(model: Encoder, splits: Splits, preprocess: Preprocess, results: Path | None = None) -> Scores:
     """Scores of a classifier of clips over all their views (see `Classify.evaluate`).
 
     results: a file of JSON lines to write, one a held-out clip: its name, its class, and the predicted class.
@@ -145,8 +146,3 @@ def score_clips(model: Encoder, splits: Splits, preprocess: Preprocess, results:
         ]
         write_text(results, "\n".join(lines) + "\n")
     return scores
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")

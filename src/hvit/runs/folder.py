@@ -1,4 +1,4 @@
-"""The run folder: the names in it, who may write it, and how it begins."""
+"""The run folder: who may write it, and how it begins; the names in it are in `hvit.run_names`."""
 
 from __future__ import annotations
 
@@ -16,24 +16,17 @@ import torch
 
 from hvit.errors import UserError
 from hvit.files import write_text
-from hvit.recipe import RECIPE, write_recipe
+from hvit.recipe import write_recipe
+from hvit.run_names import ENVIRONMENT, RECIPE, SCORES
 from hvit.runs.kind import Prepared
 from hvit.runs.plan_file import write_plan
+from hvit.tasks.task import Scores
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import Processes
 from hvit.training.lock import locked, refuse_if_held
 
-SCORES = "scores.json"
-PICTURES = "pictures"
-ENVIRONMENT = "environment.json"
-TRAINING_IMAGES = "training_images.png"
-FEATURE_MAP = "feature_map.png"
-CLIP_RESULTS = "clips.jsonl"
-REFERENCE = "reference.npz"
-NEIGHBOURS = "neighbours"
 
-
-def write_scores(folder: Path, scores: dict[str, Any]) -> None:
+def write_scores(folder: Path, scores: Scores) -> None:
     """Writes `scores.json` in one step."""
     write_text(folder / SCORES, json.dumps(scores) + "\n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,16 +18,15 @@ from hvit.metrics.frechet import Extractor, FeatureStatistics
 from hvit.models.build import count_parameters, multiply_adds
 from hvit.models.catalogue import name_of
 from hvit.models.counts import in_billions
-from hvit.models.gan.config import GanConfig, GeneratorConfig, build_discriminator, build_networks
+from hvit.models.gan.config import GanConfig, GanNetworks, GeneratorConfig, build_discriminator, build_networks
 from hvit.models.weights.open import open_generator
-from hvit.recipe import RECIPE, Recipe, read_recipe
-from hvit.runs.folder import NEIGHBOURS, PICTURES, REFERENCE
-from hvit.runs.kind import Kind, Prepared, ScoreRequest
-from hvit.runs.memory import networks_without_memory
+from hvit.recipe import Recipe, read_recipe
+from hvit.run_names import NEIGHBOURS, RECIPE, REFERENCE, picture_file
+from hvit.runs.kind import ForwardPass, Kind, Prepared, ScoreRequest, empty_input
 from hvit.tasks.extractors import full_name, open_extractor
 from hvit.tasks.generate import Generate
 from hvit.tasks.memorisation import compare_with_training
-from hvit.tasks.task import Task
+from hvit.tasks.task import Scores, Task
 
 _AT_ONCE = 64
 
@@ -40,12 +39,12 @@ class Generation(Kind):
 
     def with_full_paths(self, recipe: Recipe) -> Recipe:
         """The recipe with the extractor's file named in full."""
-        model: Any = recipe.model
+        model = _config(recipe)
         return replace(recipe, model=replace(model, extractor=full_name(model.extractor)))
 
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
         """See `Kind.fit_to_data`; only a conditional model takes the classes of the data."""
-        model: Any = recipe.model
+        model = _config(recipe)
         count = len(splits.classes)
         if model.conditional and count < 2:
             raise UserError("the data has no labels, or one class only, and --model.conditional needs several")
@@ -57,32 +56,43 @@ class Generation(Kind):
 
     def describe(self, recipe: Recipe) -> dict[str, str]:
         """See `Kind.describe`."""
-        model: Any = recipe.model
+        model = _config(recipe)
         size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
-        generator, discriminator = map(count_parameters, networks_without_memory(model))
+        generator, discriminator = map(count_parameters, self.empty_networks(recipe))
         cost = in_billions(multiply_adds(model.generator))
         labels = f"with labels of {model.num_classes} classes" if model.num_classes else "without labels"
         return {
             "model": f"{name_of(model.generator)}, {generator:,} parameters, {cost} multiply-adds for {size}",
-            "against": f"{model.discriminator.family}, {discriminator:,} parameters, {labels}, {model.loss} loss",
-            "judged by": f"{model.extractor}, against {model.reference.replace('_', '-')} images",
+            "discriminator": f"{model.discriminator.family}, {discriminator:,} parameters, {labels}, {model.loss} loss",
+            "evaluated with": f"{model.extractor}, compared with {model.reference.replace('_', '-')} images",
         }
 
-    def build(self, recipe: Recipe) -> Any:
+    def build(self, recipe: Recipe) -> GanNetworks:
         """Both networks at random initialisation."""
-        return build_networks(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
+        return build_networks(_config(recipe))
 
-    def starting_network(self, model: Any) -> torch.nn.Module:
+    def forward_passes(self, recipe: Recipe) -> list[ForwardPass]:
+        """See `Kind.forward_passes`: one through each network."""
+        model = _config(recipe)
+        generator, discriminator = self.empty_networks(recipe)
+        labels = (torch.zeros(1, dtype=torch.long, device="meta"),) if model.num_classes else ()
+        latents = torch.empty(1, model.generator.latent_dim, device="meta")
+        return [
+            ForwardPass(generator, (latents, *labels)),
+            ForwardPass(discriminator, (empty_input(model), *labels)),
+        ]
+
+    def starting_network(self, model: GanNetworks) -> torch.nn.Module:
         """The generator: only its weights are kept by a run."""
         return model.generator
 
-    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+    def make_task(self, prepared: Prepared, model: GanNetworks, folder: Path) -> Task:
         """See `Kind.make_task`.
 
         Statistics of training images, where the recipe asks for them, are computed once and kept in the run folder.
         """
         splits, preprocess, ranks = prepared.splits, prepared.preprocess, prepared.ranks
-        config: Any = prepared.recipe.model
+        config = _config(prepared.recipe)
         extractor = open_extractor(config.extractor)
         reference = None
         if config.reference == "training":
@@ -99,7 +109,7 @@ class Generation(Kind):
             (ranks.rank, ranks.world_size),
         )
 
-    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
         """Adds what the generator is, and whether it memorises training images."""
         assert isinstance(task, Generate)
         generator, preprocess, splits = open_generator(folder).model, task.preprocess, prepared.splits
@@ -113,7 +123,7 @@ class Generation(Kind):
             preprocess,
             training,  # pyright: ignore[reportArgumentType]  (a batch of tensors, whatever it is called)
             held_out,  # pyright: ignore[reportArgumentType]
-            folder / PICTURES / f"{NEIGHBOURS}.png",
+            folder / picture_file(NEIGHBOURS),
         )
         scores["model"] = {
             "name": name_of(generator.config),
@@ -121,7 +131,7 @@ class Generation(Kind):
             "multiply_adds": multiply_adds(generator.config),
         }
 
-    def score(self, request: ScoreRequest) -> dict[str, Any]:
+    def score(self, request: ScoreRequest) -> Scores:
         """Scores the generator as the run's last evaluation does (see `Generate.evaluate`), without a discriminator.
 
         Raises UserError for weights without a run: only the run knows which images it was trained on.
@@ -137,9 +147,7 @@ class Generation(Kind):
         if not isinstance(config, GanConfig) or config.generator != generator.config:
             raise UserError(f"the weights in {target} are not those of its recipe.json: one of them was changed")
         if request.data_kind not in (None, recipe.data.kind):
-            raise UserError(
-                f"{target} learned from {recipe.data.kind}, and is compared with it alone; leave out --data"
-            )
+            raise UserError(f"{target} was trained on {recipe.data.kind}, and is compared with it alone; omit --data")
         splits = open_data(moved(recipe.data, request.root), recipe.seed, config.in_channels)
         preprocess = Preprocess(
             config.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation,
@@ -159,6 +167,12 @@ class Generation(Kind):
             for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_AT_ONCE)
         )
         return task.evaluate({"generator": generator}, batches)
+
+
+def _config(recipe: Recipe) -> GanConfig:
+    """The model of a recipe of this kind."""
+    assert isinstance(recipe.model, GanConfig)
+    return recipe.model
 
 
 def reference_statistics(

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hvit.data.open import Splits
 from hvit.data.preprocess import Preprocess
+from hvit.models.build import without_memory
 from hvit.models.weights.open import OpenedWeights
 from hvit.recipe import Recipe
-from hvit.tasks.task import Task
+from hvit.tasks.task import Scores, Task
 from hvit.training.distribute import Processes
 from hvit.training.schedule import Schedule
 
@@ -63,6 +64,23 @@ class ScoreRequest:
     """Whether the model is prepared for inference first."""
 
 
+@dataclass(frozen=True)
+class ForwardPass:
+    """A pass of training through a network without memory, for counting what it leaves for the backward pass."""
+
+    network: nn.Module
+    """On torch's meta device."""
+    inputs: tuple[Tensor, ...]
+    """One sample, on the same device."""
+    share: float = 1.0
+    """The share of the input that is computed, such as the visible mask units."""
+
+
+def empty_input(config: Any) -> Tensor:
+    """One image or clip (1, channels, *input_size) without memory, as a configuration's network takes it."""
+    return torch.empty(1, config.in_channels, *config.input_size, device="meta")
+
+
 class Kind(ABC):
     """One kind of run. A new one is a file with a subclass, and a line in `hvit.runs.kinds`."""
 
@@ -92,6 +110,16 @@ class Kind(ABC):
     def build(self, recipe: Recipe) -> Any:
         """The model, or the networks, of a recipe at random initialisation."""
 
+    def empty_networks(self, recipe: Recipe) -> tuple[nn.Module, ...]:
+        """The networks of a recipe without memory, for counting. Raises UserError for sizes that none can have."""
+        with without_memory(recipe.model):
+            built = self.build(recipe)
+        return (built,) if isinstance(built, nn.Module) else tuple(built)
+
+    def forward_passes(self, recipe: Recipe) -> list[ForwardPass]:
+        """The passes of a training step, for counting the memory that it takes; usually one, of a whole input."""
+        return [ForwardPass(network, (empty_input(recipe.model),)) for network in self.empty_networks(recipe)]
+
     def starting_network(self, model: Any) -> nn.Module:
         """The network of a built model that takes the recipe's weights, where it names some."""
         return model
@@ -101,9 +129,9 @@ class Kind(ABC):
         """What is trained: networks, losses and evaluation. folder: the run folder."""
 
     @abstractmethod
-    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
         """Adds to the scores of a trained run whose weights are written, and leaves its last pictures."""
 
     @abstractmethod
-    def score(self, request: ScoreRequest) -> dict[str, Any]:
+    def score(self, request: ScoreRequest) -> Scores:
         """Scores weights again on held-out data. Raises UserError where the data does not fit."""

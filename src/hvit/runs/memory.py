@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import prod
 from typing import Any
 
@@ -11,37 +10,24 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.machine import total_memory
-from hvit.models import catalogue
-from hvit.models.build import build_empty, count_parameters
-from hvit.models.gan.config import GanConfig, build_networks
-from hvit.models.masked.config import MaskedConfig
+from hvit.models.build import count_parameters
 from hvit.recipe import Recipe
+from hvit.runs.kind import Kind
 
 _LEARNING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.LayerNorm, nn.BatchNorm2d)
 
 
-def networks_without_memory(config: catalogue.NetworkConfig | GanConfig) -> Iterable[nn.Module]:
-    """The networks of a configuration on torch's meta device. Raises UserError for sizes that no network can have."""
-    if not isinstance(config, GanConfig):
-        return [build_empty(config)]
-    try:
-        with torch.device("meta"):
-            return build_networks(config)
-    except (RuntimeError, OverflowError, TypeError, MemoryError) as error:  # what torch says to numbers beyond its own
-        raise UserError("networks of these sizes are larger than any memory") from error
-
-
-def refuse_too_large(recipe: Recipe, per_device: int, world_size: int, device: torch.device) -> None:
+def refuse_too_large(recipe: Recipe, kind: Kind, per_device: int, world_size: int, device: torch.device) -> None:
     """Raises UserError, with the numbers, where this machine cannot train a recipe.
 
-    per_device: images, or clips, that a device learns from at a time. What is counted is less than what training takes:
+    per_device: images, or clips, that a device trains on at a time. What is counted is less than what training takes:
     the weights with their gradients, the optimizer's numbers and their average; the inputs of all layers with weights,
     which are kept for the gradients; and the batches that the data workers make ahead. What can be trained is never
     refused.
     """
     host = total_memory()
     own = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else host
-    weights, kept = weight_bytes(recipe), kept_bytes(recipe, device) * per_device
+    weights, kept = weight_bytes(recipe, kind), kept_bytes(recipe, kind, device) * per_device
     if own and weights + kept > own:
         raise UserError(
             f"training takes more than {_in_words(weights)} for the model's weights, gradients and optimizer and "
@@ -58,34 +44,20 @@ def refuse_too_large(recipe: Recipe, per_device: int, world_size: int, device: t
         )
 
 
-def weight_bytes(recipe: Recipe) -> int:
+def weight_bytes(recipe: Recipe, kind: Kind) -> int:
     """Bytes of all that is as large as the weights: they, gradients, the optimizer's numbers, and the average."""
     copies = 2 + (2 if recipe.optimize.method == "adamw" else 1) + bool(recipe.optimize.average_decay)
-    return 4 * copies * sum(map(count_parameters, networks_without_memory(recipe.model)))
+    return 4 * copies * sum(map(count_parameters, kind.empty_networks(recipe)))
 
 
-def kept_bytes(recipe: Recipe, device: torch.device) -> int:
+def kept_bytes(recipe: Recipe, kind: Kind, device: torch.device) -> int:
     """Bytes that one input leaves in the layers with weights until the backward pass; 0 where they are forgotten."""
     if recipe.loop.checkpoint_activations:
         return 0
-    config, share = recipe.model, 1.0
-    if isinstance(config, MaskedConfig):
-        config, share = config.encoder, 1.0 - config.mask_ratio
     low = recipe.loop.precision == "bfloat16" or (recipe.loop.precision == "auto" and device.type == "cuda")
-    count = 0
-    if isinstance(config, GanConfig):
-        generator, discriminator = networks_without_memory(config)
-        labels = [torch.zeros(1, dtype=torch.long, device="meta")] if config.num_classes else []
-        latents = torch.empty(1, config.generator.latent_dim, device="meta")
-        count += _layer_inputs(generator, latents, *labels)
-        count += _layer_inputs(discriminator, _blank(config), *labels)
-    else:
-        count += _layer_inputs(build_empty(config), _blank(config))
-    return int(count * share) * (2 if low else 4)
-
-
-def _blank(config: Any) -> Tensor:
-    return torch.empty(1, config.in_channels, *config.input_size, device="meta")
+    passes = kind.forward_passes(recipe)
+    count = sum(one.share * _layer_inputs(one.network, *one.inputs) for one in passes)
+    return int(count) * (2 if low else 4)
 
 
 def _layer_inputs(network: nn.Module, *inputs: Tensor) -> int:

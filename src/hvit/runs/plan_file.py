@@ -16,9 +16,9 @@ from hvit.data.sets import Splits
 from hvit.errors import UserError
 from hvit.files import read_object, write_text
 from hvit.recipe import Recipe, as_json, changed_fields
+from hvit.run_names import PLAN, RECIPE
 from hvit.training.schedule import Schedule
 
-PLAN = "plan.json"
 _GO_ON = "restore it, or go on all the same with --accept-changed-data"
 
 
@@ -71,8 +71,8 @@ def compare(
         return (str(error),), (), True
     if in_recipe and not accepts:
         raise UserError(
-            f"recipe.json was changed after the run began, and the checkpoints in {folder} are not those of its "
-            f"recipe.json any more: {'; '.join(in_recipe)}; {_GO_ON}"
+            f"{RECIPE} was changed after the run began, and the checkpoints in {folder} are not those of its "
+            f"{RECIPE} any more: {'; '.join(in_recipe)}; {_GO_ON}"
         )
     if in_data and not accepts:
         raise UserError(f"the data is not what the run in {folder} began with: {'; '.join(in_data)}; {_GO_ON}")
@@ -96,7 +96,7 @@ def _changes(
             return in_recipe, describe_changes(began_with, identity_of(splits), samples)
         if now == began_with:
             return in_recipe, ()
-        counts = "{images:,} " + samples + " to learn from, {held_out:,} held out, {classes:,} classes"
+        counts = "{images:,} " + samples + " to train on, {held_out:,} held out, {classes:,} classes"
         before = counts.format(**{name: int(began_with[name]) for name in ("images", "held_out", "classes")})
     except UserError:
         raise

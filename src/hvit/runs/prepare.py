@@ -25,7 +25,7 @@ from hvit.progress import DataOpening
 from hvit.randomness import derive_seed
 from hvit.recipe import Recipe
 from hvit.runs.kind import Kind, Prepared, Report, silent
-from hvit.runs.memory import networks_without_memory, refuse_too_large
+from hvit.runs.memory import refuse_too_large
 from hvit.training.activations import checkpointable_blocks
 from hvit.training.distribute import Processes, check_compiler
 from hvit.training.schedule import Schedule, few_steps_notes
@@ -68,16 +68,16 @@ def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True)
     if recipe.loop.compile:
         check_compiler(ranks.device)
     if recipe.loop.checkpoint_activations:
-        checkpointable_blocks(networks_without_memory(recipe.model))
+        checkpointable_blocks(kind.empty_networks(recipe))
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
     return Prepared(recipe, splits, preprocess, schedule, ranks)
 
 
-def check_memory(prepared: Prepared) -> None:
+def check_memory(prepared: Prepared, kind: Kind) -> None:
     """Raises UserError, with the numbers, where this machine has too little memory to train it."""
     ranks = prepared.ranks
-    refuse_too_large(prepared.recipe, prepared.schedule.images_per_device, ranks.world_size, ranks.device)
+    refuse_too_large(prepared.recipe, kind, prepared.schedule.images_per_device, ranks.world_size, ranks.device)
 
 
 def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
@@ -88,14 +88,14 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
     notes = splits.notes + small_set_notes(size, batch, what)
     notes += few_steps_notes(recipe.loop, recipe.optimize, size, ranks, what, recipe.weights is not None)
     try:
-        check_memory(prepared)
+        check_memory(prepared, kind)
     except UserError as error:
         notes += (f"This machine cannot train it: {error}.",)
     return {
         "recipe": f"{recipe.name}: {recipe.summary}",
         **kind.describe(recipe),
-        "weights": f"from {recipe.weights}" if recipe.weights else f"new, from seed {recipe.seed}",
-        "data": f"{recipe.data.kind}: {size:,} {what} to learn from, {len(splits.held_out):,} held out, "
+        "weights": f"from {recipe.weights}" if recipe.weights else f"random initialisation, seed {recipe.seed}",
+        "data": f"{recipe.data.kind}: {size:,} {what} to train on, {len(splits.held_out):,} held out, "
         f"{f'{count} classes' if (count := len(splits.classes)) > 1 else 'no labels'}",
         "steps": f"{schedule.total_steps:,} of {batch} {what} ({batch // schedule.images_per_device} x "
         f"{schedule.images_per_device}){f', each {repeats} times,' if repeats > 1 else ','} "
@@ -142,11 +142,11 @@ def augment_on_device(
         prepared.recipe.augment, prepared.preprocess, prepared.recipe.seed, batch_size, rank, world_size
     )
 
-    def vary(batch: Mapping[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+    def augmented(batch: Mapping[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
         images, targets = augment(batch["images"], batch["targets"], step)
         return {**batch, "images": images, "targets": targets}
 
-    return vary
+    return augmented
 
 
 def draw_training_images(prepared: Prepared, path: Path) -> None:
@@ -160,8 +160,8 @@ def draw_training_images(prepared: Prepared, path: Path) -> None:
             )
         )
     )  # fmt: skip
-    if vary := augment_on_device(prepared, _IMAGES_DRAWN):
-        batch = vary(batch, 0)
+    if augment := augment_on_device(prepared, _IMAGES_DRAWN):
+        batch = augment(batch, 0)
     if preprocess.takes_clips:  # two clips, six frames of each
         chosen = np.linspace(0, preprocess.input_size[0] - 1, _IMAGES_DRAWN // 2).round().astype(int)
         images = batch["images"][:2, :, chosen].transpose(1, 2).flatten(0, 1)

@@ -15,13 +15,14 @@ from hvit.models.masked.config import MaskedConfig
 from hvit.models.masked.masks import count_visible
 from hvit.models.weights.open import open_autoencoder
 from hvit.recipe import Recipe
-from hvit.runs.folder import FEATURE_MAP, PICTURES, write_scores
-from hvit.runs.kind import Kind, Prepared, ScoreRequest
+from hvit.run_names import FEATURE_MAP, picture_file
+from hvit.runs.folder import write_scores
+from hvit.runs.kind import ForwardPass, Kind, Prepared, ScoreRequest, empty_input
 from hvit.runs.scoring import held_out_batches, open_held_out
 from hvit.snapshots.features import MOST_MAPPED, draw_feature_map, encoder_features
 from hvit.snapshots.reconstructions import watch
 from hvit.tasks.reconstruct import Reconstruct
-from hvit.tasks.task import Task
+from hvit.tasks.task import Scores, Task
 
 _MOST_TRAINED_ON = 50_000
 
@@ -37,7 +38,8 @@ class Pretraining(Kind):
 
     def describe(self, recipe: Recipe) -> dict[str, str]:
         """See `Kind.describe`."""
-        model: Any = recipe.model
+        model = recipe.model
+        assert isinstance(model, MaskedConfig)
         size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
         visible = count_visible(model.unit_grid, model.mask_ratio, model.mask_pattern)
         units = f"{visible} of {prod(model.unit_grid)} mask units seen"
@@ -47,22 +49,29 @@ class Pretraining(Kind):
         """See `Kind.build`."""
         return build_network(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
 
+    def forward_passes(self, recipe: Recipe) -> list[ForwardPass]:
+        """See `Kind.forward_passes`: the encoder computes the visible mask units only."""
+        model = recipe.model
+        assert isinstance(model, MaskedConfig)
+        share = 1.0 - model.mask_ratio
+        return [ForwardPass(build_empty(model.encoder), (empty_input(model.encoder),), share)]
+
     def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
         """See `Kind.make_task`."""
         splits, preprocess = prepared.splits, prepared.preprocess
         return Reconstruct(model, preprocess, len(splits.classes) > 1, watch(splits.held_out, preprocess))
 
-    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
         """Adds what the model is, and draws a map of its features."""
         model, classes = open_autoencoder(folder).model, prepared.splits.classes
         scores["model"] = {"name": name_of(model.config), "parameters": count_parameters(model)}
         write_scores(folder, scores)
         features, labels = encoder_features(model, prepared.splits.held_out, prepared.preprocess, MOST_MAPPED)
         save_in_both_themes(
-            lambda theme: draw_feature_map(features, labels, classes, theme), folder / PICTURES / FEATURE_MAP
+            lambda theme: draw_feature_map(features, labels, classes, theme), folder / picture_file(FEATURE_MAP)
         )
 
-    def score(self, request: ScoreRequest) -> dict[str, Any]:
+    def score(self, request: ScoreRequest) -> Scores:
         """The loss, and for labelled data the accuracy of nearest neighbours and of a linear probe on its features."""
         _, splits, preprocess = open_held_out(request, labels_needed=False)
         model = request.opened.model.to(request.device)
@@ -78,5 +87,5 @@ class Pretraining(Kind):
         return scores | {
             "nearest_neighbours": nearest_neighbour_accuracy(*known, *asked),
             "linear_probe": linear_probe_accuracy(*known, *asked),
-            "learned_from": len(known[1]),
+            "trained_on": len(known[1]),
         }

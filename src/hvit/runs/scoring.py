@@ -18,7 +18,8 @@ from hvit.data.open import CifarData, ClipData, DataConfig, DigitsData, MovingDi
 from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.errors import UserError
 from hvit.progress import DataOpening
-from hvit.recipe import RECIPE, read_recipe
+from hvit.recipe import read_recipe
+from hvit.run_names import RECIPE
 from hvit.runs.kind import ScoreRequest
 
 _BATCH = 64  # images, or frames of clips

@@ -1,4 +1,4 @@
-"""What an encoder without a head has learned to tell apart: features of whole images, and a map of them."""
+"""Features of whole images by an encoder without a head, and a map of them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def encoder_features(
     preprocess: Preprocess,
     most: int,
     workers: int = 0,
-    told: Callable[[int], object] = lambda count: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> tuple[Tensor, Tensor]:
     """Features (count, dim) of at most so many images, evenly from all over a set, and their classes (count,).
 
     Images that show several classes, such as canvases with several digits, are not among them.
 
-    told: called with the number of images done after every batch.
+    progress: called with the number of images done after every batch.
     """
     device = next(model.parameters()).device
     features, labels, done = [], [], 0
@@ -53,7 +53,7 @@ def encoder_features(
     for batch in evaluation_batches(SomeImages(images, most), preprocess=preprocess, batch_size=64, workers=workers):
         features.append(model.features(batch["images"].to(device)).float().cpu())
         labels.append(batch["targets"])
-        told(done := done + len(batch["targets"]))
+        progress(done := done + len(batch["targets"]))
     vectors, targets = torch.cat(features), torch.cat(labels)
     if targets.ndim == 1:
         return vectors, targets

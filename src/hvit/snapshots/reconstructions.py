@@ -6,8 +6,6 @@ At every evaluation the same few images are reconstructed and saved as a strip i
 
 from __future__ import annotations
 
-import re
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +16,14 @@ from torch import Tensor
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.explain.drawing.canvas import save_in_both_themes
-from hvit.files import replacing
 from hvit.models.layers.masking import spread_mask, zero_masked
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import normalise_patches, patches_to_images, pixel_patches
 from hvit.pictures import draw_image_grid
+from hvit.run_names import RECONSTRUCTIONS, picture_file, step_file
+from hvit.snapshots.samples import save_pixels, some_steps
 
-PICTURE = Path("pictures") / "reconstructions.png"
-STRIPS = "reconstructions"
 _MASK_SEED = 20306
-_STRIP_NAME = re.compile(r"step_(\d+)\.png")
 _MOST_STRIPS_SHOWN = 5
 
 
@@ -71,13 +67,10 @@ def keep_strip(model: MaskedAutoencoder, preprocess: Preprocess, images: Tensor,
         made, seen, images = made[:, :, middle], seen[:, :, middle * stride], images[:, :, middle * stride]
     reconstructions = _pixels(made, preprocess)
     strip = np.concatenate(list(reconstructions), axis=1)
-    content = BytesIO()
-    Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(content, "PNG")
-    with replacing(folder / STRIPS / f"step_{step:09d}.png") as file:
-        file.write(content.getbuffer())
+    save_pixels(strip, folder / RECONSTRUCTIONS / step_file(step, "png"))
     rows = {"image": _pixels(images, preprocess), "visible": _pixels(seen, preprocess)}
     height, width, channels = reconstructions.shape[1:]
-    for number, path in _shown_strips(folder):
+    for number, path in some_steps(folder / RECONSTRUCTIONS, _MOST_STRIPS_SHOWN):
         with Image.open(path) as opened:
             pixels = np.asarray(opened).reshape(height, -1, channels)
         if pixels.shape[1] == width * len(images):
@@ -85,7 +78,8 @@ def keep_strip(model: MaskedAutoencoder, preprocess: Preprocess, images: Tensor,
     pictures = [picture[..., 0] if picture.shape[-1] == 1 else picture for row in rows.values() for picture in row]
     captions = [name for name, row in rows.items() for _ in row]
     save_in_both_themes(
-        lambda theme: draw_image_grid(pictures, captions, columns=len(images), theme=theme), folder / PICTURE
+        lambda theme: draw_image_grid(pictures, captions, columns=len(images), theme=theme),
+        folder / picture_file(RECONSTRUCTIONS),
     )
 
 
@@ -93,12 +87,3 @@ def _pixels(images: Tensor, preprocess: Preprocess) -> np.ndarray:
     """Normalised images (batch, channels, height, width) as 8-bit ones (batch, height, width, channels)."""
     pixels = preprocess.unit_images(images.float().cpu()).clamp(0, 1).permute(0, 2, 3, 1)
     return (pixels * 255).round().to(torch.uint8).numpy()
-
-
-def _shown_strips(folder: Path) -> list[tuple[int, Path]]:
-    """The first, the last and some strips between them, with their steps, in the order of training."""
-    found = sorted(
-        (int(match[1]), path) for path in (folder / STRIPS).glob("*.png") if (match := _STRIP_NAME.fullmatch(path.name))
-    )
-    places = np.linspace(0, len(found) - 1, min(_MOST_STRIPS_SHOWN, len(found))).round().astype(int)
-    return [found[place] for place in places]

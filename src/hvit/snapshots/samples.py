@@ -1,13 +1,12 @@
-"""What a generator makes, as pictures that grow while it learns.
+"""What a generator generates, as pictures that follow its training.
 
-At every evaluation the same latents are painted and kept as a grid in `samples/` of the run folder. In `pictures/` are
-the newest grid, the first row of the grids over time, walks between latents, and samples beside the training images
+At every evaluation the same latents give a grid of samples in `samples/` of the run folder. In `pictures/` are
+the newest grid, the first row of the grids over time, latent interpolations, and samples with the training images
 that are nearest to them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -32,10 +31,8 @@ from hvit.models.gan.sampling import (
     labels_in_order,
     to_bytes,
 )
+from hvit.run_names import INTERPOLATION, SAMPLES, SAMPLES_OVER_TIME, picture_file, step_file, step_files
 
-GRIDS = "samples"
-PICTURES = "pictures"
-_GRID_NAME = re.compile(r"step_(\d+)\.png")
 _MOST_GRIDS_SHOWN = 6
 _ROWS = 8
 _SMALLEST_SHOWN = 64
@@ -52,20 +49,20 @@ def lay_grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def keep_samples(generator: Generator, folder: Path, step: int) -> None:
-    """Keeps a grid of the fixed latents in the run folder, and draws the newest, all so far, and walks."""
+    """Keeps a grid of the fixed latents in the run folder; draws the newest, all so far, and latent interpolations."""
     config = generator.config
     columns = columns_of(config)
     latents = draw_latents(config, _ROWS * columns, _SEED, "watched latents")
     images = to_bytes(generate_images(generator, latents, labels_in_order(config, len(latents))))
     grid = lay_grid(images, columns)
-    save_pixels(grid, folder / GRIDS / f"step_{step:09d}.png")
-    save_pixels(shown_grid(images, columns), folder / PICTURES / "samples.png")
+    save_pixels(grid, folder / SAMPLES / step_file(step, "png"))
+    save_pixels(shown_grid(images, columns), folder / picture_file(SAMPLES))
     _draw_over_time(folder, images.shape[1:], columns)
     ends = latents[: 2 * _ROWS].unflatten(0, (_ROWS, 2))
     walks = torch.cat([interpolate(first, last, _COLUMNS) for first, last in ends])
     labels = labels_in_order(config, _ROWS)
     painted = generate_images(generator, walks, None if labels is None else labels.repeat_interleave(_COLUMNS))
-    save_pixels(shown_grid(to_bytes(painted), _COLUMNS), folder / PICTURES / "interpolation.png")
+    save_pixels(shown_grid(to_bytes(painted), _COLUMNS), folder / picture_file(INTERPOLATION))
 
 
 def draw_neighbours(
@@ -85,7 +82,7 @@ def _neighbours_figure(samples: Tensor, neighbours: Tensor, distances: Sequence[
     figure, axes = page(width, 2 * (size + margin) + 0.45, 110)
     for row, images in enumerate((samples, neighbours)):
         top = 0.1 + row * (size + margin)
-        write_text(axes, 0.1, top + size / 2, ("made", "nearest real")[row], 9)
+        write_text(axes, 0.1, top + size / 2, ("generated", "nearest real")[row], 9)
         for column, image in enumerate(images):
             pixels = np.broadcast_to(image.permute(1, 2, 0).numpy(), (*image.shape[1:], 3))
             show(axes, pixels, (label + column * (size + margin), top, size, size))
@@ -120,13 +117,13 @@ def enlargement(side: int) -> int:
 def _draw_over_time(folder: Path, shape: tuple[int, ...], columns: int) -> None:
     """The first rows of some grids, from the first to the last, each with its step."""
     rows = []
-    for step, path in _shown_grids(folder):
+    for step, path in some_steps(folder / SAMPLES, _MOST_GRIDS_SHOWN):
         with Image.open(path) as opened:
             pixels = np.asarray(opened)
         if pixels.shape[:2] == (_ROWS * shape[0], columns * shape[1]):
             rows.append((step, np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1)[: shape[0]] / 255, (
                 shape[0], columns * shape[1], 3))))  # fmt: skip
-    path = folder / PICTURES / "samples_over_time.png"
+    path = folder / picture_file(SAMPLES_OVER_TIME)
     save_in_both_themes(lambda _: _over_time_figure(rows, shape[1], columns), path)
 
 
@@ -142,10 +139,8 @@ def _over_time_figure(rows: Sequence[tuple[int, np.ndarray]], width: int, column
     return figure
 
 
-def _shown_grids(folder: Path) -> list[tuple[int, Path]]:
-    """The first, the last and some grids between them, with their steps, in the order of learning."""
-    found = sorted(
-        (int(match[1]), path) for path in (folder / GRIDS).glob("*.png") if (match := _GRID_NAME.fullmatch(path.name))
-    )
-    places = np.linspace(0, len(found) - 1, min(_MOST_GRIDS_SHOWN, len(found))).round().astype(int)
+def some_steps(folder: Path, most: int) -> list[tuple[int, Path]]:
+    """The first, the last and some pictures between them of a folder with one a step, with their steps, in order."""
+    found = step_files(folder, "png")
+    places = np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int)
     return [found[place] for place in places]

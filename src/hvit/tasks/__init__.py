@@ -1,1 +1,1 @@
-"""What is learned from a batch."""
+"""What is trained: losses on a batch, and an evaluation."""

@@ -1,4 +1,4 @@
-"""The losses of the game between a generator and a discriminator, and images varied so that gradients pass through."""
+"""The losses of a generator and a discriminator, and differentiable augmentation."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from hvit.models.gan.config import ImageAugmentation
 
 
-def discriminator_loss(real: Tensor, made: Tensor, kind: str) -> Tensor:
-    """The discriminator's loss from its logits (batch,) of real and of made images.
+def discriminator_loss(real: Tensor, generated: Tensor, kind: str) -> Tensor:
+    """The discriminator's loss from its logits (batch,) of real and of generated images.
 
-    kind: "logistic", softplus(-real) + softplus(made) (Goodfellow et al., arXiv 1406.2661); or "hinge",
-    max(0, 1 - real) + max(0, 1 + made) (Lim and Ye, arXiv 1705.02894). Each is a mean over its images.
+    kind: "logistic", softplus(-real) + softplus(generated) (Goodfellow et al., arXiv 1406.2661); or "hinge",
+    max(0, 1 - real) + max(0, 1 + generated) (Lim and Ye, arXiv 1705.02894). Each is a mean over its images.
     """
     if kind == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + made).mean()
-    return F.softplus(-real).mean() + F.softplus(made).mean()
+        return F.relu(1 - real).mean() + F.relu(1 + generated).mean()
+    return F.softplus(-real).mean() + F.softplus(generated).mean()
 
 
-def generator_loss(made: Tensor, kind: str) -> Tensor:
-    """The generator's loss from the logits (batch,) of what it made: softplus(-made), non-saturating, or -made."""
-    return -made.mean() if kind == "hinge" else F.softplus(-made).mean()
+def generator_loss(generated: Tensor, kind: str) -> Tensor:
+    """The generator's loss from the logits (batch,) of generated images: softplus(-x), non-saturating, or -x."""
+    return -generated.mean() if kind == "hinge" else F.softplus(-generated).mean()
 
 
 def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
@@ -37,16 +37,16 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1).mean()
 
 
-def vary(images: Tensor, variations: Sequence[ImageAugmentation]) -> Tensor:
-    """Images (batch, channels, height, width) from -1 to 1, each varied at random, so that gradients pass through.
+def augment(images: Tensor, augmentations: Sequence[ImageAugmentation]) -> Tensor:
+    """Images (batch, channels, height, width) from -1 to 1, each augmented at random, so that gradients pass through.
 
     Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738, section 3.2. color:
     brightness, saturation and contrast; translation: by up to an eighth of the side, grey where nothing is left;
     cutout: a grey square of half the side. Numbers are drawn on the CPU from torch's generator, the same on any device.
     """
     functions = {"color": _color, "translation": _translate, "cutout": _cut_out}
-    for variation in variations:
-        images = functions[variation](images)
+    for augmentation in augmentations:
+        images = functions[augmentation](images)
     return images
 
 

@@ -13,16 +13,15 @@ from torch import Tensor
 from hvit.metrics.classification import expected_calibration_error, top_k_accuracy
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.save import save_weights
-from hvit.tasks.task import Batch, Networks, Phase, Task
-
-WEIGHTS = "weights.safetensors"
+from hvit.run_names import WEIGHTS
+from hvit.tasks.task import Batch, Networks, Phase, Scores, Task
 
 
 class Classify(Task):
-    """Tells classes apart.
+    """Trains a classifier.
 
     model: any encoder. classes: names in the order of the logits. preprocess: how an image becomes the model's
-    input, stored beside the weights.
+    input, stored with the weights.
     """
 
     phases = (Phase("classify", network="model"),)
@@ -41,7 +40,7 @@ class Classify(Task):
         return F.cross_entropy(networks["model"](batch["images"]), batch["targets"])
 
     @torch.no_grad()
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
+    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
         """Loss, top-1 and top-5 accuracy and calibration error (fractions), every label and prediction in order,
         and the probability of every prediction.
 

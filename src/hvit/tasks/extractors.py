@@ -1,4 +1,4 @@
-"""Where the features come from that made images are judged by: pixels, a classifier of ours, or Inception."""
+"""The features that generated images are evaluated with: pixels, a classifier of ours, or Inception."""
 
 from __future__ import annotations
 

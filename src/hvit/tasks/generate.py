@@ -1,7 +1,8 @@
-"""Generation: a generator and a discriminator learn against each other, and what is made is compared with real images.
+"""Generation: a generator and a discriminator train against each other; generated images are compared with real ones.
 
 Goodfellow et al., "Generative Adversarial Networks", arXiv 1406.2661. Three phases, as in StyleGAN2's code: the
-discriminator learns to tell, now and then it is penalised for steepness (R1, lazily), and the generator learns to pass.
+discriminator classifies real and generated images, every few steps its gradients are penalised (lazy R1), and the
+generator is trained to be classified as real.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +26,11 @@ from hvit.models.gan.discriminators import Discriminator
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import draw_latents, labels_in_order
 from hvit.models.weights.save import save_weights
+from hvit.run_names import WEIGHTS
 from hvit.snapshots.samples import keep_samples
-from hvit.tasks.adversarial import discriminator_loss, generator_loss, r1_penalty, vary
-from hvit.tasks.task import Batch, Networks, Phase, Task
+from hvit.tasks.adversarial import augment, discriminator_loss, generator_loss, r1_penalty
+from hvit.tasks.task import Batch, Networks, Phase, Scores, Task
 
-WEIGHTS = "weights.safetensors"
 _LATENT_SEED = 2105
 _LATENTS_TO_SETTLE = 256
 _MOST_FOR_PRECISION = 5_000
@@ -39,14 +39,14 @@ _LEAST_LOSS = 0.02
 
 
 class Generate(Task):
-    """Learns to make images like those of a set.
+    """Trains a generator of images like those of a set.
 
-    generator, discriminator: of the configuration's sizes. config: the game between them. preprocess: how an image
-    becomes a batch's numbers. extractor: features to judge samples by. classes: names of the classes whose labels are
-    given; left out where the networks have none. reference: statistics of the images to compare with; left out, the
-    held-out ones. place: which process this is, and of how many. Latents and variations are drawn from torch's
+    generator, discriminator: of the configuration's sizes. config: their objective. preprocess: how an image becomes a
+    batch's numbers. extractor: features that samples are evaluated with. classes: names of the classes whose labels
+    are given; empty where the networks have none. reference: statistics of the images to compare with; default: the
+    held-out ones. place: which process this is, and of how many. Latents and augmentations are drawn from torch's
     generator, which the loop seeds at every step. Of several processes each has its share of the latents that one
-    would draw for the whole batch; variations are its own.
+    would draw for the whole batch; augmentations are its own.
     """
 
     score = "negative_distance"
@@ -82,7 +82,7 @@ class Generate(Task):
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """The loss of a phase on batch["images"] (batch, channels, height, width), normalised.
 
-        With classes the made images have the labels of the real ones, batch["targets"]: class numbers (batch,) or
+        With classes the generated images have the labels of the real ones, batch["targets"]: class numbers (batch,) or
         shares (batch, classes), of which the largest counts.
         """
         images, labels = self._signed(batch["images"]), self._labels(batch)
@@ -95,18 +95,18 @@ class Generate(Task):
     def _discriminate(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
         config = self.config
         with torch.no_grad():
-            made = networks["generator"](self._latents(images), labels).float()
-        both = torch.cat([images, made])
-        shown = vary(both, config.diff_augment)
+            generated = networks["generator"](self._latents(images), labels).float()
+        both = torch.cat([images, generated])
+        shown = augment(both, config.diff_augment)
         if config.consistency:
-            shown = torch.cat([shown, vary(both, config.consistency_augment)])
+            shown = torch.cat([shown, augment(both, config.consistency_augment)])
         # All in one pass: several processes average gradients once a pass.
         asked = None if labels is None else labels.repeat(len(shown) // len(images))
         logits = networks["discriminator"](shown, asked).float().split(len(both))
         real, fake = logits[0].chunk(2)
         loss = discriminator_loss(real, fake, config.loss)
         if config.consistency:
-            # Real and made images weigh alike (bCR: Zhao et al., arXiv 2002.04724, algorithm 1).
+            # Real and generated images weigh alike (bCR: Zhao et al., arXiv 2002.04724, algorithm 1).
             moved = (logits[0] - logits[1]).square().chunk(2)
             loss = loss + config.consistency * (moved[0].mean() + moved[1].mean())
         return loss
@@ -116,62 +116,63 @@ class Generate(Task):
         # Compiled networks cannot be differentiated twice, and low precision is too coarse for it.
         discriminator = getattr(networks["discriminator"], "_orig_mod", networks["discriminator"])
         with torch.autocast(images.device.type, enabled=False):
-            logits = discriminator(vary(images, self.config.diff_augment), labels)
+            logits = discriminator(augment(images, self.config.diff_augment), labels)
             penalty = r1_penalty(logits, images)
         # The second term is 0: with it every weight has a gradient, which several processes wait for.
         return self.config.r1_weight * self.config.r1_every * penalty + 0.0 * logits.sum()
 
     def _generate(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
-        made = networks["generator"](self._latents(images), labels)
+        generated = networks["generator"](self._latents(images), labels)
         discriminator = _alone(networks["discriminator"])
         with _frozen(discriminator):
-            logits = discriminator(vary(made.float(), self.config.diff_augment), labels)
+            logits = discriminator(augment(generated.float(), self.config.diff_augment), labels)
         return generator_loss(logits.float(), self.config.loss)
 
     @torch.no_grad()
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Compares made images with held-out ones, as many of each, from the same latents every time.
+    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
+        """Compares generated images with held-out ones, as many of each, from the same latents every time.
 
-        "loss" and "generator_loss" are those of the game on held-out images, where there is a discriminator. "distance"
-        is the Frechet distance that "measure" names, in the features of "features", from the images of "split";
+        "loss" and "generator_loss" are those on held-out images, where there is a discriminator. "distance" is the
+        Frechet distance that "measure" names, in the features of "features", from the images of "split";
         "distance_of_halves" is that between two halves of the held-out images, for comparison. "precision" and
-        "recall" are shares. "diversity" is the mean distance between two made images, "distinctness" the median
-        distance of one to the nearest other, both as multiples of real ones. "recognised" is the share of made images
-        that are taken for the class that was asked for, where classes are, and the extractor is a classifier of the
-        same. "collapsed" says whether diversity or distinctness is below a tenth, and "warning" what is wrong, if
-        anything. Raises UserError where there are fewer than two images, and for images that are no numbers.
+        "recall" are shares. "diversity" is the mean distance between two generated images, "distinctness" the median
+        distance of one to the nearest other, both as multiples of real ones. "recognised" is the share of generated
+        images that are predicted as the class that was asked for, where there are classes and the extractor is a
+        classifier of the same. "collapsed" says whether diversity or distinctness is below a tenth, and "warning" what
+        is wrong, if anything. Raises UserError where there are fewer than two images, and for images that are not
+        finite.
         """
         generator, discriminator = networks["generator"], networks.get("discriminator")
         assert isinstance(generator, Generator)
         self._settle(generator)
         recognise = self.extractor.recognise if self.classes and self.extractor.classes == self.classes else None
-        real_logits, made_logits, made_points, real_points = [], [], [], []
+        real_logits, generated_logits, generated_points, real_points = [], [], [], []
         count = recognised = 0
         for number, batch in enumerate(batches):
             images, labels = self._signed(batch["images"]), self._labels(batch)
             latents = draw_latents(self.config.generator, len(images), _LATENT_SEED, "evaluation latents", number)
             with torch.autocast(images.device.type, enabled=False):
-                made = generator(latents.to(images.device), labels).clamp(-1, 1)
+                generated = generator(latents.to(images.device), labels).clamp(-1, 1)
                 if discriminator is not None:
                     real_logits.append(discriminator(images, labels).cpu())
-                    made_logits.append(discriminator(made, labels).cpu())
+                    generated_logits.append(discriminator(generated, labels).cpu())
                 if recognise is not None and labels is not None:
-                    recognised += int((recognise(made / 2 + 0.5) == labels).sum())
-                made_points.append(self.extractor.features(made / 2 + 0.5))
+                    recognised += int((recognise(generated / 2 + 0.5) == labels).sum())
+                generated_points.append(self.extractor.features(generated / 2 + 0.5))
                 if not self.real.known:
                     real_points.append(self.extractor.features(images / 2 + 0.5))
             count += len(images)
             if count >= self.config.compared:
                 break
         if count < 2:
-            raise UserError(f"made images are compared with two held-out ones or more; there are {count}")
+            raise UserError(f"generated images are compared with two held-out ones or more; there are {count}")
         if not self.real.known:
-            self.real.learn(np.concatenate(real_points), self.extractor)
-        scores = {"count": count, **self._compare(np.concatenate(made_points))}
+            self.real.measure(np.concatenate(real_points), self.extractor)
+        scores = {"count": count, **self._compare(np.concatenate(generated_points))}
         if discriminator is not None:
-            real, made = torch.cat(real_logits), torch.cat(made_logits)
-            scores["loss"] = discriminator_loss(real, made, self.config.loss).item()
-            scores["generator_loss"] = generator_loss(made, self.config.loss).item()
+            real, generated = torch.cat(real_logits), torch.cat(generated_logits)
+            scores["loss"] = discriminator_loss(real, generated, self.config.loss).item()
+            scores["generator_loss"] = generator_loss(generated, self.config.loss).item()
         if recognise is not None:
             scores["recognised"] = recognised / count
         warning = _warning(scores)
@@ -184,11 +185,11 @@ class Generate(Task):
         with torch.autocast(device.type, enabled=False):
             generator.settle(latents.to(device), None if labels is None else labels.to(device))
 
-    def _compare(self, points: np.ndarray) -> dict[str, Any]:
-        """Distances between the features of made images (images, dim) and those of real ones."""
+    def _compare(self, points: np.ndarray) -> Scores:
+        """Distances between the features of generated images (images, dim) and those of real ones."""
         source, real = self.extractor.source, self.real
         reference = self.reference or real.statistics
-        distance = frechet_distance(reference, FeatureStatistics.of(points, source, "made"))
+        distance = frechet_distance(reference, FeatureStatistics.of(points, source, "generated"))
         precision, recall = precision_recall(real.points[:_MOST_FOR_PRECISION], points[:_MOST_FOR_PRECISION])
         mine, usual = spread(points), real.spread
         diversity = mine.mean_distance / max(usual.mean_distance, 1e-12)
@@ -209,7 +210,7 @@ class Generate(Task):
         }
 
     def save(self, folder: Path, networks: Networks, step: int) -> None:
-        """Writes `weights.safetensors` (the generator) and pictures of the same latents as they are painted now."""
+        """Writes `weights.safetensors` (the generator) and pictures of what it generates from the same latents now."""
         generator = networks["generator"]
         assert isinstance(generator, Generator)
         save_weights(
@@ -242,7 +243,7 @@ class _Real:
 
     known = False
 
-    def learn(self, points: np.ndarray, extractor: Extractor) -> None:
+    def measure(self, points: np.ndarray, extractor: Extractor) -> None:
         """points: features (images, dim)."""
         self.points, self.known = points, True
         self.statistics = FeatureStatistics.of(points, extractor.source, "held out")
@@ -252,25 +253,25 @@ class _Real:
         self.distance_of_halves = frechet_distance(*halves) if len(halves) == 2 else None
 
 
-def _warning(scores: dict[str, Any]) -> str:
+def _warning(scores: Scores) -> str:
     """What is wrong with a run, in a sentence; empty where nothing is."""
     if scores["collapsed"]:
         return (
-            f"the made images are nearly all alike (diversity {scores['diversity']:.2g} and distinctness "
-            f"{scores['distinctness']:.2g} of real ones): the generator has collapsed, or has not learned yet; if it "
-            f"stays so, try --model.r1-weight 10 times higher, a lower --optimize.learning-rate-per-256, or "
+            f"the generated images are nearly all alike (diversity {scores['diversity']:.2g} and distinctness "
+            f"{scores['distinctness']:.2g} of real ones): the generator has collapsed, or has not trained long enough; "
+            f"if it stays so, try --model.r1-weight 10 times higher, a lower --optimize.learning-rate-per-256, or "
             f"--model.diff-augment color translation cutout"
         )
     if scores.get("loss", math.inf) < _LEAST_LOSS:
         return (
-            f"the discriminator tells all images apart (loss {scores['loss']:.2g}), and the generator learns little "
-            f"from it; if it stays so, try a higher --model.r1-weight or a smaller discriminator"
+            f"the discriminator classifies all images correctly (loss {scores['loss']:.2g}), and the generator "
+            f"improves little; if it stays so, try a higher --model.r1-weight or a smaller discriminator"
         )
     return ""
 
 
 def _alone(network: nn.Module) -> nn.Module:
-    """The network without the averaging of its gradients over processes."""
+    """The network without gradient averaging over processes."""
     inner = getattr(network, "_orig_mod", network)
     return inner.module if isinstance(inner, DistributedDataParallel) else network
 
@@ -278,11 +279,11 @@ def _alone(network: nn.Module) -> nn.Module:
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
     """In this block gradients pass through the network, and none of its own weights are kept."""
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for parameter in learning:
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in learning:
+        for parameter in trained:
             parameter.requires_grad_(True)

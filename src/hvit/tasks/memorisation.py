@@ -1,4 +1,4 @@
-"""Whether a generator paints anew or copies: samples beside the training images that are nearest to them."""
+"""Whether a generator memorises: its samples compared with the training images that are nearest to them."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +14,10 @@ from hvit.metrics.classification import linear_probe_accuracy, nearest_neighbour
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import make_targets
 from hvit.models.weights.save import save_weights
+from hvit.run_names import WEIGHTS
 from hvit.snapshots.reconstructions import keep_strip
-from hvit.tasks.task import Batch, Networks, Phase, Task
+from hvit.tasks.task import Batch, Networks, Phase, Scores, Task
 
-WEIGHTS = "weights.safetensors"
 _MASK_SEED = 20306
 _MOST_PROBED = 10_000
 
@@ -39,7 +38,7 @@ class Reconstruct(Task):
     ) -> None:
         self.networks = {"model": model}
         self.model, self.preprocess, self.labelled, self.watched = model, preprocess, labelled, watched
-        self.score = "nearest_neighbours" if labelled else "explained"
+        self.score = "nearest_neighbours" if labelled else "explained_variance"
 
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """Mean squared difference over the masked patches of batch["images"] (batch, channels, *input_size)."""
@@ -48,10 +47,10 @@ class Reconstruct(Task):
         return self.model.loss(networks["model"](images, visible, masked_only=True), images, visible)
 
     @torch.no_grad()
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
+    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
         """Loss and scores on the held-out images, under masks that are the same every time.
 
-        "explained" is the explained variance (R²) of masked patches. "nearest_neighbours" and "linear_probe", of
+        "explained_variance" is that of the masked patches (R²). "nearest_neighbours" and "linear_probe", of
         labelled images only, are the accuracies of the encoder's features of whole images: every second image is
         classified by the others. All are fractions.
         """
@@ -66,7 +65,7 @@ class Reconstruct(Task):
             features.append(model.features(images).float().cpu())
             labels.append(batch["targets"].cpu())
         points, classes = torch.cat(features), torch.cat(labels)
-        scores = {"loss": explained.loss, "explained": explained.share, "count": len(points)}
+        scores = {"loss": explained.loss, "explained_variance": explained.variance_share, "count": len(points)}
         if self.labelled and len(points) > 1:
             step = -(-len(points) // _MOST_PROBED)
             points, classes = points[::step], classes[::step]
@@ -105,7 +104,7 @@ class _Explained:
         return self.error / self.count
 
     @property
-    def share(self) -> float:
+    def variance_share(self) -> float:
         """Explained variance (R²): 1 for perfect predictions, 0 for those of the mean, below 0 for worse."""
         variance = self.square / self.count - (self.total / self.count) ** 2
         return 1.0 - self.loss / max(variance, 1e-12)

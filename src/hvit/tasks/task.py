@@ -1,4 +1,4 @@
-"""The contract between what is learned (a task) and how learning is carried out (the loop)."""
+"""The contract between what is trained (a task) and how it is trained (the loop)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 Networks = Mapping[str, nn.Module]
 Batch = Mapping[str, Tensor]
+Scores = dict[str, Any]
+"""Numbers and lists by their names, which scores.json holds."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a training step: which network learns from which loss, and how often."""
+    """One part of a training step: which network is trained on which loss, and how often."""
 
     name: str
     """What `Task.loss` is asked for."""
@@ -29,7 +31,7 @@ class Phase:
 
 
 class Task(ABC):
-    """Named networks, the phases in which they learn, a loss for each phase, and an evaluation."""
+    """Named networks, the phases in which they are trained, a loss for each phase, and an evaluation."""
 
     networks: dict[str, nn.Module]
     phases: tuple[Phase, ...]
@@ -39,7 +41,7 @@ class Task(ABC):
     """The networks whose running averages are evaluated and saved, where a run keeps any; empty: all of them."""
 
     def start_step(self, seed: int) -> None:
-        """Told before every step: a seed that all processes have, for what is drawn for their whole batch."""
+        """Called before every step with a seed that all processes have, for what is drawn for their whole batch."""
         del seed
 
     @abstractmethod
@@ -47,10 +49,10 @@ class Task(ABC):
         """The scalar to minimise in a phase. networks: as `self.networks`, perhaps wrapped for several devices."""
 
     @abstractmethod
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
+    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
         """Scores over all batches, with "loss" and `score` among them: numbers, and lists for what the report draws.
 
-        "warning", if it is there, is a sentence on what goes wrong, which is told at once. Networks are in eval mode.
+        "warning", if there is one, is a sentence on what goes wrong, printed at once. Networks are in eval mode.
         """
 
     @abstractmethod

@@ -1,1 +1,1 @@
-"""How learning is carried out, whatever the task."""
+"""How a task is trained, whatever it is."""

@@ -32,7 +32,7 @@ def checkpointable_blocks(networks: Iterable[nn.Module]) -> list[nn.Module]:
     """The blocks of networks that may compute their forward pass twice, in order.
 
     Blocks are the innermost compound modules that stand in a list or a sequence. Those that change in a forward pass
-    (statistics of batch norm, spectral norm), which must happen once a step, are left out.
+    (statistics of batch norm, spectral norm), which must happen once a step, are skipped.
     Raises UserError if none is left.
     """
     blocks = [block for network in networks for block in _innermost(network) if not _changes_in_a_forward_pass(block)]
@@ -66,7 +66,7 @@ _classes: dict[type[nn.Module], type[nn.Module]] = {}
 
 
 def _forgetful(kind: type[nn.Module]) -> type[nn.Module]:
-    """The class of the same modules whose forward pass is checkpointed while they learn."""
+    """The class of the same modules whose forward pass is checkpointed while they train."""
     if kind in _classes.values():
         return kind
     if kind not in _classes:

@@ -18,21 +18,24 @@ import torch
 
 from hvit.errors import UserError
 from hvit.files import opened, replacing
+from hvit.run_names import CHECKPOINTS, step_file, step_files
 
-FOLDER = "checkpoints"
+State = dict[str, Any]
+"""What a checkpoint holds: tensors, numbers, strings, and dicts and lists of them."""
 _MAGIC = b"hvit checkpoint 1\n"
+_ENDING = "checkpoint"
 _KEPT = 2
 _LARGEST = 2**40
 _LARGEST_PICKLE = 100_000_000  # bytes, which the tensors are no part of
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Writes `state` (tensors, numbers, strings, dicts and lists of them) and removes all but the newest two.
+def save_checkpoint(folder: Path, step: int, state: State) -> Path:
+    """Writes a state and removes all checkpoints but the newest two.
 
     folder: the run folder. Raises UserError when it cannot be written; the older checkpoints are then untouched.
     """
-    places = folder / FOLDER
-    path = places / f"step_{step:09d}.checkpoint"
+    places = folder / CHECKPOINTS
+    path = places / step_file(step, _ENDING)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
@@ -43,7 +46,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     except UserError as error:
         raise UserError(f"{error}; what was saved before is intact: make room, then `hvit resume {folder}`") from error
     # Those of later steps are damaged: a run continues from the newest that is not.
-    older = sorted(file for file in places.glob("step_*.checkpoint") if file != path)
+    older = [file for _, file in step_files(places, _ENDING) if file != path]
     kept = [file for file in older if file < path][1 - _KEPT :]
     for file in older:
         if file not in kept:
@@ -54,12 +57,12 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether a run folder holds any checkpoint."""
-    return any((folder / FOLDER).glob("step_*.checkpoint"))
+    return bool(step_files(folder / CHECKPOINTS, _ENDING))
 
 
 def newest_checkpoint(
-    folder: Path, is_whole: Callable[[dict[str, Any]], bool] = lambda state: True
-) -> tuple[dict[str, Any] | None, list[Path]]:
+    folder: Path, is_whole: Callable[[State], bool] = lambda state: True
+) -> tuple[State | None, list[Path]]:
     """The state of the newest intact checkpoint of a run folder, and the damaged files passed over.
 
     Damaged are files whose checksum is wrong, what is no file at all (folders, pipes, links that lead nowhere), and
@@ -67,17 +70,19 @@ def newest_checkpoint(
     damaged.
     """
     damaged: list[Path] = []
-    for path in sorted((folder / FOLDER).glob("step_*.checkpoint"), reverse=True):
+    for _, path in reversed(step_files(folder / CHECKPOINTS, _ENDING)):
         state = _read_checkpoint(path)
         if state is not None and is_whole(state):
             return state, damaged
         damaged.append(path)
     if damaged:
-        raise UserError(f"every checkpoint in {folder / FOLDER} is damaged: the run cannot continue; start it anew")
+        raise UserError(
+            f"every checkpoint in {folder / CHECKPOINTS} is damaged: the run cannot continue; start it anew"
+        )
     return None, damaged
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+def _read_checkpoint(path: Path) -> State | None:
     """The state in a checkpoint, on the CPU; None where it is damaged. Nothing in the file is executed."""
     try:
         with opened(path, _LARGEST) as file:

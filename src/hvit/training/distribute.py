@@ -30,7 +30,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and speaks to the user."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def wrap(self, network: nn.Module, compile_mode: str | None) -> nn.Module:
@@ -46,7 +46,7 @@ class Processes:
         return torch.compile(network, mode=compile_mode)  # pyright: ignore[reportReturnType]  (a module in and out)
 
     def without_averaging(self, network: nn.Module) -> AbstractContextManager[Any]:
-        """Inside this block gradients only pile up in this process: for all but the last part of a step."""
+        """Inside this block gradients only add up in this process: for all but the last part of a step."""
         inner = getattr(network, "_orig_mod", network)
         return inner.no_sync() if isinstance(inner, DistributedDataParallel) else nullcontext()
 
@@ -62,9 +62,9 @@ class Processes:
         """What the first process holds, in every process."""
         if self.world_size == 1:
             return values
-        told = [values]
-        torch.distributed.broadcast_object_list(told, device=self.device)
-        return told[0]
+        shared = [values]
+        torch.distributed.broadcast_object_list(shared, device=self.device)
+        return shared[0]
 
     def first_only(self, work: Callable[[], Any]) -> None:
         """Does the work in the first process while the others wait, and fails in all if it fails there."""
@@ -72,13 +72,13 @@ class Processes:
         if self.is_first:
             try:
                 work()
-            except Exception as error:  # told to the other processes, then raised again below
+            except Exception as error:  # sent to the other processes, then raised again below
                 failure = error
         if self.world_size > 1:
-            told: list[str | None] = [None if failure is None else str(failure)]
-            torch.distributed.broadcast_object_list(told, device=self.device)
-            if failure is None and told[0] is not None:
-                raise UserError(told[0])
+            message: list[str | None] = [None if failure is None else str(failure)]
+            torch.distributed.broadcast_object_list(message, device=self.device)
+            if failure is None and message[0] is not None:
+                raise UserError(message[0])
         if failure is not None:
             raise failure
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from hvit.errors import UserError
 from hvit.files import read_whole, short_path
+from hvit.run_names import JOURNAL, with_present_keys
 
-JOURNAL = "journal.jsonl"
 LONGEST_JOURNAL = 512 * 2**20
 """Bytes that a journal may have: more than a million steps leave."""
+Row = dict[str, Any]
+"""A line: its kind and step, and values by their names."""
 _NUMBERS = ("epoch", "loss", "learning_rate", "images_per_second", "seconds", "top1", "top5")
 
 
@@ -43,14 +45,14 @@ class Journal:
             ) from error
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
+def read_journal(path: Path) -> list[Row]:
     """The lines of a journal in order of their steps.
 
     A resumed run repeats the steps after its checkpoint: of lines with the same kind and step the later one counts.
     Lines that a kill has torn, and others that no run writes, are passed over (see `parse_row`).
     Raises UserError where it is no file, or cannot be read.
     """
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    rows: dict[tuple[str, int], Row] = {}
     for line in read_whole(path, LONGEST_JOURNAL).splitlines():
         row = parse_row(line)
         if row is not None:
@@ -58,7 +60,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     return sorted(rows.values(), key=lambda row: row["step"])
 
 
-def parse_row(line: bytes) -> dict[str, Any] | None:
+def parse_row(line: bytes) -> Row | None:
     """A line of a journal, or None where it is damaged: a kind, a step from 0, and numbers where runs write numbers."""
     try:
         row = json.loads(line.decode("utf-8"))
@@ -69,7 +71,7 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
     step: Any = row.get("step")
     if not _is_number(step) or not 0 <= step < 2**63 or step != int(step):
         return None
-    row["step"] = int(step)
+    row = with_present_keys(row) | {"step": int(step)}
     whole = all(row.get(name) is None or _is_number(row[name]) for name in _NUMBERS)
     return row if whole else None
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hvit.errors import Stopped, UserError
 from hvit.randomness import derive_seed
-from hvit.tasks.task import Batch, Phase, Task
+from hvit.tasks.task import Batch, Phase, Scores, Task
 from hvit.training.agreement import STEPS_BETWEEN_REPORTS, Agreement
 from hvit.training.journal import Journal
 from hvit.training.optimize import set_learning_rate
@@ -23,8 +23,8 @@ from hvit.training.state import TrainingState
 _SECONDS_BETWEEN_CHECKPOINTS = 300.0
 
 
-class _Stopped(Exception):
-    """An evaluation was given up because the run is to stop."""
+class _EvaluationGivenUp(Exception):
+    """The run is to stop, and the rest of an evaluation does not count."""
 
 
 class Trainer:
@@ -39,10 +39,10 @@ class Trainer:
         self.state = TrainingState(task, settings)
         self.journal = Journal(settings.folder) if settings.ranks.is_first else None
         self.agreement = Agreement(settings.ranks, 0)
-        self.scores: dict[str, Any] = {}
+        self.scores: Scores = {}
         self.lacks_data = False
 
-    def run(self, **facts: Any) -> dict[str, Any]:
+    def run(self, **facts: Any) -> Scores:
         """Trains to the last step; returns the scores of the last evaluation. facts: more for the journal's first line.
 
         Interrupted, or without data, it saves what it has trained and raises UserError.
@@ -63,7 +63,7 @@ class Trainer:
                     self.train_step(batch)
                     if self.after_step(view):
                         break
-            except (_Stopped, UserError, RuntimeError) as error:
+            except (_EvaluationGivenUp, UserError, RuntimeError) as error:
                 self.save_after(error)
             if state.step < total_steps or state.owes_evaluation:
                 raise Stopped(f"stopped; {self.how_to_continue}")
@@ -144,17 +144,17 @@ class Trainer:
         )  # fmt: skip
 
     def evaluate_and_report(self, view: ProgressView) -> None:
-        """Evaluates; scores go into the journal and on the screen. Raises _Stopped where the run is to stop first."""
+        """Evaluates; scores go into the journal and on the screen. Raises _EvaluationGivenUp if the run is to stop."""
         self.scores = self.evaluate()
         self.state.owes_evaluation = False
         self.write("evaluate", epoch=self.epoch, seconds=self.state.seconds, **_numbers(self.scores))
         view.evaluated(self.epoch, self.scores["loss"], self.task.score, self.scores[self.task.score])
         view.warn(self.scores.get("warning", ""))
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self) -> Scores:
         """The task's scores on the held-out set, with the averaged weights where there are any, which are saved."""
         self.state.check_weights()
-        scores: dict[str, Any] = {}
+        scores: Scores = {}
         networks = self.state.evaluated_networks
 
         def work() -> None:
@@ -163,19 +163,19 @@ class Trainer:
             try:
                 with self.autocast():
                     scores.update(self.task.evaluate(networks, self.until_interrupted(self.batches.held_out())))
-            except _Stopped:
+            except _EvaluationGivenUp:
                 return
             self.task.save(self.settings.folder, networks, self.state.step)
 
         self.settings.ranks.first_only(work)
         scores = self.settings.ranks.share(scores)
         if not scores:
-            raise _Stopped
+            raise _EvaluationGivenUp
         return scores
 
     def save_after(self, error: Exception) -> None:
         """Saves what was trained where an error came between two steps; raises what is not just the wish to stop."""
-        stopped, state = isinstance(error, _Stopped), self.state
+        stopped, state = isinstance(error, _EvaluationGivenUp), self.state
         # What was trained is whole where no batch came, and anything else would be in the middle of a step.
         between_steps = stopped or self.lacks_data
         if between_steps and state.step > state.saved_step and (stopped or self.settings.ranks.world_size == 1):
@@ -201,10 +201,10 @@ class Trainer:
             yield batch
 
     def until_interrupted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches on the device; raises _Stopped instead of going on with a run that is to stop."""
+        """The batches on the device; raises _EvaluationGivenUp instead of going on with a run that is to stop."""
         for batch in self.watched(batches):
             if self.batches.interrupts:
-                raise _Stopped
+                raise _EvaluationGivenUp
             yield self.to_device(batch)
 
     def to_device(self, batch: Batch, augment: Callable[[Batch, int], Batch] | None = None) -> Batch:
@@ -245,6 +245,6 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
     return [{name: piece[number] for name, piece in pieces.items()} for number in range(count)]
 
 
-def _numbers(scores: dict[str, Any]) -> dict[str, Any]:
+def _numbers(scores: Scores) -> Scores:
     """What the journal keeps of scores: numbers, and what goes wrong."""
     return {name: value for name, value in scores.items() if isinstance(value, (int, float)) or name == "warning"}

@@ -41,7 +41,7 @@ class OptimizeConfig:
     layer_decay: float = 1.0
     """Factor on the learning rate per layer from the head down to the stem; 1 gives all layers the same rate."""
     layer_decay_from: Literal["head", "last_layer"] = "head"
-    """What learns at the full rate: the head alone (BEiT, MAE), or the last layer as well (Hiera)."""
+    """What is trained at the full rate: the head alone (BEiT, MAE), or the last layer as well (Hiera)."""
     clip_norm: float = 0.0
     """Gradients are scaled down to this norm; 0 leaves them alone."""
     average_decay: float = 0.0

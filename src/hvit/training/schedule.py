@@ -1,4 +1,4 @@
-"""How long a run learns and in what portions, and the numbers that follow from it."""
+"""How long a run trains and in what portions, and the numbers that follow from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGE_BATCH = 256
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long and in what portions a run learns, and on what."""
+    """How long and in what portions a run trains, and on what device."""
 
     epochs: int = 300
     """Passes over the training set."""
@@ -128,7 +128,7 @@ class Schedule:
 def few_steps_notes(
     loop: LoopConfig, optimize: OptimizeConfig, size: int, ranks: Processes, what: str, from_weights: bool = False
 ) -> tuple[str, ...]:
-    """Sentences for the plan of a run that is too short to learn, or whose batch is for more data, and what to set.
+    """Sentences for the plan of a run that is too short to train well, or has a batch for more data, and what to set.
 
     size: how many images or clips (`what`) there are to train on. from_weights: whether training starts from weights,
     which takes fewer steps. `max_steps` does not count: it is there to cut a run short.

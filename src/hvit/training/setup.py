@@ -1,4 +1,4 @@
-"""What the training loop needs besides a task: how the run is carried out, and where its batches come from."""
+"""What the training loop needs besides a task: how a run trains, and where its batches come from."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from hvit.errors import UserError
 from hvit.tasks.task import Task
 from hvit.training.activations import checkpoint_activations
 from hvit.training.average import RunningAverage
-from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
+from hvit.training.checkpoint import State, newest_checkpoint, save_checkpoint
 from hvit.training.optimize import make_optimizer
 from hvit.training.setup import RunSettings
 
@@ -154,7 +153,7 @@ class TrainingState:
             ) from error
         return [path.name for path in damaged]
 
-    def _is_whole(self, state: dict[str, Any]) -> bool:
+    def _is_whole(self, state: State) -> bool:
         """Whether a checkpoint has every section, and is of a step of this run."""
         losses = state.get("losses", {})
         return (

@@ -41,7 +41,7 @@ _LONGEST_STEM = 120  # bytes
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with everything a picture needs on its way through it."""
+    """A model with everything an image needs on its way through it."""
 
     model: Encoder
     classes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Classifier:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The explanations that this model allows, the most telling first."""
+        """The explanations that this model allows, the most informative first."""
         return methods_for(self.model)  # pyright: ignore[reportReturnType]
 
     def name(self, class_index: int) -> str:
@@ -72,7 +72,7 @@ def open_classifier(weights: Path, device: str = "auto") -> Classifier:
     """A classifier from a weights file in any known format, or from a run folder.
 
     Weights without a stored preprocessing get that of ImageNet: the shorter side to 8/7 of the input, the centre cut
-    out, ImageNet's mean and deviation.
+    out, ImageNet's mean and standard deviation.
     """
     opened = open_weights(weights)
     config = opened.model.config
@@ -106,7 +106,7 @@ def free_name(stem: str, taken: set[str]) -> str:
     """What the pictures of an input file are called: as it is, escaped, and as no other picture of this call.
 
     Long names are cut, with a few letters of their checksum, so that what is added to them fits into the 255 bytes that
-    a name may have. Names that some file systems do not tell apart, such as A and a, count as equal.
+    a name may have. Names that some file systems do not distinguish, such as A and a, count as equal.
     """
     name = printable(stem)
     if len(name.encode()) > _LONGEST_STEM:
@@ -126,7 +126,7 @@ _SHORT_SIDE = 512
 def list_clips(paths: tuple[Path, ...]) -> list[Path]:
     """The clips that some files and folders stand for, in order, none twice.
 
-    A file stands for itself, a folder for every clip in it; a folder with nothing but pictures is one clip, its frames.
+    A file stands for itself, a folder for every clip in it; a folder with nothing but images is one clip, its frames.
     Raises UserError where a path does not exist or a folder holds no clip.
     """
     found: dict[Path, None] = {}

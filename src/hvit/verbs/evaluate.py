@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hvit.errors import UserError
 from hvit.models.weights.open import open_any
 from hvit.runs.kind import Report, ScoreRequest, silent
 from hvit.runs.kinds import kind_of
+from hvit.tasks.task import Scores
 from hvit.training.distribute import choose_device
 
 DataKind = Literal["digits", "cifar10", "cifar100", "folder", "clips", "moving_digits"]
@@ -19,9 +20,9 @@ def evaluate(
     kind: DataKind | None = None,
     root: str | None = None,
     device: str = "auto",
-    tell: Report = silent,
+    report: Report = silent,
     fast: bool = False,
-) -> dict[str, Any]:
+) -> Scores:
     """Scores a run, or a weights file, in float32 on the held-out part of a data set.
 
     Of a classifier: accuracy. Of a masked autoencoder: its loss, and the accuracy of the ten nearest training images
@@ -29,7 +30,7 @@ def evaluate(
     ones (see `Generate.evaluate`).
 
     target: a run folder or a weights file. kind: what to evaluate on; default: the data of the run, or for weights with
-    a root a folder of images. root: where that data is. tell: called with notes on the data. fast: prepare the
+    a root a folder of images. root: where that data is. report: called with notes on the data. fast: prepare the
     classifier for inference first (`prepare_for_inference`); the scores then have "fast", what was chosen.
     Raises UserError when the classes differ.
     """
@@ -37,4 +38,4 @@ def evaluate(
     run = kind_of(opened.model.config)
     if fast and not run.can_be_prepared:
         raise UserError(f"--fast is for classifiers, and {target} holds none; leave it out")
-    return run.score(ScoreRequest(target, opened, kind, root, choose_device(device), tell, fast))
+    return run.score(ScoreRequest(target, opened, kind, root, choose_device(device), report, fast))

@@ -132,10 +132,10 @@ def explain_clips(
             shares = classifier.logits(batch)[0].softmax(dim=0)
         chosen = classes or shares.topk(min(top_k, len(shares))).indices.tolist()
         maps = list(class_activation_map_batch(classifier.model, batch, chosen)[0])
-        names, likely = [classifier.name(one) for one in chosen], [float(shares[one]) for one in chosen]
+        names, probabilities = [classifier.name(one) for one in chosen], [float(shares[one]) for one in chosen]
         stem = free_name(file.stem, taken)
         strip, moving = folder / f"{stem}_cam.png", folder / f"{stem}_cam.gif"
-        save_figure(draw_clip_maps(frames, maps, names, likely), strip)
+        save_figure(draw_clip_maps(frames, maps, names, probabilities), strip)
         write_clip_gif(frames, maps, moving)
         yield {
             "file": str(file),
@@ -147,6 +147,6 @@ def explain_clips(
                     "probability": round(share, 6),
                     "over_time": [round(float(value), 6) for value in values.mean((1, 2))],
                 }
-                for one, name, share, values in zip(chosen, names, likely, maps, strict=True)
+                for one, name, share, values in zip(chosen, names, probabilities, maps, strict=True)
             ],
         }

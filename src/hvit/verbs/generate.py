@@ -103,7 +103,7 @@ def generate(
     """Draws samples in a grid, `samples.png`, and walks between latents, `walks.png`, one a row; tells what is where.
 
     count: how many samples. wanted: classes by name or number; the samples, and the walks, take them in turn. columns:
-    samples side by side; left out, such that a class has its columns. walks: how many. each: whether every sample
+    samples side by side; default: such that a class has its columns. walks: how many. each: whether every sample
     becomes a file of its own, too, in its true size. done: called after every sample.
     Raises UserError before anything is written for what cannot be drawn.
     """

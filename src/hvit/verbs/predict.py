@@ -16,10 +16,10 @@ from hvit.verbs.classifier import Classifier, clip_input, frame_sampling, ranked
 def predict(
     classifier: Classifier, files: list[Path], top_k: int, batch_size: int, refused: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
-    """The likeliest classes of every picture, in the order of the files.
+    """The most probable classes of every image, in the order of the files.
 
     refused: called with one sentence for each file that cannot be read; the others go on.
-    Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, likeliest first.
+    Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, most probable first.
     """
     for start in range(0, len(files), batch_size):
         # One image at a time becomes the model's input: a batch of huge ones would take gigabytes.
@@ -42,7 +42,7 @@ def predict(
 def predict_clips(
     classifier: Classifier, files: list[Path], top_k: int, views: int, refused: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
-    """The likeliest classes of every clip: as a whole, and in each of several views from its beginning to its end.
+    """The most probable classes of every clip: as a whole, and in each of several views from its beginning to its end.
 
     views: how many; their probabilities are averaged, as in testing. refused: called with one sentence for each file
     that cannot be read; the others go on.

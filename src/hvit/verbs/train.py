@@ -19,7 +19,8 @@ from hvit.files import short_path
 from hvit.interrupts import Interrupts
 from hvit.recipe import Recipe, read_recipe
 from hvit.report import write_report
-from hvit.runs.folder import PICTURES, TRAINING_IMAGES, held, refuse_old_run, start_folder, write_scores
+from hvit.run_names import TRAINING_IMAGES, picture_file
+from hvit.runs.folder import held, refuse_old_run, start_folder, write_scores
 from hvit.runs.kind import Kind, Prepared, Report, silent
 from hvit.runs.kinds import kind_of
 from hvit.runs.plan_file import compare, fingerprints, read_plan, write_plan
@@ -33,7 +34,7 @@ from hvit.runs.prepare import (
     with_absolute_paths,
 )
 from hvit.runs.scoring import held_out_batch_size
-from hvit.tasks.task import Task
+from hvit.tasks.task import Scores, Task
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import NO_COMPILING, is_compile_failure, processes
 from hvit.training.loop import Trainer
@@ -52,10 +53,10 @@ def plan(recipe: Recipe) -> dict[str, str]:
         return lines
 
 
-def train(recipe: Recipe, folder: Path, tell: Report = silent) -> dict[str, Any]:
+def train(recipe: Recipe, folder: Path, report: Report = silent) -> Scores:
     """Runs a recipe in a new run folder; returns the scores.
 
-    tell: called with the plan (a dict of lines) before training starts.
+    report: called with the plan (a dict of lines) before training starts.
     Raises UserError when the folder already holds a run, when another process trains in it, when the machine is too
     small, and as `prepare` and `Trainer` do.
     """
@@ -65,16 +66,14 @@ def train(recipe: Recipe, folder: Path, tell: Report = silent) -> dict[str, Any]
     with processes(recipe.loop.device) as ranks, _faults_as_sentences():
         ranks.first_only(lambda: refuse_old_run(folder))
         prepared = prepare(recipe, kind, ranks)
-        check_memory(prepared)
-        model = new_model(prepared.recipe, kind, tell)
+        check_memory(prepared, kind)
+        model = new_model(prepared.recipe, kind, report)
         with held(folder, ranks):
             ranks.first_only(lambda: _start(prepared, kind, folder))
-            return _run(prepared, kind, model, folder, tell)
+            return _run(prepared, kind, model, folder, report)
 
 
-def resume(
-    folder: Path, root: str | None = None, tell: Report = silent, accept_changed_data: bool = False
-) -> dict[str, Any]:
+def resume(folder: Path, root: str | None = None, report: Report = silent, accept_changed_data: bool = False) -> Scores:
     """Continues the run in a folder exactly where its newest checkpoint left it; returns the scores.
 
     root: where the data is now, if it has moved. accept_changed_data: go on with other data, or another recipe, than
@@ -86,17 +85,19 @@ def resume(
     kind = kind_of(recipe.model)
     with processes(recipe.loop.device) as ranks, _faults_as_sentences(), held(folder, ranks):
         prepared = prepare(replace(recipe, data=moved(recipe.data, root)), kind, ranks)
-        check_memory(prepared)
+        check_memory(prepared, kind)
         accepted: list[str] = []
-        ranks.first_only(lambda: accepted.extend(_accepted(prepared, kind, recipe, folder, accept_changed_data, tell)))
+        ranks.first_only(
+            lambda: accepted.extend(_accepted(prepared, kind, recipe, folder, accept_changed_data, report))
+        )
         started = replace(prepared.recipe, weights=None if has_checkpoint(folder) else recipe.weights)
-        return _run(prepared, kind, new_model(started, kind), folder, tell, accept_changed_data, accepted)
+        return _run(prepared, kind, new_model(started, kind), folder, report, accept_changed_data, accepted)
 
 
 def _start(prepared: Prepared, kind: Kind, folder: Path) -> None:
     """Writes what the run begins with, and a picture of what the model will see."""
     start_folder(prepared, plan_lines(prepared, kind), folder)
-    draw_training_images(prepared, folder / PICTURES / TRAINING_IMAGES)
+    draw_training_images(prepared, folder / picture_file(TRAINING_IMAGES))
 
 
 def _run(
@@ -104,14 +105,14 @@ def _run(
     kind: Kind,
     model: Any,
     folder: Path,
-    tell: Report,
+    report: Report,
     accepts_changes: bool = False,
     accepted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Trains from the newest checkpoint, or from the start, to the end; scores and reports."""
     recipe, schedule, ranks = prepared.recipe, prepared.schedule, prepared.ranks
     plan_file = read_plan(folder)
-    tell(plan_lines(prepared, kind) | {"run folder": str(folder)})
+    report(plan_lines(prepared, kind) | {"run folder": str(folder)})
     task = kind.make_task(prepared, model, folder)
     settings = RunSettings(
         folder, recipe.loop, recipe.optimize, schedule, ranks, recipe.seed, fingerprints(plan_file), accepts_changes
@@ -153,7 +154,7 @@ def _batches(prepared: Prepared) -> BatchSource:
     return BatchSource(training, held_out, augment, prepared.sample_kind, interrupts)
 
 
-def _finish(prepared: Prepared, kind: Kind, task: Task, scores: dict[str, Any], folder: Path) -> None:
+def _finish(prepared: Prepared, kind: Kind, task: Task, scores: Scores, folder: Path) -> None:
     """Scores, pictures and the report of a run whose weights are written."""
     kind.finish(prepared, task, scores, folder)
     write_scores(folder, scores)
@@ -161,14 +162,14 @@ def _finish(prepared: Prepared, kind: Kind, task: Task, scores: dict[str, Any], 
 
 
 def _accepted(
-    prepared: Prepared, kind: Kind, recipe: Recipe, folder: Path, accepts: bool, tell: Report
+    prepared: Prepared, kind: Kind, recipe: Recipe, folder: Path, accepts: bool, report: Report
 ) -> tuple[str, ...]:
     """What differs from what the run began with, if that is accepted; the plan then says what it goes on with."""
     changes, notes, is_new = compare(folder, recipe, prepared.splits, prepared.sample_kind, accepts)
     if changes:
-        tell({"accepted": "; ".join(changes)})
+        report({"accepted": "; ".join(changes)})
     if notes:
-        tell({"notes": "\n".join(notes)})
+        report({"notes": "\n".join(notes)})
     if is_new:
         write_plan(folder, plan_lines(prepared, kind), prepared.schedule, recipe, prepared.splits)
     return changes

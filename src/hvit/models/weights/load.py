@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.markup import shown
+from hvit.markup import shown, some_of
 from hvit.models.formats import Format, State
 from hvit.models.input_sizes import Axes, stated_input_size
 from hvit.models.layers.grids import PositionResize
@@ -26,7 +26,6 @@ from hvit.models.weights.recognise import (
     detect,
     format_of,
     is_published,
-    listed,
     looks_like,
     readings_of,
     recognise,
@@ -85,7 +84,7 @@ class WeightsReport:
             "unused": self.dropped,
             "note": self.notes,
         }
-        lines += [f"{title}: {listed(items)}" for title, items in rows.items() if items]
+        lines += [f"{title}: {some_of(items)}" for title, items in rows.items() if items]
         return "\n".join(lines if len(lines) > 1 else [*lines, "nothing resized, left fresh or unused"])
 
 
@@ -250,12 +249,12 @@ def _check_finite(ready: State, where: str) -> None:
     """Refuses (UserError) tensors that hold no numbers: on no device, not a number, or infinite."""
     empty = [name for name, tensor in ready.items() if tensor.is_meta]
     if empty:
-        raise UserError(f"{where} has shapes but no values (meta tensors): {listed(empty)}")
+        raise UserError(f"{where} has shapes but no values (meta tensors): {some_of(empty)}")
     broken = [name for name, tensor in ready.items() if tensor.is_floating_point() and not is_finite(tensor)]
     if broken:
         raise UserError(
             f"{where} holds values that are not a number or infinite, in {len(broken)} of {len(ready)} tensors: "
-            f"{listed(broken)}; the training that left them has diverged, or the file is damaged"
+            f"{some_of(broken)}; the training that left them has diverged, or the file is damaged"
         )
 
 

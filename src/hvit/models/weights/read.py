@@ -19,9 +19,10 @@ from hvit.models.weights.flax_files import read_flax
 from hvit.models.weights.pickles import MOST_TENSORS, Described
 from hvit.models.weights.sections import few, flat_state
 from hvit.models.weights.torch_files import read_torch
+from hvit.run_names import RECIPE, WEIGHTS
 
 _FOLDERS = (
-    "weights.safetensors",
+    WEIGHTS,
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -119,10 +120,10 @@ def _in_folder(path: Path, where: str) -> Path:
     saved = [file for file in path.glob("ckpt-*.flax") if file.stem[len("ckpt-") :].isdecimal()]
     if saved:
         return find_weights(max(saved, key=lambda file: int(file.stem[len("ckpt-") :])))
-    if os.path.lexists(path / "recipe.json"):
+    if os.path.lexists(path / RECIPE):
         raise UserError(f"the run in {where} has no weights yet: `hvit resume {where}` continues it")
     raise UserError(
-        f"the folder {where} holds neither weights.safetensors (a run) nor model.safetensors, pytorch_model.bin or the "
+        f"the folder {where} holds neither {WEIGHTS} (a run) nor model.safetensors, pytorch_model.bin or the "
         f"index of one (transformers, timm, Accelerate) nor ckpt-N.flax (official NesT)"
     )
 

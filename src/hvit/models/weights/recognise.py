@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.markup import shown
+from hvit.markup import some_of
 from hvit.models.baselines import RESNET_FORMATS
 from hvit.models.catalogue import entry, list_models, name_of
 from hvit.models.formats import Format, State, our_format
@@ -116,7 +116,7 @@ def format_of(state: State, where: str = "the state dict") -> Format:
     if not state:
         raise UserError(f"{where} holds no weights")
     known = ", ".join(dict.fromkeys(layout.name for layout in FORMATS))
-    raise UserError(f"{where} is in no known format ({known}); its first names are {listed(list(state), 3)}")
+    raise UserError(f"{where} is in no known format ({known}); its first names are {some_of(list(state), 3)}")
 
 
 def config_of(layout: Format, state: State, input_size: Axes | None = None) -> Any:
@@ -153,11 +153,6 @@ def looks_like(layout: Format, state: State) -> str:
     size = "x".join(map(str, config.input_size))
     known = f"{name} at input {size}"
     return f"; the file looks like {known if ' ' not in name else f'dims {config.dims} and depths {config.depths}'}"
-
-
-def listed(items: Iterable[str], count: int = 4) -> str:
-    items = [shown(item[:200]) for item in items]
-    return ", ".join(items[:count]) + (f" and {len(items) - count} more" if len(items) > count else "")
 
 
 def compare_choices(

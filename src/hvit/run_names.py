@@ -1,0 +1,73 @@
+"""The names in a run folder, each spelled once, and what values in its files were called before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RECIPE = "recipe.json"
+"""What the run is."""
+PLAN = "plan.json"
+"""The plan as printed, and the identity of the data."""
+ENVIRONMENT = "environment.json"
+"""Versions and hardware."""
+JOURNAL = "journal.jsonl"
+"""Losses and scores while it trains, a JSON object a line."""
+CHECKPOINTS = "checkpoints"
+"""The folder from which the run continues."""
+WEIGHTS = "weights.safetensors"
+"""The trained network, with its configuration, classes and preprocessing."""
+SCORES = "scores.json"
+"""The scores of the trained network."""
+REPORT = "report.html"
+"""The report of the run."""
+CLIP_RESULTS = "clips.jsonl"
+"""What every held-out clip was predicted as."""
+REFERENCE = "reference.npz"
+"""Statistics of features of training images, which generated ones are compared with."""
+SAMPLES = "samples"
+"""The folder of a grid of samples of every evaluation; also the name of the picture of the newest."""
+RECONSTRUCTIONS = "reconstructions"
+"""The folder of a strip of reconstructions of every evaluation; also the name of their picture."""
+
+PICTURES = "pictures"
+"""The folder of pictures, which the report shows."""
+TRAINING_IMAGES = "training_images"
+"""The picture of some training images as the model sees them."""
+FEATURE_MAP = "feature_map"
+"""The picture of features in the plane."""
+INTERPOLATION = "interpolation"
+"""The picture of latent interpolations."""
+SAMPLES_OVER_TIME = "samples_over_time"
+"""The picture of the same latents at several moments of the run."""
+NEIGHBOURS = "neighbours"
+"""The picture of samples and the training images nearest to them."""
+EXPLANATION, MISTAKE = "explain_", "mistake_"
+"""How the names of pictures of explanations and of mistakes begin; their numbers follow."""
+
+
+def picture_file(name: str) -> str:
+    """The file of a picture, from the run folder."""
+    return f"{PICTURES}/{name}.png"
+
+
+def step_file(step: int, ending: str) -> str:
+    """The name of a file that is kept of a step."""
+    return f"step_{step:09d}.{ending}"
+
+
+def step_files(folder: Path, ending: str) -> list[tuple[int, Path]]:
+    """The files that were kept of steps in a folder, with their steps, in their order."""
+    named = ((re.fullmatch(rf"step_(\d+)\.{ending}", path.name), path) for path in folder.glob(f"*.{ending}"))
+    return sorted((int(match[1]), path) for match, path in named if match)
+
+
+OLD_KEYS = {"explained": "explained_variance", "learned_from": "trained_on"}
+"""Values of journals and of scores that had another name in an earlier version: old name -> present name."""
+
+
+def with_present_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of a journal, or scores, of any version, with the names that its values have now."""
+    return {OLD_KEYS.get(key, key): value for key, value in values.items()}
