@@ -68,7 +68,7 @@ class WeightsCases:
                 opened.model(images, opened.model.draw_masks(1))
             return
         if source.role == "generator":
-            generate.generate(generate.open_painter(path, "cpu"), folder / "generated", 1, walks=0)
+            generate.generate(generate.open_sampler(path, "cpu"), folder / "generated", 1, interpolations=0)
             return
         refusals: list[str] = []
         classifier = open_classifier(path, "cpu")

@@ -138,7 +138,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.verbs.train.plan",
         "hvit.verbs.train.resume",
         "hvit.verbs.evaluate.evaluate",
-        "hvit.verbs.generate.open_painter",
+        "hvit.verbs.generate.open_sampler",
         "hvit.cli.explain.check_paths",
         "hvit.cli.inference.check_paths",  # before files are looked at
         "hvit.report.write_report",

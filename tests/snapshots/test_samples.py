@@ -44,7 +44,7 @@ def test_samples_of_the_same_latents_are_kept_and_drawn_at_every_evaluation(tmp_
     assert (tmp_path / "pictures" / "samples.png").exists()
 
 
-def test_painting_in_parts_and_grids_keep_the_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_generating_in_parts_and_grids_keep_the_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     generator, latents = make().networks["generator"], torch.randn(5, 6)
     assert isinstance(generator, Generator)
     whole = generate_images(generator, latents)
@@ -59,7 +59,7 @@ def test_painting_in_parts_and_grids_keep_the_order(monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "neighbours.png").stat().st_size > 1000
 
 
-def test_a_walk_keeps_its_ends_and_its_length() -> None:
+def test_an_interpolation_keeps_its_ends_and_its_length() -> None:
     torch.manual_seed(0)
     first, last = torch.randn(2, 6)
     last = last * first.norm() / last.norm()

@@ -35,7 +35,7 @@ from hvit.training.journal import read_journal
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 from hvit.verbs import evaluate, generate, train
-from hvit.verbs.generate import Painter
+from hvit.verbs.generate import Sampler
 
 NEST = NestGeneratorConfig(
     output_size=(8, 8), out_channels=1, latent_dim=6, dims=(16, 8), heads=(2, 1), depths=(1, 1)
@@ -87,9 +87,9 @@ def plain_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def painter(num_classes: int = 3, names: tuple[str, ...] = ("red", "green", "blue")) -> Painter:
+def sampler(num_classes: int = 3, names: tuple[str, ...] = ("red", "green", "blue")) -> Sampler:
     torch.manual_seed(0)
-    return Painter(build_generator(replace(NEST, num_classes=num_classes)), "small", names)
+    return Sampler(build_generator(replace(NEST, num_classes=num_classes)), "small", names)
 
 
 def pixels(path: Path | str) -> np.ndarray:
@@ -97,7 +97,7 @@ def pixels(path: Path | str) -> np.ndarray:
         return np.asarray(opened)
 
 
-def test_a_run_leaves_samples_walks_neighbours_scores_and_its_page(digits_run: Path) -> None:
+def test_a_run_leaves_samples_interpolations_neighbours_scores_and_its_page(digits_run: Path) -> None:
     names = {path.stem for path in (digits_run / "pictures").glob("*.png")}
     assert names == {"training_images", "samples", "samples_over_time", "interpolation", "neighbours"}
     assert [path.name for path in sorted((digits_run / "samples").iterdir())] == [
@@ -168,18 +168,18 @@ def test_generators_are_scored_with_the_data_of_their_run_alone(digits_run: Path
         evaluate.evaluate(tmp_path)
 
 
-def test_generate_writes_a_grid_and_walks_enlarged_by_whole_pixels(hvit: Run, digits_run: Path) -> None:
+def test_generate_writes_a_grid_and_interpolations_enlarged_by_whole_pixels(hvit: Run, digits_run: Path) -> None:
     status, out, _ = hvit("generate", digits_run, "--num", "20", "--interpolations", "3", "--out", "made")
     assert status == 0
     assert "20 samples of 8 x 8 by custom nest_generator, seed 0, of 0, 1, 2" in out
-    grid, walks = pixels("made/samples.png"), pixels("made/walks.png")
+    grid, rows = pixels("made/samples.png"), pixels("made/interpolations.png")
     assert grid.shape == (2 * 66 - 2, 10 * 66 - 2), "two rows of ten classes, two pixels between samples"
-    assert walks.shape == (3 * 66 - 2, 8 * 66 - 2)
+    assert rows.shape == (3 * 66 - 2, 8 * 66 - 2)
     last = grid[-64:, -64:]
     assert (last == last[::8, ::8].repeat(8, 0).repeat(8, 1)).all(), "every pixel is eight times as large"
     assert (grid[64:66] == 96).all()
-    assert sorted(path.name for path in Path("made").iterdir()) == ["samples.png", "walks.png"]
-    assert str(Path("made/walks.png")) in out
+    assert sorted(path.name for path in Path("made").iterdir()) == ["samples.png", "interpolations.png"]
+    assert str(Path("made/interpolations.png")) in out
 
 
 def test_each_sample_is_a_file_in_its_true_size_and_json_tells_its_class(hvit: Run, digits_run: Path) -> None:
@@ -187,14 +187,14 @@ def test_each_sample_is_a_file_in_its_true_size_and_json_tells_its_class(hvit: R
     status, out, _ = hvit("generate", digits_run, *fields)
     assert status == 0
     told = json.loads(out)
-    assert (told["seed"], told["count"], told["walks"]) == (4, 5, None)
+    assert (told["seed"], told["count"], told["interpolations"]) == (4, 5, None)
     assert told["classes"] == ["3", "8", "3", "8", "3"]
     assert [Path(name).name for name in told["files"]] == [f"sample_{number:04d}.png" for number in range(1, 6)]
     grid = pixels(told["samples"])
     for number, name in enumerate(told["files"]):
         assert pixels(name).shape == (8, 8)
         assert (pixels(name) == grid[:64:8, number * 66 : number * 66 + 64 : 8]).all()
-    assert not Path("generated/walks.png").exists()
+    assert not Path("generated/interpolations.png").exists()
 
 
 def test_the_same_seed_gives_the_same_samples_however_many_are_asked_for(hvit: Run, digits_run: Path) -> None:
@@ -207,15 +207,15 @@ def test_the_same_seed_gives_the_same_samples_however_many_are_asked_for(hvit: R
     for number in (1, 2, 3):
         file = f"sample_{number:04d}.png"
         assert Path("few", file).read_bytes() == Path("many", file).read_bytes() != Path("other", file).read_bytes()
-    assert Path("few/walks.png").read_bytes() == Path("many/walks.png").read_bytes()
+    assert Path("few/interpolations.png").read_bytes() == Path("many/interpolations.png").read_bytes()
     assert len(list(Path("many").glob("sample_*.png"))) == 40
 
 
 def test_samples_are_of_the_class_that_was_asked_for_by_name_or_number() -> None:
-    one = painter()
+    one = sampler()
     assert one.class_numbers(["blue", "0", "2"]) == [2, 0, 2]
     assert one.class_numbers([]) == [0, 1, 2]
-    numbered = painter(names=("1", "2", "0"))
+    numbered = sampler(names=("1", "2", "0"))
     assert numbered.class_numbers(["0", "#0", "1"]) == [2, 0, 0], "a number is a name where names are numbers"
     latents = torch.cat([draw_latents(one.generator.config, 1, 7, "sample", place) for place in range(5)])
     for classes in ([2], [1, 0]):
@@ -227,17 +227,17 @@ def test_samples_are_of_the_class_that_was_asked_for_by_name_or_number() -> None
         assert np.abs(made - other.astype(int)).max() > 5
 
 
-def test_a_walk_has_one_class_and_changes_step_by_step() -> None:
-    one = painter()
-    walks = np.stack(list(one.walks(2, 0, [1, 2]))).astype(int).reshape(2, 8, -1)
+def test_an_interpolation_has_one_class_and_changes_step_by_step() -> None:
+    one = sampler()
+    rows = np.stack(list(one.interpolations(2, 0, [1, 2]))).astype(int).reshape(2, 8, -1)
     for row, label in enumerate((1, 2)):
         first, last = draw_latents(one.generator.config, 2, 0, "walk", row)
         ends = to_bytes(generate_images(one.generator, torch.stack([first, last]), torch.tensor([label] * 2))).reshape(
             2, -1
         )
-        assert np.abs(walks[row, [0, -1]] - ends).max() <= 1
-        steps = np.abs(np.diff(walks[row], axis=0)).mean(axis=1)
-        assert steps.max() < np.abs(walks[row, 0] - walks[row, -1]).mean()
+        assert np.abs(rows[row, [0, -1]] - ends).max() <= 1
+        steps = np.abs(np.diff(rows[row], axis=0)).mean(axis=1)
+        assert steps.max() < np.abs(rows[row, 0] - rows[row, -1]).mean()
 
 
 def test_generators_without_classes_paint_in_colour(hvit: Run, plain_weights: Path) -> None:
@@ -260,8 +260,8 @@ def test_generators_without_classes_paint_in_colour(hvit: Run, plain_weights: Pa
         (["--classes", "ten"], "there is no class 'ten'"),
         (["--classes", "10"], "#0 to #9 by number"),
         (["--columns", "0"], "1 column or more"),
-        (["--interpolations", "-1"], "walks are 0 or more"),
-        (["--interpolations", "100000"], "a picture takes 1,024 walks"),
+        (["--interpolations", "-1"], "interpolations are 0 or more"),
+        (["--interpolations", "100000"], "a picture takes 1,024 interpolations"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence_and_nothing_is_written(
@@ -314,7 +314,7 @@ def test_of_many_single_files_the_grid_shows_the_first(
 
 def test_progress_counts_every_sample(tmp_path: Path) -> None:
     done: list[None] = []
-    generate.generate(painter(), tmp_path, 7, walks=0, done=lambda: done.append(None))
+    generate.generate(sampler(), tmp_path, 7, interpolations=0, done=lambda: done.append(None))
     assert len(done) == 7
     with FilesDone(7, notes, ("generating", "generated", "samples")) as progress:
         progress.step()

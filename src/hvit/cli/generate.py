@@ -48,7 +48,7 @@ def generate(rest: list[str]) -> None:
     from hvit.verbs import generate
 
     wait_for(f"hvit generate: opening {arguments.weights}")
-    sampler = generate.open_painter(arguments.weights, arguments.device)
+    sampler = generate.open_sampler(arguments.weights, arguments.device)
     waited()
     with FilesDone(arguments.num, notes, ("generating", "generated", "samples")) as done:
         made = generate.generate(
@@ -65,7 +65,7 @@ def generate(rest: list[str]) -> None:
         lines[0] += f", of {', '.join(chosen[:12])}{', …' if len(chosen) > 12 else ''}"
     some = "" if made["shown"] == made["count"] else f" (the first {made['shown']:,})"
     lines.append(f"  {made['samples']}{some}")
-    lines += [f"  {made['walks']}"] if made["walks"] else []
+    lines += [f"  {made['interpolations']}"] if made["interpolations"] else []
     lines += [f"  {made['files'][0]} to {Path(made['files'][-1]).name}"] if made["files"] else []
     for line in lines:
         say(line)
