@@ -178,7 +178,7 @@ def test_generate_writes_a_grid_and_interpolations_enlarged_by_whole_pixels(hvit
     last = grid[-64:, -64:]
     assert (last == last[::8, ::8].repeat(8, 0).repeat(8, 1)).all(), "every pixel is eight times as large"
     assert (grid[64:66] == 96).all()
-    assert sorted(path.name for path in Path("made").iterdir()) == ["samples.png", "interpolations.png"]
+    assert sorted(path.name for path in Path("made").iterdir()) == ["interpolations.png", "samples.png"]
     assert str(Path("made/interpolations.png")) in out
 
 
