@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hvit.data.images.listing import show
-from hvit.markup import shown
+from hvit.markup import shown, some_of
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,9 @@ def test_what_is_no_plain_text_is_shown_escaped(text: str, safe: str) -> None:
     assert shown(text) == show(text) == safe
     assert shown(text).encode().decode() == safe
     assert len(shown(text).splitlines()) <= 1
+
+
+def test_of_many_names_the_first_are_listed_safe_to_show_and_the_others_counted() -> None:
+    assert some_of(["a", "b"]) == "a, b"
+    assert some_of(["a", "b\x1b", "c"], 2, "; ") == "a; b\\x1b and 1 more"
+    assert some_of(["x" * 300]) == "x" * 200

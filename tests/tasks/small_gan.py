@@ -100,7 +100,7 @@ def trainer(folder: Path, name: str, steps: int, accumulate: int = 1) -> Trainer
 
 
 class Copies(Generator):
-    """Paints images that it knows, the one whose number is in the latent's place; or one and the same."""
+    """Generates images that it knows, the one whose number is in the latent's place; or one and the same."""
 
     def __init__(self, images: Tensor, same: bool = False) -> None:
         super().__init__(NEST)

@@ -10,7 +10,7 @@ import torch
 
 from hvit.errors import UserError
 from hvit.models.create import create_model
-from hvit.models.weights.recognise import detect, is_published, listed, recognise, stated_size
+from hvit.models.weights.recognise import detect, is_published, recognise, stated_size
 from hvit.models.weights.timm import to_timm
 
 
@@ -33,4 +33,3 @@ def test_unknown_names_are_refused_with_the_formats_there_are() -> None:
 def test_the_input_size_is_read_from_metadata_and_damage_is_ignored() -> None:
     assert stated_size({"input_size": (96, 128)}) == (96, 128)
     assert stated_size({"hvit": "{"}) is None
-    assert listed(["a", "b", "c"], 2) == "a, b and 1 more"
