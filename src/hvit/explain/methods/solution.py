@@ -46,7 +46,9 @@ def plan(arities: Sequence[int], cost: float, limit: float, exact: bool = True) 
         raise UserError(f"a budget of {limit:g} forward passes is too small: the largest blocks alone need {spent:.3g}")
     for step in range(1, len(arities)):
         first = max(MODES.index(modes[-1]), 0 if exact else 1)
-        fitting = [mode for mode in MODES[first:] if spent + count_coalitions(arities, step, mode) * cost <= limit]
+        fitting: list[Mode] = [
+            mode for mode in MODES[first:] if spent + count_coalitions(arities, step, mode) * cost <= limit
+        ]
         if not fitting:
             break
         modes.append(fitting[0])
