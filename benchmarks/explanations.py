@@ -2,6 +2,7 @@
 
     python benchmarks/explanations.py NAME=RUN ... --set four_digits [--set alone] [--set clutter] [--set images]
     python benchmarks/explanations.py --cost nest_tiny_224 hiera_tiny_224 ...
+    python benchmarks/explanations.py --passes nest_tiny_224 hiera_tiny_224 ...
 
 The first form measures trained models (run folders or weights). Sets: four_digits, alone (one digit on its canvas) and
 clutter for models of digits; images makes mosaics of four held-out images of a run's own data set. Each class of each
@@ -25,7 +26,10 @@ of captum and torchcam (the extra `rivals`), and chance (random maps). The colum
     costliest  four_digits: of the four sixteenths of the digit's own quadrant, the one of largest value is the one
                whose blackening costs the logit most, in the first 150 pictures; a guess is right in a quarter
 
-The second form times, in turns, one forward pass of one image, and the explanation of its top four classes.
+--json has the 95 % intervals of the means, too: Wilson's of shares, of other columns by the bootstrap.
+
+The second form times, in turns, one forward pass of one image, and the explanation of its top four classes. The third
+counts the forward passes of block Shapley for all classes of an image, for trees of one, two and three divisions.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ import numpy as np
 import torch
 from compare import interleave
 from PIL import Image
+from rival_explanations import RIVALS, rivals_of
 
 from hvit.data.images.digits import CLASSES, DigitsData, open_digits
 from hvit.data.open import open_data
@@ -53,6 +58,8 @@ from hvit.explain import MAP_METHODS, block_shapley, gradcat_batch, methods_for,
 from hvit.explain.localization.measures import (
     area_under,
     block_hits,
+    box_overlaps,
+    boxes_from_maps,
     energy_inside,
     highest_points,
     max_box_accuracy,
@@ -61,7 +68,9 @@ from hvit.explain.localization.measures import (
     region_centres,
 )
 from hvit.explain.localization.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
-from hvit.explain.methods.baseline_images import baseline_images
+from hvit.explain.methods.exchange import local_level, share_above
+from hvit.explain.methods.solution import Mode, count_coalitions
+from hvit.metrics.intervals import mean_interval, share_interval
 from hvit.models.create import create_model
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.open import open_weights
@@ -82,12 +91,16 @@ def main() -> None:
     parser.add_argument("--baseline", default="mean", help="of block shapley: blur, mean or zeros")
     parser.add_argument("--rivals", action="store_true", help="measure methods of captum and torchcam, too")
     parser.add_argument("--cost", action="store_true", help="time models of the catalogue instead")
+    parser.add_argument("--passes", action="store_true", help="count forward passes of models of the catalogue instead")
     parser.add_argument("--rounds", type=int, default=9, help="turns each implementation of --cost takes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads torch may use")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows = cost(arguments.runs, arguments.rounds) if arguments.cost else measure(arguments)
+    if arguments.cost or arguments.passes:
+        rows = cost(arguments.runs, arguments.rounds) if arguments.cost else passes(arguments.runs)
+    else:
+        rows = measure(arguments)
     if arguments.json:
         about = {"torch": torch.__version__, "machine": platform.machine(), "threads": arguments.threads}
         given = {key: value for key, value in vars(arguments).items() if key not in ("json", "runs")}
@@ -115,9 +128,10 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for kind in arguments.sets or ["four_digits"]:
             scenes = make_scenes(model, kind, arguments.seed, arguments.count)
             for row in rows_of(model, kind, scenes, arguments):
-                if not rows or list(rows[-1]) != list(row):
-                    print("\n" + "  ".join(f"{key:>{width(key)}}" for key in row))
-                print("  ".join(f"{shown(value):>{width(key)}}" for key, value in row.items()), flush=True)
+                cells = {key: value for key, value in row.items() if key != "intervals"}
+                if not rows or (rows[-1]["model"], rows[-1]["set"]) != (model.name, kind):
+                    print("\n" + "  ".join(f"{key:>{width(key)}}" for key in cells))
+                print("  ".join(f"{shown(value):>{width(key)}}" for key, value in cells.items()), flush=True)
                 rows.append(row)
     return rows
 
@@ -202,29 +216,41 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
         maps = maps.reshape(-1, *maps.shape[-2:])
         best = max_box_accuracy(maps, boxes, size)
         row: dict[str, Any] = {"model": model.name, "set": kind, "method": method, "found": found}
-        hits = None if paths is None else block_hits(paths, boxes, size).mean(0).tolist()
-        row |= {f"block {step}": hits[step - 1] if hits and step <= len(hits) else None for step in (1, 2, 3)}
+        samples: dict[str, np.ndarray] = {}
+        if paths is not None:
+            hits = block_hits(paths, boxes, size)
+            samples |= {f"block {step}": hits[:, step - 1] for step in range(1, min(hits.shape[1], 3) + 1)}
         if truth is not None:
-            sides = [maps[..., : -(-maps.shape[-1] // 4) * 4]] if maps.shape[-1] % 4 == 0 else [upsample(maps, size)]
+            fine = maps if maps.shape[-1] % 4 == 0 else upsample(maps, size)
             for name, right, number in zip(("first", "second"), truth, (2, 4), strict=True):
-                sums = sides[0].reshape(len(maps), number, sides[0].shape[1] // number, number, -1).sum((2, 4))
-                row[name] = float((sums.reshape(len(maps), -1).argmax(1) == right).mean())
-        row["point"] = float(pointing_hits(highest_points(maps, size) if points is None else points, boxes).mean())
-        row["energy"] = float(energy_inside(maps, boxes, size).mean())
-        row |= {"box": best.accuracy, "overlap": best.overlap, "at": best.threshold}
+                sums = fine.reshape(len(maps), number, fine.shape[1] // number, number, -1).sum((2, 4))
+                samples[name] = sums.reshape(len(maps), -1).argmax(1) == right
+        samples["point"] = pointing_hits(highest_points(maps, size) if points is None else points, boxes)
+        samples["energy"] = energy_inside(maps, boxes, size)
+        samples["overlap"] = box_overlaps(boxes_from_maps(maps, size, (best.threshold,))[:, 0], boxes)
+        samples["box"] = samples["overlap"] >= 0.5
+        if arguments.curves:
+            samples |= curves(model, images, maps, scenes, min(arguments.curves, len(images)), kind)
+        names = ("block 1", "block 2", "block 3", "first", "second", "point", "energy", "box", "overlap", "deletion",
+                 "insertion")  # fmt: skip
+        row |= {name: float(samples[name].mean()) if name in samples else None for name in names}
+        row["at"] = best.threshold
         spread, level = maps.std((1, 2)), np.abs(maps.mean((1, 2)))
         row["contrast"] = float(np.median(np.divide(spread, level, out=np.full_like(spread, np.inf), where=level > 0)))
         row["guess 2"] = None if paths is None else guessed(paths, boxes, size)
         coarse = costs is None or maps.shape[-1] % 4
         row["costliest"] = None if coarse else costliest(maps[: costs.size // 4], costs)
         row["own"] = locality(model, images, scenes, parts) if (kind, method) == ("four_digits", "cam") else None
-        if arguments.curves:
-            row |= curves(model, images, maps, scenes, min(arguments.curves, len(images)), kind)
+        intervals = {
+            name: share_interval(values) if values.dtype == bool else mean_interval(values)
+            for name, values in samples.items()
+        }
+        row["intervals"] = {name: [round(end, 4) for end in ends] for name, ends in intervals.items()}
         return row
 
     trees = ["gradcat", "gradcat down", "gradcat -1"] if "gradcat" in methods_for(model.network) else []
     maps = [name for name in methods_for(model.network) if name in MAP_METHODS]
-    rivals = [name for name in RIVALS if arguments.rivals and (name != "layercam" or model.name == "ResNet")]
+    rivals = rivals_of(model.network) if arguments.rivals else []
     methods = ["block shapley", *trees, *maps, *rivals, "chance"]
     return [explained(method) for method in methods if not arguments.methods or method in arguments.methods]
 
@@ -239,48 +265,6 @@ def most_costly(model: Model, images: torch.Tensor, classes: np.ndarray, parts: 
         logits = torch.cat([model.network(part) for part in erased.split(100)])
         lost.append(logits.gather(1, torch.from_numpy(classes))[:, 0].numpy())
     return np.stack(lost, 1).argmin(1)
-
-
-def occlusion(network: Encoder, images: torch.Tensor, classes: np.ndarray, baseline: str) -> np.ndarray:
-    """captum's occlusion by squares of an eighth of the side, a sixteenth apart: maps (images * classes, 32, 32)."""
-    from captum.attr import Occlusion
-
-    side = max(images.shape[-1] // 8, 1)
-    window, step = (images.shape[1], side, side), (images.shape[1], max(side // 2, 1), max(side // 2, 1))
-    return _by_captum(Occlusion(network), images, classes, baseline, sliding_window_shapes=window, strides=step)
-
-
-def integrated_gradients(network: Encoder, images: torch.Tensor, classes: np.ndarray, baseline: str) -> np.ndarray:
-    """captum's integrated gradients in 32 steps: maps (images * classes, rows, columns)."""
-    from captum.attr import IntegratedGradients
-
-    return _by_captum(IntegratedGradients(network), images, classes, baseline, n_steps=32)
-
-
-def _by_captum(method: Any, images: torch.Tensor, classes: np.ndarray, baseline: str, **options: Any) -> np.ndarray:
-    maps = []
-    for image, blank, row in zip(images, baseline_images(images, baseline), classes.tolist(), strict=True):
-        for one in row:
-            found = method.attribute(image[None], baselines=blank[None].clone(), target=one, **options)
-            maps.append(found[0].sum(0).detach().numpy())
-    return np.stack(maps)
-
-
-def layer_cam(network: Encoder, images: torch.Tensor, classes: np.ndarray, baseline: str) -> np.ndarray:
-    """torchcam's LayerCAM of the last feature map of a ResNet: maps (images * classes, rows, columns)."""
-    from torchcam.methods import LayerCAM
-
-    last: Any = network
-    maps = []
-    with LayerCAM(network, last.network.layer4) as cam:
-        for image, row in zip(images, classes.tolist(), strict=True):
-            for one in row:
-                found = cam(one, network(image[None].requires_grad_()))
-                maps.append(found[0].reshape(found[0].shape[-2:]).detach().numpy())
-    return np.stack(maps)
-
-
-RIVALS = {"occlusion": occlusion, "integrated gradients": integrated_gradients, "layercam": layer_cam}
 
 
 def guessed(paths: np.ndarray, boxes: np.ndarray, size: Any) -> float:
@@ -357,11 +341,7 @@ def curves(
         return torch.cat(parts).softmax(1).gather(1, classes)[:, 0].numpy()
 
     return {
-        way: float(
-            area_under(
-                perturbation_curves(repeated.numpy(), maps[: len(repeated)], probabilities, way, baseline)
-            ).mean()
-        )
+        way: area_under(perturbation_curves(repeated.numpy(), maps[: len(repeated)], probabilities, way, baseline))
         for way in ("deletion", "insertion")
     }
 
@@ -388,6 +368,30 @@ def cost(names: list[str], rounds: int) -> list[dict[str, Any]]:
         row |= {f"{method} top 4": value * 1000 / row["forward_ms"] for method, value in medians.items()}
         print("  ".join(f"{key} {shown(value)}" for key, value in row.items()), flush=True)
         rows.append(row)
+    return rows
+
+
+def passes(names: list[str]) -> list[dict[str, Any]]:
+    """The forward passes of block Shapley for one image and all its classes, by depth and by what is computed."""
+    rows = []
+    for name in names:
+        model = create_model(name).eval()
+        for depth in (1, 2, 3):
+            level = local_level(model, depth)
+            share = 1.0 if level is None else share_above(model, level)
+            row: dict[str, Any] = {
+                "model": name,
+                "depth": depth,
+                "exchanged": "pixels" if level is None else f"level {level}",
+            }
+            row["share of a pass"] = share
+            ways: tuple[Mode, ...] = ("exact", "estimated", "along the paths")
+            for way in ways:
+                steps: list[Mode] = ["exact", *[way] * (depth - 1)]
+                numbers = [count_coalitions((4,) * depth, step, mode) for step, mode in enumerate(steps)]
+                row[way] = 2 + share * sum(numbers)
+            print("  ".join(f"{key} {shown(value)}" for key, value in row.items()), flush=True)
+            rows.append(row)
     return rows
 
 

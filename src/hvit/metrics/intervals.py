@@ -1,0 +1,29 @@
+"""How far a number that was measured on some samples may be from that of all: 95 % intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hvit.metrics.classification import wilson_interval
+from hvit.randomness import derive_seed
+
+RESAMPLES = 2000
+
+
+def share_interval(hits: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of Wilson for the share of hits (samples,), booleans; (0, 1) without samples."""
+    return wilson_interval(int(np.count_nonzero(hits)), len(hits)) if len(hits) else (0.0, 1.0)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the mean of values (samples,), by the percentiles of 2,000 bootstrap samples.
+
+    The same values give the same interval. Efron, "Bootstrap methods: another look at the jackknife", 1979. Without
+    values it has no ends: (-inf, inf).
+    """
+    if not len(values):
+        return -float("inf"), float("inf")
+    random = np.random.default_rng(derive_seed(0, "bootstrap", len(values)))
+    means = [np.asarray(values)[random.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
