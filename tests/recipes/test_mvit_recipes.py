@@ -256,7 +256,9 @@ def test_images_are_learned_as_in_the_authors_files(name: str, schedule_of: Call
 
 def test_every_published_recipe_of_mvit_is_in_the_tables() -> None:
     found = {name for name in recipes.list_recipes("mvit*") if "micro" not in name and not name.endswith("_384")}
-    assert found == {*CLIPS, *IMAGES}
+    # Those whose settings are in papers alone.
+    further = {"mvit_base_k400_64x3", "mvitv2_large_k400", "mvitv2_large_k400_16x4", "mvitv2_base_k400_from_images"}
+    assert found == {*CLIPS, *IMAGES} | further
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base", "large"])

@@ -85,7 +85,10 @@ def test_nest_is_trained_as_in_the_authors_files(name: str, schedule_of: Callabl
 
 def test_every_published_recipe_of_nest_is_in_the_table() -> None:
     found = {name for size in ("tiny", "small", "base") for name in recipes.list_recipes(f"nest_{size}_*")}
-    assert found == {*PUBLISHED, "nest_base_imagenet_384"}
+    assert found == {
+        *PUBLISHED, "nest_base_imagenet_384", "nest_base_imagenet22k", "nest_base_imagenet22k_384",
+        *(f"nest_{size}_cifar10_block8" for size in ("tiny", "small", "base")),
+    }  # fmt: skip
 
 
 def test_nest_goes_on_at_384_from_published_weights_with_the_augmentation_of_224() -> None:

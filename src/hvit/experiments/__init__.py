@@ -10,14 +10,21 @@ from hvit.experiments.augmentation import augmentation
 from hvit.experiments.convergence import convergence
 from hvit.experiments.data_efficiency import data_efficiency
 from hvit.experiments.experiment import Experiment, ScaleName
+from hvit.experiments.higher_resolution import higher_resolution
+from hvit.experiments.long_runs import long_runs
+from hvit.experiments.masking import masking
 from hvit.experiments.rivals import rivals
 from hvit.experiments.simplification import simplification
+from hvit.experiments.structure import structure
 from hvit.markup import quoted
 
 EXPERIMENTS: dict[str, Callable[[ScaleName], Experiment]] = {
     builder.__name__: builder
-    for builder in (aggregation, convergence, simplification, rivals, augmentation, data_efficiency)
-}
+    for builder in (
+        aggregation, convergence, simplification, rivals, augmentation, data_efficiency, higher_resolution, masking,
+        structure, long_runs,
+    )
+}  # fmt: skip
 """Every experiment by its name, in the order in which they are run."""
 
 

@@ -42,6 +42,7 @@ TITLES = {
     "pvtv2": "PVT v2",
 }
 
+SUMMARY = "A run of an experiment (hvit experiments)"
 WEAK = AugmentConfig(crop="pad", flip=0.5, label_smoothing=0.1)
 """Shifts and flips: the augmentation of all experiments that say nothing else."""
 
@@ -85,7 +86,7 @@ def classify_cifar(name: str, model: Any, size: Size, augment: AugmentConfig = W
     """A classifier of CIFAR-10 at the size of a laptop; a tenth of the epochs is warm-up."""
     return Recipe(
         name=name,
-        summary="A run of an experiment (hvit experiments)",
+        summary=SUMMARY,
         model=model,
         data=CifarData(root=CIFAR, num_per_class=size.per_class, held_out_per_class=size.tested),
         augment=augment,
@@ -100,7 +101,7 @@ def on_imagenet(name: str, model: Any, like: str = "nest_tiny_imagenet") -> Reci
     return replace(
         recipe,
         name=name,
-        summary="A run of an experiment (hvit experiments)",
+        summary=SUMMARY,
         model=model,
         data=replace(recipe.data, root=IMAGENET) if isinstance(recipe.data, FolderData) else recipe.data,
     )

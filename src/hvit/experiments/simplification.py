@@ -8,7 +8,7 @@ from typing import Any
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, Pretraining, ScaleName, Table
-from hvit.experiments.settings import CIFAR, IMAGENET, MODELS, Size, classify_cifar, on_imagenet
+from hvit.experiments.settings import CIFAR, IMAGENET, MODELS, SUMMARY, Size, classify_cifar, on_imagenet
 from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
 from hvit.models.mvit.simplification import SIMPLIFIED, STEPS, simplify
 from hvit.recipe import Recipe
@@ -39,7 +39,7 @@ def masked_pretraining(name: str, model: MaskedConfig, size: Size) -> Recipe:
     """Masked pretraining on CIFAR-10 as hiera_micro_mae_cifar10 has it, at its learning rate."""
     return Recipe(
         name=name,
-        summary="A run of an experiment (hvit experiments)",
+        summary=SUMMARY,
         model=model,
         data=CifarData(root=CIFAR, num_per_class=size.per_class, held_out_per_class=size.tested),
         augment=STRONGER,
@@ -104,8 +104,8 @@ WHAT = {
 
 
 def _masked(like: MaskedConfig, encoder: Any, step: str) -> MaskedConfig:
-    """Pretraining of a step: of step 0, whose pooling crosses mask units, masked tokens are filled, not deleted."""
-    return replace(like, encoder=encoder, masking="fill" if step == "0" else "keep")
+    """Pretraining of a step; of step 0, whose pooling crosses mask units, masked tokens are encoded as learned ones."""
+    return replace(like, encoder=encoder, encoding="dense" if step == "0" else "sparse")
 
 
 def speeds(results: Any) -> list[Table]:

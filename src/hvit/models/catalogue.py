@@ -43,7 +43,10 @@ _PUBLISHED: dict[str, Published] = {
     "nest_tiny_224": Published("ImageNet-1K top-1 81.5", _NEST_SOURCE),
     "nest_small_224": Published("ImageNet-1K top-1 83.3", _NEST_SOURCE),
     "nest_base_224": Published("ImageNet-1K top-1 83.8", _NEST_SOURCE),
-    "nest_tiny_32_block8": Published("-", f"{_NEST_SOURCE}, its CIFAR table"),
+    **{
+        f"nest_{size}_32_block8": Published("-", f"{_NEST_SOURCE}, its CIFAR table")
+        for size in ("tiny", "small", "base")
+    },
     "nest_tiny_32": Published("CIFAR-10 96.04, CIFAR-100 78.69", _NEST_SOURCE),
     "nest_small_32": Published("CIFAR-10 96.97, CIFAR-100 81.70", _NEST_SOURCE),
     "nest_base_32": Published("CIFAR-10 97.20, CIFAR-100 82.56", _NEST_SOURCE),
@@ -84,6 +87,7 @@ _PUBLISHED |= {
     name: Published(f"Kinetics-400 top-1 {score}", source)
     for source, scores in {
         "arXiv 2104.11227": {"mvit_base_16x224": 78.4, "mvit_base_32x224": 80.2, "mvit_base_64x224": 81.2},
+        "arXiv 2112.09133, without pretraining 80.5": {"mvitv2_large_16x224": 84.3},
         "facebookresearch/SlowFast": {"mvit_base24_32x224": 80.4},
         "arXiv 2112.01526": {"mvitv2_small_16x224": 81.0, "mvitv2_base_32x224": 82.9, "mvitv2_large_40x312": 86.1},
         "arXiv 2306.00989": {
@@ -109,6 +113,7 @@ _PUBLISHED |= {
     name: Published("-", source)
     for source, names in {
         "arXiv 2112.01526, ImageNet-21K weights": [name for name in MVIT_SIZES if name.endswith("_cls_224")],
+        "arXiv 2104.11227, MViT-S as near as its printed counts": ("mvit_small_16x224",),
         "timm": ("hiera_small_abswin_256", "hiera_base_abswin_256"),
         "arXiv 2408.00714 (SAM 2), image encoder": (
             "hiera_tiny_sam2_224",

@@ -114,5 +114,73 @@ def _base_at_384(at_224: Recipe) -> Named:
     )
 
 
+IMAGENET_22K = 21_841
+"""Classes of ImageNet-22K, a folder of each; what a folder lacks, its classes lack."""
+_NOT_PUBLISHED = "epochs, warm-up, learning rate and weight decay are ours, as no source gives those of NesT"
+
+
+def _base_on_22k(at_224: Recipe) -> Named:
+    recipe = replace(
+        at_224,
+        name="nest_base_imagenet22k",
+        summary="NesT-B pretrained on ImageNet-22K, with labels",
+        model=replace(at_224.model, num_classes=None),  # pyright: ignore[reportCallIssue, reportArgumentType]
+        optimize=OptimizeConfig(warmup_epochs=5),
+        loop=replace(at_224.loop, epochs=90, batch_size=4096, evaluate_every=5),
+    )
+    return published(
+        recipe,
+        claim=f"weights of {IMAGENET_22K:,} classes, from which nest_base_imagenet22k_384 starts",
+        gmac="18.0",
+        expected="no score of the pretraining is published",
+        source="arXiv 2105.12723 names ImageNet-22K; 90 epochs as Swin (arXiv 2103.14030) has them",
+        departures=f"{_NOT_PUBLISHED}; the rest as on ImageNet-1K",
+    )
+
+
+def _base_from_22k(at_384: Recipe) -> Named:
+    recipe = replace(
+        at_384,
+        name="nest_base_imagenet22k_384",
+        summary="NesT-B from ImageNet-22K, fine-tuned on ImageNet-1K at 384 x 384",
+        weights="runs/nest_base_imagenet22k",
+    )
+    return published(
+        recipe,
+        claim="with ImageNet-22K, NesT-B is as good as Swin-B (86.0 %) and better than ViT-B/16 (84.0 %)",
+        gmac="59.9",
+        expected="top-1 86.2 %",
+        source="arXiv 2105.12723 and its talk (score); positions resized as the official code",
+        departures=f"{_NOT_PUBLISHED}; neither is the resolution of 384",
+    )
+
+
+def _cifar_block8(row: Row) -> Named:
+    """The CIFAR models of the paper's own table: three levels of blocks of 8 x 8 tokens, four layers each."""
+    named = _cifar(row)
+    recipe = replace(
+        named.recipe,
+        name=f"{named.recipe.name}_block8",
+        summary=f"{named.header.summary}, with the three levels of the paper's table",
+        model=NEST_SIZES[f"nest_{row.size}_32_block8"],
+    )
+    return published(
+        recipe,
+        claim="the model of the paper's table, where the code has four levels of smaller blocks and shared keys",
+        gmac=BLOCK8_GMAC[row.size],
+        expected=f"top-1 {row.top1} %, if the paper's scores are of its table and not of its code",
+        source=f"{named.header.source}; the sizes as a reading of the paper's table has them",
+        departures=_DEPARTURES,
+    )
+
+
+BLOCK8_GMAC = {"tiny": "2.9", "small": "11.5", "base": "45.4"}
 _published = tuple(_imagenet(row) if row.classes == 1000 else _cifar(row) for row in TABLE)
-RECIPES = (*_published, _base_at_384(_published[-1].recipe))
+_at_384 = _base_at_384(_published[-1].recipe)
+RECIPES = (
+    *_published,
+    _at_384,
+    _base_on_22k(_published[-1].recipe),
+    _base_from_22k(_at_384.recipe),
+    *(_cifar_block8(row) for row in TABLE if row.classes == 10),
+)

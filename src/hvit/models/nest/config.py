@@ -152,6 +152,13 @@ def _cifar(dim: int, heads: int) -> NestConfig:
     )  # fmt: skip
 
 
+def _cifar_block8(dim: int, heads: int) -> NestConfig:
+    return NestConfig(
+        input_size=(32, 32), patch_size=(1, 1), num_classes=10, dims=(dim,) * 3, heads=(heads,) * 3,
+        depths=(4, 4, 4), drop_path=0.1,
+    )  # fmt: skip
+
+
 def _micro(side: int, patch: int) -> NestConfig:
     return NestConfig(
         input_size=(side, side), patch_size=(patch, patch), num_classes=10, dims=(32, 64, 128), heads=(2, 4, 8),
@@ -168,10 +175,9 @@ NEST_SIZES: dict[str, NestConfig] = {
     "nest_tiny_32": _cifar(192, 3),
     "nest_small_32": _cifar(384, 6),
     "nest_base_32": _cifar(768, 12),
-    "nest_tiny_32_block8": NestConfig(
-        input_size=(32, 32), patch_size=(1, 1), num_classes=10, dims=(192,) * 3, heads=(3,) * 3, depths=(4, 4, 4),
-        drop_path=0.1,
-    ),
+    "nest_tiny_32_block8": _cifar_block8(192, 3),
+    "nest_small_32_block8": _cifar_block8(384, 6),
+    "nest_base_32_block8": _cifar_block8(768, 12),
     "nest_micro_32": _micro(32, 2),
     "nest_micro_64": _micro(64, 4),
 }  # fmt: skip
