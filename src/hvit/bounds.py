@@ -20,6 +20,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "weights_input_size": (1, 16_384),
     "output_size": (1, 16_384),
     "in_channels": (1, 1_024),
+    "mean": (-1e6, 1e6),
+    "std": (0, 1e6),
     "out_channels": (1, 1_024),
     "num_classes": (0, 10_000_000),
     "patch_size": (1, 1_024),

@@ -24,6 +24,7 @@ from hvit.models.hiera.config import HieraConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.mvit.config import MvitConfig
 from hvit.models.nest.config import NestConfig
+from hvit.models.probe import ProbeConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.renames import rename
 from hvit.run_names import RECIPE
@@ -40,7 +41,15 @@ class Recipe:
     summary: str
     """What the run does, in one sentence."""
     model: Annotated[
-        NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | TimmConfig | MaskedConfig | GanConfig,
+        NestConfig
+        | MvitConfig
+        | HieraConfig
+        | VitConfig
+        | ResnetConfig
+        | TimmConfig
+        | MaskedConfig
+        | GanConfig
+        | ProbeConfig,
         Field(discriminator="family"),
     ]
     """The model's sizes, for generation those of both networks; the number of classes follows from the data."""

@@ -92,3 +92,17 @@ def test_a_class_token_and_a_mask_are_refused_where_they_do_not_fit() -> None:
         model.classify(model.levels(images)[-1])
     with pytest.raises(UserError, match="takes no mask"):
         model.levels(images, Mask(torch.ones(1, 2, 2, dtype=torch.bool)))
+
+
+def test_timms_own_weights_are_loaded_under_its_names(tmp_path) -> None:
+    torch.manual_seed(3)
+    theirs = timm.create_model("resnet18", num_classes=5).eval()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    images = torch.rand(1, 3, 64, 64)
+    model = hvit.create_model("timm/resnet18", num_classes=5, input_size=64, weights=tmp_path / "theirs.pth")
+    assert torch.equal(model.eval()(images), theirs(images))
+    other = hvit.create_model("timm/resnet18", num_classes=2, input_size=64)
+    report = hvit.load_weights(other, tmp_path / "theirs.pth")
+    assert set(report.reinitialised) == {"network.fc.weight", "network.fc.bias"}
+    with pytest.raises(UserError):
+        hvit.load_weights(hvit.create_model("timm/pvt_v2_b0", input_size=64), tmp_path / "theirs.pth")

@@ -15,6 +15,7 @@ from hvit.cli.generate import generate
 from hvit.cli.inference import evaluate, predict
 from hvit.cli.listing import models, recipes
 from hvit.cli.printing import encode_anything, out, readable, say, wait_for, waited
+from hvit.cli.probe import probe
 from hvit.cli.runs import demo, report, resume, train
 from hvit.errors import UserError, did_you_mean
 from hvit.interrupts import Ended, raising_ended
@@ -84,7 +85,7 @@ _VERB_SYNONYMS = {
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
     verb.__name__: verb
-    for verb in (demo, models, recipes, train, resume, evaluate, predict, explain, generate, report, experiments)
+    for verb in (demo, models, recipes, train, probe, resume, evaluate, predict, explain, generate, report, experiments)
 }
 
 

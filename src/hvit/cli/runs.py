@@ -30,7 +30,7 @@ def demo(rest: list[str]) -> None:
     from hvit.recipes import get_recipe
     from hvit.verbs.train import train
 
-    folder = arguments.out or _new_folder("demo")
+    folder = arguments.out or new_folder("demo")
     wait_for("hvit demo: opening the data")
     scores = train(get_recipe("nest_micro_digits"), folder, print_plan)
     print_scores(scores)
@@ -71,7 +71,7 @@ def train(rest: list[str]) -> None:
         wait_for(f"hvit train {name}: opening the data")
         print_plan(train.plan(arguments.recipe))
         return
-    folder = arguments.out or _new_folder(name)
+    folder = arguments.out or new_folder(name)
     wait_for(f"hvit train {name}: opening the data")
     print_scores(train.train(arguments.recipe, folder, print_plan))
     print_report(folder)
@@ -115,7 +115,7 @@ def report(rest: list[str]) -> None:
     say(str(write_report(arguments.run)))
 
 
-def _new_folder(name: str) -> Path:
+def new_folder(name: str) -> Path:
     """runs/<name>, or the first of runs/<name>-2, -3 ... that does not exist."""
     if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
         raise UserError("name the run folder with --out when several processes train together")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
@@ -147,6 +148,11 @@ class TimmEncoder(Encoder):
         """What the linear head takes: pooled features (batch, dim) of images (batch, channels, height, width)."""
         self.check_images(images)
         return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
+
+    def with_our_names(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A state dict of timm's own network of this architecture under this model's names; others as they are."""
+        own = self.network.state_dict().keys()
+        return {f"network.{name}": tensor for name, tensor in state.items()} if own & state.keys() else state
 
     @property
     def level_dims(self) -> tuple[int, ...]:

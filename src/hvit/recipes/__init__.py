@@ -11,13 +11,14 @@ from fnmatch import fnmatchcase
 from hvit.errors import UserError, did_you_mean
 from hvit.markup import quoted
 from hvit.recipe import Recipe
-from hvit.recipes import generation, hiera, micro, mvit, nest
+from hvit.recipes import generation, hiera, micro, mvit, nest, photos
 from hvit.recipes.named import Header, Named
 
 __all__ = ["Header", "get_recipe", "header", "list_recipes"]
 
 _RECIPES: dict[str, Named] = {
-    one.recipe.name: one for one in (*micro.RECIPES, *nest.RECIPES, *mvit.RECIPES, *hiera.RECIPES, *generation.RECIPES)
+    one.recipe.name: one
+    for one in (*photos.RECIPES, *micro.RECIPES, *nest.RECIPES, *mvit.RECIPES, *hiera.RECIPES, *generation.RECIPES)
 }
 
 

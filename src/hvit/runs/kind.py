@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hvit.data.batches import small_set_notes
 from hvit.data.open import Splits
 from hvit.data.preprocess import Preprocess
 from hvit.models.build import without_memory
@@ -18,7 +19,9 @@ from hvit.models.weights.open import OpenedWeights
 from hvit.recipe import Recipe
 from hvit.tasks.task import Scores, Task
 from hvit.training.distribute import Processes
-from hvit.training.schedule import Schedule
+from hvit.training.loop import Trainer
+from hvit.training.schedule import Schedule, few_steps_notes
+from hvit.training.setup import BatchSource, RunSettings
 
 Report = Callable[[dict[str, str]], object]
 """Called with lines a person reads, by their titles."""
@@ -91,6 +94,13 @@ class Kind(ABC):
     on_timm: ClassVar[bool] = True
     """Whether timm may have published weights of its models."""
 
+    def settle(self, recipe: Recipe, download: bool) -> tuple[Recipe, str]:
+        """The recipe with what depends on this machine decided, and a sentence on it; most recipes leave nothing open.
+
+        download: whether something may be downloaded now.
+        """
+        return recipe, ""
+
     def with_full_paths(self, recipe: Recipe) -> Recipe:
         """The recipe with the paths of its model made absolute; most models have none."""
         return recipe
@@ -106,6 +116,28 @@ class Kind(ABC):
     def describe(self, recipe: Recipe) -> dict[str, str]:
         """The lines of the plan about the model and what it is evaluated with."""
 
+    def describe_training(self, prepared: Prepared) -> dict[str, str]:
+        """The lines of the plan about steps and learning rate."""
+        recipe, schedule, what = prepared.recipe, prepared.schedule, prepared.sample_kind
+        batch, repeats, part = recipe.loop.batch_size, recipe.loop.repeats, schedule.images_per_device
+        return {
+            "steps": f"{schedule.total_steps:,} of {batch} {what} ({batch // part} x {part})"
+            f"{f', each {repeats} times,' if repeats > 1 else ','} {schedule.steps_per_epoch:,} an epoch",
+            "learning rate": schedule.describe_learning_rate(),
+        }
+
+    def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
+        """Sentences for the plan of a run that will not train well as it is."""
+        recipe, what, size = prepared.recipe, prepared.sample_kind, len(prepared.splits.train)
+        few = few_steps_notes(
+            recipe.loop, recipe.optimize, size, prepared.ranks, what, from_weights=recipe.weights is not None
+        )
+        return (*small_set_notes(size, recipe.loop.batch_size, what), *few)
+
+    def statistics(self, recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel that inputs are normalised with; those of the data."""
+        return splits.mean, splits.std
+
     @abstractmethod
     def build(self, recipe: Recipe) -> Any:
         """The model, or the networks, of a recipe at random initialisation."""
@@ -120,6 +152,10 @@ class Kind(ABC):
         """The passes of a training step, for counting the memory that it takes; usually one, of a whole input."""
         return [ForwardPass(network, (empty_input(recipe.model),)) for network in self.empty_networks(recipe)]
 
+    def starting_config(self, recipe: Recipe) -> Any:
+        """The configuration of that part of the model that takes the recipe's weights, where it names some."""
+        return recipe.model
+
     def starting_network(self, model: Any) -> nn.Module:
         """The network of a built model that takes the recipe's weights, where it names some."""
         return model
@@ -127,6 +163,15 @@ class Kind(ABC):
     @abstractmethod
     def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
         """What is trained: networks, losses and evaluation. folder: the run folder."""
+
+    def learn(
+        self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: Any
+    ) -> Scores:
+        """Trains the task to its end and returns its scores; in steps, unless a kind has another way.
+
+        facts: more for the journal's first line.
+        """
+        return Trainer(task, batches, settings).run(**facts)
 
     @abstractmethod
     def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from hvit.recipe import Recipe
 from hvit.runs.classification import Classification
 from hvit.runs.generation import Generation
-from hvit.runs.kind import Kind
+from hvit.runs.kind import Kind, Report
 from hvit.runs.pretraining import Pretraining
+from hvit.runs.probing import Probing
 
-KINDS: tuple[Kind, ...] = (Classification(), Pretraining(), Generation())
+KINDS: tuple[Kind, ...] = (Classification(), Pretraining(), Generation(), Probing())
 
 
 def kind_of(config: Any) -> Kind:
     """The kind that a model's configuration belongs to."""
     return next(kind for kind in KINDS if isinstance(config, kind.configs))
+
+
+def settle(recipe: Recipe, report: Report, download: bool = True) -> tuple[Recipe, Kind]:
+    """A recipe with what depends on this machine decided, such as the weights to start from, and its kind.
+
+    report: called with what was decided. download: whether something may be downloaded for it.
+    """
+    settled, sentence = kind_of(recipe.model).settle(recipe, download)
+    if sentence:
+        report({"start": sentence})
+    return settled, kind_of(settled.model)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from hvit.data.batches import small_set_notes, steps_per_epoch, train_batches
+from hvit.data.batches import steps_per_epoch, train_batches
 from hvit.data.device_augment import DeviceAugment
 from hvit.data.open import Splits, open_data, with_full_paths
 from hvit.data.preprocess import Preprocess
@@ -20,15 +20,17 @@ from hvit.errors import UserError
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.models.catalogue import name_of
 from hvit.models.weights.load import download_timm, load_weights
+from hvit.models.weights.teacher import teacher_state
 from hvit.pictures import draw_image_grid
 from hvit.progress import DataOpening
 from hvit.randomness import derive_seed
 from hvit.recipe import Recipe
 from hvit.runs.kind import Kind, Prepared, Report, silent
 from hvit.runs.memory import refuse_too_large
+from hvit.runs.starting import TEACHER, WEIGHTS_BY_NAME
 from hvit.training.activations import checkpointable_blocks
 from hvit.training.distribute import Processes, check_compiler
-from hvit.training.schedule import Schedule, few_steps_notes
+from hvit.training.schedule import Schedule
 
 _IMAGES_DRAWN = 12
 
@@ -36,7 +38,7 @@ _IMAGES_DRAWN = 12
 def with_absolute_paths(recipe: Recipe, kind: Kind) -> Recipe:
     """The same recipe with paths that hold wherever it is resumed from."""
     recipe = replace(recipe, data=with_full_paths(recipe.data))
-    if recipe.weights is not None and recipe.weights != "timm":
+    if recipe.weights is not None and recipe.weights not in WEIGHTS_BY_NAME:
         recipe = replace(recipe, weights=str(Path(recipe.weights).expanduser().resolve()))
     return kind.with_full_paths(recipe)
 
@@ -62,7 +64,7 @@ def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True)
     splits: Splits = ranks.share(opened)["splits"]
     recipe = kind.fit_to_data(recipe, splits)
     preprocess = Preprocess(
-        model.input_size, splits.mean, splits.std, recipe.crop, recipe.interpolation, splits.held_out.sampling,
+        model.input_size, *kind.statistics(recipe, splits), recipe.crop, recipe.interpolation, splits.held_out.sampling,
         splits.grey_range, splits.page,
     )  # fmt: skip
     if recipe.loop.compile:
@@ -83,10 +85,8 @@ def check_memory(prepared: Prepared, kind: Kind) -> None:
 def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
     """What will happen, in lines a person reads before it does."""
     recipe, schedule, ranks, splits = prepared.recipe, prepared.schedule, prepared.ranks, prepared.splits
-    batch, repeats = recipe.loop.batch_size, recipe.loop.repeats
     what, size = prepared.sample_kind, len(splits.train)
-    notes = splits.notes + small_set_notes(size, batch, what)
-    notes += few_steps_notes(recipe.loop, recipe.optimize, size, ranks, what, recipe.weights is not None)
+    notes = splits.notes + kind.training_notes(prepared)
     try:
         check_memory(prepared, kind)
     except UserError as error:
@@ -97,10 +97,7 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
         "weights": f"from {recipe.weights}" if recipe.weights else f"random initialisation, seed {recipe.seed}",
         "data": f"{recipe.data.kind}: {size:,} {what} to train on, {len(splits.held_out):,} held out, "
         f"{f'{count} classes' if (count := len(splits.classes)) > 1 else 'no labels'}",
-        "steps": f"{schedule.total_steps:,} of {batch} {what} ({batch // schedule.images_per_device} x "
-        f"{schedule.images_per_device}){f', each {repeats} times,' if repeats > 1 else ','} "
-        f"{schedule.steps_per_epoch:,} an epoch",
-        "learning rate": schedule.describe_learning_rate(),
+        **kind.describe_training(prepared),
         "device": f"{ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
         **({"notes": "\n".join(notes)} if notes else {}),
     }
@@ -116,7 +113,9 @@ def new_model(recipe: Recipe, kind: Kind, report: Report = silent) -> Any:
     if source == "timm":
         if not kind.on_timm:
             raise UserError("timm has no weights of generators; name a file with --weights")
-        source = download_timm(name_of(recipe.model))  # pyright: ignore[reportArgumentType]  (no GanConfig gets here)
+        source = download_timm(name_of(kind.starting_config(recipe)))
+    elif source == TEACHER:
+        source = teacher_state(kind.starting_config(recipe))
     elif source is not None and not os.path.lexists(source):  # of names that no file can have, too
         raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
     torch.manual_seed(derive_seed(recipe.seed, "weights"))

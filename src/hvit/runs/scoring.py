@@ -67,12 +67,17 @@ def data_to_score(target: Path, kind: str | None, root: str | None, labels: Any)
         own = read_recipe(target).data
         if kind in (None, own.kind):
             return moved(own, root)
+    if kind is None and root is None:
+        raise UserError(f"{target} is no run folder, so say what to test on, with --data or --root")
+    return usual_data(kind, root, labels)
+
+
+def usual_data(kind: str | None, root: str | None, labels: Any = "folders") -> DataConfig:
+    """Data of a kind in a folder, with its usual settings; no kind stands for a folder of images."""
     if kind in ("digits", "moving_digits"):
         return moved(DigitsData() if kind == "digits" else MovingDigitsData(), root)
     if kind == "clips":
         return ClipData(root=root or "", labels=labels)
     if kind in ("cifar10", "cifar100"):
         return CifarData(kind=kind, root=root or "")
-    if kind is None and root is None:
-        raise UserError(f"{target} is no run folder, so say what to test on, with --data or --root")
     return FolderData(root=root or "", labels=labels)

@@ -22,7 +22,7 @@ from hvit.report import write_report
 from hvit.run_names import TRAINING_IMAGES, picture_file
 from hvit.runs.folder import held, refuse_old_run, start_folder, write_scores
 from hvit.runs.kind import Kind, Prepared, Report, silent
-from hvit.runs.kinds import kind_of
+from hvit.runs.kinds import kind_of, settle
 from hvit.runs.plan_file import compare, fingerprints, read_plan, write_plan
 from hvit.runs.prepare import (
     augment_on_device,
@@ -37,17 +37,17 @@ from hvit.runs.scoring import held_out_batch_size
 from hvit.tasks.task import Scores, Task
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import NO_COMPILING, is_compile_failure, processes
-from hvit.training.loop import Trainer
 from hvit.training.setup import BatchSource, RunSettings
 
 
 def plan(recipe: Recipe) -> dict[str, str]:
     """What `train` would do, without doing it; nothing is written."""
     check_bounds(recipe)
-    kind = kind_of(recipe.model)
+    decided: dict[str, str] = {}
+    recipe, kind = settle(recipe, decided.update, download=False)
     with processes(recipe.loop.device) as ranks:
         prepared = prepare(recipe, kind, ranks, remember=False)
-        lines = plan_lines(prepared, kind)
+        lines = plan_lines(prepared, kind) | decided
         if recipe.weights is not None:
             new_model(prepared.recipe, kind, lines.update)
         return lines
@@ -61,7 +61,7 @@ def train(recipe: Recipe, folder: Path, report: Report = silent) -> Scores:
     small, and as `prepare` and `Trainer` do.
     """
     check_bounds(recipe)
-    kind = kind_of(recipe.model)
+    recipe, kind = settle(recipe, report)
     recipe = with_absolute_paths(recipe, kind)
     with processes(recipe.loop.device) as ranks, _faults_as_sentences():
         ranks.first_only(lambda: refuse_old_run(folder))
@@ -117,10 +117,9 @@ def _run(
     settings = RunSettings(
         folder, recipe.loop, recipe.optimize, schedule, ranks, recipe.seed, fingerprints(plan_file), accepts_changes
     )
-    trainer = Trainer(task, _batches(prepared), settings)
     with _failures_of_the_device_as_sentences(prepared):
         changes = {"accepted": list(accepted)} if accepted else {}
-        scores = trainer.run(**changes) | {
+        scores = kind.learn(task, prepared, _batches(prepared), settings, **changes) | {
             "classes": list(prepared.splits.classes),
             "sample_kind": prepared.sample_kind,
         }

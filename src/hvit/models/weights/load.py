@@ -15,6 +15,7 @@ from hvit.markup import shown, some_of
 from hvit.models.formats import Format, State
 from hvit.models.input_sizes import Axes, stated_input_size
 from hvit.models.layers.grids import PositionResize
+from hvit.models.timm_encoder import TimmEncoder
 from hvit.models.weights.adapt import adapt, has_other_classes, head_names, inflate, is_finite, same_kind
 from hvit.models.weights.position_tables import lay_out_positions
 from hvit.models.weights.read import read_checkpoint
@@ -149,6 +150,8 @@ def fit(
     weights_input_size: as in `load_weights`.
     Raises UserError where state and model differ in more than that, and where weights are no finite numbers.
     """
+    if isinstance(model, TimmEncoder):
+        state = model.with_our_names(state)
     readings = readings_of(state, where)
     fitting, refusals = [], []
     for reading in readings:

@@ -89,17 +89,11 @@ def download_timm(name: str) -> str:
     pinned one, or the one that the hub names and the cache keeps.
     Raises UserError, within seconds, where neither works, and where the content is not what it should be.
     """
-    if name not in DOWNLOADS:
-        raise UserError(f"timm has no weights for {name!r}; it has for {', '.join(DOWNLOADS)}")
     import huggingface_hub
 
-    repository, file = f"timm/{DOWNLOADS[name]}", "model.safetensors"
-    pin = PINNED.get(DOWNLOADS[name], Pin())
-    cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=pin.revision)
-    if isinstance(cached, str):
-        # The cache calls a file by the hash that the hub gave it.
-        _check_content(cached, pin.sha256 or _as_sha256(Path(cached).resolve().name), repository)
+    if cached := cached_timm(name):
         return cached
+    repository, file, pin = _published_file(name)
     try:
         # One quick question first: the download itself repeats failed requests for half a minute.
         address = huggingface_hub.hf_hub_url(repository, file, revision=pin.revision)
@@ -122,6 +116,41 @@ def download_timm(name: str) -> str:
         ) from error
     _check_content(path, expected, repository)
     return path
+
+
+def cached_timm(name: str) -> str | None:
+    """The path of published weights in the hub's local cache, their content checked; None where they are not there.
+
+    Raises UserError for a name without published weights, and for a file that is not what it should be.
+    """
+    import huggingface_hub
+
+    repository, file, pin = _published_file(name)
+    cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=pin.revision)
+    if not isinstance(cached, str):
+        return None
+    # The cache calls a file by the hash that the hub gave it.
+    _check_content(cached, pin.sha256 or _as_sha256(Path(cached).resolve().name), repository)
+    return cached
+
+
+def _published_file(name: str) -> tuple[str, str, Pin]:
+    """The hub's repository and file of published weights, and what is pinned of them."""
+    published = DOWNLOADS.get(name) or _of_timm(name)
+    if published is None:
+        raise UserError(f"timm has no weights for {name!r}; it has for {', '.join(DOWNLOADS)}")
+    return f"timm/{published}", "model.safetensors", PINNED.get(published, Pin())
+
+
+def _of_timm(name: str) -> str | None:
+    """timm's name of the weights of timm/NAME."""
+    if not name.startswith("timm/"):
+        return None
+    import timm
+
+    architecture = name.removeprefix("timm/")
+    found = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
+    return found.hf_hub_id.removeprefix("timm/") if found and found.hf_hub_id else None
 
 
 def _as_sha256(text: str | None) -> str | None:

@@ -1,0 +1,204 @@
+"""Runs of probing: heads are fitted to the features of a frozen, pretrained encoder; minutes on a laptop."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from hvit.data.batches import evaluation_batches
+from hvit.data.open import ImageSet, Splits
+from hvit.errors import UserError
+from hvit.files import replacing
+from hvit.metrics.probes import Fitted, fit_linear, fit_neighbours, fit_network
+from hvit.models.build import build_network
+from hvit.models.layers.encoder import Encoder
+from hvit.models.probe import ProbeConfig, head_features, set_head
+from hvit.progress import FilesDone
+from hvit.recipe import Recipe
+from hvit.recipes import get_recipe
+from hvit.run_names import FEATURES
+from hvit.runs.classification import Classification
+from hvit.runs.kind import Prepared
+from hvit.runs.starting import choose_start, started
+from hvit.tasks.classify import Classify
+from hvit.tasks.task import Scores, Task
+from hvit.training.journal import Journal
+from hvit.training.setup import BatchSource, RunSettings
+
+_BATCH = 32
+_FROM_SCRATCH = "nest_micro_folder"
+_HEADS: dict[str, Callable[[np.ndarray, np.ndarray, int], Fitted]] = {
+    "linear": fit_linear,
+    "neighbours": fit_neighbours,
+    "network": fit_network,
+}
+
+
+class Probing(Classification):
+    """A linear head is fitted to the features of a frozen encoder; the run leaves a classifier of its family."""
+
+    configs = (ProbeConfig,)
+
+    def settle(self, recipe: Recipe, download: bool) -> tuple[Recipe, str]:
+        """The recipe with the encoder that its weights are of; without any, a small model from random initialisation.
+
+        Raises UserError as `choose_start`.
+        """
+        start = choose_start(_probe(recipe), recipe.weights, download)
+        if start is not None:
+            return started(recipe, start), start.reason
+        scratch = get_recipe(_FROM_SCRATCH)
+        loop = replace(scratch.loop, device=recipe.loop.device)
+        return replace(scratch, data=recipe.data, seed=recipe.seed, loop=loop), (
+            f"NO PRETRAINED WEIGHTS: {_FROM_SCRATCH} trains from random initialisation instead, which on some thousand "
+            f"photos is much less accurate (here 63 % where pretrained features give 98 %). Install hvit[teacher], or "
+            f"give a weights file with --weights"
+        )
+
+    def starting_config(self, recipe: Recipe) -> Any:
+        """The encoder's configuration."""
+        return _probe(recipe).encoder
+
+    def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
+        """The recipe with the data's number of classes. Raises UserError for data without labels, and for clips."""
+        probe = _probe(recipe)
+        fitted = super().fit_to_data(replace(recipe, model=replace(probe.encoder, num_classes=None)), splits)  # pyright: ignore[reportArgumentType]
+        return replace(recipe, model=replace(probe, encoder=fitted.model))  # pyright: ignore[reportArgumentType]
+
+    def statistics(self, recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What the encoder's images are normalised with."""
+        probe = _probe(recipe)
+        return probe.mean or splits.mean, probe.std or splits.std
+
+    def describe(self, recipe: Recipe) -> dict[str, str]:
+        """See `Kind.describe`."""
+        probe = _probe(recipe)
+        lines = super().describe(replace(recipe, model=probe.encoder))  # pyright: ignore[reportArgumentType]
+        return {**lines, "heads": f"{', '.join(probe.heads)} on its frozen features"}
+
+    def describe_training(self, prepared: Prepared) -> dict[str, str]:
+        """There are no steps: the features are computed once."""
+        count = len(prepared.splits.train) + len(prepared.splits.held_out)
+        return {"steps": f"none: features of {count:,} images are computed once, then heads are fitted to them"}
+
+    def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
+        """Nothing can go wrong with steps that there are not."""
+        return ()
+
+    def build(self, recipe: Recipe) -> Any:
+        """The encoder with a head for the data's classes."""
+        return build_network(_probe(recipe).encoder)
+
+    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+        """See `Kind.make_task`."""
+        return Classify(model, prepared.splits.classes, asdict(prepared.preprocess))
+
+    def learn(
+        self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: Any
+    ) -> Scores:
+        """Computes the features, fits every head, and saves the classifier with the linear one; returns its scores.
+
+        Features that the folder has already are not computed again. Raises UserError in several processes.
+        """
+        if settings.ranks.world_size > 1:
+            raise UserError("a probe is fitted by one process; start it without torchrun")
+        assert isinstance(task, Classify)
+        journal, began = Journal(settings.folder), time.monotonic()
+        journal.write("start", 0, time=time.time(), **facts)
+        model: Any = task.networks["model"].to(settings.ranks.device).eval()
+        probe, classes = _probe(prepared.recipe), len(prepared.splits.classes)
+        known, asked = _all_features(model, prepared, settings, batches)
+        heads = {name: _HEADS[name](*known, classes) for name in probe.heads}
+        linear: Any = heads["linear"]
+        set_head(model, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
+        scores = _scores(task, model.head, asked)
+        scores["heads"] = {
+            name: {
+                "top1": float((head.predict(asked[0]).argmax(1) == asked[1]).mean()),
+                "chosen": head.chosen,
+                "log_loss_of_folds": head.tried,
+            }
+            for name, head in heads.items()
+        }
+        seconds = time.monotonic() - began
+        journal.write("evaluate", 1, epoch=1.0, seconds=seconds, loss=scores["loss"], top1=scores["top1"])
+        task.save(settings.folder, task.networks, 1)
+        journal.write("finish", 1, seconds=seconds)
+        return scores
+
+
+def _probe(recipe: Recipe) -> ProbeConfig:
+    assert isinstance(recipe.model, ProbeConfig)
+    return recipe.model
+
+
+Features = tuple[np.ndarray, np.ndarray]
+"""Features (images, dim) float32 and classes (images,) int64."""
+
+
+def _all_features(
+    model: Encoder, prepared: Prepared, settings: RunSettings, batches: BatchSource
+) -> tuple[Features, Features]:
+    """Features of the training and of the held-out images; kept in the run folder for a run that is resumed."""
+    path, identity = settings.folder / FEATURES, settings.belongs_to.get("data", "")
+    if (stored := _stored(path, identity)) is not None:
+        return stored
+    splits = prepared.splits
+    found = [_features(model, one, prepared, settings, batches) for one in (splits.train, splits.held_out)]
+    with replacing(path) as file:
+        np.savez(file, identity=np.array(identity), **{
+            f"{part}_{what}": values
+            for part, pair in zip(("train", "held_out"), found, strict=True)
+            for what, values in zip(("features", "classes"), pair, strict=True)
+        })  # fmt: skip
+    return found[0], found[1]
+
+
+def _stored(path: Path, identity: str) -> tuple[Features, Features] | None:
+    """The features that an earlier start of the run has left; None where there are none of this data."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["identity"]) != identity:
+                return None
+            train, held_out = (
+                (stored[f"{part}_features"], stored[f"{part}_classes"]) for part in ("train", "held_out")
+            )
+            return train, held_out
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _features(
+    model: Encoder, images: ImageSet, prepared: Prepared, settings: RunSettings, batches: BatchSource
+) -> Features:
+    """Features and classes of a set. Raises UserError where the run is interrupted."""
+    found: list[tuple[Tensor, Tensor]] = []
+    loader = evaluation_batches(
+        images, preprocess=prepared.preprocess, batch_size=_BATCH, workers=settings.loop.workers, views=(1, 1),
+        stops=batches.interrupts.__bool__,
+    )  # fmt: skip
+    words = ("computing features", "done", "images")
+    with batches.interrupts.kept(), FilesDone(len(images), Console(stderr=True), words) as view:
+        for batch in loader:
+            found.append((head_features(model, batch["images"].to(settings.ranks.device)).cpu(), batch["targets"]))
+            for _ in batch["targets"]:
+                view.step()
+            if batches.interrupts:
+                raise UserError(f"stopped; `hvit resume {settings.folder}` starts it anew")
+    features, targets = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return features.numpy(), (targets if targets.ndim == 1 else targets.argmax(1)).numpy()
+
+
+def _scores(task: Classify, head: nn.Module, asked: Features) -> dict[str, Any]:
+    """The scores of a classifier whose features of the held-out images are known (see `Classify.evaluate`)."""
+    features, classes = (torch.from_numpy(values) for values in asked)
+    return task.evaluate({"model": head.cpu()}, [{"images": features, "targets": classes}])

@@ -1,0 +1,51 @@
+"""Heads on features: what scikit-learn gives, folded into one linear layer, and clear refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from hvit.errors import UserError
+from hvit.metrics.probes import fit_linear, fit_neighbours, fit_network
+
+
+def clusters(per_class: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).normal(size=(classes, 12)) * 2
+    labels = np.repeat(np.arange(classes), per_class)
+    return (centres[labels] + random.normal(size=(len(labels), 12))).astype(np.float32) * 5 + 3, labels
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_linear_head_is_the_regression_on_standardised_features(classes: int) -> None:
+    features, labels = clusters(20, classes)
+    fitted = fit_linear(features, labels, classes)
+    points = (features - features.mean(0)) / features.std(0)
+    wanted = LogisticRegression(C=fitted.chosen, max_iter=500).fit(points.astype(np.float64), labels)
+    logits = features @ fitted.weight.T + fitted.bias
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    assert np.allclose(odds / odds.sum(1, keepdims=True), wanted.predict_proba(points), atol=2e-3)
+    assert np.allclose(fitted.predict(features), wanted.predict_proba(points), atol=2e-3)
+    assert f"{fitted.chosen:g}" in fitted.tried
+    assert fitted.tried[f"{fitted.chosen:g}"] == min(fitted.tried.values())
+
+
+@pytest.mark.parametrize("fit", [fit_linear, fit_neighbours, fit_network])
+def test_every_head_finds_the_clusters_and_names_no_class_it_has_not_seen(fit) -> None:
+    features, labels = clusters(8, 3)
+    asked, truth = clusters(10, 3, seed=1)
+    shares = fit(features, labels, 4).predict(asked)
+    assert shares.shape == (30, 4)
+    assert np.allclose(shares.sum(1), 1)
+    assert (shares.argmax(1) == truth).mean() > 0.9
+    assert shares[:, 3].max() < 1e-4
+
+
+def test_one_sample_of_a_class_is_enough_but_one_class_is_not() -> None:
+    features, labels = clusters(1, 3)
+    assert fit_linear(features, labels, 3).tried == {}
+    with pytest.raises(UserError, match="two classes or more"):
+        fit_linear(features, np.zeros(3, dtype=int), 3)
+    with pytest.raises(UserError, match="not finite"):
+        fit_linear(features * np.nan, labels, 3)

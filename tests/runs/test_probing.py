@@ -1,0 +1,163 @@
+"""Probing: a run without steps, whose classifier is the encoder with a fitted head, chosen by what there is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hvit
+from hvit.data.open import FolderData
+from hvit.errors import UserError
+from hvit.models.baselines import ResnetConfig
+from hvit.models.probe import ProbeConfig, head_features, set_head
+from hvit.models.timm_encoder import TimmConfig
+from hvit.models.weights import teacher
+from hvit.models.weights.open import open_weights
+from hvit.models.weights.save import save_weights
+from hvit.recipe import Recipe, read_recipe
+from hvit.recipes import get_recipe
+from hvit.runs import starting
+from hvit.verbs.evaluate import evaluate
+from hvit.verbs.train import plan, resume, train
+
+TINY = ResnetConfig(input_size=(16, 16), num_classes=3, dims=(8, 8, 8, 8), depths=(1, 1, 1, 1), block="basic")
+
+
+@pytest.fixture
+def encoder_file(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = hvit.create_model("resnet_micro_32", input_size=16, num_classes=3, dims=(8, 8, 8, 8), depths=(1, 1, 1, 1))
+    path = tmp_path / "encoder.safetensors"
+    stated = {"input_size": [16, 16], "mean": [0.1] * 3, "std": [0.3] * 3, "crop": 1.0, "interpolation": "nearest"}
+    save_weights(model, path, classes=["a", "b", "c"], preprocess=stated)
+    return path
+
+
+def probe_of(weights: Path | str, photos: Path, **changes) -> Recipe:
+    recipe = get_recipe("photos")
+    recipe = replace(recipe, data=FolderData(root=str(photos)), weights=str(weights), **changes)
+    return replace(recipe, loop=replace(recipe.loop, workers=0, device="cpu"))
+
+
+def test_a_probe_leaves_a_run_like_any_other(encoder_file: Path, photo_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    recipe = probe_of(encoder_file, photo_folder)
+    recipe = replace(recipe, model=replace(recipe.model, heads=("neighbours", "network")))
+    lines = plan(recipe)
+    assert lines["steps"].startswith("none: features of 12 images")
+    scores = train(recipe, run)
+    assert scores["top1"] == 1.0
+    assert set(scores["heads"]) == {"linear", "neighbours", "network"}
+    opened = open_weights(run)
+    assert opened.classes == ("blue", "red")
+    assert opened.preprocess["mean"] == [0.1] * 3
+    assert opened.preprocess["interpolation"] == "nearest"
+    # Only the head is new.
+    before, after = open_weights(encoder_file).model.state_dict(), opened.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith("network.fc"))
+    assert (run / "report.html").is_file()
+    assert evaluate(run, None, None, "cpu")["top1"] == 1.0
+
+
+def test_a_killed_probe_goes_on_from_its_features(encoder_file: Path, photo_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(probe_of(encoder_file, photo_folder), run)
+    first = open_weights(run).model.state_dict()
+    for name in ("weights.safetensors", "scores.json"):
+        (run / name).unlink()
+    with np.load(run / "features.npz") as stored:
+        kept = dict(stored)
+    resume(run)
+    again = open_weights(run).model.state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    # Features of other data, and a damaged file, are computed anew.
+    for content in (None, kept | {"identity": np.array("other"), "train_features": kept["train_features"] * 0}):
+        if content is None:
+            (run / "features.npz").write_bytes(b"PK broken")
+        else:
+            np.savez(run / "features.npz", **content)
+        resume(run)
+        assert torch.equal(open_weights(run).model.head.weight, first["network.fc.weight"])
+
+
+def test_the_features_are_what_the_head_takes() -> None:
+    torch.manual_seed(1)
+    images = torch.randn(2, 3, 16, 16)
+    for name, changes in {
+        "nest_micro_32": {"input_size": 32},
+        "hiera_micro_32": {},
+        "mvitv2_micro_32": {},
+        "resnet_micro_32": {},
+    }.items():
+        model = hvit.create_model(name, num_classes=2, **changes).eval()
+        images = torch.randn(2, 3, *model.config.input_size)
+        features = head_features(model, images)
+        set_head(model, torch.ones(2, features.shape[1]), torch.tensor([0.0, 1.0]))
+        sums = features.sum(1)
+        assert torch.allclose(model(images), torch.stack([sums, sums + 1], 1), atol=1e-4)
+
+
+def test_the_start_is_the_best_that_there_is(monkeypatch: pytest.MonkeyPatch, photo_folder: Path) -> None:
+    probe = ProbeConfig(encoder=TimmConfig(num_classes=None))
+    cached: set[str] = set()
+    monkeypatch.setattr(starting, "cached_timm", lambda name: name if name in cached else None)
+    monkeypatch.setattr(teacher, "teacher_file", lambda: Path(__file__))
+    assert starting.choose_start(probe, "auto", download=False).weights == "teacher"
+    asked: list[str] = []
+
+    def refuse(name: str) -> str:
+        asked.append(name)
+        raise UserError("not connected")
+
+    monkeypatch.setattr(starting, "download_timm", refuse)
+    assert starting.choose_start(probe, None).weights == "teacher"
+    assert asked == ["hiera_tiny_224"]
+    cached.add("nest_tiny_224")
+    start = starting.choose_start(probe, "auto")
+    assert (start.encoder.family, start.weights) == ("nest", "timm")
+    cached.clear()
+    monkeypatch.setattr(teacher, "teacher_file", lambda: None)
+    assert starting.choose_start(probe, "auto") is None
+    lines = plan(probe_of("auto", photo_folder))
+    assert "NO PRETRAINED WEIGHTS" in lines["start"]
+    assert lines["recipe"].startswith("nest_micro_folder")
+    with pytest.raises(UserError, match=r"hvit\[teacher\]"):
+        starting.choose_start(probe, "teacher")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"mean": (0.5,)}, "one number for each of 3 channels"),
+        ({"std": (0.5, 0.0, 0.5)}, "std must be above 0"),
+        ({"heads": ("forest",)}, "heads must be"),
+    ],
+)
+def test_a_probe_that_cannot_be_is_refused(change: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        ProbeConfig(**change)
+
+
+def test_a_probe_goes_through_json(encoder_file: Path, photo_folder: Path, tmp_path: Path) -> None:
+    train(probe_of(encoder_file, photo_folder), tmp_path / "run")
+    recipe = read_recipe(tmp_path / "run")
+    assert recipe.model.encoder.family == "resnet"
+    assert recipe.model.num_classes == 2
+    assert recipe.weights == str(encoder_file)
+    journal = [json.loads(line)["kind"] for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    assert journal == ["start", "evaluate", "finish"]
+
+
+def test_the_teacher_is_the_network_of_its_package() -> None:
+    if teacher.teacher_file() is None:
+        pytest.skip("the extra teacher is not installed")
+    state = teacher.teacher_state(TimmConfig(input_size=(32, 32)))
+    assert len(state) == 296
+    assert state["network.classifier.weight"].shape == (1000, 1280)
+    with pytest.raises(UserError, match="for colour images"):
+        teacher.teacher_state(TimmConfig(in_channels=1))
