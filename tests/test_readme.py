@@ -136,6 +136,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
     for work in (
         "hvit.verbs.train.train",
         "hvit.verbs.train.plan",
+        "hvit.verbs.probe.probe_recipe",
         "hvit.verbs.train.resume",
         "hvit.verbs.evaluate.evaluate",
         "hvit.verbs.generate.open_sampler",

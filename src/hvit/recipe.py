@@ -84,7 +84,7 @@ WITHOUT_EFFECT = ("loop.workers", "data.root", "data.cache")
 
 def with_classes_of_the_data(recipe: Recipe) -> Recipe:
     """The recipe with the number of a classifier's classes left to the data; others are returned as they are."""
-    if isinstance(recipe.model, MaskedConfig | GanConfig):
+    if isinstance(recipe.model, MaskedConfig | GanConfig | ProbeConfig):
         return recipe
     return replace(recipe, model=replace(recipe.model, num_classes=None))
 

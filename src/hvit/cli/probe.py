@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -22,7 +22,7 @@ class ProbeArguments:
     What it leaves is a classifier: evaluate, predict and explain work on it.
     """
 
-    weights: tyro.conf.Positional[str]
+    weights: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")]
     """The encoder: a run folder (also of masked pretraining), a weights file in any known format, timm/NAME for the
     published weights of a model of timm, teacher (extra `teacher`), or auto for the best that this machine has."""
     root: str = ""

@@ -80,7 +80,7 @@ def head_features(model: Encoder, images: Tensor) -> Tensor:
     Raises UserError for a model whose head is no linear layer.
     """
     taken: list[Tensor] = []
-    head: nn.Module = model.head
+    head = model.head
     if not isinstance(head, nn.Linear):
         raise UserError(f"a probe replaces a linear head, and this {type(model).__name__} has a {type(head).__name__}")
     handle = head.register_forward_pre_hook(lambda module, inputs: taken.append(inputs[0].flatten(1)))

@@ -15,7 +15,6 @@ PHOTOS = Recipe(
     model=ProbeConfig(encoder=TimmConfig(num_classes=None)),
     data=FolderData(),
     loop=LoopConfig(epochs=1, batch_size=32),
-    weights="auto",
     crop=0.875,
     interpolation="bicubic",
 )

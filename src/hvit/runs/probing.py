@@ -155,11 +155,11 @@ def _all_features(
     splits = prepared.splits
     found = [_features(model, one, prepared, settings, batches) for one in (splits.train, splits.held_out)]
     with replacing(path) as file:
-        np.savez(file, identity=np.array(identity), **{
-            f"{part}_{what}": values
-            for part, pair in zip(("train", "held_out"), found, strict=True)
-            for what, values in zip(("features", "classes"), pair, strict=True)
-        })  # fmt: skip
+        (train, train_classes), (held_out, held_out_classes) = found
+        np.savez(
+            file, identity=np.array(identity), train_features=train, train_classes=train_classes,
+            held_out_features=held_out, held_out_classes=held_out_classes,
+        )  # fmt: skip
     return found[0], found[1]
 
 
