@@ -114,9 +114,10 @@ def leave_out(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
             monkeypatch.setattr(place, name, lambda *_, **__: None)
 
 
-@pytest.mark.parametrize(
-    "name", one_per_kind([name for name in recipes.list_recipes() if name not in GENERATION and name not in PROBES])
-)
+TRAINED = [name for name in recipes.list_recipes() if name not in (*GENERATION, *PROBES)]
+
+
+@pytest.mark.parametrize("name", one_per_kind(TRAINED))
 def test_a_recipe_shrinks_to_two_steps(
     name: str, tmp_path: Path, photo_folder: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
