@@ -18,6 +18,7 @@ from hvit.experiments import grid
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, Pretraining, ScaleName
 from hvit.experiments.grid import Place, chosen_rate, jobs_of, state_of
 from hvit.experiments.results import Results
+from hvit.experiments.table import markdown
 from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe, as_json, read_recipe
 from hvit.training.journal import JOURNAL, Journal
@@ -176,6 +177,18 @@ def test_intervals_are_those_of_randomised_blocks(tmp_path: Path) -> None:
     more = results.difference(Claim("", ("deep",), ("flat",), than=(("tuned",), ("flat",))).weights())
     assert more is not None
     assert more.mean == pytest.approx(0.11)
+
+
+def test_a_run_at_chance_widens_no_interval_and_decides_no_claim(tmp_path: Path) -> None:
+    written = Written(tmp_path, toy("quick"))
+    written.score("flat", 0.50, 0.54)
+    written.score("deep", 0.60, 0.65)
+    written.score("tuned", 0.40, 0.10)
+    results = Results(written.experiment, written.place)
+    assert results.collapsed("tuned") == (1,)
+    assert results.spread("top1") == (pytest.approx(0.005), 1)
+    assert results.verdict(Claim("", ("flat",), ("tuned",)))[0] == "cannot be told at this scale"
+    assert "(1 did not train)" in markdown(results)
 
 
 def test_one_seed_gives_a_difference_without_an_interval_and_no_verdict(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hvit.training.journal import JOURNAL, read_journal
 Verdict = Literal["held", "did not hold", "cannot be told at this scale", "not run yet"]
 LEVEL = 0.95
 """The share of intervals that hold the truth, if the assumptions do."""
+_HARDLY_ABOVE_CHANCE = 1.3
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,18 @@ class Results:
         speeds = [row["images_per_second"] for row in rows if row["kind"] == "train"]
         return median(speeds) if speeds else None
 
+    def collapsed(self, cell: Cell | str) -> tuple[int, ...]:
+        """The seeds with which a classifier did not train: it ends hardly above chance.
+
+        Such a run says nothing about the spread of those that trained, and its cell nothing about a claim.
+        """
+        scores = self.of(cell)
+        one = cell if isinstance(cell, Cell) else next(one for one in self.experiment.cells if one.name == cell)
+        classes = getattr(one.recipe.model, "num_classes", None)
+        if scores is None or not classes or scores.first != "top1":
+            return ()
+        return tuple(seed for seed, value in scores.of("top1").items() if value < _HARDLY_ABOVE_CHANCE / classes)
+
     @property
     def finished(self) -> int:
         """Runs that are finished."""
@@ -125,9 +138,14 @@ class Results:
     def spread(self, key: str) -> tuple[float, int]:
         """The standard deviation of a score around the means of its cell and seed, and its degrees of freedom.
 
-        Of the cells that have every seed that most of the cells have; nan and 0 where that leaves nothing.
+        Of the cells that have every seed that most of the cells have, and that trained with all of them; nan and 0
+        where that leaves nothing.
         """
-        by_cell = [scores.of(key) for scores in self._cells.values() if scores is not None and scores.of(key)]
+        by_cell = [
+            scores.of(key)
+            for name, scores in self._cells.items()
+            if scores is not None and scores.of(key) and not self.collapsed(name)
+        ]
         seeds = sorted({seed for values in by_cell for seed in values})
         seeds = [seed for seed in seeds if 2 * sum(seed in values for values in by_cell) > len(by_cell)]
         whole = [[values[seed] for seed in seeds] for values in by_cell if all(seed in values for seed in seeds)]
@@ -145,6 +163,8 @@ class Results:
         found = self.difference(claim.weights(), claim.measure)
         if found is None:
             return "not run yet", None
+        if any(self.collapsed(name) for name in claim.weights()):
+            return "cannot be told at this scale", found
         if found.low > -claim.margin:
             return "held", found
         return ("did not hold" if found.high < -claim.margin else "cannot be told at this scale"), found

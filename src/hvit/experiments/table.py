@@ -28,6 +28,8 @@ def _cells(results: Results) -> Table:
         row = [cell.factors.get(name, "") for name in factors]
         row.append(str(len(scores.of(scores.first))) if scores else "0")
         row += [_mean(scores, measure) for measure in experiment.measures]
+        if collapsed := results.collapsed(cell):
+            row[-len(experiment.measures)] += f" ({len(collapsed)} did not train)"
         weights = {cell.name: 1.0, experiment.reference: -1.0} if cell.name != experiment.reference else {}
         row.append(_points(results.difference(weights)) if weights else "reference")
         row += [f"{scores.seconds:.0f}", f"{scores.speed:.0f}"] if scores else ["", ""]
@@ -86,7 +88,7 @@ def markdown(results: Results) -> str:
     if freedom:
         told += (
             f"Intervals: Student's t with {freedom} degrees of freedom, from the spread that the cells share "
-            f"(standard deviation {100 * spread:.2f} points around the means of cells and seeds). "
+            f"that trained (standard deviation {100 * spread:.2f} points around the means of cells and seeds). "
         )
     return "\n\n".join([*parts, told + "± is the standard deviation over the seeds."]) + "\n"
 
@@ -104,7 +106,7 @@ def as_json(results: Results) -> dict[str, Any]:
         row: dict[str, Any] = {"cell": cell.name, **cell.factors}
         if scores is not None:
             row |= {"values": {key: dict(values) for key, values in scores.values.items()},
-                    "seconds": scores.seconds, "images_per_second": scores.speed}  # fmt: skip
+                    "did_not_train": results.collapsed(cell), "seconds": scores.seconds, "images_per_second": scores.speed}  # fmt: skip
             against = results.difference({cell.name: 1.0, experiment.reference: -1.0})
             if against is not None and cell.name != experiment.reference:
                 row["difference"] = asdict(against)
