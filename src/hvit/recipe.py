@@ -14,11 +14,12 @@ from pydantic.dataclasses import dataclass
 
 from hvit.bounds import check_bounds
 from hvit.data.augment_settings import AugmentConfig
-from hvit.data.open import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
+from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
 from hvit.errors import UserError
 from hvit.files import read_whole, write_text
 from hvit.markup import shown
 from hvit.models.baselines import ResnetConfig, VitConfig
+from hvit.models.clip_baselines import ClipBaselineConfig
 from hvit.models.gan.config import GanConfig
 from hvit.models.hiera.config import HieraConfig
 from hvit.models.masked.config import MaskedConfig
@@ -47,13 +48,16 @@ class Recipe:
         | VitConfig
         | ResnetConfig
         | TimmConfig
+        | ClipBaselineConfig
         | MaskedConfig
         | GanConfig
         | ProbeConfig,
         Field(discriminator="family"),
     ]
     """The model's sizes, for generation those of both networks; the number of classes follows from the data."""
-    data: Annotated[DigitsData | CifarData | FolderData | ClipData | MovingDigitsData, Field(discriminator="kind")]
+    data: Annotated[
+        DigitsData | CifarData | FashionData | FolderData | ClipData | MovingDigitsData, Field(discriminator="kind")
+    ]
     """The data set."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How training images are augmented."""

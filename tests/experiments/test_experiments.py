@@ -179,6 +179,7 @@ def test_intervals_are_those_of_randomised_blocks(tmp_path: Path) -> None:
     assert more.mean == pytest.approx(0.11)
 
 
+@pytest.mark.usefixtures("toys")
 def test_a_run_at_chance_widens_no_interval_and_decides_no_claim(tmp_path: Path) -> None:
     written = Written(tmp_path, toy("quick"))
     written.score("flat", 0.50, 0.54)

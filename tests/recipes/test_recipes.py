@@ -14,7 +14,7 @@ from hvit import recipes
 from hvit.cli.main import main
 from hvit.data.images.digits import DigitsData
 from hvit.data.images.folders import FolderData
-from hvit.data.open import CifarData, ClipData, MovingDigitsData
+from hvit.data.open import CifarData, ClipData, FashionData, MovingDigitsData
 from hvit.errors import UserError
 from hvit.models.build import build, build_empty, count_parameters
 from hvit.models.gan.config import GanConfig
@@ -138,7 +138,7 @@ def test_a_recipe_shrinks_to_two_steps(
         model = replace(model, input_size=(8, 64, 64))
     if isinstance(whole, MaskedConfig):
         model = replace(whole, encoder=model, decoder_depth=1, decoder_dim=8, decoder_heads=1)
-    if isinstance(recipe.data, (CifarData, FolderData)):
+    if isinstance(recipe.data, (CifarData, FashionData, FolderData)):
         data = FolderData(root=str(photo_folder))
     elif isinstance(recipe.data, ClipData):
         segments = recipe.data.sampling == "segments"

@@ -35,7 +35,7 @@ class EvaluateArguments:
 
     target: tyro.conf.Positional[Path]
     """A run folder, or a weights file in any known format."""
-    data: Literal["digits", "cifar10", "cifar100", "folder", "clips", "moving_digits"] | None = None
+    data: Literal["digits", "cifar10", "cifar100", "fashion_mnist", "folder", "clips", "moving_digits"] | None = None
     """Data set to evaluate on; default: the data of the run."""
     root: str | None = None
     """Folder of the data. Without --data: the run's data in another place, or for a weights file a folder of images."""

@@ -52,10 +52,11 @@ def train(rest: list[str]) -> None:
         say("Recipes: " + ", ".join(list_recipes()))
         return
     from hvit.recipe import Recipe, with_classes_of_the_data
+    from hvit.recipes.families import with_family
     from hvit.verbs import train
 
     name, *fields = rest
-    recipe = with_classes_of_the_data(get_recipe(name))
+    recipe = with_family(with_classes_of_the_data(get_recipe(name)), fields)
 
     options = make_dataclass(
         "TrainArguments",

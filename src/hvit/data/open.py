@@ -9,6 +9,7 @@ from hvit.data.clips.collections import ClipData, open_clips
 from hvit.data.clips.moving_digits import MovingDigitsData, open_moving_digits
 from hvit.data.images.cifar import CifarData, open_cifar
 from hvit.data.images.digits import DigitsData, open_digits
+from hvit.data.images.fashion import FashionData, open_fashion
 from hvit.data.images.folders import FolderData, open_folder
 from hvit.data.images.listing import list_images
 from hvit.data.images.reading import read_image
@@ -20,6 +21,7 @@ __all__ = [
     "ClipData",
     "DataConfig",
     "DigitsData",
+    "FashionData",
     "FolderData",
     "ImageSet",
     "MovingDigitsData",
@@ -33,7 +35,7 @@ __all__ = [
     "with_full_paths",
 ]
 
-DataConfig = DigitsData | CifarData | FolderData | ClipData | MovingDigitsData
+DataConfig = DigitsData | CifarData | FashionData | FolderData | ClipData | MovingDigitsData
 """The data of a run; `kind` distinguishes them."""
 
 
@@ -89,4 +91,6 @@ def open_data(
         return open_digits(config, seed, in_channels)
     if isinstance(config, CifarData):
         return open_cifar(config, seed, in_channels)
+    if isinstance(config, FashionData):
+        return open_fashion(config, seed, in_channels)
     return open_folder(config, seed, in_channels, progress)

@@ -149,9 +149,9 @@ class Results:
         seeds = sorted({seed for values in by_cell for seed in values})
         seeds = [seed for seed in seeds if 2 * sum(seed in values for values in by_cell) > len(by_cell)]
         whole = [[values[seed] for seed in seeds] for values in by_cell if all(seed in values for seed in seeds)]
-        freedom = (len(whole) - 1) * (len(seeds) - 1)
-        if freedom < 1:
+        if len(whole) < 2 or len(seeds) < 2:
             return nan, 0
+        freedom = (len(whole) - 1) * (len(seeds) - 1)
         rows, columns, all_ = [mean(row) for row in whole], [mean(column) for column in zip(*whole, strict=True)], 0.0
         grand = mean(rows)
         for row, row_mean in zip(whole, rows, strict=True):

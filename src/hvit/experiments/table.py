@@ -106,7 +106,8 @@ def as_json(results: Results) -> dict[str, Any]:
         row: dict[str, Any] = {"cell": cell.name, **cell.factors}
         if scores is not None:
             row |= {"values": {key: dict(values) for key, values in scores.values.items()},
-                    "did_not_train": results.collapsed(cell), "seconds": scores.seconds, "images_per_second": scores.speed}  # fmt: skip
+                    "did_not_train": results.collapsed(cell),
+                    "seconds": scores.seconds, "images_per_second": scores.speed}  # fmt: skip
             against = results.difference({cell.name: 1.0, experiment.reference: -1.0})
             if against is not None and cell.name != experiment.reference:
                 row["difference"] = asdict(against)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import flop_registry
 from hvit.errors import UserError
 from hvit.models.baselines import Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.catalogue import ModelConfig, NetworkConfig, entry
+from hvit.models.clip_baselines import ClipBaseline, ClipBaselineConfig
 from hvit.models.gan.config import GeneratorConfig, build_generator
 from hvit.models.gan.generator import Generator
 from hvit.models.hiera.config import HieraConfig
@@ -37,6 +38,7 @@ _FAMILIES: dict[type, type[Encoder]] = {
     VitConfig: Vit,
     ResnetConfig: Resnet,
     TimmConfig: TimmEncoder,
+    ClipBaselineConfig: ClipBaseline,
 }
 
 

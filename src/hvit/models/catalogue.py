@@ -14,6 +14,7 @@ from hvit.fields import plain
 from hvit.markup import quoted, shown
 from hvit.models import counts
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, ResnetConfig, VitConfig
+from hvit.models.clip_baselines import ClipBaselineConfig
 from hvit.models.gan.config import GENERATOR_SIZES, GeneratorConfig
 from hvit.models.hiera.config import HIERA_SIZES, HieraConfig
 from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
@@ -24,7 +25,7 @@ from hvit.models.timm_encoder import TimmConfig, timm_config
 from hvit.moved import old_names_of
 from hvit.renames import rename_json
 
-ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | TimmConfig
+ModelConfig = NestConfig | MvitConfig | HieraConfig | VitConfig | ResnetConfig | TimmConfig | ClipBaselineConfig
 NetworkConfig = ModelConfig | MaskedConfig | GeneratorConfig
 
 
@@ -200,6 +201,8 @@ def name_of(config: NetworkConfig) -> str:
         return f"mae_{name_of(config.encoder)}"
     if isinstance(config, TimmConfig):
         return f"timm/{config.name}"
+    if isinstance(config, ClipBaselineConfig):
+        return config.name
 
     def architecture(one: NetworkConfig) -> dict[str, Any]:
         return {field.name: getattr(one, field.name) for field in fields(one) if field.name not in _FREE_FIELDS}

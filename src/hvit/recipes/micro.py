@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.clips.collections import ClipData
 from hvit.data.clips.moving_digits import MovingDigitsData
-from hvit.data.open import CifarData, DigitsData, FolderData
+from hvit.data.open import CifarData, DigitsData, FashionData, FolderData
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.masked.config import MASKED_SIZES
@@ -42,6 +42,15 @@ NEST = {
         augment=AugmentConfig(crop="pad", flip=0.5, label_smoothing=0.1),
         optimize=_OPTIMIZER,
         loop=LoopConfig(epochs=30, batch_size=128),
+    ),
+    "fashion": Recipe(
+        name="nest_micro_fashion",
+        summary="A small NesT on Fashion-MNIST",
+        model=replace(NEST_SIZES["nest_micro_32"], in_channels=1),
+        data=FashionData(),
+        augment=AugmentConfig(crop="pad", flip=0.5, label_smoothing=0.1),
+        optimize=_OPTIMIZER,
+        loop=LoopConfig(epochs=10, batch_size=128),
     ),
     "folder": Recipe(
         name="nest_micro_folder",
@@ -95,6 +104,8 @@ CLASSIFIERS = (
                f"not measured; {FOR_NEST}", TWO_STEPS),
     Classifier("mvitv2", "cifar10", FAMILIES, "not measured", f"not measured; {NO_SCORE}", TWO_EPOCHS),
     Classifier("hiera", "cifar10", FAMILIES, "not measured", f"not measured; {NO_SCORE}", TWO_EPOCHS),
+    Classifier("nest", "fashion", "small grey pictures, for checks that take minutes", "not measured", NO_SCORE,
+               TWO_STEPS),
     Classifier("nest", "folder", "a folder of labelled photos becomes a classifier that explains itself, on any "
                "computer", "about 3 minutes for a thousand photos on 2 CPU cores",
                f"{PHOTOS}; for few photos start from published weights with a larger recipe", RUN_HERE),

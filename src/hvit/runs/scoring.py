@@ -14,7 +14,17 @@ from torch import Tensor
 from hvit.data.batches import evaluation_batches
 from hvit.data.images.folders import FolderData
 from hvit.data.images.listing import show
-from hvit.data.open import CifarData, ClipData, DataConfig, DigitsData, MovingDigitsData, Splits, moved, open_data
+from hvit.data.open import (
+    CifarData,
+    ClipData,
+    DataConfig,
+    DigitsData,
+    FashionData,
+    MovingDigitsData,
+    Splits,
+    moved,
+    open_data,
+)
 from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.errors import UserError
 from hvit.progress import DataOpening
@@ -80,4 +90,6 @@ def usual_data(kind: str | None, root: str | None, labels: Any = "folders") -> D
         return ClipData(root=root or "", labels=labels)
     if kind in ("cifar10", "cifar100"):
         return CifarData(kind=kind, root=root or "")
+    if kind == "fashion_mnist":
+        return FashionData(root=root or "")
     return FolderData(root=root or "", labels=labels)

@@ -12,7 +12,7 @@ from hvit.runs.kinds import kind_of
 from hvit.tasks.task import Scores
 from hvit.training.distribute import choose_device
 
-DataKind = Literal["digits", "cifar10", "cifar100", "folder", "clips", "moving_digits"]
+DataKind = Literal["digits", "cifar10", "cifar100", "fashion_mnist", "folder", "clips", "moving_digits"]
 
 
 def evaluate(
