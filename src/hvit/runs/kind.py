@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from hvit.data.batches import small_set_notes
 from hvit.data.open import Splits
 from hvit.data.preprocess import Preprocess
-from hvit.models.build import without_memory
+from hvit.models.build import count_parameters, without_memory
 from hvit.models.weights.open import OpenedWeights
 from hvit.recipe import Recipe
 from hvit.tasks.task import Scores, Task
 from hvit.training.distribute import Processes
+from hvit.training.freezing import NOTHING, count_trained, freeze
 from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule, few_steps_notes
 from hvit.training.setup import BatchSource, RunSettings
@@ -121,10 +122,22 @@ class Kind(ABC):
         recipe, schedule, what = prepared.recipe, prepared.schedule, prepared.sample_kind
         batch, repeats, part = recipe.loop.batch_size, recipe.loop.repeats, schedule.images_per_device
         return {
+            **self._frozen(recipe),
             "steps": f"{schedule.total_steps:,} of {batch} {what} ({batch // part} x {part})"
             f"{f', each {repeats} times,' if repeats > 1 else ','} {schedule.steps_per_epoch:,} an epoch",
             "learning rate": schedule.describe_learning_rate(),
         }
+
+    def _frozen(self, recipe: Recipe) -> dict[str, str]:
+        """The line of the plan about frozen layers, where there are some."""
+        how = recipe.optimize.freeze
+        if how == NOTHING:
+            return {}
+        networks = self.empty_networks(recipe)
+        for network in networks:
+            freeze(network, how)
+        trained, everything = sum(map(count_trained, networks)), sum(map(count_parameters, networks))
+        return {"frozen": f"{how}: {trained:,} of {everything:,} parameters are trained"}
 
     def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
         """Sentences for the plan of a run that will not train well as it is."""

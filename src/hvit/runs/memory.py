@@ -13,6 +13,7 @@ from hvit.machine import total_memory
 from hvit.models.build import count_parameters
 from hvit.recipe import Recipe
 from hvit.runs.kind import Kind
+from hvit.training.freezing import count_trained, freeze
 
 _LEARNING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.LayerNorm, nn.BatchNorm2d)
 
@@ -47,7 +48,11 @@ def refuse_too_large(recipe: Recipe, kind: Kind, per_device: int, world_size: in
 def weight_bytes(recipe: Recipe, kind: Kind) -> int:
     """Bytes of all that is as large as the weights: they, gradients, the optimizer's numbers, and the average."""
     copies = 2 + (2 if recipe.optimize.method == "adamw" else 1) + bool(recipe.optimize.average_decay)
-    return 4 * copies * sum(map(count_parameters, kind.empty_networks(recipe)))
+    networks = kind.empty_networks(recipe)
+    for network in networks:
+        freeze(network, recipe.optimize.freeze)
+    frozen = sum(count_parameters(network) - count_trained(network) for network in networks)
+    return 4 * (copies * sum(map(count_trained, networks)) + frozen)
 
 
 def kept_bytes(recipe: Recipe, kind: Kind, device: torch.device) -> int:
@@ -56,12 +61,14 @@ def kept_bytes(recipe: Recipe, kind: Kind, device: torch.device) -> int:
         return 0
     low = recipe.loop.precision == "bfloat16" or (recipe.loop.precision == "auto" and device.type == "cuda")
     passes = kind.forward_passes(recipe)
+    for one in passes:
+        freeze(one.network, recipe.optimize.freeze)
     count = sum(one.share * _layer_inputs(one.network, *one.inputs) for one in passes)
     return int(count) * (2 if low else 4)
 
 
 def _layer_inputs(network: nn.Module, *inputs: Tensor) -> int:
-    """Numbers in the inputs of all layers with weights, in one forward pass without memory."""
+    """Numbers in the inputs of all layers with weights that are trained, in one forward pass without memory."""
     seen: dict[int, Tensor] = {}
 
     def note(module: nn.Module, given: tuple[Any, ...]) -> None:
@@ -69,7 +76,7 @@ def _layer_inputs(network: nn.Module, *inputs: Tensor) -> int:
             seen[id(given[0])] = given[0]  # the tensor stays, so that no other one gets its number
 
     for module in network.modules():
-        if isinstance(module, _LEARNING):
+        if isinstance(module, _LEARNING) and any(one.requires_grad for one in module.parameters()):
             module.register_forward_pre_hook(note)
     with torch.no_grad():
         network.eval()(*inputs)

@@ -85,8 +85,8 @@ class Trainer:
     def collect_gradients(self, phase: Phase, parts: list[Batch]) -> Tensor:
         """The gradients of a phase, added up over the parts of a step; returns the mean loss."""
         ranks, wrapped = self.settings.ranks, self.state.wrapped
+        self.state.start_training_mode()
         for network in self.state.networks.values():
-            network.train()
             network.zero_grad()
         losses = []
         for number, part in enumerate(parts, start=1):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hvit.errors import UserError, check_choices
+from hvit.training.freezing import FREEZE
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class OptimizeConfig:
     """What is not decayed: position embeddings (official NesT), biases and norms (MViT), or both (MAE, Hiera)."""
     warmup_epochs: float = 20.0
     """Epochs in which the learning rate rises linearly from its start to its peak."""
+    freeze: str = "none"
+    """Layers that are not trained: none; stem; levels:N (the stem and the first N levels); encoder (all but the final
+    norm and the head). No gradients are computed for them."""
     layer_decay: float = 1.0
     """Factor on the learning rate per layer from the head down to the stem; 1 gives all layers the same rate."""
     layer_decay_from: Literal["head", "last_layer"] = "head"
@@ -49,6 +53,10 @@ class OptimizeConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if not FREEZE.fullmatch(self.freeze):
+            raise UserError(
+                f"optimize.freeze must be none, stem, encoder, or levels:N, as levels:2; got {self.freeze!r}"
+            )
         for name in ("weight_decay", "warmup_epochs", "clip_norm", "epsilon"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise UserError(f"optimize.{name} must be 0 or more; got {getattr(self, name)}")

@@ -15,6 +15,7 @@ from hvit.tasks.task import Task
 from hvit.training.activations import checkpoint_activations
 from hvit.training.average import RunningAverage
 from hvit.training.checkpoint import State, newest_checkpoint, save_checkpoint
+from hvit.training.freezing import freeze
 from hvit.training.optimize import make_optimizer
 from hvit.training.setup import RunSettings
 
@@ -30,15 +31,17 @@ _SECTIONS: Mapping[str, type | tuple[type, ...]] = {
 class TrainingState:
     """The networks of a task on the device, with all that changes while they train.
 
-    networks: as the task has them. wrapped: the same as the loop calls them, averaged over processes and compiled.
-    optimizers, averages: by the name of their network. losses: of each phase since the last line of the journal.
-    step: steps done. owes_evaluation: whether the evaluation of this step was given up.
+    networks: as the task has them. frozen: parts of them that are not trained. wrapped: the networks as the loop calls
+    them, averaged over processes and compiled. optimizers, averages: by the name of their network. losses: of each
+    phase since the last line of the journal. step: steps done. owes_evaluation: whether the evaluation of this step was
+    given up.
     """
 
     def __init__(self, task: Task, settings: RunSettings) -> None:
         self.settings = settings
         loop, optimize, ranks = settings.loop, settings.optimize, settings.ranks
         self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
+        self.frozen = tuple(part for network in self.networks.values() for part in freeze(network, optimize.freeze))
         if loop.channels_last:
             _lay_channels_last(self.networks.values())
         if loop.checkpoint_activations:
@@ -54,6 +57,13 @@ class TrainingState:
         self.step = self.saved_step = 0
         self.started = self.saved_at = time.monotonic()
         self.owes_evaluation = False
+
+    def start_training_mode(self) -> None:
+        """Puts the networks into training mode, and what is frozen into evaluation mode."""
+        for network in self.networks.values():
+            network.train()
+        for part in self.frozen:
+            part.eval()
 
     @property
     def evaluated_networks(self) -> dict[str, nn.Module]:
