@@ -66,7 +66,8 @@ class Recipe:
     loop: LoopConfig = field(default_factory=LoopConfig)
     """Length, batch size, evaluation and device."""
     weights: str | None = None
-    """Weights to start from: a file in any known format, a run folder, or timm (the published ones); default: none."""
+    """Weights to start from: a file in any known format, a run folder, timm (the published ones), or teacher (the
+    network of the extra `teacher`); default: none, and for the recipe photos the best that this machine has."""
     position_resize: Literal["auto", "plane", "block", "unit"] = "auto"
     """How positions of loaded weights are resized: auto (the family's own way), plane, block (NesT), unit (Hiera)."""
     weights_input_size: tuple[int, int] | None = None

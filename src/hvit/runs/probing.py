@@ -55,7 +55,7 @@ class Probing(Classification):
         """
         start = choose_start(_probe(recipe), recipe.weights, download)
         if start is not None:
-            return started(recipe, start), start.reason
+            return started(recipe, start), str(start)
         scratch = get_recipe(_FROM_SCRATCH)
         loop = replace(scratch.loop, device=recipe.loop.device)
         return replace(scratch, data=recipe.data, seed=recipe.seed, loop=loop), (

@@ -40,8 +40,13 @@ class Start:
     """Share of the shorter side that the centre crop keeps."""
     interpolation: str
     """How its images are resized."""
+    name: str
+    """What the encoder is."""
     reason: str
-    """Why this one, as a sentence for the plan."""
+    """Why this one."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})" if self.reason else self.name
 
 
 def choose_start(probe: ProbeConfig, weights: str | None, download: bool = True) -> Start | None:
@@ -55,9 +60,9 @@ def choose_start(probe: ProbeConfig, weights: str | None, download: bool = True)
     if weights in (None, AUTO):
         return _best(probe, download)
     if weights == TEACHER:
-        return _teacher(probe, "named with --weights")
+        return _teacher(probe, "as named")
     if weights == TIMM:
-        return _published(probe.encoder, "named with --weights")
+        return _published(probe.encoder, "as named")
     return _of_file(str(weights), probe)
 
 
@@ -65,12 +70,12 @@ def _best(probe: ProbeConfig, download: bool) -> Start | None:
     wanted = {name: change(entry(name).config, in_channels=probe.in_channels) for name in PREFERRED}
     for name, config in wanted.items():
         if cached_timm(name):
-            return _published(config, f"published weights of {name} in the hub's cache")
+            return _published(config, "published weights, in the hub's cache")
     if download and not os.environ.get("HF_HUB_OFFLINE"):
         name = PREFERRED[0]
         try:
             download_timm(name)
-            return _published(wanted[name], f"published weights of {name}, downloaded")
+            return _published(wanted[name], "published weights, downloaded")
         except UserError:  # not connected
             pass
     if teacher.teacher_file() is not None and probe.in_channels == 3:
@@ -84,7 +89,7 @@ def _teacher(probe: ProbeConfig, reason: str) -> Start:
     teacher.check_installed()
     return Start(
         encoder, TEACHER, teacher.MEAN, teacher.STD, teacher.CROP, teacher.INTERPOLATION,
-        f"timm/{teacher.ARCHITECTURE}, pretrained on ImageNet-1K, from the package {teacher.PACKAGE} ({reason})",
+        f"timm/{teacher.ARCHITECTURE}, pretrained on ImageNet-1K, from the package {teacher.PACKAGE}", reason,
     )  # fmt: skip
 
 
@@ -99,7 +104,7 @@ def _published(encoder: Any, reason: str) -> Start:
         if found is None or not found.has_weights:
             raise UserError(f"timm has no published weights of {encoder.name}")
         mean, std, crop, interpolation = found.mean, found.std, found.crop_pct, found.interpolation
-    return Start(encoder, TIMM, mean, std, crop, interpolation, f"{name_of(encoder)} ({reason})")
+    return Start(encoder, TIMM, mean, std, crop, interpolation, name_of(encoder), reason)
 
 
 def _of_file(path: str, probe: ProbeConfig) -> Start:
@@ -114,7 +119,7 @@ def _of_file(path: str, probe: ProbeConfig) -> Start:
         encoder, path,
         tuple(stored["mean"]) if "mean" in stored else None,
         tuple(stored["std"]) if "std" in stored else None,
-        stored.get("crop", _CROP), stored.get("interpolation", _INTERPOLATION), f"{opened.name} of {path}",
+        stored.get("crop", _CROP), stored.get("interpolation", _INTERPOLATION), f"{opened.name} of {path}", "",
     )  # fmt: skip
 
 
