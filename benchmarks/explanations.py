@@ -325,8 +325,8 @@ def locality(model: Model, images: torch.Tensor, scenes: Scenes, parts: list[sli
 
 def curves(
     model: Model, images: torch.Tensor, maps: np.ndarray, scenes: Scenes, count: int, kind: str
-) -> dict[str, float]:
-    """Mean areas under the deletion and the insertion curves of the first pictures.
+) -> dict[str, np.ndarray]:
+    """Areas under the deletion and the insertion curves of the first pictures, for each question.
 
     What is deleted becomes black on canvases of digits, and the mean colour on photographs.
     """

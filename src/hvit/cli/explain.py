@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from hvit.cli.arguments import check_at_least_one, check_paths, parse
+from hvit.cli.check import check, refuse_others
 from hvit.cli.inference import prepared
 from hvit.cli.printing import (
     Refusals,
@@ -55,12 +56,26 @@ class ExplainArguments:
     fast: bool = False
     """Prepare the model for this machine first, to predict the classes; gradients come from the model itself."""
     json: bool = False
-    """Print a JSON object for each image, with every node of the trees."""
+    """Print a JSON object for each image, with every node of the trees; with --check, for each method."""
+    check: int | None = None
+    """Number of images on which to measure whether the explanations can be trusted, instead of drawing them, ten or
+    more; of --methods, default: block_shapley."""
+    places: Path | None = None
+    """Where the objects are, for --check: a folder of masks with the names of the images, or a table of boxes (CSV with
+    the columns file, left, top, right, bottom)."""
 
 
 def explain(rest: list[str]) -> None:
     """draws explanations: GradCAT, class activation maps, rollout"""
     arguments = parse(ExplainArguments, "hvit explain", rest)
+    others = {
+        "--classes": bool(arguments.classes),
+        "--top-k": arguments.top_k is not None,
+        "--level": arguments.level is not None,
+        "--beam": arguments.beam > 1,
+        "--out": arguments.out != Path("explanations"),
+    }
+    refuse_others(arguments.check is not None, arguments.places is not None, others)
     if arguments.top_k is not None and arguments.classes:
         raise UserError("give --classes or --top-k, not both")
     top_k = 3 if arguments.top_k is None else arguments.top_k
@@ -76,6 +91,9 @@ def explain(rest: list[str]) -> None:
     classes = [classifier.class_index(name) for name in arguments.classes] or None
     if arguments.fast:
         classifier = prepared(classifier, 1)
+    if arguments.check is not None:
+        check(classifier, arguments.images, arguments.check, arguments.methods, arguments.places, arguments.json)
+        return
     refused = Refusals()
     if classifier.preprocess.takes_clips:
         _explain_clips(classifier, arguments, classes, top_k, refused)

@@ -9,8 +9,9 @@ the seam, one token wide.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -96,8 +97,13 @@ def local_level(model: object, depth: int) -> int | None:
 
 def share_above(model: Encoder, level: int) -> float:
     """What the levels above a level and the head cost, as a share of a forward pass, by multiply-adds."""
-    empty = build_empty(model.config).eval()
-    images = torch.empty(1, model.config.in_channels, *model.config.input_size, device="meta")
+    return _share_above(model.config, level)
+
+
+@cache  # counting takes longer than a coalition of a small model
+def _share_above(config: Any, level: int) -> float:
+    empty: Any = build_empty(config).eval()
+    images = torch.empty(1, config.in_channels, *config.input_size, device="meta")
     with torch.no_grad():
         feature_map = empty.levels(images)[level]
     upper = count_multiply_adds(lambda: empty.classify(empty.levels_from(level, feature_map)[-1]))
