@@ -11,7 +11,7 @@ import numpy as np
 
 from hvit.errors import UserError
 
-_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Inverse strengths of the penalty that are tried, for features of mean 0 and standard deviation 1."""
 _NEIGHBOURS = (1, 3, 5, 10, 20)
 _PENALTIES = (1e-3, 1e-1, 10.0)
