@@ -44,7 +44,10 @@ TRAIN = ("train", "nest_micro_digits")
         (("predict",), "hvit predict needs WEIGHTS: a run folder, or a weights file in any known format"),
         (("predict", "w", "x", "--topk", "3"), "did you mean --top-k?"),
         (("explain", "w", "x", "--methods", "gradcm"), "got 'gradcm'; did you mean 'gradcam'?"),
-        (("explain", "w", "x", "--methods"), "--methods takes gradcat, cam, gradcam, gradcam++, rollout; got none"),
+        (
+            ("explain", "w", "x", "--methods"),
+            "--methods takes block_shapley, gradcat, cam, gradcam, gradcam++, rollout; got none",
+        ),
         (("explain", "w", "x", "--classes", "--json"), "--classes takes values; got none"),
         (("report", "a\0b"), r"an argument holds a null character, which no name of a file can have: 'a\x00b'"),
         (("report",), "hvit report needs RUN: the run folder"),

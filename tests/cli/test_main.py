@@ -82,7 +82,7 @@ def test_predict_names_the_classes_of_files_and_folders(hvit: Run, colour_run: P
     assert "0.png: " in out
 
 
-def test_explain_writes_pictures_and_tells_the_paths(hvit: Run, colour_run: Path, photo_folder: Path) -> None:
+def test_explain_writes_pictures_and_reports_the_paths(hvit: Run, colour_run: Path, photo_folder: Path) -> None:
     picture = photo_folder / "red" / "0.png"
     other = photo_folder / "blue" / "0.png"
     status, out, _ = hvit("explain", colour_run, picture, other, "--json", "--out", "why")
@@ -91,6 +91,8 @@ def test_explain_writes_pictures_and_tells_the_paths(hvit: Run, colour_run: Path
     assert [len(tree["path"]) for tree in answers[0]["trees"]] == [2, 2]
     assert len({name for answer in answers for name in answer["pictures"]}) == 4
     assert answers[0]["trees"][0]["paths"] == [answers[0]["trees"][0]["path"]]
+    assert answers[0]["trees"][0]["removal"]["form"] == "exact for all blocks"
+    assert answers[0]["trees"][0]["method"] == "block_shapley"
     page = Path("why/index.html").read_text(encoding="utf-8")
     assert page.count("0.png") >= 2
     for name in answers[0]["pictures"]:
@@ -107,7 +109,7 @@ def test_explain_writes_pictures_and_tells_the_paths(hvit: Run, colour_run: Path
     assert [len(tree["paths"]) for tree in json.loads(out)["trees"]] == [3, 3]
     status, _, err = hvit("explain", colour_run, picture, "--methods", "rollout")
     assert status == 2
-    assert "this model cannot be explained by rollout; choose from gradcat, cam" in err
+    assert "this model cannot be explained by rollout; choose from block_shapley, gradcat, cam" in err
 
 
 def test_evaluate_prints_a_row_for_every_class(hvit: Run, colour_run: Path, photo_folder: Path) -> None:

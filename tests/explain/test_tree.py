@@ -10,7 +10,7 @@ import torch
 
 import hvit
 from hvit.errors import UserError
-from hvit.explain import Tree
+from hvit.explain import Prediction, Removal, Tree
 from hvit.explain.tree import greedy_path
 
 VALUES = (
@@ -78,3 +78,34 @@ def test_a_path_follows_the_children_of_the_chosen_node_even_where_another_leaf_
     leaves = np.zeros((4, 4))
     leaves[0, 0], leaves[3, 2] = 9.0, 1.0
     assert greedy_path([np.array([[0.0, 1.0], [2.0, 3.0]]), leaves]) == (3, 2)
+
+
+def removed(leads: tuple[float, ...], spreads: tuple[float, ...], least: float = 1.0) -> Tree:
+    values = (np.full((2, 2), least), np.arange(16.0).reshape(4, 4))
+    values[0][0, 0] = least + 1.0
+    nothing = Prediction(0, 0.5, 0.5, 0.0)
+    removal = Removal("exact for all blocks", "a plain colour", nothing, (nothing,) * 2, leads, spreads, 464.0, 0.0)
+    return Tree(0, 1.0, greedy_path(values), values, (32, 32), removal=removal)
+
+
+def test_a_path_is_clear_as_far_as_its_blocks_lead_by_more_than_the_spread_of_their_lead() -> None:
+    assert removed((1.0, 1.0), (0.5, 0.5)).clear_path == (0, 3)
+    assert removed((1.0, 0.4), (0.5, 0.5)).clear_path == (0,)
+    assert removed((0.4, 1.0), (0.5, 0.5)).clear_path == ()
+    assert removed((0.09, 1.0), (0.0, 0.5)).clear_path == (), "a tenth of a logit is the least lead"
+    assert removed((1.0, 1.0), (0.5, 0.5), least=-3.0).clear_path == (), "negative evidence is no path"
+    assert "no block stands out" in removed((0.0, 0.0), (0.5, 0.5))._repr_html_()
+    assert TREE.clear_path == TREE.path, "without removal all of the path is drawn"
+
+
+def test_values_that_were_not_computed_are_skipped() -> None:
+    values = (np.array([[4.0, 1.0], [2.0, 0.0]]), np.full((4, 4), np.nan))
+    values[1][:2, :2] = [[1.0, 3.0], [0.0, 0.0]]
+    tree = Tree(0, 1.0, greedy_path(values), values, (32, 32))
+    assert tree.path == (0, 1)
+    assert tree.paths(8) == ((0, 1), (0, 0), (0, 2), (0, 3))
+    assert tree.block_map[:2, :2].tolist() == [[1.0, 3.0], [0.0, 0.0]]
+    assert tree.block_map[0, 2:].tolist() == [0.25, 0.25]
+    assert tree.block_map.sum() == 7.0
+    assert [text for _, _, text in cells(tree._repr_html_())].count("") == 12
+    assert greedy_path((values[0][::-1], values[1])) == (2,)

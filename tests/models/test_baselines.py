@@ -189,7 +189,7 @@ def test_the_small_network_is_as_large_as_nest_and_as_costly_as_the_plain_transf
 def test_class_activation_maps_are_exact_and_gradients_reach_every_level() -> None:
     model = micro()
     images = photos(model.config)
-    assert methods_for(model) == ("cam", "gradcam", "gradcam++")
+    assert methods_for(model) == ("block_shapley", "cam", "gradcam", "gradcam++")
     maps = class_activation_map_batch(model, images, range(10))
     assert maps.std((2, 3)).min() > 0.01, "the maps say where nothing is"
     total = maps.mean((2, 3)) + model.head.bias.numpy(force=True)

@@ -77,7 +77,14 @@ def test_the_map_over_time_adds_up_to_the_logit(clip_run: Path, clip_folder: Pat
     for one in answer["classes"]:
         expected = logits[one["index"]] - bias[one["index"]]
         assert np.mean(one["over_time"]) == pytest.approx(expected.item(), abs=1e-4)
-    strip, moving = answer["pictures"]
+        segments = one["segments"]
+        assert sum(segments["times"]) == pytest.approx(
+            logits[one["index"]].item() - segments["removal"]["before"]["logit"], abs=1e-4
+        )
+    assert [Path(name).name.split("_", 1)[1] for name in answer["pictures"]] == [
+        *("block_shapley.png", "block_shapley.gif", "cam.png", "cam.gif")
+    ]
+    strip, moving = answer["pictures"][:2]
     with Image.open(strip) as picture:
         assert picture.width > 600
     with Image.open(moving) as picture:
@@ -96,7 +103,7 @@ def test_unreadable_clips_are_named_and_the_others_go_on(
     assert "broken.npy" in printed.err
     with pytest.raises(SystemExit):
         main(["explain", str(clip_run), str(clip_folder / "dark"), "--methods", "gradcat"])
-    assert "clips are explained by cam only" in capsys.readouterr().err
+    assert "clips are explained by block_shapley and cam only" in capsys.readouterr().err
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="holds no clip"):
         list_clips((tmp_path / "nothing",))

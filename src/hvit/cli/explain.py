@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExplainArguments:
-    """Explains predictions: draws the path through the tree of blocks (GradCAT) and activation maps."""
+    """Explains predictions: draws what each block of an image adds to a class, and activation maps."""
 
     weights: tyro.conf.Positional[Path]
     """A run folder, or a weights file in any known format."""
@@ -42,9 +42,15 @@ class ExplainArguments:
     numbers); default: the most probable."""
     top_k: int | None = None
     """Number of most probable classes to explain, four at most; default: three."""
-    methods: tuple[Literal["gradcat", "cam", "gradcam", "gradcam++", "rollout"], ...] = ()
-    """Methods of explanation. gradcat: the path through the tree of blocks; cam: the class activation map; gradcam,
-    gradcam++ and rollout are for comparison; default: gradcat and cam, or what the model supports."""
+    methods: tuple[Literal["block_shapley", "gradcat", "cam", "gradcam", "gradcam++", "rollout"], ...] = ()
+    """Methods of explanation. block_shapley: what each block adds, measured by removing blocks; gradcat: the tree of
+    blocks by gradients; cam: the class activation map; gradcam, gradcam++ and rollout are for comparison; default:
+    block_shapley, gradcat and cam, or what the model supports."""
+    budget: float | None = None
+    """Forward passes that block_shapley may cost for an image; default: 45, more for a small model."""
+    baseline: Literal["mean", "blur", "zeros"] = "mean"
+    """What block_shapley puts in the place of removed blocks. mean: the image's mean colour; blur: the blurred image;
+    zeros: the colour that preprocessing makes zero."""
     level: int | None = None
     """Hierarchy level that gradcat starts from, 0 for the finest; default: the last."""
     beam: int = 1
@@ -66,7 +72,7 @@ class ExplainArguments:
 
 
 def explain(rest: list[str]) -> None:
-    """draws explanations: GradCAT, class activation maps, rollout"""
+    """draws explanations: block Shapley, GradCAT, class activation maps, rollout"""
     arguments = parse(ExplainArguments, "hvit explain", rest)
     others = {
         "--classes": bool(arguments.classes),
@@ -102,9 +108,15 @@ def explain(rest: list[str]) -> None:
     for method in arguments.methods:
         if method not in allowed:
             raise UserError(f"this model cannot be explained by {method}; choose from {', '.join(allowed)}")
-    methods = arguments.methods or tuple(one for one in ("gradcat", "cam") if one in allowed) or allowed
-    if "gradcat" not in methods and (arguments.level is not None or arguments.beam > 1):
-        raise UserError("--level and --beam are for gradcat only: omit them, or add gradcat to --methods")
+    methods = (
+        arguments.methods or tuple(one for one in ("block_shapley", "gradcat", "cam") if one in allowed) or allowed
+    )
+    if "gradcat" not in methods and arguments.level is not None:
+        raise UserError("--level is for gradcat only: omit it, or add gradcat to --methods")
+    if not {"block_shapley", "gradcat"} & set(methods) and arguments.beam > 1:
+        raise UserError("--beam is for trees of blocks only: omit it, or add block_shapley or gradcat to --methods")
+    if "block_shapley" not in methods and arguments.budget is not None:
+        raise UserError("--budget is for block_shapley only: omit it, or add block_shapley to --methods")
     from hvit.data.open import list_images
     from hvit.progress import FilesDone
 
@@ -113,7 +125,7 @@ def explain(rest: list[str]) -> None:
     with FilesDone(len(files), notes) as done:
         answers = explain(
             classifier, files, classes, top_k, methods, arguments.out, done.refusing(refused),
-            arguments.level, arguments.beam,
+            arguments.level, arguments.beam, arguments.budget, arguments.baseline,
         )  # fmt: skip
         for answer in done.over(answers):
             print_explanation(answer, arguments.json)
@@ -125,14 +137,18 @@ def explain(rest: list[str]) -> None:
 def _explain_clips(
     classifier: Classifier, arguments: ExplainArguments, classes: list[int] | None, top_k: int, refused: Refusals
 ) -> None:
-    """Explains clips by class activation maps over time, the only method for them."""
-    if set(arguments.methods) - {"cam"} or arguments.level is not None or arguments.beam > 1:
-        raise UserError("clips are explained by cam only: omit --level, --beam and other --methods")
+    """Explains clips by block Shapley and by class activation maps over time."""
+    if set(arguments.methods) - {"block_shapley", "cam"} or arguments.level is not None or arguments.beam > 1:
+        raise UserError("clips are explained by block_shapley and cam only: omit --level, --beam and other --methods")
     from hvit.verbs.classifier import list_clips
     from hvit.verbs.explain import explain_clips
 
     files = list_clips(arguments.images)
-    for answer in explain_clips(classifier, files, classes, top_k, arguments.out, refused):
+    for answer in explain_clips(
+        classifier, files, classes, top_k, arguments.out, refused,
+        arguments.methods or tuple(one for one in ("block_shapley", "cam") if one in classifier.methods),
+        arguments.budget, arguments.baseline,
+    ):  # fmt: skip
         if arguments.json:
             print_json_lines([answer])
             continue

@@ -164,7 +164,8 @@ def print_explanation(answer: dict[str, Any], as_json: bool) -> None:
         print_json_lines([answer])
         return
     for tree in answer["trees"]:
-        way = " > ".join(("top-left", "top-right", "bottom-left", "bottom-right")[step] for step in tree["path"])
+        words = ("top-left", "top-right", "bottom-left", "bottom-right")
+        way = " > ".join(words[step] for step in tree["clear_path"]) or "no block stands out"
         text = f"{answer['file']}: {tree['class']} {percent(tree['probability'])}: {way}"
         say(text)
     for picture in answer["pictures"]:

@@ -5,23 +5,25 @@ from __future__ import annotations
 from hvit.explain.drawing.canvas import save_figure
 from hvit.explain.drawing.map_picture import draw_cam
 from hvit.explain.drawing.tree_picture import draw_trees
-from hvit.explain.methods.block_shapley import block_shapley
+from hvit.explain.methods.block_shapley import block_shapley, block_shapley_clips
 from hvit.explain.methods.cam import class_activation_map, class_activation_map_batch, normalise, upsample
 from hvit.explain.methods.gradcam import grad_cam, grad_cam_plus_plus
 from hvit.explain.methods.gradcat import gradcat, gradcat_batch, has_tree
 from hvit.explain.methods.rollout import attention_rollout
 from hvit.explain.methods.table import MAP_METHODS, methods_for
-from hvit.explain.tree import QUADRANTS, Node, Prediction, Removal, Tree
+from hvit.explain.tree import QUADRANTS, ClipTree, Node, Prediction, Removal, Tree
 
 __all__ = [
     "MAP_METHODS",
     "QUADRANTS",
+    "ClipTree",
     "Node",
     "Prediction",
     "Removal",
     "Tree",
     "attention_rollout",
     "block_shapley",
+    "block_shapley_clips",
     "class_activation_map",
     "class_activation_map_batch",
     "draw_cam",

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hvit.errors import UserError
-from hvit.explain.words import logit_words, number_writer
+from hvit.explain.words import logit_words, method_of, number_writer
 from hvit.markup import Html, element
-from hvit.pictures import BLUE, ORANGE
+from hvit.pictures import BLUE
 
 Region = tuple[int, int, int, int]
 
@@ -70,6 +70,16 @@ class Removal:
     shift: float
     """The most that was added to a value so that children add up to their parent; 0 where that follows by itself."""
 
+    @property
+    def clear_steps(self) -> int:
+        """How many steps of the path, from the first on, are clear.
+
+        A step is clear if its block leads the second best of the four by more than the standard deviation of that lead
+        over what else of the image may be present, and by at least a tenth of a logit.
+        """
+        clear = [lead > max(spread, LEAST_LEAD) for lead, spread in zip(self.leads, self.spreads, strict=True)]
+        return clear.index(False) if False in clear else len(clear)
+
 
 @dataclass(frozen=True, eq=False)
 class Tree:
@@ -94,19 +104,52 @@ class Tree:
     """How the values were computed, if by `block_shapley`; None: by `gradcat`."""
 
     @property
+    def method(self) -> str:
+        """The key of the method that made it: "block_shapley" or "gradcat"."""
+        return "gradcat" if self.removal is None else "block_shapley"
+
+    @property
+    def clear_path(self) -> tuple[int, ...]:
+        """The path as far as it is drawn.
+
+        With `removal`, as far as its blocks stand out from their siblings (`Removal.clear_steps`) and are positive
+        evidence; otherwise all of it.
+        """
+        if self.removal is None:
+            return self.path
+        steps = 0
+        for value in self.path_values[: self.removal.clear_steps]:
+            if value <= 0:
+                break
+            steps += 1
+        return self.path[:steps]
+
+    @property
     def depth(self) -> int:
         """The number of steps from the whole image to a leaf."""
         return len(self.values)
 
     @property
+    def block_map(self) -> np.ndarray:
+        """The values (rows, columns) of the smallest blocks; where they were not computed, of those around them.
+
+        A larger block's value is divided equally among its blocks, so that the map adds up to the quadrants.
+        """
+        found = self.values[0]
+        for below in self.values[1:]:
+            spread = found.repeat(2, axis=0).repeat(2, axis=1) / 4
+            found = np.where(np.isnan(below), spread, below)
+        return found
+
+    @property
     def regions(self) -> tuple[Region, ...]:
         """The square of each step of the path, (left, top, right, bottom) in pixels of the model's input."""
-        return tuple(region_of(self.image_size, self.path[:step]) for step in range(1, self.depth + 1))
+        return tuple(region_of(self.image_size, self.path[:step]) for step in range(1, len(self.path) + 1))
 
     @property
     def path_values(self) -> tuple[float, ...]:
         """The value of each node on the path."""
-        return tuple(self.value(self.path[:step]) for step in range(1, self.depth + 1))
+        return tuple(self.value(self.path[:step]) for step in range(1, len(self.path) + 1))
 
     def value(self, path: Sequence[int]) -> float:
         """The value of the node at the end of a path of one or more quadrants."""
@@ -126,7 +169,10 @@ class Tree:
         followed: list[tuple[int, ...]] = [()]
         for _ in self.values:
             children = [(*path, quadrant) for path in followed for quadrant in range(4)]
-            followed = sorted(children, key=self.value, reverse=True)[:beam]
+            known = [child for child in children if not np.isnan(self.value(child))]
+            if not known:
+                break
+            followed = sorted(known, key=self.value, reverse=True)[:beam]
         return tuple(followed)
 
     def nodes(self) -> Iterator[Node]:
@@ -140,6 +186,29 @@ class Tree:
     def _repr_html_(self) -> str:
         """The values of all nodes as tables, for notebooks."""
         return tree_html(self)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTree:
+    """The explanation of one class of a clip: the evidence in every segment of time, and in its quadrants."""
+
+    class_index: int
+    """The explained class."""
+    logit: float
+    """The model's logit of that class, before any softmax."""
+    path: tuple[int, ...]
+    """The segment of largest value, and its quadrant of largest value."""
+    times: np.ndarray
+    """Value of every segment, (segments,): they add up to the logit minus that of the baseline."""
+    values: np.ndarray
+    """Value of every quadrant of every segment, (segments, 2 rows, 2 columns); NaN where it was not computed."""
+    removal: Removal
+    """How the values were computed."""
+
+    @property
+    def block_map(self) -> np.ndarray:
+        """As `values`, with a quarter of the segment's value where quadrants were not computed."""
+        return np.where(np.isnan(self.values), self.times[:, None, None] / 4, self.values)
 
 
 def place_of(path: Sequence[int]) -> tuple[int, int]:
@@ -175,6 +244,9 @@ def region_of(image_size: tuple[int, int], path: Sequence[int]) -> Region:
     return left, height * row // parts, right, height * (row + 1) // parts
 
 
+LEAST_LEAD = 0.1  # logits
+POSITIVE, NEGATIVE = BLUE, "#CC3311"  # colours of evidence
+
 QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 """The quadrants 0 to 3 of a path in words."""
 
@@ -192,11 +264,12 @@ STRONGEST = 0.55  # colour of the largest value; text of any theme is read on it
 
 
 def tree_html(tree: Tree) -> Html:
-    """A tree as a table for each depth, as the blocks lie in the image: blue is positive evidence, orange negative.
+    """A tree as a table for each depth, as the blocks lie in the image: blue is positive evidence, red negative.
 
-    The blocks of the path have a border. Pointing at a block shows its place, its value and its pixels.
+    The blocks of the path, as far as it is clear, have a border. Pointing at a block shows its place, its
+    value and its pixels.
     """
-    way = " > ".join(QUADRANTS[quadrant] for quadrant in tree.path)
+    way = " > ".join(QUADRANTS[quadrant] for quadrant in tree.clear_path) or "no block stands out"
     control = "" if tree.sign == 1 else ", a control: the sign is flipped"
     text = f" for class {tree.class_index} ({logit_words(tree.logit)}{control}): {way}"
     by_depth: list[list[Node]] = [[] for _ in tree.values]
@@ -204,20 +277,23 @@ def tree_html(tree: Tree) -> Html:
         by_depth[node.depth - 1].append(node)
     tables = [_table(tree, nodes) for nodes in by_depth]
     style = "display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start"
-    return element("div", element("p", element("b", "GradCAT"), text), element("div", *tables, style=style))
+    return element(
+        "div", element("p", element("b", method_of(tree.method).title), text), element("div", *tables, style=style)
+    )
 
 
 def _table(tree: Tree, nodes: list[Node]) -> Html:
     """The values of one depth."""
     depth, count = nodes[0].depth, 2 ** nodes[0].depth
     values = [node.value for node in nodes]
-    peak = max(float(np.max(np.abs(values))), np.finfo(float).tiny)
+    peak = max(float(np.nanmax(np.abs(values))), np.finfo(float).tiny)
     write, factor = number_writer(values)
 
     def cell(node: Node) -> Html:
-        strength = STRONGEST * abs(node.value) / peak
-        colour = BLUE if node.value > 0 else ORANGE
-        border = "2px solid" if node.path == tree.path[:depth] else "1px solid rgba(128,128,128,0.3)"
+        strength = STRONGEST * float(np.nan_to_num(abs(node.value) / peak))
+        colour = POSITIVE if node.value > 0 else NEGATIVE
+        on_path = node.path == tree.clear_path[:depth]
+        border = "2px solid" if on_path else "1px solid rgba(128,128,128,0.3)"
         left, top, right, bottom = node.region
         place = f"{', '.join(QUADRANTS[quadrant] for quadrant in node.path)}: {node.value:.4g}"
         return element(

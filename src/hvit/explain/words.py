@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-TREE = "gradcat"
-
 
 class Method(NamedTuple):
     """A method as a reader knows it, and what its values mean in a sentence."""
@@ -19,7 +17,8 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    TREE: Method("GradCAT", "The path of blocks that add most to the class's logit."),
+    "block_shapley": Method("Block Shapley", "What each block adds to the class's logit, measured by removing blocks."),
+    "gradcat": Method("GradCAT", "Feature times gradient in each block, and the path of the largest."),
     "cam": Method("CAM", "What each place adds to the class's logit, exactly."),
     "gradcam": Method("Grad-CAM", "Channels weighted by the mean gradient of the class's logit."),
     "gradcam++": Method("Grad-CAM++", "Channels weighted by the gradient's positive parts."),
@@ -46,6 +45,8 @@ def number_writer(values: Iterable[float]) -> tuple[Callable[[float], str], str]
     decimals = 2 if exponent else min(max(2 - floor(log10(max(largest, 1.0))), 0), 2)
 
     def write(value: float) -> str:
+        if not np.isfinite(value):
+            return ""
         return f"{value / 10.0**exponent:z.{decimals}f}".replace("-", MINUS)
 
     return write, f"{TIMES} 10{str(exponent).translate(SUPERSCRIPT)}" if exponent else ""

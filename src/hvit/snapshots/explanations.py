@@ -16,6 +16,7 @@ from hvit.data.open import DigitsData, Splits
 from hvit.data.preprocess import Preprocess
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.explain.drawing.tree_picture import draw_trees
+from hvit.explain.methods.block_shapley import block_shapley
 from hvit.explain.methods.gradcat import gradcat_batch
 from hvit.explain.tree import Tree
 from hvit.files import replacing
@@ -86,9 +87,10 @@ def draw_explanation(
     path: Path,
     chosen: list[int] | None = None,
 ) -> tuple[torch.Tensor, list[Tree]]:
-    """Draws the trees of the chosen classes of an image; returns the probability of every class, and the trees.
+    """Draws the trees of the chosen classes of an image, by block Shapley.
 
-    Not given, of the most probable: four at most, none of them less than a fifth as probable as the first.
+    Returns the probability of every class, and the trees. chosen: default, the most probable classes: four at most,
+    none of them less than a fifth as probable as the first.
     """
     shown = preprocess.shown(image)
     batch = preprocess.normalised(shown)[None]
@@ -96,9 +98,9 @@ def draw_explanation(
         probabilities = model.eval()(batch)[0].softmax(dim=0)
     likely = probabilities.topk(min(_CLASSES_SHOWN, len(classes)))
     asked = chosen or likely.indices[likely.values >= 0.2 * likely.values[0]].tolist()
-    trees = gradcat_batch(model, batch, asked)[0]
+    trees = block_shapley(model, batch, asked, exact=False)[0]
     names, shares = [classes[tree.class_index] for tree in trees], [probabilities[one].item() for one in asked]
-    save_in_both_themes(lambda _: draw_trees(shown, trees, names, shares), path)
+    save_in_both_themes(lambda _: draw_trees(shown, trees, names, shares, all_names=classes), path)
     return probabilities, trees
 
 

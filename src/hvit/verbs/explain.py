@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from hvit.data.clips.decoding import probe
 from hvit.errors import UserError
-from hvit.explain import MAP_METHODS, class_activation_map_batch, draw_trees, gradcat_batch, save_figure
+from hvit.explain import (
+    MAP_METHODS,
+    ClipTree,
+    Removal,
+    Tree,
+    block_shapley,
+    block_shapley_clips,
+    class_activation_map_batch,
+    draw_trees,
+    gradcat_batch,
+    save_figure,
+)
 from hvit.explain.drawing.clip_picture import draw_clip_maps, write_clip_gif
 from hvit.explain.drawing.comparison import draw_comparison
+from hvit.explain.methods.baseline_images import BaselineName
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
 from hvit.models import catalogue
 from hvit.verbs.classifier import Classifier, Method, clip_input, frame_sampling, free_name, read_or_refuse
@@ -35,14 +48,19 @@ def explain(
     refused: Callable[[str], None],
     level: int | None = None,
     beam: int = 1,
+    budget: float | None = None,
+    baseline: BaselineName = "mean",
 ) -> Iterator[dict[str, Any]]:
     """Writes pictures of why every image gets its classes, and one page of all, and yields the trees as numbers.
 
-    classes: what to explain; None for the `top_k` most probable. folder: where `<file name>_gradcat.png`,
+    classes: what to explain; None for the `top_k` most probable. methods: the first of block_shapley and gradcat gives
+    the tree of the pictures, the other one a map. folder: where `<file name>_block_shapley.png` (or `_gradcat.png`),
     `<file name>_maps.png` and, when all are done, `index.html` go. refused: as in `predict`. level: of the features
-    that GradCAT starts from; None for the last. beam: how many paths through a tree are reported.
-    Yields {"file", "pictures": [...], "trees": [{"class", "probability", "logit", "path", "paths", "regions",
-    "values"}, ...]}; regions are (left, top, right, bottom) in pixels of the model's input.
+    that GradCAT starts from; None for the last. beam: how many paths through a tree are reported. budget, baseline: of
+    block Shapley.
+    Yields {"file", "pictures": [...], "trees": [{"method", "class", "probability", "logit", "path", "paths", "regions",
+    "values", "clear_path", "removal"}, ...]}; regions are (left, top, right, bottom) in pixels of the model's input;
+    values that were not computed are None; removal is that of the tree, and None for GradCAT.
     """
     taken: set[str] = set()
     explained: list[ExplainedImage] = []
@@ -63,14 +81,20 @@ def explain(
         shares = [float(probabilities[index]) for index in chosen]
         stem = free_name(file.stem, taken)
         answer: dict[str, Any] = {"file": str(file), "pictures": [], "trees": []}
-        trees = None
+        by_method: dict[str, list[Tree]] = {}
+        if "block_shapley" in methods:
+            model = classifier.model if classifier.prepared is None else classifier.prepared
+            by_method["block_shapley"] = block_shapley(model, batch, chosen, baseline=baseline, budget=budget)[0]
         if "gradcat" in methods:
-            trees = gradcat_batch(classifier.model, batch, chosen, level=level)[0]
-            path = folder / f"{stem}_gradcat.png"
-            save_figure(draw_trees(shown, trees, names, shares), path)
+            by_method["gradcat"] = gradcat_batch(classifier.model, batch, chosen, level=level)[0]
+        trees = next((by_method[one] for one in methods if one in by_method), None)
+        if trees is not None:
+            path = folder / f"{stem}_{trees[0].method}.png"
+            save_figure(draw_trees(shown, trees, names, shares, all_names=classifier.classes), path)
             answer["pictures"].append(str(path))
             answer["trees"] = [
                 {
+                    "method": tree.method,
                     "class": name,
                     "index": tree.class_index,
                     "probability": round(share, 6),
@@ -78,13 +102,18 @@ def explain(
                     "path": list(tree.path),
                     "paths": [list(path) for path in tree.paths(beam)],
                     "regions": [list(region) for region in tree.regions],
-                    "values": [values.tolist() for values in tree.values],
+                    "values": [_finite(values) for values in tree.values],
+                    "clear_path": list(tree.clear_path),
+                    "removal": tree.removal and _removal(tree.removal),
                 }
                 for tree, name, share in zip(trees, names, shares, strict=True)
             ]
         maps = {
             name: list(MAP_METHODS[name](classifier.model, batch, chosen)[0]) for name in methods if name in MAP_METHODS
         }
+        for method, of_method in by_method.items():
+            if trees is not None and method != trees[0].method:
+                maps = {method: [tree.block_map for tree in of_method], **maps}
         if maps:
             path = folder / f"{stem}_maps.png"
             save_figure(draw_comparison(shown, maps, names, shares, trees=trees), path)
@@ -97,11 +126,31 @@ def explain(
                     ExplainedClass(name, share, trees[rank] if trees else None, {key: maps[key][rank] for key in maps})
                     for rank, (name, share) in enumerate(zip(names, shares, strict=True))
                 ],
+                classifier.classes,
             )
         )
         yield answer
     if explained:
         write_page(explained, folder / PAGE, model=catalogue.name_of(classifier.model.config))
+
+
+def _finite(values: np.ndarray) -> list[list[float | None]]:
+    """Values as lists for JSON, which has no word for a number that was not computed."""
+    return [[None if np.isnan(one) else float(one) for one in row] for row in values]
+
+
+def _segments(tree: ClipTree) -> dict[str, Any]:
+    """A clip's tree, for JSON."""
+    values = [_finite(quadrants) for quadrants in tree.values]
+    return {"times": [float(one) for one in tree.times], "values": values, "removal": _removal(tree.removal)}
+
+
+def _removal(removal: Removal) -> dict[str, Any]:
+    """How a tree was computed, for JSON."""
+    parts = asdict(removal)
+    parts["before"] = removal.before._asdict()
+    parts["without"] = [one._asdict() for one in removal.without]
+    return parts
 
 
 def explain_clips(
@@ -111,13 +160,18 @@ def explain_clips(
     top_k: int,
     folder: Path,
     refused: Callable[[str], None],
+    methods: tuple[Method, ...] = ("block_shapley", "cam"),
+    budget: float | None = None,
+    baseline: BaselineName = "mean",
 ) -> Iterator[dict[str, Any]]:
-    """Writes the evidence for every class in the middle of each clip: `<name>_cam.png` (a strip) and `<name>_cam.gif`.
+    """Writes the evidence for every class in the middle of each clip: `<name>_<method>.png` (a strip) and `.gif`.
 
     classes: what to explain; None for the `top_k` most probable. refused: as in `predict_clips`.
-    Yields {"file", "pictures": [...], "classes": [{"class", "index", "probability", "over_time"}, ...]}; over_time is
-    the mean of the class's map in each of the model's times: they add up to the logit without its bias, divided by
-    their number.
+    methods: block_shapley, cam, or both; which the model must allow. budget, baseline: of block Shapley.
+    Yields {"file", "pictures": [...], "classes": [{"class", "index", "probability", "over_time", "segments"}, ...]};
+    over_time is the mean of the class's map in each of the model's times: they add up to the logit without its bias,
+    divided by their number. segments has the "times" and "values" of block Shapley (see `ClipTree`), null where a value
+    was not computed. Either is missing if its method was not asked for.
     """
     sampling, taken = frame_sampling(classifier), set()
     for file in files:
@@ -131,22 +185,33 @@ def explain_clips(
         with torch.inference_mode():
             shares = classifier.logits(batch)[0].softmax(dim=0)
         chosen = classes or shares.topk(min(top_k, len(shares))).indices.tolist()
-        maps = list(class_activation_map_batch(classifier.model, batch, chosen)[0])
+        maps: dict[str, list[np.ndarray]] = {}
+        trees: list[ClipTree] = []
+        if "block_shapley" in methods:
+            trees = block_shapley_clips(classifier.model, batch, chosen, baseline=baseline, budget=budget)[0]
+            maps["block_shapley"] = [tree.block_map for tree in trees]
+        if "cam" in methods:
+            maps["cam"] = list(class_activation_map_batch(classifier.model, batch, chosen)[0])
         names, probabilities = [classifier.name(one) for one in chosen], [float(shares[one]) for one in chosen]
         stem = free_name(file.stem, taken)
-        strip, moving = folder / f"{stem}_cam.png", folder / f"{stem}_cam.gif"
-        save_figure(draw_clip_maps(frames, maps, names, probabilities), strip)
-        write_clip_gif(frames, maps, moving)
+        pictures = []
+        for method, of_method in maps.items():
+            strip, moving = folder / f"{stem}_{method}.png", folder / f"{stem}_{method}.gif"
+            save_figure(draw_clip_maps(frames, of_method, names, probabilities), strip)
+            write_clip_gif(frames, of_method, moving)
+            pictures += [str(strip), str(moving)]
+        over_time = [[round(float(value), 6) for value in one.mean((1, 2))] for one in maps.get("cam", [])]
         yield {
             "file": str(file),
-            "pictures": [str(strip), str(moving)],
+            "pictures": pictures,
             "classes": [
                 {
                     "class": name,
                     "index": one,
                     "probability": round(share, 6),
-                    "over_time": [round(float(value), 6) for value in values.mean((1, 2))],
+                    **({"over_time": over_time[rank]} if over_time else {}),
+                    **({"segments": _segments(trees[rank])} if trees else {}),
                 }
-                for one, name, share, values in zip(chosen, names, probabilities, maps, strict=True)
+                for rank, (one, name, share) in enumerate(zip(chosen, names, probabilities, strict=True))
             ],
         }

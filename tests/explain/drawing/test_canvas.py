@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from PIL import Image
 
 from hvit.errors import UserError
 from hvit.explain import draw_trees, save_figure
+from hvit.explain.drawing.canvas import heats, tinted
 from tests.explain.drawing.trees import DIGIT, HOSTILE, PHOTO, grow
 
 
@@ -58,3 +60,20 @@ def test_the_ending_decides_the_format(ending: str, tmp_path: Path) -> None:
     save_figure(draw_trees(DIGIT, [grow(2, size=(32, 32))], HOSTILE[1:2]), tmp_path / f"tree.{ending}")
     head = (tmp_path / f"tree.{ending}").read_bytes()[:5]
     assert head == {"png": b"\x89PNG\r", "svg": b"<?xml", "pdf": b"%PDF-"}[ending.lower()]
+
+
+def test_maps_of_several_classes_share_a_scale_and_a_flat_map_stays_dark() -> None:
+    strong, weak = heats([np.array([[0.0, 4.0]]), np.array([[1.0, 2.0]])])
+    assert strong.tolist() == [[0.0, 1.0]]
+    assert weak.tolist() == [[0.25, 0.5]]
+    (flat,) = heats([np.array([[9.0, 10.0]])])
+    assert flat.tolist() == [[0.0, 0.1]]
+    (signed,) = heats([np.array([[-1.0, 1.0]])])
+    assert signed.tolist() == [[0.0, 1.0]]
+
+
+def test_blocks_are_blue_for_positive_evidence_and_red_for_negative() -> None:
+    red, _, blue = np.moveaxis(tinted(np.full((64, 64, 3), 0.5), np.array([[2.0, -1.0], [0.0, np.nan]])), -1, 0)
+    assert blue[0, 0] > red[0, 0]
+    assert red[0, -1] > blue[0, -1]
+    assert red[-1, 0] == blue[-1, 0] == red[-1, -1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hvit.errors import UserError
-from hvit.explain.drawing.canvas import overlay
+from hvit.explain.drawing.canvas import heats, overlay
 from hvit.explain.drawing.comparison import draw_comparison
 from hvit.explain.words import TIMES
 from tests.explain.drawing.trees import HOSTILE, PHOTO, assert_nothing_overlaps, grow, texts
@@ -28,7 +28,7 @@ def test_a_comparison_has_a_row_a_class_and_a_column_a_method(classes: int, meth
         for column, method in enumerate(methods, start=1):
             drawn = shown[row * (1 + len(methods)) + column].get_array()
             assert drawn is not None
-            assert np.allclose(drawn, overlay(pixels, maps[method][row]))
+            assert np.allclose(drawn, overlay(pixels, heats(maps[method])[row]))
     written = [text.get_text() for text in texts(figure)]
     assert len([text for text in written if " to " in text and TIMES in text]) == classes * len(methods)
     assert {"GradCAT", "CAM"} <= set(written)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hvit.explain import draw_cam, save_figure
-from hvit.explain.drawing.canvas import overlay
+from hvit.explain.drawing.canvas import heats, overlay
 from tests.explain.drawing.trees import DIGIT, HOSTILE, PHOTO, assert_nothing_overlaps, texts
 
 
@@ -23,5 +23,5 @@ def test_a_map_is_drawn_with_its_range(tmp_path: Path) -> None:
 
 def test_a_map_of_one_value_shows_no_differences() -> None:
     for value in (3.0, 0.1, -7.7):
-        flat = overlay(np.ones((40, 60, 3)), np.full((2, 3), value))
+        flat = overlay(np.ones((40, 60, 3)), heats([np.full((2, 3), value)])[0])
         assert np.ptp(flat, axis=(0, 1)).max() < 1e-6

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from hvit.errors import UserError
 from hvit.explain import draw_cam, draw_trees, save_figure
-from tests.explain.drawing.trees import DIGIT, HOSTILE, PHOTO, assert_nothing_overlaps, grow, texts
+from tests.explain.drawing.trees import DIGIT, HOSTILE, PHOTO, assert_nothing_overlaps, grow, grow_removed, texts
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 4])
@@ -75,3 +75,23 @@ def test_an_impossible_request_is_refused_with_a_sentence(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"'\.doc'; use one of .*png"):
         save_figure(Figure(), tmp_path / "tree.doc")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("clear", [0, 1, 2])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_path_of_block_shapley_is_drawn_as_far_as_its_blocks_stand_out(clear: int, classes: int) -> None:
+    trees = [grow_removed(seed, clear) for seed in range(classes)]
+    names = [f"animal {number}" for number in range(classes)]
+    figure = draw_trees(PHOTO, trees, names, [0.5] * classes, all_names=[f"kind {number}" for number in range(10)])
+    assert_nothing_overlaps(figure)
+    written = [text.get_text() for text in texts(figure)]
+    assert "Block Shapley" in written
+    assert "Before seeing the image: kind 7 (88.0 %)." in written
+    says = {
+        0: "No block stands out.",
+        1: "Without the framed block the model would say kind 3 (40.0 %).",
+        2: "Without the framed block the model would still say animal 0 (50.0 %).",
+    }
+    assert written.count(says[clear]) == (1 if clear == 2 else classes)
+    bold = [text for text in texts(figure) if text.get_weight() == "bold" and "." in text.get_text()]
+    assert len(bold) == classes * (1 + clear)

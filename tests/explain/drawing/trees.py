@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from hvit.explain import Tree
+from hvit.explain import Prediction, Removal, Tree
 from hvit.explain.tree import greedy_path
 
 HOSTILE = [
@@ -51,3 +51,14 @@ def assert_nothing_overlaps(figure: Figure) -> None:
         assert box.y1 < figure.bbox.height, text
     touching = [(one[0], two[0]) for one, two in combinations(boxes, 2) if one[1].overlaps(two[1])]
     assert touching == []
+
+
+def grow_removed(seed: int = 0, clear: int = 1) -> Tree:
+    """A tree of random values as block Shapley makes them, whose first `clear` steps stand out."""
+    tree = grow(2, seed)
+    values = [values - values.min() + 0.5 for values in tree.values]
+    before = Prediction(7, 0.88, 0.01, -2.0)
+    without = (Prediction(3, 0.4, 0.2, 1.0), Prediction(seed, 0.5, 0.5, 2.0))
+    leads = (1.0,) * clear + (0.0,) * (2 - clear)
+    removal = Removal("exact for all blocks", "the image's mean colour", before, without, leads, (0.5, 0.5), 464.0, 0.0)
+    return Tree(seed, 7.654, greedy_path(values), tuple(values), tree.image_size, removal=removal)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.explain import Tree, block_shapley
+from hvit.explain import Tree, block_shapley, block_shapley_clips
 from hvit.explain.methods.block_shapley import budget_of
 from hvit.explain.methods.exchange import share_above
 from hvit.explain.methods.solution import plan
@@ -213,7 +213,7 @@ def test_a_training_model_is_explained_in_evaluation_mode_and_left_as_it_was() -
     ("settings", "says"),
     [
         ({"depth": 0}, "depth must be 1 or more"),
-        ({"depth": 5}, "blocks of a pixel or more; got 5 for images of 16 x 16"),
+        ({"depth": 5}, "blocks of a pixel or more; got 5, images of 16 x 16"),
         ({"budget": 10}, "a budget of 10 forward passes is too small"),
         ({"budget": -1}, "above 0, got -1"),
         ({"baseline": "grey"}, "one of blur, mean, zeros, or a tensor; got 'grey'"),
@@ -233,3 +233,25 @@ def test_what_is_no_model_is_refused_and_a_batch_of_none_gives_none() -> None:
     with pytest.raises(UserError, match="not a tensor of logits"):
         block_shapley(lambda images: [1.0], random_images(1))  # pyright: ignore[reportArgumentType]
     assert block_shapley(Products(), torch.zeros(0, 1, 16, 16), 1, depth=1) == []
+
+
+def test_a_clip_is_divided_in_time_first_and_then_into_quadrants() -> None:
+    def model(clips: Tensor) -> Tensor:
+        corner = clips[:, 0, 2:4, :4, 4:].mean((1, 2, 3))  # the second of four segments, top right
+        return torch.stack([3 * corner, clips.mean((1, 2, 3, 4))], 1)
+
+    clip = torch.ones(1, 1, 8, 8, 8)
+    both = block_shapley_clips(model, clip, [0, 1], baseline="zeros", budget=SMALL)[0]
+    assert both[0].path == (1, 1)
+    assert both[0].times == pytest.approx([0, 3, 0, 0], abs=1e-6)
+    assert both[0].values[1] == pytest.approx(np.array([[0, 3], [0, 0]]), abs=1e-6)
+    assert both[1].values == pytest.approx(np.full((4, 2, 2), 1 / 16), abs=1e-6)
+    assert both[0].removal.without[1].logit == pytest.approx(0.0)
+    (along,) = block_shapley_clips(model, clip, 0, baseline="zeros", budget=45)[0]
+    assert along.removal.form.endswith("along the paths")
+    assert np.isfinite(along.values).sum() == 4
+    assert along.block_map.sum() == pytest.approx(3.0)
+    with pytest.raises(UserError, match="segments must be from 1 to 8"):
+        block_shapley_clips(model, clip, 0, segments=9)
+    (one,) = block_shapley_clips(model, clip, 0, segments=1, baseline="zeros")[0]
+    assert one.times == pytest.approx([3.0])

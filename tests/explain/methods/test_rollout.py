@@ -100,10 +100,10 @@ def test_a_model_of_levels_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
-        ("nest_micro_32", ("gradcat", "cam", "gradcam", "gradcam++")),
-        ("hiera_micro_32", ("gradcat", "cam", "gradcam", "gradcam++")),
-        ("mvit_micro_32", ("gradcat", "gradcam", "gradcam++")),
-        ("vit_micro_32", ("cam", "gradcam", "gradcam++", "rollout")),
+        ("nest_micro_32", ("block_shapley", "gradcat", "cam", "gradcam", "gradcam++")),
+        ("hiera_micro_32", ("block_shapley", "gradcat", "cam", "gradcam", "gradcam++")),
+        ("mvit_micro_32", ("block_shapley", "gradcat", "gradcam", "gradcam++")),
+        ("vit_micro_32", ("block_shapley", "cam", "gradcam", "gradcam++", "rollout")),
     ],
 )
 def test_every_method_that_a_model_allows_gives_maps_by_the_same_call(name: str, allowed: tuple[str, ...]) -> None:

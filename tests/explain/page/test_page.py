@@ -22,6 +22,7 @@ from hvit.explain.page import ExplainedClass, ExplainedImage, render_page, write
 from hvit.explain.tree import greedy_path
 from hvit.explain.words import TIMES
 from hvit.markup import shown
+from tests.explain.drawing.trees import grow_removed
 
 HOSTILE = "\"'></script></style><script>window.hacked = 1</script><img src=x onerror=window.hacked=1>&amp;\u202e.png"
 MAPS = ("cam", "gradcam", "gradcam++", "rollout")
@@ -238,7 +239,7 @@ def test_what_does_not_fit_together_is_refused_with_a_sentence() -> None:
     refused("from 0 to 1, got 70", ExplainedClass("b", 70, tree=tree))
     refused("map cam of class b must hold finite numbers", ExplainedClass("b", maps={"cam": np.full((2, 2), np.nan)}))
     refused(r"got an array of shape \(4,\)", ExplainedClass("b", maps={"cam": np.zeros(4)}))
-    refused("gradcat is a tree, not a map", ExplainedClass("b", maps={"gradcat": np.zeros((2, 2))}))
+    refused("both a tree and a map of gradcat", ExplainedClass("b", tree=tree, maps={"gradcat": np.zeros((2, 2))}))
     refused("before normalisation", ExplainedClass("b", tree=tree), image=np.full((96, 96), -1.0))
 
 
@@ -250,6 +251,22 @@ def test_a_page_is_written_whole_with_any_letters(tmp_path: Path) -> None:
 
 
 # In a real browser.
+
+
+def test_a_tree_of_block_shapley_comes_first_with_captions_and_coloured_blocks() -> None:
+    trees = [grow_removed(seed, clear=1) for seed in range(2)]
+    maps = [{"gradcat": np.eye(4), "cam": np.eye(3)} for _ in trees]
+    classes = [ExplainedClass(f"animal {rank}", 0.5, trees[rank], maps[rank]) for rank in range(2)]
+    source = render_page([ExplainedImage("a.png", np.zeros((224, 224)), classes, [f"kind {n}" for n in range(9)])])
+    read = Read(source)
+    methods = [fields["value"] for tag, fields in read.tags if tag == "input" and fields.get("name") == "method"]
+    assert methods == ["block_shapley", "gradcat", "cam"]
+    words = " ".join(read.words)
+    assert "Blocks in blue made this answer more likely, blocks in red less." in words
+    assert "Without the framed block the model would say kind 3 (40.0 %)." in words
+    assert "Before seeing the image: kind 7 (88.0 %)." in words
+    assert "Shapley values: blocks are replaced by the image's mean colour" in words
+    assert source.count('class="for"') + source.count('class="against"') == 2 * 2 * 16
 
 
 @pytest.fixture

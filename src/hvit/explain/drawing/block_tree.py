@@ -23,7 +23,7 @@ from hvit.explain.drawing.layout import (
     share_of_peak,
 )
 from hvit.explain.tree import DEPTHS, Tree
-from hvit.explain.words import TIMES, number_writer
+from hvit.explain.words import TIMES, method_of, number_writer
 
 PITCH, FAMILY_GAP = 0.415, 0.14
 QUARTER = 4 * PITCH + FAMILY_GAP
@@ -37,6 +37,12 @@ MEANING = (
     "gradient of the logit, summed. The quadrants add up",
     "to the whole image. Thick coloured lines follow the",
     "largest child from step to step.",
+)
+REMOVED = (
+    "What each block adds to the class's logit: the mean",
+    "change when it is added to the other blocks. Blocks",
+    "add up to the block that they are parts of. Thick",
+    "coloured lines follow blocks that stand out.",
 )
 AGAINST = ("A control: the sign is flipped, so that values and", "lines show negative evidence for the class.")
 
@@ -60,8 +66,8 @@ def draw_tree(
     left, top: the tree's corner; cards: height of a block's picture and values, by depth; shape: width and height of
     the image relative to its longer side. All in inches.
     """
-    write_text(axes, left, top, "GradCAT", 11, weight="bold", va="top")
-    for number, line in enumerate(MEANING if trees[0].sign == 1 else AGAINST):
+    write_text(axes, left, top, method_of(trees[0].method).title, 11, weight="bold", va="top")
+    for number, line in enumerate(meaning_of(trees[0])):
         write_text(axes, left, top + 0.27 + 0.15 * number, line, 7.2, color=theme().soft_ink, va="top")
     places = {path: left + TREE_WIDTH / 2 + x for path, x in place_blocks(trees, PITCH, FAMILY_GAP).items()}
     writers = depth_writers(trees, places)
@@ -93,6 +99,11 @@ def draw_tree(
             cell = (x, y + height + 0.07 + row * number, by_depth(CELLS, depth), row - 0.02)
             fill, value = blend(PALETTE[number], strength), writers[depth][0](block_value(tree, path))
             draw_value(axes, cell, value, by_depth(FONT_SIZES, depth), fill, number in group)
+
+
+def meaning_of(tree: Tree) -> tuple[str, ...]:
+    """What the values of a tree are, in short lines."""
+    return REMOVED if tree.removal else MEANING if tree.sign == 1 else AGAINST
 
 
 def depth_writers(trees: Sequence[Tree], blocks: Iterable[Block]) -> list[tuple[Callable[[float], str], str]]:

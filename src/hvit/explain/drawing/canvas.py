@@ -6,7 +6,7 @@ Everything goes through Figure objects alone: no display, and none of matplotlib
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from io import BytesIO
 from math import ceil
@@ -26,7 +26,8 @@ from PIL import Image
 
 from hvit.errors import UserError
 from hvit.explain.drawing.layout import Box
-from hvit.explain.methods.cam import normalise, upsample
+from hvit.explain.methods.cam import upsample
+from hvit.explain.tree import NEGATIVE, POSITIVE
 from hvit.files import replacing
 from hvit.markup import DARK_PICTURES
 from hvit.pictures import BLUE, DARK, FONT, GREEN, ORANGE, PURPLE, Theme, plain_text
@@ -36,6 +37,7 @@ INK = "#1f1f1f"
 LIGHT_SHEET = Theme("#ffffff", INK, "#666666", "#c9c9c9", PALETTE)
 DARK_SHEET = Theme(DARK.paper, DARK.ink, DARK.soft_ink, "#4a5868", PALETTE)
 GREY, STRENGTH = 0.75, 0.75  # of pictures under maps: how bright, and the most a map covers
+TINT = 0.7  # of pictures under evidence: the most that a block is covered
 
 Picture = Image.Image | np.ndarray
 
@@ -167,16 +169,35 @@ def heat_colours(heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return colormaps["inferno"](heat)[..., :3], 0.2 + 0.8 * heat
 
 
-def overlay(pixels: np.ndarray, activation_map: np.ndarray) -> np.ndarray:
-    """A map (rows, columns) as heat over a picture (height, width, 3) that became grey and darker."""
-    return overlay_of_heat(pixels, normalise(activation_map))
+def heats(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Maps of one method for the classes of one image, as heat from 0 to 1 on one scale.
+
+    0 is the least value of all maps. 1 is the largest, if the maps range over as much as their largest value; the less
+    they range over, the darker their heat stays: a flat map looks flat.
+    """
+    low, high = min(float(np.min(one)) for one in maps), max(float(np.max(one)) for one in maps)
+    scale = max(high - low, abs(high), abs(low)) if high > low else 1.0
+    return [(one - low) / scale for one in maps]
 
 
-def overlay_of_heat(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """As `overlay`, of heat (rows, columns) that is from 0 to 1 already, such as one frame of a clip's."""
+def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Heat (rows, columns) from 0 to 1 over a picture (height, width, 3) that became grey and darker; see `heats`."""
     grey = GREY * enlarge(pixels @ np.array([[0.299], [0.587], [0.114]]), 256)
     colours, strength = heat_colours(np.clip(upsample(heat, grey.shape[:2]), 0.0, 1.0))
     strength = STRENGTH * strength[..., None]
+    return grey * (1 - strength) + colours * strength
+
+
+def tinted(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A picture (height, width, 3) that became grey, with its blocks in the colours of their evidence.
+
+    values: (rows, columns), a block each; the largest magnitude has the strongest colour, others in proportion.
+    """
+    grey = np.repeat(0.25 + GREY * enlarge(pixels @ np.array([[0.299], [0.587], [0.114]]), 256), 3, axis=2)
+    rows, columns = (np.arange(side) * parts // side for side, parts in zip(grey.shape, values.shape, strict=False))
+    shares = np.nan_to_num(values / max(float(np.nanmax(np.abs(values))), np.finfo(float).tiny))[rows[:, None], columns]
+    colours = np.where(shares[..., None] > 0, to_rgb(POSITIVE), to_rgb(NEGATIVE))
+    strength = TINT * np.abs(shares)[..., None]
     return grey * (1 - strength) + colours * strength
 
 

@@ -16,14 +16,14 @@ from hvit.explain.drawing.canvas import (
     PALETTE,
     disc,
     enlarge,
-    overlay_of_heat,
+    heats,
+    overlay,
     page,
     show,
     theme,
     write_name,
     write_text,
 )
-from hvit.explain.methods.cam import normalise
 from hvit.explain.words import percent
 from hvit.files import replacing
 
@@ -31,11 +31,10 @@ FRAMES_SHOWN = 8
 _SIDE, _SPACE, _MARGIN, _LABEL, _HEAD = 1.1, 0.06, 0.18, 1.45, 0.3  # inches
 
 
-def heat_of_clip(activation_map: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
-    """A map (times, rows, columns) enlarged to size (frames, height, width), from 0 (least of the clip) to 1 (most)."""
-    # Stretched first: of a map of one value only rounding would be left to stretch.
-    maps = torch.as_tensor(normalise(activation_map), dtype=torch.float32)[None, None]
-    return F.interpolate(maps, size=size, mode="trilinear", align_corners=False)[0, 0].clamp(0, 1).numpy()
+def heats_of_clip(maps: Sequence[np.ndarray], size: tuple[int, int, int]) -> list[np.ndarray]:
+    """Maps (times, rows, columns) of classes as heat on one scale, enlarged to size (frames, height, width)."""
+    stacked = torch.as_tensor(np.stack(heats(maps)), dtype=torch.float32)[:, None]
+    return list(F.interpolate(stacked, size=size, mode="trilinear", align_corners=False)[:, 0].clamp(0, 1).numpy())
 
 
 def draw_clip_maps(
@@ -44,7 +43,7 @@ def draw_clip_maps(
     """Some frames of a clip in a row, and below them a row for each class with the evidence for it in these frames.
 
     clip: (frames, height, width, channels) uint8, as the model sees it. maps: one (times, rows, columns) per class, at
-    most four; each is stretched over the whole clip, so that its colours can be compared from frame to frame.
+    most four; their colours can be compared from frame to frame and from class to class.
     """
     assert len(maps) == len(class_names) == len(probabilities) <= len(PALETTE), "one map, name and probability a class"
     chosen = np.linspace(0, len(clip) - 1, min(FRAMES_SHOWN, len(clip))).round().astype(int)
@@ -55,15 +54,14 @@ def draw_clip_maps(
     for left, number in zip(lefts, chosen, strict=True):
         write_text(axes, left, _MARGIN + 0.1, f"frame {number + 1}", 8, color=theme().soft_ink)
         show(axes, _pixels(clip[number]), (left, tops[0], _SIDE, height))
-    for rank, (top, one) in enumerate(zip(tops[1:], maps, strict=True)):
+    for rank, (top, heat) in enumerate(zip(tops[1:], heats_of_clip(maps, clip.shape[:3]), strict=True)):
         disc(axes, _MARGIN + 0.1, top + height / 2, PALETTE[rank], 0.1, str(rank + 1))
         write_name(axes, _MARGIN + 0.28, top + height / 2, class_names[rank], 10, _LABEL - 0.38)
         write_text(
             axes, _MARGIN + 0.28, top + height / 2 + 0.19, percent(probabilities[rank]), 8, color=theme().soft_ink
         )
-        heat = heat_of_clip(one, clip.shape[:3])
         for left, number in zip(lefts, chosen, strict=True):
-            show(axes, overlay_of_heat(_pixels(clip[number]), heat[number]), (left, top, _SIDE, height))
+            show(axes, overlay(_pixels(clip[number]), heat[number]), (left, top, _SIDE, height))
     return figure
 
 
@@ -72,11 +70,11 @@ def write_clip_gif(clip: np.ndarray, maps: Sequence[np.ndarray], path: Path, fra
 
     clip, maps: as in `draw_clip_maps`. Raises UserError where the file cannot be written.
     """
-    heats = [heat_of_clip(one, clip.shape[:3]) for one in maps]
+    found = heats_of_clip(maps, clip.shape[:3])
     pictures = []
     for number, frame in enumerate(clip):
         pixels = _pixels(frame)
-        row = [pixels, *(overlay_of_heat(pixels, heat[number]) for heat in heats)]
+        row = [pixels, *(overlay(pixels, heat[number]) for heat in found)]
         wide = np.concatenate([enlarge(pixels, row[-1].shape[1]), *row[1:]], axis=1)
         pictures.append(Image.fromarray((wide * 255).round().astype(np.uint8)))
     content = BytesIO()

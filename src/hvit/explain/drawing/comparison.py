@@ -14,18 +14,20 @@ from hvit.explain.drawing.canvas import (
     Picture,
     disc,
     heat_colours,
+    heats,
     overlay,
     page,
     picture_pixels,
     show,
     theme,
+    tinted,
     write_name,
     write_text,
 )
 from hvit.explain.drawing.layout import Box, boxes_of, check_trees
 from hvit.explain.drawing.tree_picture import draw_frame, draw_image
 from hvit.explain.tree import Tree
-from hvit.explain.words import TREE, method_of, number_writer, percent
+from hvit.explain.words import method_of, number_writer, percent
 
 SIDE, SPACE, MARGIN = 1.75, 0.1, 0.18  # inches
 LABEL, HEAD, RANGE, SCALE = 1.45, 0.32, 0.2, 0.34
@@ -43,9 +45,9 @@ def draw_comparison(
     """Draws what several methods say about up to four classes of one image.
 
     image: as in `draw_trees`. maps: for each method ("cam", "gradcam", "gradcam++", "rollout", or any other name) one
-    map (rows, columns) a class; each is stretched from its least to its largest value, which are written below it.
-    class_names, probabilities (0 to 1): one per class. trees: one per class, whose path becomes the first column;
-    without them it is the image. dpi: pixels per inch.
+    map (rows, columns) a class; the maps of a method share one scale (`heats`), and the range of each is written below.
+    class_names, probabilities (0 to 1): one per class. trees: one per class, whose path and blocks become the first
+    column; without them it is the image. dpi: pixels per inch.
     Raises UserError for no or more than four classes, lists of other lengths, or trees that do not fit the image.
     """
     pixels, count = picture_pixels(image), len(class_names)
@@ -64,7 +66,7 @@ def draw_comparison(
     tops = [MARGIN + HEAD + (height + RANGE) * row for row in range(count)]
     figure, axes = page(lefts[-1] + width + MARGIN, tops[-1] + height + RANGE + SCALE * bool(maps), dpi)
 
-    titles = ["Image" if trees is None else method_of(TREE).title, *(method_of(name).title for name in maps)]
+    titles = ["Image" if trees is None else method_of(trees[0].method).title, *(method_of(name).title for name in maps)]
     for left, title in zip(lefts, titles, strict=True):
         write_name(axes, left, MARGIN + 0.1, title, 10, width, weight="bold")
     for row, top in enumerate(tops):
@@ -72,7 +74,7 @@ def draw_comparison(
         draw_label(axes, top + height / 2, row, class_names[row], share)
         draw_path(axes, pixels, (lefts[0], top, width, height), PALETTE[row], None if trees is None else trees[row])
         for left, values in zip(lefts[1:], maps.values(), strict=True):
-            draw_map(axes, pixels, values[row], (left, top, width, height))
+            draw_map(axes, pixels, values[row], heats(values)[row], (left, top, width, height))
     if maps:
         draw_scale(axes, lefts[0], tops[-1] + height + RANGE + 0.08)
     return figure
@@ -88,17 +90,17 @@ def draw_label(axes: Axes, y: float, number: int, name: str, probability: float 
 
 def draw_path(axes: Axes, pixels: np.ndarray, box: Box, colour: str, tree: Tree | None) -> None:
     """Draws the image at a box, and the nested squares of a tree's path."""
-    draw_image(axes, pixels, box)
+    draw_image(axes, pixels if tree is None or tree.removal is None else tinted(pixels, tree.block_map), box)
     if tree is not None:
         boxes = boxes_of(tree, box)
-        for step in range(1, tree.depth + 1):
-            draw_frame(axes, boxes[tree.path[:step]], colour, 1.2 + 0.4 * step)
+        for step in range(1, len(tree.clear_path) + 1):
+            draw_frame(axes, boxes[tree.clear_path[:step]], colour, 1.2 + 0.4 * step)
 
 
-def draw_map(axes: Axes, pixels: np.ndarray, values: np.ndarray, box: Box) -> None:
+def draw_map(axes: Axes, pixels: np.ndarray, values: np.ndarray, heat: np.ndarray, box: Box) -> None:
     """Draws a map over the image at a box, and writes its range below."""
     left, top, width, height = box
-    show(axes, overlay(pixels, values), box)
+    show(axes, overlay(pixels, heat), box)
     low, high = float(np.min(values)), float(np.max(values))
     write, factor = number_writer([low, high])
     write_text(
@@ -117,4 +119,4 @@ def draw_scale(axes: Axes, left: float, top: float) -> None:
     colours, _ = heat_colours(np.linspace(0.0, 1.0, 256)[None])
     write_text(axes, left, top + 0.05, "least", 7.5, color=theme().soft_ink)
     show(axes, colours, (left + 0.36, top, 0.9, 0.1))
-    write_text(axes, left + 1.33, top + 0.05, "most, of each map", 7.5, color=theme().soft_ink)
+    write_text(axes, left + 1.33, top + 0.05, "most, of each method", 7.5, color=theme().soft_ink)

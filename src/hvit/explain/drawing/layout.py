@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import copysign, hypot
 
+import numpy as np
+
 from hvit.errors import UserError
 from hvit.explain.tree import Region, Tree
 
@@ -22,9 +24,9 @@ Box = tuple[float, float, float, float]
 
 def check_trees(size: tuple[int, int], trees: Sequence[Tree]) -> None:
     """Raises UserError if trees do not explain the same image, or not a picture of this size (height, width)."""
-    kinds = {(tree.depth, tree.image_size, tree.sign) for tree in trees}
+    kinds = {(tree.depth, tree.image_size, tree.sign, tree.method) for tree in trees}
     if len(kinds) > 1:
-        raise UserError("the trees of one picture must explain the same image with the same model and sign")
+        raise UserError("the trees of one picture must explain the same image with the same model, method and sign")
     (height, width), (rows, columns) = trees[0].image_size, size
     if abs(rows * width - columns * height) > 0.02 * columns * height:
         raise UserError(
@@ -34,10 +36,11 @@ def check_trees(size: tuple[int, int], trees: Sequence[Tree]) -> None:
 
 
 def classes_along(trees: Sequence[Tree], depth: int) -> dict[Block, list[int]]:
-    """Blocks on a path at this depth (0: the whole image), each with the numbers of the trees whose path it is on."""
+    """Blocks on a clear path at this depth (0: the whole image), each with the numbers of its trees."""
     groups: dict[Block, list[int]] = {}
     for number, tree in enumerate(trees):
-        groups.setdefault(tree.path[:depth], []).append(number)
+        if len(tree.clear_path) >= depth:
+            groups.setdefault(tree.clear_path[:depth], []).append(number)
     return groups
 
 
@@ -113,8 +116,8 @@ def share_of_peak(tree: Tree, block: Block) -> float:
     """A block's value as a share, 0 to 1, of the largest of its depth; 0 for values below zero."""
     if not block:
         return 1.0
-    peak = float(tree.values[len(block) - 1].max())
-    return min(max(tree.value(block) / peak, 0.0), 1.0) if peak > 0 else 0.0
+    peak, value = float(np.nan_to_num(tree.values[len(block) - 1]).max()), float(np.nan_to_num(tree.value(block)))
+    return min(max(value / peak, 0.0), 1.0) if peak > 0 else 0.0
 
 
 def curve(start: Point, end: Point, aside: float = 0.0) -> list[Point]:

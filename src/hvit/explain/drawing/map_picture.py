@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from hvit.explain.drawing.canvas import (
     Picture,
     heat_colours,
+    heats,
     overlay,
     page,
     picture_pixels,
@@ -45,11 +46,11 @@ def draw_cam(
     figure, axes = page(bar + 0.8, bottom + 0.4, dpi)
     show(axes, pixels, (MARGIN, MARGIN, width, height))
 
-    show(axes, overlay(pixels, activation_map), (right, MARGIN, width, height))
+    show(axes, overlay(pixels, heats([activation_map])[0]), (right, MARGIN, width, height))
 
-    scale, _ = heat_colours(np.linspace(1.0, 0.0, 256)[:, None])
-    show(axes, scale, (bar, MARGIN, 0.11, height))
     low, high = float(np.min(activation_map)), float(np.max(activation_map))
+    scale, _ = heat_colours(np.linspace(float(np.max(heats([activation_map])[0])), 0.0, 256)[:, None])
+    show(axes, scale, (bar, MARGIN, 0.11, height))
     write, factor = number_writer([low, high])
     write_text(axes, bar + 0.17, MARGIN, write(high), 8, va="top")
     write_text(axes, bar + 0.17, MARGIN + height / 2, factor, 8)

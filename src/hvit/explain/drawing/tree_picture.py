@@ -15,6 +15,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Curve
 
 from hvit.errors import UserError
+from hvit.explain.captions import COLOURS, NameOf, before_words, namer, without_words
 from hvit.explain.drawing.block_tree import EDGE_HEIGHT, ROW_HEIGHTS, THUMBNAILS, TREE_WIDTH, by_depth, draw_tree
 from hvit.explain.drawing.canvas import (
     INK,
@@ -26,6 +27,7 @@ from hvit.explain.drawing.canvas import (
     picture_pixels,
     show,
     theme,
+    tinted,
     write_name,
     write_text,
 )
@@ -43,7 +45,7 @@ from hvit.explain.drawing.layout import (
 from hvit.explain.tree import Tree
 from hvit.explain.words import logit_words, percent
 
-MARGIN, GUTTER, LEGEND_ROW = 0.18, 0.42, 0.27  # inches
+MARGIN, GUTTER, LEGEND_ROW, CAPTION_ROW = 0.18, 0.42, 0.27, 0.17  # inches
 PATH_LINE, HALO = 1.7, 0.9  # points
 
 
@@ -53,11 +55,14 @@ def draw_trees(
     class_names: Sequence[str] | None = None,
     probabilities: Sequence[float] | None = None,
     *,
+    all_names: Sequence[str] = (),
     dpi: int = 200,
 ) -> Figure:
     """Draws the explanations of up to four classes: their blocks on the image, and the tree with all values next to it.
 
-    The tree shows all quadrants and all sixteenths; deeper, the children of the blocks on a path.
+    The tree shows all quadrants and all sixteenths; deeper, the children of the blocks on a path. A path of block
+    Shapley is drawn as far as its blocks stand out (`Tree.clear_path`); of one class alone, the blocks of the image are
+    blue where they are positive evidence, and red where negative.
 
     Args:
         image: The model's input before normalisation: a PIL image, or an array (height, width) or (height, width,
@@ -65,6 +70,7 @@ def draw_trees(
         trees: Of this image, one per class.
         class_names: One per tree; default: the class indices.
         probabilities: One per tree, from 0 to 1.
+        all_names: The names of all classes of the model, for what it predicts without blocks; default: their numbers.
         dpi: Pixels per inch of the saved picture, which is about 11 inches wide.
 
     Raises:
@@ -79,14 +85,25 @@ def draw_trees(
         for depth in range(trees[0].depth + 1)
     ]
     tree_height = sum(cards) + EDGE_HEIGHT * trees[0].depth
-    legend_height = 0.14 + LEGEND_ROW * len(trees)
+    rows_below = LEGEND_ROW + CAPTION_ROW * (trees[0].removal is not None)
+    notes = CAPTION_ROW * 2 * (trees[0].removal is not None)
+    legend_height = 0.14 + rows_below * len(trees) + notes
     side = min(max(tree_height - legend_height, 3.4), 4.2)
     width, image_height = side * shape[0], side * shape[1]
     height = max(image_height + legend_height, tree_height)
     left = MARGIN + max(width, 2.6) + GUTTER
     figure, axes = page(left + TREE_WIDTH + MARGIN, height + 2 * MARGIN, dpi)
-    draw_paths(axes, pixels, trees, (MARGIN, MARGIN, width, image_height))
-    draw_legend(axes, trees, names, probabilities, MARGIN + image_height + 0.14, max(width, 2.6))
+    colour = len(trees) == 1 and trees[0].removal is not None
+    shown = tinted(pixels, trees[0].block_map) if colour else pixels
+    draw_paths(axes, shown, trees, (MARGIN, MARGIN, width, image_height))
+    name_of = namer(tuple(names), list(trees), tuple(all_names))
+    draw_legend(axes, trees, names, probabilities, name_of, MARGIN + image_height + 0.14, max(width, 2.6))
+    if trees[0].removal is not None:
+        top = MARGIN + image_height + 0.14 + rows_below * len(trees)
+        lines = [f"{before_words(trees[0], name_of)}.".capitalize(), COLOURS if colour else ""]
+        for number, line in enumerate(filter(None, lines)):
+            y = top + CAPTION_ROW * (number + 0.5)
+            write_name(axes, MARGIN, y, line, 7.2, max(width, 2.6) + GUTTER / 2, color=theme().soft_ink)
     draw_tree(axes, pixels, trees, left, MARGIN, cards, shape)
     return figure
 
@@ -118,14 +135,14 @@ def draw_paths(axes: Axes, pixels: np.ndarray, trees: Sequence[Tree], box: Box) 
     for path, group in blocks.items():
         start, end = centre_of(boxes[path[:-1]]), centre_of(boxes[path])
         for rank, number in reversed(list(enumerate(group))):
-            if len(path) == depth:
+            if path == trees[number].clear_path:
                 x, y, radius = leaf_mark(start, end, rank, least=0.06, most=0.1)
                 draw_line(axes, start, (x, y), PALETTE[number])
                 disc(axes, x, y, PALETTE[number], radius, str(number + 1) if len(trees) > 1 else "")
             else:
                 aside = (PATH_LINE + HALO) / 72 * (rank - (len(group) - 1) / 2)
                 draw_line(axes, *beside(start, end, aside), PALETTE[number])
-        if len(path) < depth:
+        if any(path != trees[number].clear_path for number in group):
             disc(axes, *end, "white", 0.05 - 0.008 * len(path), rim=INK)
     disc(axes, *centre_of(box), "white", 0.05, rim=INK)
 
@@ -153,12 +170,17 @@ def draw_legend(
     trees: Sequence[Tree],
     names: Sequence[str],
     probabilities: Sequence[float] | None,
+    name_of: NameOf,
     top: float,
     width: float,
 ) -> None:
-    """Writes one line per class below the image: its colour, name, logit and probability."""
+    """Writes each class below the image: colour, name, logit and probability, and the prediction without a block."""
+    row = LEGEND_ROW + CAPTION_ROW * (trees[0].removal is not None)
     for number, (tree, name) in enumerate(zip(trees, names, strict=True)):
-        y, end = top + LEGEND_ROW * (number + 0.5), MARGIN + width
+        y, end = top + row * number + LEGEND_ROW / 2, MARGIN + width
+        if tree.removal is not None:
+            text = without_words(tree, name_of)
+            write_name(axes, MARGIN + 0.28, y + 0.2, text, 7.0, width - 0.28 + 0.8 * GUTTER, color=theme().soft_ink)
         disc(axes, MARGIN + 0.1, y, PALETTE[number], 0.1, str(number + 1) if len(trees) > 1 else "")
         if probabilities is not None:
             write_text(axes, end, y, percent(probabilities[number]), 10, ha="right")

@@ -17,7 +17,9 @@ contexts misses of the parent's value is shared equally by four siblings (`Remov
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,10 @@ from hvit.explain.methods.exchange import (
     ExchangedPixels,
     Worths,
     image_leaves,
+    line_parts,
     local_level,
     share_above,
+    together,
 )
 from hvit.explain.methods.request import (
     Classes,
@@ -46,7 +50,7 @@ from hvit.explain.methods.request import (
     refusing,
 )
 from hvit.explain.methods.solution import Mode, Solution, count_coalitions, plan, solve
-from hvit.explain.tree import Prediction, Removal, Tree, greedy_path, place_of
+from hvit.explain.tree import ClipTree, Prediction, Removal, Tree, greedy_path, place_of
 from hvit.models.build import count_multiply_adds, multiply_adds
 from hvit.models.inference.prepare import PreparedModel
 from hvit.models.layers.encoder import Encoder
@@ -97,36 +101,134 @@ def block_shapley(
         UserError: For a class that the model does not have, for blocks smaller than a pixel, and for a budget that does
             not reach the quadrants.
     """
-    network, forward = callable_model(model)
-    images = as_batch(network, images)
-    depth = DEPTH if depth is None else as_number(depth, "depth")
-    if depth < 1 or 2**depth > min(images.shape[2:]):
-        size = " x ".join(map(str, images.shape[2:]))
-        raise UserError(f"depth must be 1 or more, with blocks of a pixel or more; got {depth} for images of {size}")
-    solved: list[Solution] = []
-    with evaluating(network), refusing(network, images), torch.inference_mode():
-        blanks = baseline_images(images, baseline)
-        full, empty = forward(images).float(), forward(blanks).float()
-        chosen = choose_classes(full, classes, top_k).tolist()
-        if not torch.isfinite(empty).all():
-            raise UserError("the model's logits of the baseline are not finite numbers: choose another baseline")
-        limit = budget_of(network, images, budget)
+    with _asked(model, images, 2, classes, top_k, baseline, budget) as asked:
+        size = asked.images.shape[-2], asked.images.shape[-1]
+        depth = DEPTH if depth is None else as_number(depth, "depth")
+        if depth < 1 or 2**depth > min(size):
+            sides = " x ".join(map(str, size))
+            raise UserError(f"depth must be 1 or more, with blocks of a pixel or more; got {depth}, images of {sides}")
         modes: list[Mode] = []
         while len(modes) < depth:  # a shallower tree is exchanged on a coarser, cheaper level
             depth = len(modes) or depth
-            level = local_level(network, depth)
-            cost = 1.0 if level is None else share_above(network, level)
-            modes = plan((4,) * depth, cost, limit, exact)
-        group = max(1, _TOGETHER // sum(count_coalitions((4,) * depth, step, mode) for step, mode in enumerate(modes)))
-        for start in range(0, len(images), group):
-            part = slice(start, start + group)
-            exchange = _exchange(network, forward, images[part], blanks[part], depth, level)
-            worths = Worths(exchange, images, progress)
-            worths.learn(everything((4,) * depth), full[part])
-            worths.learn(0, empty[part])
-            solved += solve(worths, (4,) * depth, modes, cost, chosen[part], limit)
-    size = images.shape[-2], images.shape[-1]
-    return [trees_of(one, size, name_of(baseline)) for one in solved]
+            level = local_level(asked.network, depth)
+            cost = 1.0 if level is None else share_above(asked.network, level)
+            modes = plan((4,) * depth, cost, asked.limit, exact)
+
+        def exchange(part: slice) -> Exchange:
+            return _exchange(asked, part, depth, level)
+
+        solutions = _solutions(asked, (4,) * depth, modes, cost, exchange, progress)
+    return [trees_of(one, size, name_of(baseline)) for one in solutions]
+
+
+def block_shapley_clips(
+    model: nn.Module | Callable[[Tensor], Tensor],
+    clips: Tensor,
+    classes: Classes | None = None,
+    *,
+    top_k: int = 1,
+    segments: int | None = None,
+    baseline: Baseline = "mean",
+    budget: float | None = None,
+    progress: Progress | None = None,
+) -> list[list[ClipTree]]:
+    """Explains classes of clips: what each segment of time adds to the logit, and each quadrant of the segments.
+
+    The tree divides a clip in time first. Pixels are exchanged for the baseline's.
+
+    Args:
+        model: Any classifier of clips, as for `block_shapley`.
+        clips: (batch, channels, time, height, width), normalised as the model expects; one clip without a batch axis is
+            a batch of one.
+        classes: As in `gradcat_batch`.
+        top_k: As in `gradcat_batch`.
+        segments: How many segments of equal time: 1 to 8, no more than frames; default: four, or as many as frames.
+        baseline: As in `block_shapley`; "blur" blurs every frame, "mean" is the mean colour of the clip.
+        budget: As in `block_shapley`.
+        progress: As in `block_shapley`.
+
+    Returns:
+        For each clip, its k trees in the order of the classes.
+
+    Raises:
+        UserError: As `block_shapley`, and for an impossible number of segments.
+    """
+    with _asked(model, clips, 3, classes, top_k, baseline, budget) as asked:
+        frames = asked.images.shape[2]
+        segments = min(4, frames) if segments is None else as_number(segments, "segments")
+        if not 1 <= segments <= min(8, frames):
+            raise UserError(f"segments must be from 1 to {min(8, frames)} for clips of {frames} frames, got {segments}")
+        arities = (segments, 4)
+        modes = plan(arities, 1.0, asked.limit)
+        quadrants = image_leaves(asked.images.shape[-2:], 1)
+        leaves = (4 * line_parts(frames, segments)[:, None, None] + quadrants).to(asked.images.device)
+
+        def exchange(part: slice) -> Exchange:
+            return ExchangedPixels(asked.forward, asked.images[part], asked.blanks[part], leaves)
+
+        solutions = _solutions(asked, arities, modes, 1.0, exchange, progress)
+    return [clip_trees_of(one, name_of(baseline)) for one in solutions]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be explained, with the logits of the images and of their baselines."""
+
+    network: Any
+    forward: Callable[[Tensor], Tensor]
+    images: Tensor
+    blanks: Tensor
+    full: Tensor
+    empty: Tensor
+    classes: list[list[int]]
+    limit: float
+    """Forward passes for one image."""
+
+
+@contextmanager
+def _asked(
+    model: Any,
+    images: Tensor,
+    axes: int,
+    classes: Classes | None,
+    top_k: int,
+    baseline: Baseline,
+    budget: float | None,
+) -> Iterator[_Asked]:
+    """What is to be explained, while the model is in evaluation mode and nothing is recorded for gradients."""
+    network, forward = callable_model(model)
+    images = as_batch(network, images, axes)
+    with evaluating(network), torch.inference_mode():
+        blanks = baseline_images(images, baseline)
+        full, empty = (torch.cat([forward(few).float() for few in part.split(together(images))]) if len(part) else
+                       forward(part).float() for part in (images, blanks))  # fmt: skip
+        chosen = choose_classes(full, classes, top_k).tolist()
+        if not torch.isfinite(empty).all():
+            raise UserError("the model's logits of the baseline are not finite numbers: choose another baseline")
+        yield _Asked(network, forward, images, blanks, full, empty, chosen, budget_of(network, images, budget))
+
+
+def _solutions(
+    asked: _Asked,
+    arities: tuple[int, ...],
+    modes: list[Mode],
+    cost: float,
+    exchange: Callable[[slice], Exchange],
+    progress: Progress | None,
+) -> list[Solution]:
+    """The values of every image's blocks, some images at a time.
+
+    cost: of a coalition, in forward passes. exchange: gives the logits of coalitions of a part of the images.
+    """
+    solutions: list[Solution] = []
+    group = max(1, _TOGETHER // sum(count_coalitions(arities, step, mode) for step, mode in enumerate(modes)))
+    for start in range(0, len(asked.images), group):
+        part = slice(start, start + group)
+        worths = Worths(exchange(part), asked.images, progress)
+        worths.learn(everything(arities), asked.full[part])
+        worths.learn(0, asked.empty[part])
+        solutions += solve(worths, arities, modes, cost, asked.classes[part], asked.limit)
+    return solutions
 
 
 def callable_model(model: Any) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
@@ -168,49 +270,65 @@ def budget_of(network: nn.Module, images: Tensor, budget: float | None) -> float
             raise UserError(f"a budget must be a number of forward passes above 0, got {budget}")
         return float(budget)
     if isinstance(network, Encoder):
-        work = multiply_adds(network.config)
-    else:
-        work = count_multiply_adds(lambda: network(images[:1])) if len(images) else 0
-    return max(PASSES, SMALL_WORK / work) if work else PASSES
+        return max(PASSES, SMALL_WORK / multiply_adds(network.config))
+    if isinstance(network, _Function) or not len(images):
+        return PASSES
+    return max(PASSES, SMALL_WORK / max(count_multiply_adds(lambda: network(images[:1])), 1))
 
 
-def _exchange(
-    network: Any, forward: Callable[[Tensor], Tensor], images: Tensor, blanks: Tensor, depth: int, level: int | None
-) -> Exchange:
+def _exchange(asked: _Asked, part: slice, depth: int, level: int | None) -> Exchange:
     """What gives the logits of coalitions of the blocks of a depth: on a level, or None for pixels."""
+    images, blanks = asked.images[part], asked.blanks[part]
     if level is None:
-        return ExchangedPixels(forward, images, blanks, image_leaves(images.shape[2:], depth).to(images.device))
-    own, blank = network.levels(images)[level], network.levels(blanks)[level]
-    return ExchangedFeatures(network, level, own, blank, image_leaves(own.shape[1:3], depth).to(images.device))
+        return ExchangedPixels(asked.forward, images, blanks, image_leaves(images.shape[2:], depth).to(images.device))
+    own, blank = asked.network.levels(images)[level], asked.network.levels(blanks)[level]
+    return ExchangedFeatures(asked.network, level, own, blank, image_leaves(own.shape[1:3], depth).to(images.device))
 
 
 def trees_of(solution: Solution, size: tuple[int, int], baseline: str) -> list[Tree]:
     """The trees of one image's classes; size: (height, width) in pixels."""
-    depth = len(solution.arities)
-    whole = everything(solution.arities)
-    full, empty = solution.logits(whole), solution.logits(0)
-    trees = []
+    full, trees = solution.logits(everything(solution.arities)), []
     for rank, index in enumerate(solution.classes):
-        values = [np.full((2**step, 2**step), np.nan, dtype=np.float32) for step in range(1, depth + 1)]
+        values = tuple(
+            np.full((2**step, 2**step), np.nan, dtype=np.float32) for step in range(1, len(solution.modes) + 1)
+        )
         for node, division in solution.divisions.items():
             for quadrant in range(4):
                 values[len(node)][place_of((*node, quadrant))] = division.values[quadrant, rank]
-        computed = tuple(grid for grid in values if not np.isnan(grid).all())
-        path = greedy_path(computed)
-        removal = Removal(
-            form=solution.form,
-            baseline=baseline,
-            before=prediction(empty, index),
-            without=tuple(
-                prediction(solution.logits(whole & ~leaves_of(path[:step], solution.arities)), index)
-                for step in range(1, len(path) + 1)
-            ),
-            **lead_of(solution, path, rank),
-            passes=solution.passes,
-            shift=float(solution.shifts[rank]),
-        )
-        trees.append(Tree(index, float(full[index]), path, computed, size, removal=removal))
+        path = greedy_path(values)
+        removal = removal_of(solution, path, rank, baseline)
+        trees.append(Tree(index, float(full[index]), path, values, size, removal=removal))
     return trees
+
+
+def clip_trees_of(solution: Solution, baseline: str) -> list[ClipTree]:
+    """The trees of one clip's classes."""
+    full, trees = solution.logits(everything(solution.arities)), []
+    segments = solution.arities[0]
+    for rank, index in enumerate(solution.classes):
+        times = solution.divisions[()].values[:, rank].astype(np.float32)
+        blocks = np.full((segments, 2, 2), np.nan, dtype=np.float32)
+        for segment in range(segments):
+            if (segment,) in solution.divisions:
+                blocks[segment] = solution.divisions[segment,].values[:, rank].reshape(2, 2)
+        removal = removal_of(solution, solution.path(rank), rank, baseline)
+        trees.append(ClipTree(index, float(full[index]), solution.path(rank), times, blocks, removal))
+    return trees
+
+
+def removal_of(solution: Solution, path: Path, rank: int, baseline: str) -> Removal:
+    """How one class's values were computed, and what the model predicts without the blocks of its path."""
+    whole, index = everything(solution.arities), solution.classes[rank]
+    blocks = [leaves_of(path[:step], solution.arities) for step in range(1, len(path) + 1)]
+    return Removal(
+        form=solution.form,
+        baseline=baseline,
+        before=prediction(solution.logits(0), index),
+        without=tuple(prediction(solution.logits(whole & ~block), index) for block in blocks),
+        **lead_of(solution, path, rank),
+        passes=solution.passes,
+        shift=float(solution.shifts[rank]),
+    )
 
 
 def lead_of(solution: Solution, path: Path, rank: int) -> dict[str, tuple[float, ...]]:
@@ -218,7 +336,12 @@ def lead_of(solution: Solution, path: Path, rank: int) -> dict[str, tuple[float,
     leads, spreads = [], []
     for step, quadrant in enumerate(path):
         division = solution.divisions[path[:step]]
-        second = max((one for one in range(4) if one != quadrant), key=lambda one: division.values[one, rank])
+        others = [one for one in range(len(division.values)) if one != quadrant]
+        if not others:
+            leads.append(float(division.values[quadrant, rank]))
+            spreads.append(0.0)
+            continue
+        second = max(others, key=lambda one: division.values[one, rank])
         leads.append(float(division.leads[quadrant, second, rank]))
         spreads.append(float(division.spreads[quadrant, second, rank]))
     return {"leads": tuple(leads), "spreads": tuple(spreads)}

@@ -73,17 +73,22 @@ def image_leaves(size: Sequence[int], depth: int) -> Tensor:
 
     Leaves are in the order of their paths. The squares are those of `tree.region_of`.
     """
-    parts = 2**depth
-    rows, columns = (torch.bucketize(torch.arange(side), _edges(side, parts), right=True) for side in size)
+    rows, columns = (line_parts(side, 2**depth) for side in size)
     number = torch.zeros(rows.numel(), columns.numel(), dtype=torch.int64)
     for shift in reversed(range(depth)):
         number = 4 * number + 2 * (rows >> shift & 1)[:, None] + (columns >> shift & 1)[None]
     return number
 
 
-def _edges(side: int, parts: int) -> Tensor:
-    """Where equal parts of a line of pixels begin, without the first."""
-    return torch.tensor([side * part // parts for part in range(1, parts)], dtype=torch.int64)
+def line_parts(side: int, parts: int) -> Tensor:
+    """For each of `side` positions of a line, which of its equal parts it is in: (side,)."""
+    edges = torch.tensor([side * part // parts for part in range(1, parts)], dtype=torch.int64)
+    return torch.bucketize(torch.arange(side), edges, right=True)
+
+
+def together(images: Tensor) -> int:
+    """How many images of such sizes (batch, channels, *sizes) run together."""
+    return max(1, _PIXELS_AT_ONCE // prod(images.shape[2:]))
 
 
 def local_level(model: object, depth: int) -> int | None:
@@ -116,7 +121,7 @@ class Worths:
     def __init__(self, exchange: Exchange, images: Tensor, progress: Callable[[int], None] | None = None) -> None:
         """images: (batch, channels, *sizes); how large they are decides how many coalitions run together."""
         self.exchange, self.progress = exchange, progress
-        self.together = max(1, _PIXELS_AT_ONCE // prod(images.shape[2:]))
+        self.together = together(images)
         self.known: dict[Question, np.ndarray] = {}
 
     def learn(self, coalition: int, logits: Tensor) -> None:

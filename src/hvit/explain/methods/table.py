@@ -34,6 +34,7 @@ def methods_for(model: Encoder) -> tuple[str, ...]:
     """
     model = classifier_of(model)
     allowed = {
+        "block_shapley": True,
         "gradcat": has_tree(model),
         "cam": isinstance(head_of(model), nn.Linear) and not classifies_a_token(model),
         "gradcam": True,

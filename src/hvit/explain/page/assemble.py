@@ -6,7 +6,7 @@ Without its script, or printed, the page still shows the trees and all maps.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from hvit.errors import UserError
-from hvit.explain.drawing.block_tree import AGAINST, MEANING
-from hvit.explain.drawing.canvas import STRENGTH
+from hvit.explain.captions import COLOURS, before_words, method_words, namer, without_words
+from hvit.explain.drawing.block_tree import meaning_of
+from hvit.explain.drawing.canvas import STRENGTH, heats
 from hvit.explain.page.content import ExplainedClass, ExplainedImage
 from hvit.explain.page.encode import heat_address, picture_address
-from hvit.explain.page.stage import Stage, draw_paths, draw_squares, short
+from hvit.explain.page.stage import Stage, draw_paths, draw_squares, draw_tints, short
 from hvit.explain.page.tree import draw_tree, factors
-from hvit.explain.words import METHODS, TREE, logit_words, method_of, number_writer, percent
+from hvit.explain.words import METHODS, logit_words, method_of, number_writer, percent
 from hvit.files import write_text
 from hvit.markup import MARK, Html, element
 
@@ -65,7 +66,9 @@ def render_page(explained: Sequence[ExplainedImage], *, model: str = "") -> str:
     if not explained:
         raise UserError("a page of explanations needs one image or more, got none")
     stages = [Stage(number, image, image.checked()) for number, image in enumerate(explained)]
+    trees = {tree.method for image in explained for tree in image.trees}
     methods = [method for method in METHODS if any(method in image.methods for image in explained)]
+    methods.sort(key=lambda method: method not in trees)
     methods += dict.fromkeys(key for image in explained for key in image.methods if key not in METHODS)
     if not methods:
         raise UserError("a page of explanations needs trees or maps, got neither")
@@ -91,7 +94,7 @@ def render_page(explained: Sequence[ExplainedImage], *, model: str = "") -> str:
     body = element(
         "body",
         shared_pictures(stages),
-        element("main", header, toolbar(methods), *map(card, stages)),
+        element("main", header, toolbar(methods, trees), *map(card, stages)),
         element("script", Html(script)),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
@@ -133,8 +136,8 @@ def index(stages: Sequence[Stage]) -> Html:
     return element("nav", element("details", *content, **shown), aria_label="Images")
 
 
-def toolbar(methods: Sequence[str]) -> Html:
-    """The choice of the method for all images, and how strongly maps are laid over them."""
+def toolbar(methods: Sequence[str], trees: Collection[str]) -> Html:
+    """The choice of the method for all images, and how strongly maps are laid over them; trees: those with a tree."""
     choices = [
         element(
             "label",
@@ -143,7 +146,7 @@ def toolbar(methods: Sequence[str]) -> Html:
                 type="radio",
                 name="method",
                 value=key,
-                data_kind="tree" if key == TREE else "map",
+                data_kind="tree" if key in trees else "map",
                 **({"checked": ""} if not number else {}),
             ),
             element("span", method_of(key).title),
@@ -154,7 +157,7 @@ def toolbar(methods: Sequence[str]) -> Html:
     scale = element("span", "least", element("i", class_="scale"), "most", class_="key")
     strength = element("div", element("label", "Map ", slider), scale, class_="strength")
     legend = element("legend", "Method")
-    alone = " alone" * (list(methods) == [TREE])
+    alone = " alone" * (set(methods) == set(trees))
     return element("form", element("fieldset", legend, *choices, class_="methods"), strength, class_=f"toolbar{alone}")
 
 
@@ -164,6 +167,7 @@ def card(stage: Stage) -> Html:
     shown = [stage.use, element("image", class_="heat", **_whole(stage))]
     panels, readout = [], Html()
     if stage.trees:
+        shown += [draw_tints(stage, number) for number in range(len(stage.trees)) if stage.trees[0].removal]
         shown += [draw_paths(stage), element("path", class_="shade"), element("rect", class_="spot")]
         hint = "Point at a block, in the image or in the tree."
         readout = element("p", hint, class_="readout", data_hint=hint)
@@ -176,7 +180,7 @@ def card(stage: Stage) -> Html:
         element("h2", element("bdi", image.name)),
         element(
             "div",
-            element("div", view, readout, class_picker(stage), class_="left"),
+            element("div", view, readout, class_picker(stage), captions(stage), class_="left"),
             element("div", *panels, class_="right"),
             class_="columns",
         ),
@@ -184,6 +188,27 @@ def card(stage: Stage) -> Html:
         class_="card",
         data_class="all" if stage.several else "0",
     )
+
+
+def captions(stage: Stage) -> Html:
+    """What the blocks of every class show, in sentences; nothing for trees of other methods."""
+    if not stage.trees or stage.trees[0].removal is None:
+        return Html()
+    names = tuple(one.name for one in stage.image.classes)
+    name_of = namer(names, list(stage.trees), tuple(stage.image.class_names))
+    sentences = [
+        element(
+            "p",
+            element("i", stage.label(number), class_=f"disc of-{number}") if stage.several else Html(),
+            element("bdi", f"{COLOURS} {without_words(tree, name_of)}"),
+            class_=f"caption of-{number}",
+        )
+        for number, tree in enumerate(stage.trees)
+    ]
+    first = f"{before_words(stage.trees[0], name_of)}."
+    before = element("p", element("bdi", first[0].upper() + first[1:]), class_="before")
+    info = element("details", element("summary", "How this is measured"), element("p", method_words(stage.trees[0])))
+    return element("div", *sentences, before, info, class_="captions")
 
 
 def class_picker(stage: Stage) -> Html:
@@ -214,9 +239,11 @@ def _class_row(stage: Stage, rank: int, one: ExplainedClass) -> Html:
 
 def tree_words(stage: Stage) -> Html:
     """What the numbers of the tree are."""
-    text = " ".join(MEANING if stage.trees[0].sign == 1 else AGAINST)
+    text = " ".join(meaning_of(stage.trees[0]))
     scaled = f" Values: {factors(stage)}." if factors(stage) else ""
-    return element("div", element("h3", method_of(TREE).title), element("p", text + scaled), class_="words")
+    return element(
+        "div", element("h3", method_of(stage.trees[0].method).title), element("p", text + scaled), class_="words"
+    )
 
 
 def sheet(stage: Stage) -> Html:
@@ -241,13 +268,16 @@ def sheet(stage: Stage) -> Html:
 
 def _cell(stage: Stage, key: str, rank: int) -> Html:
     one = stage.image.classes[rank]
-    if key == TREE:
-        content = stage.small(draw_squares(stage, rank)), logit_words(stage.trees[rank].logit)
+    if one.tree is not None and key == one.tree.method:
+        tints = [draw_tints(stage, rank)] if one.tree.removal else []
+        content = stage.small(*tints, draw_squares(stage, rank)), logit_words(stage.trees[rank].logit)
     elif key in one.maps:
         values = one.maps[key]
         low, high = float(np.min(values)), float(np.max(values))
         write, factor = number_writer([low, high])
-        heat = element("img", src=heat_address(values, stage.shape), alt="", class_="heat")
+        common = heats([other.maps[key] for other in stage.image.classes if key in other.maps])
+        place = [other for other in stage.image.classes if key in other.maps].index(one)
+        heat = element("img", src=heat_address(common[place], stage.shape), alt="", class_="heat")
         content = element("span", stage.small(), heat, class_="overlay"), f"{write(low)} to {write(high)} {factor}"
     else:
         return Html()

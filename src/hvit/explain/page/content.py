@@ -11,7 +11,7 @@ from hvit.errors import UserError
 from hvit.explain.drawing.canvas import PALETTE, Picture, picture_pixels
 from hvit.explain.drawing.layout import check_trees
 from hvit.explain.tree import Tree
-from hvit.explain.words import METHODS, TREE
+from hvit.explain.words import METHODS
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class ExplainedClass:
     probability: float | None = None
     """Of the class, 0 to 1."""
     tree: Tree | None = None
-    """From `gradcat`."""
+    """From `block_shapley` or `gradcat`."""
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Finite numbers (rows, columns) over the whole image, by method: "cam", "gradcam", "gradcam++", "rollout", ..."""
 
@@ -38,6 +38,8 @@ class ExplainedImage:
     """What the model saw, before normalisation, as in `draw_trees`; any resolution of the same proportions."""
     classes: Sequence[ExplainedClass]
     """The most probable first."""
+    class_names: Sequence[str] = ()
+    """The names of all classes of the model, for what it predicts without blocks; default: their numbers."""
 
     @property
     def trees(self) -> list[Tree]:
@@ -48,8 +50,9 @@ class ExplainedImage:
     def methods(self) -> list[str]:
         """The tree first, then the maps, in the order of `METHODS`; unknown ones last."""
         found = {name: None for one in self.classes for name in one.maps}
-        known = [name for name in METHODS if name in found or (name == TREE and self.trees)]
-        return known + [name for name in found if name not in METHODS]
+        own = {tree.method for tree in self.trees}
+        known = [name for name in METHODS if name in found or name in own]
+        return sorted(known, key=lambda name: name not in own) + [name for name in found if name not in METHODS]
 
     def checked(self) -> np.ndarray:
         """The picture's colours (height, width, 3), from 0 to 1; raises UserError if the parts do not fit together."""
@@ -64,8 +67,8 @@ class ExplainedImage:
             if one.probability is not None and not 0 <= one.probability <= 1:
                 raise UserError(f"{self.name}: a probability must be from 0 to 1, got {one.probability}")
             for method, values in one.maps.items():
-                if method == TREE:
-                    raise UserError(f"{self.name}: {TREE} is a tree, not a map: give it as the class's tree")
+                if one.tree is not None and method == one.tree.method:
+                    raise UserError(f"{self.name}: class {one.name} has both a tree and a map of {method}; give one")
                 if np.ndim(values) != 2 or not np.size(values) or not np.isfinite(values).all():
                     raise UserError(
                         f"{self.name}: the map {method} of class {one.name} must hold finite numbers "

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hvit.explain.drawing.canvas import heat_colours
-from hvit.explain.methods.cam import normalise, upsample
+from hvit.explain.methods.cam import upsample
 from hvit.markup import inline
 
 LARGEST_PICTURE = 512  # pixels of the longer side, which is drawn at about 400
@@ -24,14 +24,13 @@ def picture_address(pixels: np.ndarray) -> str:
     return _written(image, "PNG") if max(image.size) <= LOSSLESS else _written(image, "JPEG", quality=90)
 
 
-def heat_address(activation_map: np.ndarray, shape: tuple[float, float]) -> str:
-    """The address of a map (rows, columns) as heat to lay over a grey picture: the less, the more transparent.
+def heat_address(heat: np.ndarray, shape: tuple[float, float]) -> str:
+    """The address of heat (rows, columns) from 0, dark, to 1, bright, to lay over a grey picture.
 
-    shape: width and height of the picture relative to its longer side. The least value of the map is dark, the largest
-    bright.
+    The less heat, the more transparent. shape: width and height of the picture relative to its longer side.
     """
-    columns, rows = (max(1, round(side * max(MAP_SIDE, *activation_map.shape))) for side in shape)
-    heat = np.clip(upsample(normalise(activation_map), (rows, columns)), 0.0, 1.0)
+    columns, rows = (max(1, round(side * max(MAP_SIDE, *heat.shape))) for side in shape)
+    heat = np.clip(upsample(heat, (rows, columns)), 0.0, 1.0)
     image = Image.fromarray((heat * 255).round().astype(np.uint8)).convert("P")
     colours, opacity = _heat_palette()
     image.putpalette(colours)

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hvit.explain.drawing.canvas import TINT
 from hvit.explain.drawing.layout import Block, Box, Point, beside, boxes_of, centre_of, classes_along, inside, leaf_mark
 from hvit.explain.page.content import ExplainedImage
 from hvit.explain.tree import Tree
@@ -94,7 +95,7 @@ def draw_paths(stage: Stage) -> Html:
         start, end = centre_of(stage.boxes[block[:-1]]), centre_of(stage.boxes[block])
         for rank, number in enumerate(group):
             frames += _frame(stage.boxes[block], 1.5 + 1.1 * len(block), rank, number)
-            if len(block) < stage.trees[0].depth:
+            if block != stage.trees[number].clear_path:
                 lines += _line(start, end, (LINE + 1) * (rank - (len(group) - 1) / 2), number)
                 marks.append(_joint(end, 5 - len(block), number))
             else:
@@ -105,9 +106,30 @@ def draw_paths(stage: Stage) -> Html:
     return element("g", *frames, *lines, *reversed(marks), whole, class_="paths")
 
 
+def draw_tints(stage: Stage, number: int) -> Html:
+    """The smallest blocks of one class in the colours of their evidence."""
+    tree = stage.trees[number]
+    values = tree.block_map
+    peak = max(float(np.abs(values).max()), np.finfo(float).tiny)
+    (width, height), (rows, columns) = stage.size, values.shape
+    rects = [
+        element(
+            "rect",
+            class_="for" if values[row, column] > 0 else "against",
+            fill_opacity=f"{TINT * abs(values[row, column]) / peak:.2f}",
+            x=short(width * column / columns),
+            y=short(height * row / rows),
+            width=short(width / columns),
+            height=short(height / rows),
+        )
+        for row, column in np.ndindex(rows, columns)
+    ]
+    return element("g", *rects, class_=f"tints of-{number}")
+
+
 def draw_squares(stage: Stage, number: int) -> Html:
     """The nested squares of one class alone, bold enough for small pictures."""
-    path = stage.trees[number].path
+    path = stage.trees[number].clear_path
     steps = [path[:step] for step in range(1, len(path) + 1)]
     pieces = [piece for block in steps for piece in _frame(stage.boxes[block], 7 + len(block), 0, number)]
     return element("g", *pieces, class_="squares")
