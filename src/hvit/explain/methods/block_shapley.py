@@ -200,8 +200,8 @@ def _asked(
     images = as_batch(network, images, axes)
     with evaluating(network), torch.inference_mode():
         blanks = baseline_images(images, baseline)
-        full, empty = (torch.cat([forward(few).float() for few in part.split(together(images))]) if len(part) else
-                       forward(part).float() for part in (images, blanks))  # fmt: skip
+        few = together(images)
+        full, empty = (torch.cat([forward(one).float() for one in part.split(few)]) for part in (images, blanks))
         chosen = choose_classes(full, classes, top_k).tolist()
         if not torch.isfinite(empty).all():
             raise UserError("the model's logits of the baseline are not finite numbers: choose another baseline")
