@@ -107,12 +107,13 @@ def block_shapley(
         if depth < 1 or 2**depth > min(size):
             sides = " x ".join(map(str, size))
             raise UserError(f"depth must be 1 or more, with blocks of a pixel or more; got {depth}, images of {sides}")
-        modes: list[Mode] = []
-        while len(modes) < depth:  # a shallower tree is exchanged on a coarser, cheaper level
-            depth = len(modes) or depth
+        while True:
             level = local_level(asked.network, depth)
             cost = 1.0 if level is None else share_above(asked.network, level)
             modes = plan((4,) * depth, cost, asked.limit, exact)
+            if len(modes) == depth:
+                break
+            depth = len(modes)  # a shallower tree is exchanged on a coarser, cheaper level
 
         def exchange(part: slice) -> Exchange:
             return _exchange(asked, part, depth, level)
@@ -187,7 +188,7 @@ class _Asked:
 
 @contextmanager
 def _asked(
-    model: Any,
+    model: nn.Module | Callable[[Tensor], Tensor],
     images: Tensor,
     axes: int,
     classes: Classes | None,
@@ -231,7 +232,7 @@ def _solutions(
     return solutions
 
 
-def callable_model(model: Any) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+def callable_model(model: nn.Module | Callable[[Tensor], Tensor]) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """The classifier inside of what a user gives, and what gives its logits soonest."""
     if isinstance(model, nn.Module):
         network = classifier_of(model)
