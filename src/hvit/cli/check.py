@@ -10,6 +10,7 @@ from hvit.cli.printing import Refusals, notes, percent, print_json_lines, print_
 from hvit.errors import UserError
 
 if TYPE_CHECKING:
+    from hvit.explain.methods.baseline_images import BaselineName
     from hvit.verbs.classifier import Classifier
 
 
@@ -20,8 +21,13 @@ def check(
     methods: Sequence[str],
     where: Path | None,
     as_json: bool,
+    baseline: BaselineName = "mean",
+    budget: float | None = None,
 ) -> None:
-    """Measures methods on `count` of the images, and prints a table and a sentence for each; where: the objects are."""
+    """Measures methods on `count` of the images, and prints a table and a sentence for each; where: the objects are.
+
+    baseline, budget: of block Shapley.
+    """
     from hvit.data.open import list_images
     from hvit.explain.localization.places import Places
     from hvit.progress import FilesDone
@@ -46,7 +52,9 @@ def check(
             done.done += images - 1
             done.step()
 
-        answers = checking.check(classifier, files, count, methods, places, done.refusing(refused), step)
+        answers = checking.check(
+            classifier, files, count, methods, places, done.refusing(refused), step, baseline, budget
+        )
     for answer in answers:
         print_json_lines([answer]) if as_json else _print(answer)
     refused.end()

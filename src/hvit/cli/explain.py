@@ -98,7 +98,10 @@ def explain(rest: list[str]) -> None:
     if arguments.fast:
         classifier = prepared(classifier, 1)
     if arguments.check is not None:
-        check(classifier, arguments.images, arguments.check, arguments.methods, arguments.places, arguments.json)
+        check(
+            classifier, arguments.images, arguments.check, arguments.methods, arguments.places, arguments.json,
+            arguments.baseline, arguments.budget,
+        )  # fmt: skip
         return
     refused = Refusals()
     if classifier.preprocess.takes_clips:

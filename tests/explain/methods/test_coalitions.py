@@ -100,19 +100,3 @@ def test_a_lead_is_the_mean_and_its_spread_the_deviation_over_what_else_is_prese
 def test_two_contexts_are_exact_where_blocks_do_not_interact() -> None:
     worth = (np.arange(2**16)[:, None] >> np.arange(16) & 1) @ np.arange(16.0)
     assert values_of(worth, (4, 4), exact=False)[-1] == pytest.approx(np.arange(16.0), abs=1e-9)
-
-
-@pytest.mark.slow  # importing shap takes seconds
-def test_values_on_a_binary_tree_are_those_of_shap() -> None:
-    shap = pytest.importorskip("shap", reason="shap is not installed")
-    worth = random_game(4, seed=3)
-
-    def game(masks: np.ndarray) -> np.ndarray:
-        return worth[(masks.astype(int) << np.arange(4)).sum(1)]
-
-    # scipy's linkage: leaves 0 and 1 join as 4, 2 and 3 as 5, and those as 6.
-    clustering = np.array([[0, 1, 1.0, 2], [2, 3, 1.0, 2], [4, 5, 2.0, 4]])
-    masker = shap.maskers.Partition(np.zeros((1, 4)), clustering=clustering)
-    explainer = shap.PartitionExplainer(game, masker)
-    found = explainer(np.ones((1, 4)), max_evals=500, silent=True).values[0]
-    assert values_of(worth, (2, 2))[-1] == pytest.approx(found, abs=1e-9)
