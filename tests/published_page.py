@@ -88,13 +88,17 @@ def computed(row: Row) -> dict[str, str]:
     cells = {PARAMETERS: f"{parameters:,}", MULTIPLY_ADDS: counts.in_billions(work)}
     if DIFFERENCE in row.cells:
         pairs = (("parameters", PRINTED_PARAMETERS, parameters / 1e6), ("multiply-adds", PRINTED_FLOPS, work / 1e9))
-        differences = [
-            f"{what} {100 * (ours / float(printed) - 1):+.1f} %"
+        compared = [
+            (what, ours, number)
             for what, columns, ours in pairs
-            for printed in DIGITS.findall(next((row.cells[name] for name in columns if name in row.cells), ""))[:1]
-            if not rounds_to(ours, printed)
+            for number in numbers("".join(row.cells.get(name, "") for name in columns))[:1]
         ]
-        cells[DIFFERENCE] = ", ".join(differences) or "none"
+        differences = [
+            f"{what} {100 * (ours / float(number) - 1):+.1f} %"
+            for what, ours, number in compared
+            if not rounds_to(ours, number)
+        ]
+        cells[DIFFERENCE] = ", ".join(differences) or ("none" if compared else NONE)
     return cells
 
 

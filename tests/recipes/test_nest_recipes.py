@@ -13,6 +13,7 @@ import pytest
 
 from hvit import recipes
 from hvit.data.augment_settings import AugmentConfig
+from hvit.models.build import build_empty, count_parameters
 from hvit.models.gan.config import GanConfig
 from hvit.models.nest.config import NestConfig
 from hvit.recipe import Recipe
@@ -113,6 +114,13 @@ HIT: dict[str, Any] = {  # google-research/hit-gan: the command for ImageNet in 
     "random_flip": True,
     "image_crop_proportion": 0.875,
 }
+SAGAN: dict[str, Any] = {  # arXiv 1805.08318, and brain-research/self-attention-gan: model.py, train_imagenet.py
+    "num_towers * batch_size": 4 * 32,
+    "generator_lr": 1e-4,
+    "discriminator_lr": 4e-4,
+    "betas": (0.0, 0.9),
+    "loss_type": "hinge",
+}
 EPOCHS = 1000  # the authors' blog of 2022-02-09: "ImageNet 64x64 ... with single 1000-epoch training"
 
 
@@ -135,3 +143,21 @@ def test_the_generator_is_trained_for_1000_epochs_and_else_as_the_authors_later_
     side = HIT["image_crop_proportion"]
     assert recipe.augment == AugmentConfig(crop="window", side=(side, side), flip=0.5)  # data_utils.random_crop
     assert (recipe.crop, recipe.interpolation) == (side, "bicubic")  # center_crop, preprocess_image
+
+
+def test_sagan_is_trained_as_its_paper_says_with_the_parameters_of_the_talk(
+    schedule_of: Callable[[Recipe, int], Schedule],
+) -> None:
+    recipe, nest = recipes.get_recipe("sagan_imagenet_64"), recipes.get_recipe("nest_gan_imagenet_64")
+    schedule, networks, optimize = schedule_of(recipe, 1_281_167), recipe.model, recipe.optimize
+    assert isinstance(networks, GanConfig)
+    assert round(count_parameters(build_empty(networks.generator)) / 1e6, 1) == 77.8
+    assert networks.discriminator.family == "sagan_discriminator"
+    assert (networks.loss, networks.r1_weight, networks.conditional) == (SAGAN["loss_type"], 0.0, False)
+    assert recipe.loop.batch_size == SAGAN["num_towers * batch_size"]
+    assert schedule.total_steps == EPOCHS * (1_281_167 // 128)
+    for step in (0, schedule.total_steps):  # constant
+        assert schedule.learning_rate(step) == pytest.approx(SAGAN["generator_lr"])
+    assert networks.discriminator_rate == pytest.approx(SAGAN["discriminator_lr"] / SAGAN["generator_lr"])
+    assert (optimize.betas, optimize.weight_decay, optimize.average_decay) == (SAGAN["betas"], 0.0, 0.0)
+    assert (recipe.augment, recipe.crop, recipe.data) == (nest.augment, nest.crop, nest.data)

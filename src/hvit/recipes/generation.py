@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, DigitsData, FolderData
-from hvit.models.gan.config import GAN_SIZES, GanConfig
+from hvit.models.gan.config import GAN_SIZES, GENERATOR_SIZES, GanConfig
 from hvit.models.gan.nest_generator import NestGeneratorConfig
 from hvit.recipe import Recipe
 from hvit.recipes.named import Named, named
@@ -79,6 +79,14 @@ IMAGENET = Recipe(
     loop=LoopConfig(epochs=1000, batch_size=256, evaluate_every=10, workers=8),
     crop=0.875,
     interpolation="bicubic",
+)
+SAGAN = replace(
+    IMAGENET,
+    name="sagan_imagenet_64",
+    summary="SAGAN of the convolutional generator's size in NesT's talk, on ImageNet at 64 x 64",
+    model=replace(GAN_SIZES["sagan_64"], generator=GENERATOR_SIZES["sagan_generator_64"], reference="training"),
+    optimize=replace(_optimizer(1e-4 * 256 / 128, 0.0), betas=(0.0, 0.9)),
+    loop=replace(IMAGENET.loop, batch_size=128),
 )
 
 INCEPTION = "--data.root DIR --model.extractor inception:FILE"
@@ -164,6 +172,19 @@ RECIPES = (
         cost="not measured; several GPUs",
         expected=CURVE,
         departures="those of nest_gan_imagenet_64",
+        options=INCEPTION,
+    ),
+    named(
+        SAGAN,
+        claim="the GAN that the transposed NesT is compared with: SAGAN with a generator of 77.8 million parameters",
+        cost="not measured; several GPUs",
+        expected=CURVE,
+        source="arXiv 1805.08318 (both rates and betas) and its code (brain-research/self-attention-gan, model.py: "
+        "hinge loss; train_imagenet.py: 4 x 32 images, no average of the weights); the authors' blog of NesT for the "
+        "1,000 epochs, without classes; crops and evaluation as nest_gan_imagenet_64",
+        departures="the generator's widths are ours, for the 77.8 million parameters of NesT's talk; the code stops "
+        "after 2,000,000 steps, lets the generator's rate fall from 4e-4 to 1e-4, and has TensorFlow's second beta of "
+        "0.999; bfloat16 on a GPU",
         options=INCEPTION,
     ),
 )
