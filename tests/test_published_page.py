@@ -20,7 +20,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 ROWS = list(published_page.rows(TEXT))
 OURS = [row for row in ROWS if row.model is None or row.model in counts.stored()]
 RIVALS = [row for row in ROWS if row not in OURS]
-EXPERIMENT = re.compile(r"`(\w+)`|\[(\w+)\]\(experiments\.md\)")
+EXPERIMENT = re.compile(r"\[(\w+)\]\(experiments\.md#([\w-]+)\)")
 STALE = "`python -m tests.published_page --write` writes the counts anew"
 
 
@@ -76,8 +76,12 @@ def test_the_recipes_of_a_row_train_its_model() -> None:
 
 def test_what_is_measured_again_is_an_experiment() -> None:
     for text in {row.cells[AGAIN] for row in ROWS} - {"no"}:
-        found = [EXPERIMENT.fullmatch(part) for part in text.split(", ")]
-        assert all(one and (one[1] or one[2]) in EXPERIMENTS for one in found), text
+        for part in text.split(", "):
+            found = EXPERIMENT.fullmatch(part)
+            assert found, part
+            assert found[1] in EXPERIMENTS, part
+            title = EXPERIMENTS[found[1]]("small").header.title
+            assert found[2] == re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def test_every_printed_number_stands_in_a_line_of_a_source() -> None:
