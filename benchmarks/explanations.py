@@ -192,7 +192,7 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
         elif method == "block shapley":
             explained_images = block_shapley(model.network, images, scenes.classes, baseline=arguments.baseline)
             trees = [tree for of_image in explained_images for tree in of_image]
-            maps = np.stack([tree.values[-1] for tree in trees])
+            maps = np.stack([tree.block_map for tree in trees])
             paths, points = np.array([tree.path for tree in trees]), None
         elif method in RIVALS:
             maps = RIVALS[method](model.network, images, scenes.classes, arguments.baseline)

@@ -38,7 +38,7 @@ def check(
     if count < checking.LEAST_IMAGES:
         raise UserError(f"--check takes a number of images, {checking.LEAST_IMAGES} or more; got {count}")
     methods = methods or ("block_shapley",)
-    allowed = checking.methods_of(classifier)
+    allowed = classifier.methods
     for method in methods:
         if method not in allowed:
             raise UserError(f"this model cannot be explained by {method}; choose from {', '.join(allowed)}")

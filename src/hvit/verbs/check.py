@@ -23,11 +23,6 @@ LEAST_IMAGES = 10
 _TOGETHER = 16  # images
 
 
-def methods_of(classifier: Classifier) -> tuple[str, ...]:
-    """The methods that a model of images allows."""
-    return tuple(dict.fromkeys(("block_shapley", *classifier.methods)))
-
-
 def check(
     classifier: Classifier,
     files: Sequence[Path],

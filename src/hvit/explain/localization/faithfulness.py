@@ -131,15 +131,7 @@ def evidence_maps(
 
 
 def _block_maps(explained: list[list[Tree]]) -> np.ndarray:
-    return np.stack([block_map(tree) for (tree,) in explained])
-
-
-def block_map(tree: Tree) -> np.ndarray:
-    """The values (rows, columns) of the smallest blocks; where they were not computed, parts of those around them."""
-    found = tree.values[0]
-    for below in tree.values[1:]:
-        found = np.where(np.isnan(below), found.repeat(2, axis=0).repeat(2, axis=1) / 4, below)
-    return found
+    return np.stack([tree.block_map for (tree,) in explained])
 
 
 def _same_first_steps(model: Any, images: Tensor, classes: Tensor, budget: float | None) -> np.ndarray:
