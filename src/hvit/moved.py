@@ -91,7 +91,11 @@ NEW_PLACES: dict[str, tuple[str, ...]] = {
     "explain.request": ("explain.methods.request",),
     "explain.rollout": ("explain.methods.rollout",),
     "explain.samples": ("snapshots.explanations",),
-    "explain.tree_picture": ("explain.drawing.tree_picture",),
+    "explain.tree_picture": (
+        "explain.drawing.tree_picture",
+        "explain.drawing.block_tree",
+        "explain.drawing.map_picture",
+    ),
     "generation": ("verbs.generate",),
     "inference": (
         "verbs.predict",
