@@ -200,7 +200,8 @@ def captions(stage: Stage) -> Html:
         element(
             "p",
             element("i", stage.label(number), class_=f"disc of-{number}") if stage.several else Html(),
-            element("bdi", f"{COLOURS} {without_words(tree, name_of)}"),
+            element("span", f"{COLOURS} ", class_="colours"),
+            element("bdi", without_words(tree, name_of)),
             class_=f"caption of-{number}",
         )
         for number, tree in enumerate(stage.trees)
