@@ -132,6 +132,8 @@ def tiles(run: Run) -> list[Html]:
 
 def curves_section(run: Run) -> Html:
     """How loss, accuracy and learning rate went, and where the run was resumed."""
+    if object_in(run.recipe, "model").get("family") == "probe":
+        return section("Training", quiet("The encoder was not trained: heads were fitted to its features."))
     charts, rows = [], run.rows
     if (number_in(object_in(run.recipe, "model"), "num_classes") or 6) < 6:  # then all are among the first five
         rows = [{key: value for key, value in row.items() if key != "top5"} for row in rows]
