@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 import hvit
-from hvit.cli import explain, generate, inference, listing, runs
+from hvit.cli import experiments, explain, generate, inference, listing, runs
 from hvit.cli.main import VERBS, main
 from hvit.data.augment_settings import AugmentConfig
-from hvit.data.open import CifarData, ClipData, DigitsData, FolderData, MovingDigitsData
+from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
 from hvit.data.preprocess import Preprocess
 from hvit.models import catalogue
 from hvit.models.baselines import ResnetConfig, VitConfig
@@ -30,6 +30,7 @@ from hvit.models.hiera.config import HieraConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.mvit.config import MvitConfig
 from hvit.models.nest.config import NestConfig
+from hvit.models.timm_encoder import TimmConfig
 from hvit.recipe import Recipe
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
@@ -50,8 +51,8 @@ REPOSITORY_PATH = re.compile(r"(src|tests|benchmarks|examples|docs)/[\w./-]+")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(home|root|tmp|work|mnt|Users)/")
 
 SECTIONS = {
-    "model": (NestConfig, MvitConfig, HieraConfig, VitConfig, ResnetConfig, MaskedConfig, GanConfig),
-    "data": (DigitsData, CifarData, FolderData, ClipData, MovingDigitsData),
+    "model": (NestConfig, MvitConfig, HieraConfig, VitConfig, ResnetConfig, TimmConfig, MaskedConfig, GanConfig),
+    "data": (DigitsData, CifarData, FashionData, FolderData, ClipData, MovingDigitsData),
     "augment": (AugmentConfig,),
     "optimize": (OptimizeConfig,),
     "loop": (LoopConfig,),
@@ -66,6 +67,7 @@ VERB_OPTIONS = (
     inference.PredictArguments,
     explain.ExplainArguments,
     generate.GenerateArguments,
+    *(arguments for arguments, _ in experiments.ACTIONS.values()),
 )
 
 
@@ -145,6 +147,9 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.report.write_report",
         "hvit.cli.listing.print_table",  # after `hvit models` has found names that match
         "hvit.cli.listing.print_json_lines",
+        "hvit.cli.experiments.print_table",  # after `hvit experiments list` and `status` have found them
+        "hvit.verbs.experiments.run",
+        "hvit.verbs.experiments.results",
         "hvit.recipes.header",  # after `hvit recipes` has found names that match
     ):
         monkeypatch.setattr(work, stop)

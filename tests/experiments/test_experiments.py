@@ -172,7 +172,7 @@ def test_intervals_are_those_of_randomised_blocks(tmp_path: Path) -> None:
     verdict, _ = results.verdict(Claim("", ("deep",), ("flat",)))
     assert verdict == "held"
     assert results.verdict(Claim("", ("flat",), ("deep",)))[0] == "did not hold"
-    assert results.verdict(Claim("", ("tuned",), ("flat",)))[0] == "cannot be told at this scale"
+    assert results.verdict(Claim("", ("tuned",), ("flat",)))[0] == "cannot be decided at this scale"
     assert results.verdict(Claim("", ("tuned",), ("flat",), margin=0.1))[0] == "held"
     more = results.difference(Claim("", ("deep",), ("flat",), than=(("tuned",), ("flat",))).weights())
     assert more is not None
@@ -188,7 +188,7 @@ def test_a_run_at_chance_widens_no_interval_and_decides_no_claim(tmp_path: Path)
     results = Results(written.experiment, written.place)
     assert results.collapsed("tuned") == (1,)
     assert results.spread("top1") == (pytest.approx(0.005), 1)
-    assert results.verdict(Claim("", ("flat",), ("tuned",)))[0] == "cannot be told at this scale"
+    assert results.verdict(Claim("", ("flat",), ("tuned",)))[0] == "cannot be decided at this scale"
     assert "(1 did not train)" in markdown(results)
 
 
@@ -199,7 +199,7 @@ def test_one_seed_gives_a_difference_without_an_interval_and_no_verdict(tmp_path
     results = Results(written.experiment, written.place)
     verdict, found = results.verdict(written.experiment.claims[0])
     assert found is not None
-    assert (verdict, round(found.mean, 6)) == ("cannot be told at this scale", 0.1)
+    assert (verdict, round(found.mean, 6)) == ("cannot be decided at this scale", 0.1)
     assert results.verdict(Claim("", ("tuned",), ("flat",)))[0] == "not run yet"
 
 

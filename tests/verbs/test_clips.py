@@ -42,6 +42,8 @@ def clip_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Pat
 def test_a_run_tells_its_clips_by_all_views_and_names_them(clip_run: Path, clip_folder: Path) -> None:
     scores = json.loads((clip_run / "scores.json").read_text())
     assert (scores["count"], scores["views"]) == (2, [3, 3])
+    assert scores["multiply_adds"] == scores["model"]["multiply_adds"] > 0
+    assert "3 x 3 views (space, time)" in (clip_run / "report.html").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in (clip_run / "clips.jsonl").read_text().splitlines()]
     assert [line["right"] for line in lines] == [line["class"] == line["predicted"] for line in lines]
     assert {Path(line["clip"]).parent.parent for line in lines} == {clip_folder}

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hvit.markup import shown
+from hvit.models.counts import in_billions
 from hvit.run_names import WEIGHTS
 
 # Of several processes that torchrun started, the first one speaks; errors are shown by all.
@@ -195,6 +196,10 @@ def print_scores(scores: dict[str, Any]) -> None:
     reached += [f"loss {scores['loss']:.4f}", f"calibration error {percent(scores['calibration_error'])}"]
     say()
     say(f"{scores['count']:,} held-out {samples_of(scores)}: {', '.join(reached)}")
+    if "views" in scores and "multiply_adds" in scores:
+        time, space = scores["views"]
+        one = in_billions(scores["multiply_adds"])
+        say(f"Cost of a clip: {one} multiply-adds x {space} x {time} views (space, time)")
     found = scores.get("explanations")
     if found:
         say(

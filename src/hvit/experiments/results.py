@@ -13,7 +13,7 @@ from hvit.experiments.experiment import Cell, Claim, Experiment, Measure
 from hvit.experiments.grid import Place, state_of
 from hvit.training.journal import JOURNAL, read_journal
 
-Verdict = Literal["held", "did not hold", "cannot be told at this scale", "not run yet"]
+Verdict = Literal["held", "did not hold", "cannot be decided at this scale", "not run yet"]
 LEVEL = 0.95
 """The share of intervals that hold the truth, if the assumptions do."""
 _HARDLY_ABOVE_CHANCE = 1.3
@@ -164,10 +164,10 @@ class Results:
         if found is None:
             return "not run yet", None
         if any(self.collapsed(name) for name in claim.weights()):
-            return "cannot be told at this scale", found
+            return "cannot be decided at this scale", found
         if found.low > -claim.margin:
             return "held", found
-        return ("did not hold" if found.high < -claim.margin else "cannot be told at this scale"), found
+        return ("did not hold" if found.high < -claim.margin else "cannot be decided at this scale"), found
 
 
 def _last(rows: list[dict[str, Any]], kind: str, key: str) -> float:

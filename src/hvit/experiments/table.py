@@ -87,7 +87,7 @@ def markdown(results: Results) -> str:
     told = f"{results.finished} of {len(results.experiment.cells) * len(results.seeds)} runs are finished. "
     if freedom:
         told += (
-            f"Intervals: Student's t with {freedom} degrees of freedom, from the spread that the cells share "
+            f"Intervals: Student's t with {freedom} degrees of freedom, from the spread shared by the cells "
             f"that trained (standard deviation {100 * spread:.2f} points around the means of cells and seeds). "
         )
     return "\n\n".join([*parts, told + "± is the standard deviation over the seeds."]) + "\n"

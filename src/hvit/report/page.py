@@ -105,6 +105,8 @@ def tiles(run: Run) -> list[Html]:
         made += pretraining.pretraining_tiles(run)
     elif scores and scores.top1 is not None:
         detail = f"of {scores.count:,} {run.samples} · {interval(scores.top1, scores.count)}"
+        if scores.top5 is not None and len(scores.classes) > 5:
+            detail += f" · top-5 {percent(scores.top5)}"
         made.append(tile("Held-out accuracy", percent(scores.top1), detail))
     elif evaluated:
         made.append(tile("Held-out accuracy", percent(evaluated[-1]["top1"]), f"at {place(evaluated[-1])}"))
@@ -122,6 +124,8 @@ def tiles(run: Run) -> list[Html]:
     facts = scores.model if scores and scores.model else ModelFacts(name=str(family))
     sizes = ((facts.parameters, "parameters"), (facts.multiply_adds, f"multiply-adds per {run.samples[:-1]}"))
     details = [f"{short_number(size)} {name}" for size, name in sizes if size is not None]
+    if scores and len(scores.views) == 2:
+        details.append(f"{scores.views[1]} x {scores.views[0]} views (space, time)")
     made.append(tile("Model", facts.name, " · ".join(details)))
     details = [Path(str(data["root"])).name] if data.get("root") else []
     if scores and scores.classes:

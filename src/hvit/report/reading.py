@@ -90,6 +90,7 @@ class Scores(BaseModel):
     loss: float | None = None
     top1: Share | None = None
     top5: Share | None = None
+    views: list[int] = []
     explained_variance: float | None = None
     nearest_neighbours: Share | None = None
     linear_probe: Share | None = None

@@ -124,13 +124,15 @@ class Classification(Kind):
 
 
 def score_clips(model: Encoder, splits: Splits, preprocess: Preprocess, results: Path | None = None) -> Scores:
-    """Scores of a classifier of clips over all their views (see `Classify.evaluate`).
+    """Scores of a classifier of clips over all their views (see `Classify.evaluate`), and what one view costs.
 
     results: a file of JSON lines to write, one a held-out clip: its name, its class, and the predicted class.
     """
     task = Classify(model.eval(), splits.classes, asdict(preprocess))
     scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
     scores["views"] = list(splits.held_out.views)
+    if (config := getattr(model, "config", None)) is not None:
+        scores["multiply_adds"] = multiply_adds(config)
     if results is not None:
         pairs = zip(scores["labels"], scores["predictions"], strict=True)
         lines = [
