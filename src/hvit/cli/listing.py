@@ -33,21 +33,21 @@ def models(rest: list[str]) -> None:
 
     stored = counts.stored()
     names = [name for name in stored if fnmatchcase(name, arguments.pattern)]
-    rows = [{"name": name, **stored[name]} for name in _matching(names, "model", arguments.pattern, stored)]
+    rows = {name: stored[name] for name in _matching(names, "model", arguments.pattern, stored)}
     if arguments.json:
-        print_json_lines(rows)
+        print_json_lines([{"name": name, **row} for name, row in rows.items()])
         return
     columns = ["model", "parameters", "multiply-adds", "input", "published score", "source"]
     cells = [
         (
-            row["name"],
+            name,
             f"{row['parameters'] / 1e6:.2f} M",
             counts.in_billions(row["multiply_adds"]),
             row["input"],
             row["published"] or "-",
             row["source"],
         )
-        for row in rows
+        for name, row in rows.items()
     ]
     if table_width() < 110:  # where a score is written is in the JSON, too
         print_table(["model", "params", "GMAC", *columns[3:5]], [_narrow(row) for row in cells], ["model"])

@@ -260,7 +260,7 @@ RESNET_SIZES: dict[str, ResnetConfig] = {
 }
 
 
-def resnet_from_timm(state: State, config: Any) -> dict[str, Tensor]:
+def resnet_from_timm(state: State, config: object) -> dict[str, Tensor]:
     """A ResNet's tensors of timm or torchvision under our names.
 
     Files older than torch 0.4.1 have no count of the batches that a batch norm has seen; it is 0 then and used nowhere.

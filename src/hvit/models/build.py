@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -15,6 +15,7 @@ from hvit.errors import UserError
 from hvit.models.baselines import Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.catalogue import ModelConfig, NetworkConfig, entry
 from hvit.models.clip_baselines import ClipBaseline, ClipBaselineConfig
+from hvit.models.counts import Counted
 from hvit.models.gan.config import GeneratorConfig, build_generator
 from hvit.models.gan.generator import Generator
 from hvit.models.hiera.config import HieraConfig
@@ -26,6 +27,7 @@ from hvit.models.mvit.config import MvitConfig
 from hvit.models.mvit.model import Mvit
 from hvit.models.nest.config import NestConfig
 from hvit.models.nest.model import Nest
+from hvit.models.sizes import SizedConfig
 from hvit.models.timm_encoder import TimmConfig, TimmEncoder
 
 Network = Encoder | MaskedAutoencoder | Generator
@@ -69,7 +71,7 @@ def build_empty(config: NetworkConfig) -> Network:
 
 
 @contextmanager
-def without_memory(config: Any) -> Iterator[None]:
+def without_memory(config: SizedConfig) -> Iterator[None]:
     """Inside this block networks of a configuration are built on torch's meta device, where they take no memory.
 
     Raises UserError for sizes that no model can have.
@@ -106,12 +108,12 @@ def multiply_adds(config: NetworkConfig) -> int:
 
     A masked autoencoder is counted under a mask, and with weights in memory: which tokens it computes is in the mask.
     """
-    model: Any = build_empty(config).eval()
+    model = build_empty(config).eval()
     inputs = [torch.empty(1, config.in_channels, *config.input_size, device="meta")]
     if isinstance(config, GeneratorConfig):
         inputs = [torch.empty(1, config.latent_dim, device="meta")]
         inputs += [torch.zeros(1, dtype=torch.long, device="meta")] if config.num_classes else []
-    elif isinstance(config, MaskedConfig):
+    elif isinstance(model, MaskedAutoencoder):
         model.to_empty(device="cpu")
         for tensor in model.state_dict().values():
             tensor.zero_()
@@ -139,7 +141,13 @@ class _FlopCounter(TorchDispatchMode):
         super().__init__()
         self.flops = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if func._overloadpacket not in flop_registry and func is not torch.ops.prim.device.default:
             with self:
@@ -153,7 +161,7 @@ class _FlopCounter(TorchDispatchMode):
         return result
 
 
-def count(name: str) -> dict[str, Any]:
+def count(name: str) -> Counted:
     """The row of `hvit models` for a name, counted anew: seconds for the largest models. See `counts.stored`."""
     row = entry(name)
     return {

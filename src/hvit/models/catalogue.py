@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
@@ -204,7 +204,7 @@ def name_of(config: NetworkConfig) -> str:
     if isinstance(config, ClipBaselineConfig):
         return config.name
 
-    def architecture(one: NetworkConfig) -> dict[str, Any]:
+    def architecture(one: NetworkConfig) -> dict[str, object]:
         return {field.name: getattr(one, field.name) for field in fields(one) if field.name not in _FREE_FIELDS}
 
     alike = [
@@ -216,7 +216,7 @@ def name_of(config: NetworkConfig) -> str:
     return (exact or [name for name, _ in alike] or [f"custom {config.family}"])[0]
 
 
-def change(config: NetworkConfig, **changes: Any) -> NetworkConfig:
+def change(config: NetworkConfig, **changes: object) -> NetworkConfig:
     """A configuration with some fields changed; a single number as input or patch size stands for a square.
 
     Of a clip's sizes such a number changes height and width, and leaves the time. Of a masked autoencoder the fields

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TypedDict
 
 # Written by `python benchmarks/seed_tables.py --write-counts`; tests/models/test_catalogue.py counts again.
 FILE = "counts.json"
 
 
-@cache
-def stored() -> dict[str, dict[str, Any]]:
-    """Name of a model -> its row of `hvit models`, in the order of the catalogue.
+class Counted(TypedDict):
+    """One row of `hvit models`."""
 
-    A row has `parameters`, `multiply_adds` (one forward pass on one input), `input` ("channels x sizes"), `published`
-    and `source`.
-    """
+    parameters: int
+    multiply_adds: int
+    """Of one forward pass on one input."""
+    input: str
+    """Channels and sizes, such as "3x224x224"."""
+    published: str | None
+    source: str
+
+
+@cache
+def stored() -> dict[str, Counted]:
+    """Name of a model -> its row of `hvit models`, in the order of the catalogue."""
     return json.loads(files("hvit.models").joinpath(FILE).read_text(encoding="utf-8"))
 
 

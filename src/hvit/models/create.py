@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hvit.models.build import Network, build_network, check_memory
 from hvit.models.catalogue import change, entry
@@ -13,11 +12,11 @@ from hvit.models.weights import load as translate
 
 def create_model(
     name: str,
-    weights: str | Path | Mapping[str, Any] | None = None,
+    weights: str | Path | Mapping[str, object] | None = None,
     *,
     position_resize: translate.PositionResize = "auto",
     weights_input_size: Sequence[int] | None = None,
-    **changes: Any,
+    **changes: object,
 ) -> Network:
     """Creates a model of the catalogue, randomly initialised or with given weights.
 
@@ -32,7 +31,7 @@ def create_model(
             `"block"`, `"unit"`, or `"auto"` for the family's default.
         weights_input_size: Height and width in pixels that the weights are for, if the file does not say so (see
             `load_weights`).
-        changes: Any field of the model's configuration, such as `num_classes=10`.
+        changes: Fields of the model's configuration, such as `num_classes=10`.
 
     Raises:
         UserError: For an unknown name or field, an impossible size, and weights that do not fit.

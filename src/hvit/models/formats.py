@@ -26,7 +26,7 @@ class Format:
     config: Callable[[State, Axes | None], Any]
     """(state, height and width of the input where known) -> the configuration of the model that the state belongs to,
     or None where names and shapes do not decide."""
-    choices: Callable[[State, Any], dict[str, Any]] = lambda state, config: {}
+    choices: Callable[[State, Any], dict[str, object]] = lambda state, config: {}
     """(state, config of our model that it fits) -> fields of the configuration it was made with that no shape shows."""
     note: Callable[[Any], str] = lambda config: ""
     """config of our model -> a sentence on what does not follow from names and shapes of this format, or nothing."""

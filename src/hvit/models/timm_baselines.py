@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 from hvit.models.baselines import VIT_SIZES, ResnetConfig, VitConfig
 from hvit.models.timm_encoder import TimmConfig
 
-_SWIN: dict[str, Any] = {
+_SWIN: dict[str, object] = {
     "patch_size": 2, "window_size": 4, "embed_dim": 32, "depths": [2, 2, 2], "num_heads": [2, 4, 8],
 }  # fmt: skip
 
 # The stems of PVT v2 and RegNetY divide by 4 and 2 what was made for 224 pixels: they see CIFAR enlarged to 64.
-_TIMM: dict[str, tuple[str, int, dict[str, Any]]] = {
+_TIMM: dict[str, tuple[str, int, dict[str, object]]] = {
     "swin": ("swin_tiny_patch4_window7_224", 32, _SWIN),
     "swin_no_shift": ("swin_tiny_patch4_window7_224", 32, {**_SWIN, "shift": False}),
     "pvtv2": ("pvt_v2_b0", 64, {

@@ -1,12 +1,12 @@
-"""Any classifier of timm behind the encoder contract: trained, probed and explained as our own models are."""
+"""Every classifier of timm behind the encoder contract: trained, probed and explained as our own models are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,16 @@ class _Shape:
     layers: int
     layer_of: dict[str, int]
     prefix_tokens: int
+
+
+class _Network(nn.Module):
+    """What classifiers of timm have, most of them all of it; timm names no such class, and none is made of this one."""
+
+    forward_features: Callable[[Tensor], Tensor]
+    forward_head: Callable[..., Tensor]
+    forward_intermediates: Callable[..., tuple[Tensor, list[Tensor]]]
+    get_classifier: Callable[[], nn.Module]
+    group_matcher: Callable[..., dict[str, object]]
 
 
 class TimmEncoder(Encoder):
@@ -164,7 +174,7 @@ class TimmEncoder(Encoder):
         return _shape_of(self.config).layer_of[parameter_name.removeprefix("network.")]
 
 
-def _create(config: TimmConfig, num_classes: int) -> Any:
+def _create(config: TimmConfig, num_classes: int) -> _Network:
     """timm's network of a configuration. Raises UserError for a name or a size that timm does not have."""
     import timm  # takes seconds to import
 
@@ -180,7 +190,7 @@ def _create(config: TimmConfig, num_classes: int) -> Any:
     settings = read_settings(config.settings)
     shift = settings.pop("shift", True)
     try:
-        network = timm.create_model(config.name, **chosen, **settings)
+        network = cast(_Network, timm.create_model(config.name, **chosen, **settings))
         if not shift:
             without_shift(network)
         return network
@@ -189,7 +199,7 @@ def _create(config: TimmConfig, num_classes: int) -> Any:
         raise UserError(f"timm cannot make {config.name} with {chosen | settings}: {first[:200]}") from error
 
 
-def _all_features(network: Any, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _all_features(network: _Network, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The features that the head takes, and the maps (batch, dim, rows, columns) that timm gives, one per size."""
     if not hasattr(network, "forward_intermediates"):
         return network.forward_features(images), []
@@ -207,11 +217,11 @@ def _all_features(network: Any, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     return wanted, coarser
 
 
-def _is_channels_last(network: Any) -> bool:
+def _is_channels_last(network: _Network) -> bool:
     return getattr(network, "output_fmt", "NCHW") == "NHWC"
 
 
-def _as_map(network: Any, features: Tensor) -> Tensor:
+def _as_map(network: _Network, features: Tensor) -> Tensor:
     """Features of timm's `forward_features` as a map (batch, rows, columns, dim), without class tokens."""
     if features.ndim == 4:
         return features if _is_channels_last(network) else features.movedim(1, -1)
@@ -225,7 +235,7 @@ def _as_map(network: Any, features: Tensor) -> Tensor:
     raise UserError(f"the features of this {type(network).__name__}, {tuple(features.shape)}, are no feature map")
 
 
-def _as_features(network: Any, last_map: Tensor) -> Tensor:
+def _as_features(network: _Network, last_map: Tensor) -> Tensor:
     """The inverse of `_as_map`, for networks without a class token."""
     if hasattr(network, "num_prefix_tokens") and not _is_channels_last(network):
         return last_map.flatten(1, 2)
@@ -254,7 +264,7 @@ def _shape_of(config: TimmConfig) -> _Shape:
     dims = (*(one.shape[1] for one in below), last.shape[-1])
     sizes = (*(tuple(one.shape[2:]) for one in below), tuple(last.shape[1:-1]))
     matcher = network.group_matcher(coarse=False) if hasattr(network, "group_matcher") else {}
-    layers: Any = group_parameters(network, matcher, reverse=True) if matcher else {}
+    layers = cast(dict[str, int], group_parameters(network, matcher, reverse=True)) if matcher else {}
     layer_of = {name: int(layers.get(name, 0)) for name, _ in network.named_parameters()}
     prefix = getattr(network, "num_prefix_tokens", 0) if last.ndim == 4 and features.ndim == 3 else 0
     return _Shape(dims, sizes, max(layer_of.values(), default=1), layer_of, prefix)

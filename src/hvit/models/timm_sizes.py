@@ -43,7 +43,7 @@ def read_settings(text: str) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
-def _is_size(value: Any) -> bool:
+def _is_size(value: object) -> bool:
     if isinstance(value, str):
         return value.isidentifier() and len(value) <= 40
     return isinstance(value, int | float) and 0 <= value <= _MOST

@@ -100,7 +100,7 @@ class Discriminator(nn.Module, ABC):
     head: nn.Linear
     classes: nn.Module | None
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: ResidualDiscriminatorConfig | SaganDiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
 

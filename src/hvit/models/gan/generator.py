@@ -53,7 +53,7 @@ class Generator(nn.Module, ABC):
     position_resizes: tuple[PositionResize, ...] = ("plane",)
     """As `Encoder.position_resizes`."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: ImageGeneratorConfig) -> None:
         super().__init__()
         self.config = config
         # As PyTorch draws them, normal with standard deviation 1: at first a label moves as much as a latent does.
@@ -107,6 +107,7 @@ def check_labels(labels: Tensor | None, num_classes: int) -> None:
                         f"{int(labels.max())}")  # fmt: skip
 
 
-def _kind_of(given: Any) -> str:
+def _kind_of(given: object) -> str:
     kind = str(getattr(given, "dtype", type(given).__name__)).removeprefix("torch.")
-    return f"{kind} of shape {tuple(given.shape)}" if hasattr(given, "shape") else kind
+    shape = getattr(given, "shape", None)
+    return kind if shape is None else f"{kind} of shape {tuple(shape)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
@@ -132,10 +132,10 @@ def _check_geometry(config: HieraConfig) -> None:
         )
 
 
-def _image(dim: int, heads: int, depths: tuple[int, ...], drop_path: float, **fields: Any) -> HieraConfig:
+def _image(dim: int, heads: int, depths: tuple[int, ...], drop_path: float) -> HieraConfig:
     return HieraConfig(
         dims=tuple(dim * 2**level for level in range(4)), heads=tuple(heads * 2**level for level in range(4)),
-        depths=depths, drop_path=drop_path, **fields,
+        depths=depths, drop_path=drop_path,
     )  # fmt: skip
 
 
@@ -146,15 +146,18 @@ def _clip(image: HieraConfig, drop_path: float) -> HieraConfig:
     )  # fmt: skip
 
 
-def _window(image: HieraConfig, side: int, grid: int, **fields: Any) -> HieraConfig:
+def _window(image: HieraConfig, side: int, grid: int, **fields: object) -> HieraConfig:
     return replace(image, input_size=(side, side), positions="window", position_grid=(grid, grid), **fields)
 
 
-def _micro(**fields: Any) -> HieraConfig:
-    return HieraConfig(
-        num_classes=10, dims=(32, 64, 128), heads=(1, 2, 4), depths=(1, 1, 2), query_pools=2,
-        unit_attention=(True, False, False), initialisation="xavier", **fields,
-    )  # fmt: skip
+def _micro(**fields: object) -> HieraConfig:
+    return replace(_MICRO, **fields)
+
+
+_MICRO = HieraConfig(
+    num_classes=10, dims=(32, 64, 128), heads=(1, 2, 4), depths=(1, 1, 2), query_pools=2,
+    unit_attention=(True, False, False), initialisation="xavier",
+)  # fmt: skip
 
 
 _TINY = _image(96, 1, (1, 2, 7, 2), 0.1)
@@ -175,7 +178,7 @@ _LARGE = _image(144, 2, (2, 6, 36, 4), 0.2)
 _HUGE = _image(256, 4, (2, 6, 36, 4), 0.3)
 
 
-_TIMM: dict[str, Any] = {"position_antialias": True, "layer_scale": True}
+_TIMM: dict[str, object] = {"position_antialias": True, "layer_scale": True}
 
 
 # The published sizes; "_abswin" are timm's, "_sam2" the image encoders of SAM 2 at the input size at which the windows

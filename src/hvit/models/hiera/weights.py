@@ -7,10 +7,10 @@ Sources: facebookresearch/hiera (files `.pth`, state dict under "model_state"), 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from hvit.models.hiera.config import HIERA_SIZES, HieraConfig
 from hvit.models.input_sizes import grid_at, square, with_input_size
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import window_plane
+
+_Translate = Callable[[State, object], dict[str, Tensor]]
 
 # (their part of a name, ours), applied one after the other; the authors, timm and SAM 2 hardly differ.
 _NAMES = (
@@ -59,7 +61,7 @@ _TO_TIMM = (
 )
 
 
-def from_official(state: State, config: Any, antialias: bool = False) -> dict[str, Tensor]:
+def from_official(state: State, config: object, antialias: bool = False) -> dict[str, Tensor]:
     """Tensors of the authors, of timm or of SAM 2 under our names; flat tables of positions stay flat.
 
     config: that of our model, or None. Where the model has learned positions, but the file a coarse map and a window,
@@ -76,13 +78,13 @@ def from_official(state: State, config: Any, antialias: bool = False) -> dict[st
     return ours
 
 
-def from_transformers(state: State, config: Any) -> dict[str, Tensor]:
+def from_transformers(state: State, config: object) -> dict[str, Tensor]:
     """transformers' tensors under our names: its stages become one row of blocks."""
     row = in_one_row(state, r"(?:hiera\.)?encoder\.stages\.(\d{1,4})\.layers\.(\d{1,4})\.")
     return from_official({renamed(name, _TRANSFORMERS_NAMES): tensor for name, tensor in row.items()}, config)
 
 
-def with_fresh_norm(state: State, config: Any, translate: Any = from_official) -> dict[str, Tensor]:
+def with_fresh_norm(state: State, config: object, translate: _Translate = from_official) -> dict[str, Tensor]:
     """Tensors of an encoder that ends without a norm (SAM 2's, transformers' backbone); ours starts as a fresh one."""
     ours = translate(state, config)
     if isinstance(config, HieraConfig):
@@ -145,7 +147,7 @@ def hiera_to_timm(model: Encoder) -> dict[str, Tensor]:
     return with_input_size(theirs, config.input_size)
 
 
-def hiera_timm_arguments(model: Encoder) -> dict[str, Any]:
+def hiera_timm_arguments(model: Encoder) -> dict[str, object]:
     """The keyword arguments with which timm's class `Hiera` is the same network as ours; raises as `hiera_to_timm`."""
     config = _timm_config(model)
     window = {"abs_win_pos_embed": True, "global_pos_size": config.position_grid} if config.position_grid else {}
@@ -192,21 +194,21 @@ def _timm_config(model: Encoder) -> HieraConfig:
     return config
 
 
-def _antialiased(state: State, config: Any, antialias: bool) -> dict[str, Any]:
+def _antialiased(state: State, config: HieraConfig, antialias: bool) -> dict[str, object]:
     return {"position_antialias": antialias} if config.positions == "window" else {}
 
 
-def _note_on_norm(config: Any) -> str:
+def _note_on_norm(config: HieraConfig) -> str:
     return "the norm that masked pretraining ends with became the final norm, as in timm; the authors' code drops it"
 
 
-def _note_on_backbone(config: Any) -> str:
+def _note_on_backbone(config: HieraConfig) -> str:
     return (
         "a backbone of transformers has no final norm and no head, so these start fresh; its norms of levels are left"
     )
 
 
-def _note_on_sam2(config: Any) -> str:
+def _note_on_sam2(config: HieraConfig) -> str:
     exact = (256, 256) if config.dims[0] == HIERA_SIZES["hiera_large_sam2_256"].dims[0] else (224, 224)
     fresh = "SAM 2's own files have no final norm and no head, so these start fresh"
     if config.input_size == exact:
@@ -214,14 +216,20 @@ def _note_on_sam2(config: Any) -> str:
     return f"{fresh}; at inputs other than {exact} SAM 2 attends inside windows where this model sees the whole grid"
 
 
-def _foreign(name: str, pattern: str, translate: Any, antialias: bool = False, **note: Any) -> Format:
+def _foreign(
+    name: str,
+    pattern: str,
+    translate: _Translate,
+    antialias: bool = False,
+    note: Callable[[HieraConfig], str] = lambda config: "",
+) -> Format:
     return Format(
         name=name,
         pattern=pattern,
         translate=translate,
         config=lambda state, size: config_of(translate(state, None), antialias, size),
         choices=partial(_antialiased, antialias=antialias),
-        **note,
+        note=note,
     )
 
 

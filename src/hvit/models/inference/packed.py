@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +87,10 @@ def _fold_norms(model: nn.Module) -> None:
         if isinstance(module, nn.Sequential):
             pairs = list(pairwise(names))
         for name, norm in pairs:
-            convolution: Any = getattr(module, name)
-            after: Any = getattr(module, norm, None)
+            convolution = getattr(module, name)
+            after = getattr(module, norm, None)
             # timm's batch norms may have an activation inside, which is theirs to be done.
-            if is_plain(convolution, nn.Conv2d) and is_plain(after, nn.BatchNorm2d):
+            if after is not None and is_plain(convolution, nn.Conv2d) and is_plain(after, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(convolution, after))
                 setattr(module, norm, nn.Identity())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import NoReturn, get_args
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class Choice:
     """What the model computes in. Logits are float32 always."""
     difference: float
     """Largest difference of a logit from the model's own, relative to its largest, on random images."""
-    rates: dict[str, float]
+    rates: dict[Way, float]
     """Images a second of every way that was tried, at its best number of images."""
     notes: tuple[str, ...]
     """Why ways that were asked for are not used: a sentence each."""
@@ -110,7 +110,7 @@ class PreparedModel(nn.Module):
             )
         return self
 
-    def load_state_dict(self, *_: Any, **__: Any) -> Any:
+    def load_state_dict(self, *_: object, **__: object) -> NoReturn:
         """Raises UserError: a prepared model keeps its weights."""
         raise UserError(
             "a model prepared for inference keeps its weights; load them into the model, and prepare it again"
@@ -137,7 +137,7 @@ def prepare_for_inference(
     or in float64 if they were.
 
     Args:
-        model: Any classifier of hvit, in any floating-point type, also compiled or inside DataParallel.
+        model: A classifier of hvit, in any floating-point type, also compiled or inside DataParallel.
         batch_size: The largest batch to expect.
         dtype: The type to compute in. `"bfloat16"` is refused if the CPU or GPU does not support it.
         ways: The backends to try. `"compiled"` is torch.compile with frozen weights; it takes a minute and a C++
@@ -147,30 +147,30 @@ def prepare_for_inference(
     Raises:
         UserError: For models that are not classifiers of hvit or cannot be copied, and for unknown choices.
     """
-    model = unwrap(model)
-    if isinstance(model, PreparedModel):
-        model = model.model
-    if not isinstance(model, Encoder):
-        raise UserError(f"only classifiers of hvit can be prepared for inference; this is a {type(model).__name__}")
+    given = unwrap(model)
+    if isinstance(given, PreparedModel):
+        given = given.model
+    if not isinstance(given, Encoder):
+        raise UserError(f"only classifiers of hvit can be prepared for inference; this is a {type(given).__name__}")
     unknown = [way for way in ways if way not in get_args(Way)]
     if unknown or dtype not in BOUNDS or batch_size < 1:
         raise UserError(
             f"ways are {', '.join(get_args(Way))}, dtype is float32 or bfloat16, and batch_size 1 or more; got "
             f"{', '.join(ways)}, {dtype} and {batch_size}"
         )
-    device = device_of(model)
+    device = device_of(given)
     if device.type == "meta":
         raise UserError("this model has no weights in memory (they are on torch's meta device); load them first")
     if dtype == "bfloat16" and not has_bfloat16(device.type):
         raise UserError(f"this {device.type} has no bfloat16 units, which would make bfloat16 slower; leave dtype out")
     if device.type == "cpu":
         keep_freed_memory()
-    model = copy_for_inference(model)
-    candidates = Candidates(model, device, dtype)
-    images = torch.randn(batch_size, model.config.in_channels, *model.config.input_size, generator=_seeded())
+    copied = copy_for_inference(given)
+    candidates = Candidates(copied, device, dtype)
+    images = torch.randn(batch_size, copied.config.in_channels, *copied.config.input_size, generator=_seeded())
     images = images.to(device)
     with torch.autocast(device.type, enabled=False):
-        return _fastest(model, candidates, images, dtype, ways)
+        return _fastest(copied, candidates, images, dtype, ways)
 
 
 def _fastest(
@@ -178,9 +178,10 @@ def _fastest(
 ) -> PreparedModel:
     """The model in the fastest of the ways whose logits are its own."""
     notes: list[str] = []
-    runs: dict[str, tuple[Run, int]] = {}
-    differences: dict[str, float] = {}
-    for way in dict.fromkeys(("eager", *ways)):
+    runs: dict[Way, tuple[Run, int]] = {}
+    differences: dict[Way, float] = {}
+    order: tuple[Way, ...] = ("eager", *ways)
+    for way in dict.fromkeys(order):
         try:
             run = candidates.make(way)
             difference = _difference(run, model, images[:2])
@@ -197,7 +198,7 @@ def _fastest(
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             notes.append(f"{way} is not used: it failed with {first[:120]!r}")
     rates = _compare_rates(runs, images)
-    chosen: Any = max(rates, key=lambda way: rates[way])
+    chosen = max(rates, key=lambda way: rates[way])
     run, chunk = runs[chosen]
     return PreparedModel(model, run, Choice(chosen, chunk, dtype, differences[chosen], rates, tuple(notes)))
 
@@ -237,7 +238,7 @@ def _best_chunk(run: Run, images: Tensor) -> int:
 
 
 @torch.inference_mode()
-def _compare_rates(runs: dict[str, tuple[Run, int]], images: Tensor) -> dict[str, float]:
+def _compare_rates(runs: dict[Way, tuple[Run, int]], images: Tensor) -> dict[Way, float]:
     """Images a second of every way at its best chunk; the ways take turns, so that other programs slow all alike."""
     least = dict.fromkeys(runs, float("inf"))
     for _ in range(_ROUNDS if len(runs) > 1 else 1):

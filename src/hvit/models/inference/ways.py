@@ -61,7 +61,7 @@ class Candidates:
             raise UnavailableError("torch.compile needs a C++ compiler, and there is none")
         return self._called(torch.compile(self._cast(), options={"freezing": True}))
 
-    def _called(self, model: Any) -> Run:
+    def _called(self, model: Run) -> Run:
         kind = self.kind
 
         def run(images: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class Candidates:
         sample = torch.zeros(1, config.in_channels, *config.input_size)
         # Tracing warns of checks of shapes that it omits; every image's shape is checked before it gets here.
         with _without_warnings(), torch.no_grad():
-            openvino: Any = importlib.import_module("openvino")
+            openvino = importlib.import_module("openvino")
             network = openvino.convert_model(copy.deepcopy(self.model).float(), example_input=sample)
         network.reshape(list(sample.shape))
         threads = torch.get_num_threads()

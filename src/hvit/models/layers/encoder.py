@@ -128,13 +128,13 @@ class Encoder(nn.Module, ABC):
             )
 
 
-def unwrap(model: Any) -> Any:
+def unwrap(model: object) -> object:
     """The model inside of what torch wraps models in: DataParallel and its like, averages, `torch.compile`.
 
     What is no such wrapper is returned as it is.
     """
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
-    while isinstance(model, wrappers) or type(model).__name__ == "OptimizedModule":
+    while isinstance(model, nn.Module) and (isinstance(model, wrappers) or type(model).__name__ == "OptimizedModule"):
         model = model._modules["_orig_mod" if "_orig_mod" in model._modules else "module"]
     return model
 

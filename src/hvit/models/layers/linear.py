@@ -8,7 +8,7 @@ missing, and for every other device and type, the layers are torch's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import accumulate, pairwise
 from typing import Any, Literal
@@ -90,8 +90,8 @@ def is_hooked(layer: nn.Module) -> bool:
 def split_rows(layer: nn.Module, tokens: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """What a linear layer gives, cut along its features; by a `SplitLinear` that is plain each part dense in memory.
 
-    tokens: (..., dim). sizes: features of each part, all of them together. Returns tensors (..., size). Any layer will
-    do, such as an adapter in its place; it is called once, so that its hooks see what they would see of `forward`.
+    tokens: (..., dim). sizes: features of each part, all of them together. Returns tensors (..., size). The layer
+    may be an adapter in its place; it is called once, so that its hooks see what they would see of `forward`.
     """
     rows = getattr(type(layer), "rows", None)
     if rows is None or (isinstance(layer, nn.Linear) and not is_plain(layer, SplitLinear)):
@@ -207,7 +207,9 @@ def _mlp(approximate: str, tokens: Tensor, weight1: Tensor, bias1: Tensor, weigh
     return F.linear(F.gelu(F.linear(tokens, weight1, bias1), approximate=approximate), weight2, bias2)
 
 
-def _differentiable(function: Any, inputs: Any, needs: tuple[bool, ...], gradient: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiable(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], needs: tuple[bool, ...], gradient: Tensor
+) -> tuple[Tensor | None, ...]:
     """Gradients of a function of tensors, for those that need them, that have gradients themselves."""
     wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
     found = iter(torch.autograd.grad(function(*inputs), wanted, gradient, create_graph=True))
@@ -238,6 +240,6 @@ def _of_bias(gradient: Tensor) -> Tensor:
 
 
 @register_flop_formula(torch.ops.mkldnn._linear_pointwise if has_onednn() else [])
-def _flops(tokens_shape: torch.Size, weight_shape: torch.Size, *_: Any, **__: Any) -> int:
+def _flops(tokens_shape: torch.Size, weight_shape: torch.Size, *_: object, **__: object) -> int:
     """For torch's counter of operations, which does not know the operator."""
     return 2 * tokens_shape.numel() * weight_shape[0]

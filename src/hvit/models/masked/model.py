@@ -229,7 +229,7 @@ def present_name(name: str) -> str:
     return {"tell": "prediction", "hidden_token": "mask_token"}.get(first, first) + dot + rest
 
 
-def _rename_old_parameters(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+def _rename_old_parameters(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
     """Checkpoints of hvit 0.1 load as those of today."""
     for name in [name for name in state if name.startswith((f"{prefix}tell.", f"{prefix}hidden_token"))]:
         state[prefix + present_name(name.removeprefix(prefix))] = state.pop(name)

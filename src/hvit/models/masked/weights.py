@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
@@ -43,7 +42,7 @@ _TRANSFORMERS = (
 _OWN = r"(fusion|embed|decoder|decoder_norm|prediction|norm)\.|(mask_token|decoder_positions)$"
 
 
-def from_hiera(layout: Format, names: Sequence[tuple[str, str]], state: State, config: Any) -> dict[str, Tensor]:
+def from_hiera(layout: Format, names: Sequence[tuple[str, str]], state: State, config: object) -> dict[str, Tensor]:
     """The tensors of a third-party Hiera autoencoder, for ours or, as `layout` has them, for a classifier."""
     if not isinstance(config, MaskedConfig):
         return layout.translate(state, config)
@@ -56,7 +55,7 @@ def from_hiera(layout: Format, names: Sequence[tuple[str, str]], state: State, c
     return ours
 
 
-def from_ours(state: State, config: Any) -> dict[str, Tensor]:
+def from_ours(state: State, config: object) -> dict[str, Tensor]:
     """The tensors of an autoencoder of ours, as they are, or for a classifier."""
     state = {present_name(name): tensor for name, tensor in state.items()}
     if isinstance(config, MaskedConfig):
@@ -71,7 +70,7 @@ def from_ours(state: State, config: Any) -> dict[str, Tensor]:
     return ours
 
 
-def _note(layout: Format, config: Any) -> str:
+def _note(layout: Format, config: object) -> str:
     return "" if isinstance(config, MaskedConfig) else layout.note(config)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
@@ -216,15 +216,15 @@ def _pooling(stride: Axes, kind: PoolKernel, where: PoolWhere) -> Pooling | None
     return None if max(kernel) == max(stride) == 1 else Pooling(kernel, stride, padding)
 
 
-def _mvit(dims: Axes, depths: Axes, **choices: Any) -> MvitConfig:
+def _mvit(dims: Axes, depths: Axes, **choices: object) -> MvitConfig:
     """An MViT (v1): convolutional pooling, absolute positions, class token, widening in the MLP."""
-    return MvitConfig(
-        dims=dims, heads=(1, 2, 4, 8), depths=depths, query_pooling="strided", positions="absolute",
+    return replace(
+        _V2, dims=dims, heads=(1, 2, 4, 8), depths=depths, query_pooling="strided", positions="absolute",
         query_residual=False, expansion="mlp", class_token=True, **choices,
     )  # fmt: skip
 
 
-def _clip(frames: int, side: int = 224) -> dict[str, Any]:
+def _clip(frames: int, side: int = 224) -> dict[str, object]:
     """What a model for clips has where one for images has other values."""
     return {
         "input_size": (frames, side, side), "num_classes": 400, "patch_size": (2, 4, 4), "patch_kernel": (3, 7, 7),
@@ -232,13 +232,16 @@ def _clip(frames: int, side: int = 224) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_V2 = MvitConfig()
+
+
 _B16, _B24, _V1 = (1, 2, 11, 2), (2, 3, 16, 3), (96, 192, 384, 768)
 
 
-_LARGE: dict[str, Any] = {"dims": (144, 288, 576, 1152), "heads": (2, 4, 8, 16), "depths": (2, 6, 36, 4)}
+_LARGE: dict[str, object] = {"dims": (144, 288, 576, 1152), "heads": (2, 4, 8, 16), "depths": (2, 6, 36, 4)}
 
 
-_MICRO: dict[str, Any] = {
+_MICRO: dict[str, object] = {
     "num_classes": 10, "dims": (32, 64, 128), "heads": (1, 2, 4), "depths": (1, 1, 2),
     "unit_attention": (False, False, False), "initialisation": "xavier",
 }  # fmt: skip
@@ -252,8 +255,8 @@ MVIT_SIZES: dict[str, MvitConfig] = {
     "mvit_base24_224": _mvit(_V1, _B24, drop_path=0.3),
     "mvit_base24_wide_320": _mvit((112, 224, 448, 896), _B24, input_size=(320, 320), drop_path=0.3),
     # Its stem, heads and pooling are in no source: the choice nearest to its printed 26.1 M and 32.9 G (-0.2, -8.6 %).
-    "mvit_small_16x224": MvitConfig(
-        **_clip(16) | {"patch_size": (2, 8, 8), "patch_kernel": (3, 9, 9), "key_stride": (1, 4, 4)},
+    "mvit_small_16x224": replace(
+        _V2, **_clip(16) | {"patch_size": (2, 8, 8), "patch_kernel": (3, 9, 9), "key_stride": (1, 4, 4)},
         dims=(128, 256, 512), heads=(1, 2, 4), depths=(3, 7, 6), unit_attention=(False,) * 3, query_pooling="strided",
         positions="absolute", query_residual=False, expansion="mlp", class_token=True, head_dropout=0.5,
     ),
@@ -266,26 +269,26 @@ MVIT_SIZES: dict[str, MvitConfig] = {
     "mvitv2_tiny_224": MvitConfig(depths=(1, 2, 5, 2), drop_path=0.1),
     "mvitv2_small_224": MvitConfig(depths=_B16, drop_path=0.1),
     "mvitv2_base_224": MvitConfig(depths=_B24, drop_path=0.3),
-    "mvitv2_large_224": MvitConfig(**_LARGE, expansion="mlp", drop_path=0.5),
+    "mvitv2_large_224": replace(_V2, **_LARGE, expansion="mlp", drop_path=0.5),
     "mvitv2_base_cls_224": MvitConfig(depths=_B24, class_token=True, drop_path=0.3),
-    "mvitv2_large_cls_224": MvitConfig(**_LARGE, class_token=True, drop_path=0.5),
+    "mvitv2_large_cls_224": replace(_V2, **_LARGE, class_token=True, drop_path=0.5),
     "mvitv2_huge_cls_224": MvitConfig(
         dims=(192, 384, 768, 1536), heads=(3, 6, 12, 24), depths=(4, 8, 60, 8), class_token=True, drop_path=0.8
     ),
-    "mvitv2_small_16x224": MvitConfig(**_clip(16), depths=_B16, class_token=True, drop_path=0.2, head_dropout=0.5),
-    "mvitv2_base_32x224": MvitConfig(**_clip(32), depths=_B24, class_token=True, drop_path=0.3, head_dropout=0.5),
-    "mvitv2_large_16x224": MvitConfig(
-        **_clip(16), **_LARGE, expansion="mlp", class_token=True, drop_path=0.2, head_dropout=0.5
+    "mvitv2_small_16x224": replace(_V2, **_clip(16), depths=_B16, class_token=True, drop_path=0.2, head_dropout=0.5),
+    "mvitv2_base_32x224": replace(_V2, **_clip(32), depths=_B24, class_token=True, drop_path=0.3, head_dropout=0.5),
+    "mvitv2_large_16x224": replace(
+        _V2, **_clip(16), **_LARGE, expansion="mlp", class_token=True, drop_path=0.2, head_dropout=0.5
     ),
-    "mvitv2_large_40x312": MvitConfig(**_clip(40, 312), **_LARGE, class_token=True, drop_path=0.75, head_dropout=0.5),
-    "mvit_micro_32": MvitConfig(
-        **_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3), query_pooling="strided",
+    "mvitv2_large_40x312": replace(_V2, **_clip(40, 312), **_LARGE, class_token=True, drop_path=0.75, head_dropout=0.5),
+    "mvit_micro_32": replace(
+        _V2, **_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3), query_pooling="strided",
         positions="absolute", query_residual=False, expansion="mlp", class_token=True,
     ),
-    "mvitv2_micro_32": MvitConfig(**_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3)),
-    "mvitv2_micro_64": MvitConfig(**_MICRO, input_size=(64, 64)),
-    "mvitv2_micro_16x64": MvitConfig(
-        **_MICRO, input_size=(16, 64, 64), patch_size=(2, 4, 4), patch_kernel=(3, 7, 7), query_stride=(1, 2, 2),
+    "mvitv2_micro_32": replace(_V2, **_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3)),
+    "mvitv2_micro_64": replace(_V2, **_MICRO, input_size=(64, 64)),
+    "mvitv2_micro_16x64": replace(
+        _V2, **_MICRO, input_size=(16, 64, 64), patch_size=(2, 4, 4), patch_kernel=(3, 7, 7), query_stride=(1, 2, 2),
         key_stride=(1, 4, 4),
     ),
 }  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,7 +101,7 @@ def mvit_to_timm(model: Encoder) -> dict[str, Tensor]:
     return with_input_size(theirs, config.input_size)
 
 
-def mvit_timm_arguments(model: Encoder) -> dict[str, Any]:
+def mvit_timm_arguments(model: Encoder) -> dict[str, object]:
     """The keyword arguments with which timm's `MultiScaleVit` is the same network; raises as `mvit_to_timm`."""
     from timm.models.mvitv2 import MultiScaleVitCfg  # imported here because timm takes seconds to import
 

@@ -9,7 +9,6 @@ import re
 from functools import partial
 from itertools import accumulate
 from math import isqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +89,7 @@ def nest_to_timm(model: Encoder) -> dict[str, Tensor]:
     return with_input_size(theirs, config.input_size)
 
 
-def nest_timm_arguments(model: Encoder) -> dict[str, Any]:
+def nest_timm_arguments(model: Encoder) -> dict[str, object]:
     """The keyword arguments with which timm's class `Nest` is the same network as ours; raises as `nest_to_timm`."""
     config = _timm_config(model)
     return {
@@ -114,7 +113,7 @@ def from_flax(state: State, config: NestConfig) -> dict[str, Tensor]:
     return _flax_to_ours(state, config.depths)
 
 
-def choices_of_timm(state: State, config: NestConfig) -> dict[str, Any]:
+def choices_of_timm(state: State, config: NestConfig) -> dict[str, object]:
     """Fields of timm's model that the shapes of our tensors do not show; it has nothing else."""
     return {"aggregation": "conv3_norm_max3", "aggregation_plane": "image"}
 
@@ -127,7 +126,7 @@ def note_on_timm(config: NestConfig) -> str:
     )
 
 
-def choices_of_flax(state: State, config: NestConfig) -> dict[str, Any]:
+def choices_of_flax(state: State, config: NestConfig) -> dict[str, object]:
     """Fields of the official model that the shapes of our tensors do not show, once these fit a model of `config`."""
     kernels = _flax_projections(state)
     heads = tuple(kernels[end - 1].shape[0] for end in accumulate(config.depths))

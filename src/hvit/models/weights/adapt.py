@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hvit.models.build import Network
 from hvit.models.formats import State
 from hvit.models.layers.grids import PositionResize
 
@@ -35,7 +35,7 @@ def has_other_classes(tensor: Tensor, target: Tensor) -> bool:
     return tensor.shape[1:] == target.shape[1:] and tensor.shape[:1] != target.shape[:1]
 
 
-def adapt(model: Any, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
+def adapt(model: Network, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
     """The tensor in another shape, where the difference is another input size or colour for grey; else None."""
     if not tensor.numel():
         return None

@@ -6,7 +6,6 @@ import mmap
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import msgpack
 import torch
@@ -24,7 +23,7 @@ _FLAX_TYPES = {
 }
 
 
-def read_flax(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_flax(file: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         _check_msgpack(file, content)
         # Arrays are short everywhere in these files, while msgpack reserves the length that an array claims.
@@ -77,7 +76,7 @@ def _check_msgpack(file: Path, content: mmap.mmap) -> None:
             raise UserError(f"{shown(str(file))} holds more than {_MOST_MSGPACK:,} values, which no checkpoint has")
 
 
-def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, msgpack.ExtType]]:
+def _leaves(tree: dict[str, object], prefix: str) -> Iterator[tuple[str, msgpack.ExtType]]:
     for name, branch in tree.items():
         if isinstance(branch, dict):
             yield from _leaves(branch, f"{prefix}{name}/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from hvit.errors import UserError
 from hvit.models.sizes import SizedConfig
@@ -11,7 +11,7 @@ FORMAT = 1
 LONGEST_HEADER = 10_000_000  # characters: class names of 300,000 classes
 
 
-def check_preprocess(preprocess: Any, config: SizedConfig, where: str) -> None:
+def check_preprocess(preprocess: Mapping[str, object] | None, config: SizedConfig, where: str) -> None:
     """Refuses (UserError) a preparation of images for another input than the model's."""
     size = (preprocess or {}).get("input_size")
     if size is not None and size != list(config.input_size):

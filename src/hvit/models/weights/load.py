@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.markup import shown, some_of
+from hvit.models.build import Network
 from hvit.models.formats import Format, State
 from hvit.models.input_sizes import Axes, stated_input_size
 from hvit.models.layers.grids import PositionResize
+from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.timm_encoder import TimmEncoder
 from hvit.models.weights.adapt import adapt, has_other_classes, head_names, inflate, is_finite, same_kind
 from hvit.models.weights.position_tables import lay_out_positions
@@ -90,8 +91,8 @@ class WeightsReport:
 
 
 def load_weights(
-    model: Any,
-    source: str | Path | Mapping[str, Any],
+    model: nn.Module,
+    source: str | Path | Mapping[str, object],
     *,
     position_resize: PositionResize = "auto",
     weights_input_size: Sequence[int] | None = None,
@@ -112,9 +113,9 @@ def load_weights(
     Raises:
         UserError: If a flat table is ambiguous, and for anything else that does not fit. The model is unchanged then.
     """
-    model = unwrapped(model)
-    if not hasattr(model, "position_resizes"):
-        raise UserError(f"weights are loaded into models of hvit; got a {type(model).__name__}")
+    inner = unwrapped(model)
+    if not isinstance(inner, Network):
+        raise UserError(f"weights are loaded into models of hvit; got a {type(inner).__name__}")
     if not isinstance(source, Mapping | str | Path):
         raise UserError(f"weights are a path or a state dict; got a {type(source).__name__}")
     if isinstance(source, Mapping):
@@ -122,8 +123,8 @@ def load_weights(
         metadata = {"input_size": stated_input_size(source)} | ({"section": section} if section else {})
     else:
         where, (state, metadata) = shown(str(source)), read_checkpoint(source)
-    ready, report = fit(model, state, where, metadata, position_resize, weights_input_size)
-    copy_weights(model, ready)
+    ready, report = fit(inner, state, where, metadata, position_resize, weights_input_size)
+    copy_weights(inner, ready)
     return report
 
 
@@ -136,10 +137,10 @@ def copy_weights(model: nn.Module, ready: State) -> None:
 
 
 def fit(
-    model: Any,
+    model: Network,
     state: State,
     where: str,
-    metadata: Mapping[str, Any],
+    metadata: Mapping[str, object],
     position_resize: PositionResize | None,
     weights_input_size: Sequence[int] | None = None,
 ) -> tuple[dict[str, Tensor], WeightsReport]:
@@ -180,10 +181,10 @@ def fit(
 
 
 def _fit(
-    model: Any,
+    model: Network,
     state: State,
     where: str,
-    metadata: Mapping[str, Any],
+    metadata: Mapping[str, object],
     position_resize: PositionResize | None,
     weights_input_size: Sequence[int] | None,
 ) -> tuple[dict[str, Tensor], WeightsReport]:
@@ -262,7 +263,7 @@ def _check_finite(ready: State, where: str) -> None:
 
 
 def _misfit(
-    name: str, found: Tensor | None, target: Tensor | None, model: Any, where: str, layout: Format, state: State
+    name: str, found: Tensor | None, target: Tensor | None, model: Network, where: str, layout: Format, state: State
 ) -> UserError:
     alike = found is not None and target is not None and not (same_kind(found, target) and found.shape != target.shape)
 
@@ -272,7 +273,7 @@ def _misfit(
         return f"{tensor.dtype if alike else tuple(tensor.shape)} in the {what}"
 
     both = f"{shown(name[:200])} is {place(found, 'file')} and {place(target, 'model')}"
-    config = getattr(model.config, "encoder", model.config)
+    config = model.config.encoder if isinstance(model, MaskedAutoencoder) else model.config
     sizes = f"the model has dims {config.dims} and depths {config.depths}"
     return UserError(f"{where} ({layout.name}) does not fit this model: {both}; {sizes}{looks_like(layout, state)}")
 

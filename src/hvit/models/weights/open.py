@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from hvit.errors import UserError
 from hvit.markup import shown
@@ -31,7 +31,7 @@ class OpenedWeights(Generic[Model]):
     """Its catalogue name, or "custom <family>"."""
     classes: tuple[str, ...]
     """Names of the classes in the order of the logits; empty where the file has none."""
-    preprocess: dict[str, Any] | None
+    preprocess: dict[str, object] | None
     """How images are prepared for it, as JSON values; None where the file does not say."""
     report: WeightsReport
     """What became of every tensor of the file."""
@@ -88,21 +88,23 @@ def open_any(path: str | Path) -> OpenedWeights[Network]:
     """As `open_weights`, for classifiers, masked autoencoders and generators."""
     model, report, header, config = _open(path)
     where = shown(str(path))
-    check_preprocess(header.get("preprocess"), config, where)
+    preprocess = header.get("preprocess")
+    preparation = preprocess if isinstance(preprocess, dict) else None
+    check_preprocess(preparation, config, where)
     return OpenedWeights(
         model=model,
         name=name_of(config),
         classes=_classes(header, config, where),
-        preprocess=header.get("preprocess"),
+        preprocess=preparation,
         report=report,
     )
 
 
-def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, Any], NetworkConfig]:
+def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, object], NetworkConfig]:
     """The model in a weights file, in evaluation mode, what became of the tensors, the header, the configuration."""
     state, metadata = read_checkpoint(path)
     where = shown(str(path))
-    header = _header(metadata["hvit"], where) if "hvit" in metadata else {}
+    header = _header(str(metadata["hvit"]), where) if "hvit" in metadata else {}
     config = _config(header, where) if header else recognise(state, where, metadata)
     if config is None:
         raise UserError(
@@ -121,7 +123,7 @@ def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, Any], Net
     return model.eval(), report, header, config
 
 
-def _header(text: str, where: str) -> dict[str, Any]:
+def _header(text: str, where: str) -> dict[str, object]:
     try:
         header = json.loads(text) if len(text) <= LONGEST_HEADER else None
     except (ValueError, RecursionError) as error:
@@ -135,16 +137,17 @@ def _header(text: str, where: str) -> dict[str, Any]:
     return header
 
 
-def _config(header: dict[str, Any], where: str) -> NetworkConfig:
+def _config(header: dict[str, object], where: str) -> NetworkConfig:
     try:
         return config_from_json(json.dumps({"config": header.get("config")}))
     except UserError as error:
         raise UserError(f"{where}: {str(error)[:500]}") from error
 
 
-def _classes(header: dict[str, Any], config: NetworkConfig, where: str) -> tuple[str, ...]:
-    classes = [] if header.get("classes") is None else header["classes"]
+def _classes(header: dict[str, object], config: NetworkConfig, where: str) -> tuple[str, ...]:
+    stored = header.get("classes")
+    classes = [] if stored is None else stored
     fitting = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    if not fitting or len(classes) not in (0, config.num_classes):
+    if not isinstance(classes, list) or not fitting or len(classes) not in (0, config.num_classes):
         raise UserError(f"{where} is damaged: its class names are not {config.num_classes} names")
     return tuple(classes)

@@ -49,7 +49,7 @@ class Described:
     """An object that a file describes and that is not made."""
 
     kind: str
-    parts: list[Any] = field(default_factory=list)
+    parts: list[object] = field(default_factory=list)
 
 
 class PickleMachine:
@@ -61,11 +61,11 @@ class PickleMachine:
         self.storages: dict[str, Storage] = {}
         self.steps = self.tensors = 0
 
-    def run(self, stream: IO[bytes]) -> Any:
+    def run(self, stream: IO[bytes]) -> object:
         """The value of the next pickle of a stream."""
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+        self.stack: list[object] = []
+        self.marks: list[list[object]] = []
+        self.memo: dict[int, object] = {}
         for op, argument, _ in pickletools.genops(stream):
             self.steps += 1
             if self.steps > _MOST_STEPS:
@@ -78,7 +78,7 @@ class PickleMachine:
                 _STEPS[op.name](self, argument)
         raise ValueError("it ends too early")
 
-    def since_mark(self) -> list[Any]:
+    def since_mark(self) -> list[object]:
         items, self.stack = self.stack, self.marks.pop()
         return items
 
@@ -124,7 +124,7 @@ class PickleMachine:
         return Described(path, [arguments])
 
     def tensor(
-        self, storage: object, offset: Any, shape: Any, strides: Any, dtype: torch.dtype | None = None
+        self, storage: object, offset: object, shape: object, strides: object, dtype: torch.dtype | None = None
     ) -> StoredTensor:
         if not isinstance(storage, Storage):
             raise ValueError("a tensor has no storage")
@@ -163,7 +163,7 @@ class PickleMachine:
         elif isinstance(self.stack[-1], Namespace | OrderedDict) and isinstance(state, dict):
             self.stack[-1].__dict__.update((key, value) for key, value in state.items() if isinstance(key, str))
 
-    def add(self, items: list[Any]) -> None:
+    def add(self, items: list[object]) -> None:
         if isinstance(self.stack[-1], list):
             self.stack[-1].extend(items)
         elif isinstance(self.stack[-1], Described):
@@ -171,7 +171,7 @@ class PickleMachine:
         else:
             raise ValueError("it adds to what is no list")
 
-    def set_items(self, items: list[Any]) -> None:
+    def set_items(self, items: list[object]) -> None:
         if len(items) % 2 or not isinstance(self.stack[-1], dict | Described):
             raise ValueError("it gives items to what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -199,6 +199,8 @@ class PickleMachine:
         Or, in old files, a module's class with its source code: ("module", class, file, source).
         """
         reference = self.stack.pop()
+        if not isinstance(reference, tuple):
+            raise ValueError("it refers to what is no storage")
         if reference[0] in ("module", b"module"):
             self.push(reference[1])
             return
@@ -217,17 +219,20 @@ def _put_item(target: dict[object, object], key: object, value: object) -> None:
         target[key] = value
 
 
-def _dtype(name: Any) -> torch.dtype:
-    dtype = getattr(torch, name.path.removeprefix("torch."))
+def _dtype(name: object) -> torch.dtype:
+    dtype = getattr(torch, name.path.removeprefix("torch.")) if isinstance(name, Name) else None
     if not isinstance(dtype, torch.dtype):
         raise ValueError("a tensor has no type")
     return dtype
 
 
-def _whole(numbers: Any) -> tuple[int, ...]:
+def _whole(numbers: object) -> tuple[int, ...]:
     """A shape or strides as a file has them. Raises ValueError for anything else."""
     if isinstance(numbers, Described) and numbers.kind == "torch.Size":
-        (numbers,) = numbers.parts[0]
+        arguments = numbers.parts[0]
+        if not isinstance(arguments, tuple) or len(arguments) != 1:
+            raise ValueError("a tensor has a shape of no whole numbers")
+        numbers = arguments[0]
     if not isinstance(numbers, tuple | list) or any(type(one) is not int or not 0 <= one < 2**62 for one in numbers):
         raise ValueError("a tensor has a shape of no whole numbers")
     return tuple(numbers)
@@ -244,7 +249,7 @@ _VALUES = {
 }  # fmt: skip
 
 
-def _push(make: Callable[[], object]) -> Callable[[PickleMachine, Any], None]:
+def _push(make: Callable[[], object]) -> Callable[[PickleMachine, object], None]:
     return lambda machine, _: machine.push(make())
 
 
@@ -263,7 +268,7 @@ def _recall(machine: PickleMachine, index: int) -> None:
     machine.push(machine.memo[index])
 
 
-_STEPS: dict[str, Callable[[PickleMachine, Any], Any]] = {
+_STEPS: dict[str, Callable[[PickleMachine, Any], object]] = {
     "PROTO": lambda machine, _: None,
     "FRAME": lambda machine, _: None,
     "MARK": PickleMachine.mark,

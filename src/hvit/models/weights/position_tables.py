@@ -59,7 +59,7 @@ def lay_out_positions(
     return laid, notes
 
 
-def _grids(config: Any) -> dict[str, Axes]:
+def _grids(config: object) -> dict[str, Axes]:
     """Rows and columns that the model has for every table of an encoder that other formats store flat."""
     if isinstance(config, MaskedConfig):
         return {f"encoder.{name}": grid for name, grid in _grids(config.encoder).items()}

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
@@ -34,10 +33,10 @@ _LONGEST_INDEX = 4_000_000
 _LONGEST_HEADER = 25_000_000  # bytes of names, shapes and metadata; the largest models have some 300,000
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     """The tensors of a checkpoint under the names the file gives them, and the file's metadata.
 
-    Known kinds, told apart by content: safetensors, torch files (see `torch_files`), the msgpack files of the official
+    Known kinds, recognised by content: safetensors, torch files (see `torch_files`), the msgpack files of the official
     Flax code (names joined by "/"), and the index of safetensors or torch files that hold a model in parts. For folders
     see `find_weights`. The metadata is that of a safetensors file, or {"section": name} where a torch file holds
     several parts; and "input_size" is the height and width of the input where the file, or a config.json in its folder,
@@ -55,7 +54,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     return state, metadata
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, object], int]:
     """Tensors, metadata and size in bytes of a file, or of the files that an index names."""
     where = shown(str(file))
     try:
@@ -128,7 +127,7 @@ def _in_folder(path: Path, where: str) -> Path:
     )
 
 
-def _kind(file: Path, start: bytes) -> tuple[str, Callable[[Path], tuple[dict[str, Tensor], dict[str, Any]]]]:
+def _kind(file: Path, start: bytes) -> tuple[str, Callable[[Path], tuple[dict[str, Tensor], dict[str, object]]]]:
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= 100_000_000:
         return "safetensors file", _read_safetensors
     if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"):  # zip, pickle
@@ -140,7 +139,7 @@ def _kind(file: Path, start: bytes) -> tuple[str, Callable[[Path], tuple[dict[st
     )
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     with file.open("rb") as stream:
         header = int.from_bytes(stream.read(8), "little")
     if header > _LONGEST_HEADER:
@@ -152,7 +151,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {name: opened.get_tensor(name) for name in names}, {**(opened.metadata() or {}), **_stated(file, None)}
 
 
-def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     loaded = read_torch(file)
     where = shown(str(file))
     if not isinstance(loaded, Mapping):
@@ -165,13 +164,13 @@ def _read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, ({"section": section} if section else {}) | _stated(file, loaded)
 
 
-def _stated(file: Path, loaded: object) -> dict[str, Any]:
+def _stated(file: Path, loaded: object) -> dict[str, object]:
     """The input size that a file, or a config.json in its folder, states, as metadata."""
     size = stated_input_size(loaded) or input_size_beside(file)
     return {"input_size": size} if size else {}
 
 
-def _read_index(file: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+def _read_index(file: Path) -> tuple[dict[str, Tensor], dict[str, object], int]:
     """The tensors of a model that is stored in parts, by the index that names the file of each."""
     where = shown(str(file))
     if file.stat().st_size > _LONGEST_INDEX:

@@ -9,14 +9,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from hvit.errors import UserError
 from hvit.markup import some_of
 from hvit.models.baselines import RESNET_FORMATS
-from hvit.models.catalogue import entry, list_models, name_of
+from hvit.models.catalogue import ModelConfig, NetworkConfig, entry, list_models, name_of
 from hvit.models.formats import Format, State, our_format
 from hvit.models.hiera.weights import HIERA_FORMATS
 from hvit.models.input_sizes import Axes, stated_input_size
@@ -56,7 +55,9 @@ def detect(state: State) -> str:
     return readings_of(state, "the state dict")[0].format.name
 
 
-def recognise(state: State, where: str = "the state dict", metadata: Mapping[str, Any] | None = None) -> Any:
+def recognise(
+    state: State, where: str = "the state dict", metadata: Mapping[str, object] | None = None
+) -> ModelConfig | None:
     """The configuration of the model that a third-party state dict belongs to, or None where it does not show.
 
     Flax: the shapes decide all but the layers per level of CIFAR sizes, which the catalogue does. timm: heads
@@ -119,25 +120,25 @@ def format_of(state: State, where: str = "the state dict") -> Format:
     raise UserError(f"{where} is in no known format ({known}); its first names are {some_of(list(state), 3)}")
 
 
-def config_of(layout: Format, state: State, input_size: Axes | None = None) -> Any:
+def config_of(layout: Format, state: State, input_size: Axes | None = None) -> ModelConfig | None:
     try:
         return layout.config(state, input_size)
     except CONTRADICTIONS:
         return None if input_size is None else config_of(layout, state)
 
 
-def stated_size(metadata: Mapping[str, Any]) -> Axes | None:
+def stated_size(metadata: Mapping[str, object]) -> Axes | None:
     """Height and width of the input that a file states, in its own words or in ours."""
     size = metadata.get("input_size")
     if not isinstance(size, tuple) and "hvit" in metadata:
         try:
-            size = stated_input_size(json.loads(metadata["hvit"]))
+            size = stated_input_size(json.loads(str(metadata["hvit"])))
         except (TypeError, ValueError, RecursionError):  # damaged metadata are reported where they are needed
             size = None
     return size if isinstance(size, tuple) else None
 
 
-def is_published(config: Any) -> bool:
+def is_published(config: NetworkConfig | None) -> bool:
     """Whether a configuration is one of published weights, whose input size is known, whatever its classes."""
     if config is None or name_of(config) not in list_models():
         return False
@@ -156,13 +157,13 @@ def looks_like(layout: Format, state: State) -> str:
 
 
 def compare_choices(
-    where: str, layout: Format, state: State, metadata: Mapping[str, Any], config: Any
+    where: str, layout: Format, state: State, metadata: Mapping[str, object], config: NetworkConfig
 ) -> tuple[str, ...]:
     """Notes on choices that do not show in any shape. Raises UserError where the heads differ."""
     made_with = layout.choices(state, config)
     if "hvit" in metadata:
         try:
-            stored = json.loads(metadata["hvit"])["config"]
+            stored = json.loads(str(metadata["hvit"]))["config"]
             stored, config = stored.get("encoder", stored), getattr(config, "encoder", config)
             # Another family's weights fit where all names and shapes do, and its choices have other names.
             kin = stored["family"] == config.family

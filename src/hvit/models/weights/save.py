@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
 
 import torch
 from safetensors.torch import save
@@ -30,7 +29,7 @@ def save_weights(
     path: str | Path,
     *,
     classes: Sequence[str] = (),
-    preprocess: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, object] | None = None,
 ) -> None:
     """Writes a model's weights as safetensors, with its name, configuration, class names and preprocessing.
 
@@ -50,22 +49,23 @@ def save_weights(
         UserError: Before anything is written, for any other model that differs from its configuration, for weights that
             are infinite or not a number, and if class names, preprocess or path do not fit.
     """
-    inner: Any = unwrapped(model)
-    config: Any = getattr(inner, "config", None)
-    if not isinstance(config, get_args(NetworkConfig)):
+    inner = unwrapped(model)
+    config = getattr(inner, "config", None)
+    if not isinstance(inner, nn.Module) or not isinstance(config, NetworkConfig):
         raise UserError(f"only models of hvit are saved; got a {type(model).__name__}")
     tensors, config = _as_configured(inner, config)
     names = _class_names(classes)
     if names and len(names) != config.num_classes:
         raise UserError(f"the model has {config.num_classes} classes, but {len(names)} names were given")
+    preparation = _json_values(preprocess)
     header = {
         "format": FORMAT,
         "name": name_of(config),
         "config": asdict(config),
         "classes": names,
-        "preprocess": _json_values(preprocess),
+        "preprocess": preparation,
     }
-    check_preprocess(header["preprocess"], config, "preprocess")
+    check_preprocess(preparation, config, "preprocess")
     text = json.dumps(header, allow_nan=False)
     if len(text) > LONGEST_HEADER:
         raise UserError(
@@ -76,7 +76,7 @@ def save_weights(
         file.write(content)
 
 
-def _as_configured(model: Any, config: NetworkConfig) -> tuple[dict[str, Tensor], NetworkConfig]:
+def _as_configured(model: nn.Module, config: NetworkConfig) -> tuple[dict[str, Tensor], NetworkConfig]:
     """A model's tensors under the names, and in the shapes, that a model built from its configuration has.
 
     Returns the configuration, too, which has the head's number of classes. Raises UserError for any other difference.
@@ -170,7 +170,7 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _json_values(preprocess: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _json_values(preprocess: Mapping[str, object] | None) -> dict[str, object] | None:
     """The preparation of images as JSON has it. Raises UserError where JSON does not."""
     if preprocess is None:
         return None

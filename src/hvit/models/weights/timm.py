@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -19,7 +19,9 @@ from hvit.models.mvit.weights import mvit_timm_arguments, mvit_to_timm
 from hvit.models.nest.config import NestConfig
 from hvit.models.nest.weights import nest_timm_arguments, nest_to_timm
 
-_WAYS: dict[type, tuple[Any, Any]] = {
+_Way = tuple[Callable[[Encoder], dict[str, Tensor]], Callable[[Encoder], dict[str, object]]]
+
+_WAYS: dict[type, _Way] = {
     NestConfig: (nest_to_timm, nest_timm_arguments),
     MvitConfig: (mvit_to_timm, mvit_timm_arguments),
     HieraConfig: (hiera_to_timm, hiera_timm_arguments),
@@ -70,12 +72,12 @@ def to_timm(model: Encoder) -> dict[str, Tensor]:
     return _way(model)[0](model)
 
 
-def timm_arguments(model: Encoder) -> dict[str, Any]:
+def timm_arguments(model: Encoder) -> dict[str, object]:
     """The keyword arguments with which timm's class is the same network as ours; raises as `to_timm`."""
     return _way(model)[1](model)
 
 
-def _way(model: Encoder) -> tuple[Any, Any]:
+def _way(model: Encoder) -> _Way:
     if type(model.config) not in _WAYS:
         raise UserError(f"only NesT, MViTv2 and Hiera models are turned into timm's, not {model.config.family!r}")
     return _WAYS[type(model.config)]

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from hvit.errors import UserError
 from hvit.markup import shown
@@ -53,7 +52,7 @@ _HARMLESS = re.compile(
 )
 
 
-def read_torch(file: Path) -> Any:
+def read_torch(file: Path) -> object:
     """What a torch file holds: dictionaries, lists, plain values, `StoredTensor` and `Described`; nothing is run.
 
     Both of torch's layouts are read. Raises UserError for a program (TorchScript), for compressed and overlapping
@@ -84,7 +83,7 @@ def _parts(loaded: object) -> str:
     return f"its parts are {', '.join(names)}{' and more' if len(loaded) > 8 else ''}" if names else "it has no parts"
 
 
-def _read_zip(file: Path, content: mmap.mmap) -> tuple[Any, set[str]]:
+def _read_zip(file: Path, content: mmap.mmap) -> tuple[object, set[str]]:
     parts = _zip_parts(file, content)
     roots = [name.removesuffix("/data.pkl") for name in parts if name.endswith("/data.pkl") and name.count("/") == 1]
     if not roots:
@@ -139,7 +138,7 @@ def _directory_size(content: mmap.mmap) -> tuple[int, int]:
     return entries, size
 
 
-def _read_legacy(file: Path, content: mmap.mmap) -> tuple[Any, set[str]]:
+def _read_legacy(file: Path, content: mmap.mmap) -> tuple[object, set[str]]:
     """torch's layout before 1.6: five pickles, then the storages one after the other."""
     places = Places(content)
     machine = PickleMachine(file, places)
@@ -156,6 +155,8 @@ def _read_legacy(file: Path, content: mmap.mmap) -> tuple[Any, set[str]]:
     if _refused(machine.names):
         return loaded, machine.names
     keys, start = machine.run(stream), stream.tell()
+    if not isinstance(keys, list | tuple):
+        raise ValueError("the keys of its storages are missing")
     for key in keys:
         storage = machine.storages[key]
         (count,) = struct.unpack("<q", content[start : start + 8])

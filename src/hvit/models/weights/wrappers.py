@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,7 +25,7 @@ _AVERAGE = re.compile(r"(?:^|[._])(?:ema|swa|avg|averaged?)(?:[._]|$)")
 _MOST_PARTS = 8  # of a name, in front of the model's own
 
 
-def unwrapped(model: Any) -> Any:
+def unwrapped(model: object) -> object:
     """The model inside any nesting of wrappers: the first module with a configuration that is in no other such."""
     while isinstance(model, nn.Module):
         inner = (getattr(model, name, None) for name in _WRAPPED)
