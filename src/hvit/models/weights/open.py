@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hvit.errors import UserError
 from hvit.markup import shown
@@ -31,7 +31,7 @@ class OpenedWeights(Generic[Model]):
     """Its catalogue name, or "custom <family>"."""
     classes: tuple[str, ...]
     """Names of the classes in the order of the logits; empty where the file has none."""
-    preprocess: dict[str, object] | None
+    preprocess: dict[str, Any] | None
     """How images are prepared for it, as JSON values; None where the file does not say."""
     report: WeightsReport
     """What became of every tensor of the file."""
