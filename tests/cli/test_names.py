@@ -16,7 +16,6 @@ from hvit.cli.printing import encode_anything, print_json_lines, say
 from hvit.markup import shown
 from hvit.models.create import create_model
 from hvit.models.weights.save import save_weights
-from hvit.verbs.classifier import free_name
 
 Run = Callable[..., tuple[int, str, str]]
 HOSTILE = (
@@ -128,25 +127,6 @@ def test_an_image_of_any_name_is_explained_and_its_names_fit(hvit: Run, weights:
     assert status == 0, err
     assert_safe(out + err)
     assert out.startswith(f"{shown(name)}: ")
-
-
-def test_names_of_pictures_are_unique_stable_and_whole_letters() -> None:
-    taken: set[str] = set()
-    stems = [
-        "a",
-        "A",
-        "a",
-        "a_2",
-        "\N{ANGSTROM SIGN}",
-        "A\N{COMBINING RING ABOVE}",
-        *(f"{'é' * 200}{n}" for n in range(3)),
-    ]
-    names = [free_name(stem, taken) for stem in stems]
-    assert len({name.casefold() for name in names}) == len(stems)
-    assert all(len(name.encode()) < 160 for name in names)
-    assert names[:2] == ["a", "A_2"]
-    assert free_name("é" * 200 + "2", set()) == names[-1], "the same in another call"
-    assert free_name("é" * 200 + "1", set()) != names[-1]
 
 
 def test_an_output_that_cannot_write_a_name_escapes_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hvit.data.images.digits import DigitsData
+from hvit.data.open import open_data
+from hvit.data.sets import ImageSet
+from tests.data.deep_files import make_deep_folder
+
 MakeVideo = Callable[..., Path]
 
 
@@ -58,3 +63,15 @@ def numbered() -> Callable[..., np.ndarray]:
         return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
 
     return make
+
+
+@pytest.fixture
+def deep_folder(tmp_path: Path) -> Path:
+    """Two classes of images with 12 bits, those of the first class dark."""
+    return make_deep_folder(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageSet:
+    """The small digits that are trained on."""
+    return open_data(DigitsData(), 0, 1).train

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import random
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
-from torchvision.transforms import v2
 
 from hvit.data.augment import Augment
-from hvit.data.augment_settings import AugmentConfig, nest_cifar_augment, nest_imagenet_augment, no_augment
+from hvit.data.augment_settings import AugmentConfig, nest_imagenet_augment, no_augment
 from hvit.data.mixing import mix
 from hvit.data.preprocess import Preprocess
-from hvit.errors import UserError
+from tests.data.inputs import as_picture, clip_preprocess, moving_picture, picture, plain, still
 
 EVERY_SWITCH = {
     "crop pad": {"crop": "pad"},
@@ -29,95 +25,6 @@ EVERY_SWITCH = {
     "color_jitter": {"color_jitter": 1.0},
     "erasing": {"erasing": 1.0},
 }
-
-
-def plain(side: int = 32, channels: int = 3, crop: float = 1.0) -> Preprocess:
-    return Preprocess((side, side), (0.0,) * channels, (1.0,) * channels, crop=crop)
-
-
-def picture(width: int = 32, height: int = 32, mode: str = "RGB") -> Image.Image:
-    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(values).convert(mode)
-
-
-def as_picture(tensor: Tensor) -> np.ndarray:
-    return (tensor * 255).round().byte().permute(1, 2, 0).numpy()
-
-
-def test_what_testing_sees_equals_torchvision() -> None:
-    preprocess = Preprocess((24, 24), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), crop=0.75, interpolation="bilinear")
-    reference = v2.Compose(
-        [
-            v2.Resize(32, v2.InterpolationMode.BILINEAR),
-            v2.CenterCrop(24),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]),
-        ]
-    )
-    for width, height in [(57, 41), (41, 57), (32, 32), (33, 90), (5, 7)]:
-        image = picture(width, height)
-        torch.testing.assert_close(preprocess.tensor(image), reference(image), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_picture_of_the_right_size_stays_as_it_is(mode: str) -> None:
-    image = picture(mode=mode)
-    preprocess = plain(channels=len(image.getbands()))
-    assert preprocess.shown(image).tobytes() == image.tobytes()
-    np.testing.assert_array_equal(as_picture(preprocess.tensor(image)).squeeze(), np.asarray(image))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2000, 20), (20, 2000), (30_000, 3), (1, 40_000)])
-@pytest.mark.parametrize("crop", ["none", "pad", "resized"])
-def test_extreme_shapes_become_inputs_without_gigantic_pictures_between(
-    size: tuple[int, int], crop: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resize, largest = Image.Image.resize, 0
-
-    def watched(image: Image.Image, wanted: tuple[int, int], *rest: object, **options: object) -> Image.Image:
-        nonlocal largest
-        largest = max(largest, wanted[0] * wanted[1])
-        return resize(image, wanted, *rest, **options)
-
-    monkeypatch.setattr(Image.Image, "resize", watched)
-    augment = Augment(AugmentConfig(crop=crop), plain(224, crop=0.875))
-    assert augment([picture(*size)], seed=0, draws=[0]).shape == (1, 3, 224, 224)
-    assert 0 < largest <= 4 * 256 * 256
-
-
-def test_a_long_strip_shows_its_centre() -> None:
-    image = Image.new("RGB", (2000, 20), "black")
-    image.paste("white", (990, 0, 1010, 20))
-    assert np.asarray(plain(64).shown(image))[:, 4:-4].min() > 250
-
-
-def test_wide_inputs_are_covered_by_pictures_of_any_shape() -> None:
-    preprocess = Preprocess((16, 48), (0.0,), (1.0,), crop=0.9)
-    for size in [(48, 16), (10, 90), (90, 10), (31, 31)]:
-        assert preprocess.tensor(picture(*size)).shape == (1, 16, 48)
-
-
-def test_preprocessing_travels_as_json() -> None:
-    preprocess = Preprocess((24, 32), (0.5,), (0.25,), crop=0.9, interpolation="bilinear")
-    assert Preprocess(**json.loads(json.dumps(asdict(preprocess)))) == preprocess
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"input_size": (32,)},
-        {"input_size": (0, 32)},
-        {"std": (1.0, 1.0)},
-        {"std": (0.0, 1.0, 1.0)},
-        {"crop": 0.0},
-        {"crop": 1.1},
-        {"interpolation": "magic"},
-    ],
-)
-def test_impossible_preprocessing_is_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=next(iter(fields))):
-        replace(plain(), **fields)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -266,125 +173,6 @@ def test_rand_augment_interpolates_as_asked() -> None:
     assert set(np.unique(seen["nearest"])) <= {0, 128, 255}
     assert len(np.unique(seen["bilinear"])) > 10
     assert not np.array_equal(seen["bilinear"], seen["bicubic"])
-
-
-def test_the_presets_are_those_of_the_official_recipes() -> None:
-    imagenet, cifar = nest_imagenet_augment(), nest_cifar_augment()
-    assert (imagenet.crop, imagenet.area, imagenet.color_jitter) == ("resized", (0.05, 1.0), 0.3)
-    assert (cifar.crop, cifar.pad, cifar.color_jitter) == ("pad", 2, 0.0)
-    for preset in (imagenet, cifar):
-        assert preset.rand_augment == "rand-m9-mstd0.5"
-        assert (preset.flip, preset.erasing, preset.label_smoothing) == (0.5, 0.25, 0.1)
-        assert (preset.mixup, preset.cutmix, preset.mix_probability, preset.mix_switch) == (0.8, 1.0, 1.0, 0.5)
-
-
-@pytest.mark.parametrize("words", ["rand", "rand-m9-mstd0.5", "rand-m7-n3-p0.3-mmax12-inc1-tweights"])
-def test_rand_augment_is_understood_as_timm_does(words: str) -> None:
-    assert Augment(AugmentConfig(rand_augment=words), plain())([picture()], 0, [0]).shape == (1, 3, 32, 32)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"flip": -0.1},
-        {"flip": 1.1},
-        {"flip": float("nan")},
-        {"erasing": 2},
-        {"mixup": -1},
-        {"cutmix": float("inf")},
-        {"mix_probability": 1.5},
-        {"mix_switch": -0.5},
-        {"label_smoothing": 1.2},
-        {"color_jitter": -0.3},
-        {"rand_augment_shift": 2.0},
-        {"pad": -1},
-        {"area": (0.0, 1.0)},
-        {"area": (0.9, 0.1)},
-        {"side": (0.0, 0.5)},
-        {"side": (0.9, 0.7)},
-        {"side": (0.9, 1.1)},
-        {"ratio": (-1.0, 1.0)},
-        {"crop": "diagonal"},
-        {"rand_augment": "9 magnitudes"},
-        {"rand_augment": "rand-m"},
-        {"rand_augment": "rand-x3"},
-        {"rand_augment": "augmix-m3"},
-    ],
-)
-def test_impossible_augmentation_is_refused_at_once(fields: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=next(iter(fields))):
-        AugmentConfig(**fields)
-
-
-def clip_preprocess(frames: int = 4, side: int = 32, channels: int = 3, **fields: Any) -> Preprocess:
-    return Preprocess((frames, side, side), (0.4,) * channels, (0.3,) * channels, **({"crop": 1.0} | fields))
-
-
-def moving_picture(frames: int = 4, height: int = 40, width: int = 50, channels: int = 3) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (frames, height, width, channels), dtype=np.uint8)
-
-
-def still(image: Image.Image, frames: int = 4) -> np.ndarray:
-    """A clip that shows the same picture all the time."""
-    pixels = np.asarray(image).reshape(image.height, image.width, -1)
-    return np.stack([pixels] * frames)
-
-
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_testing_sees_the_frames_of_a_clip_as_it_sees_pictures(interpolation: str, channels: int) -> None:
-    fields = {"crop": 0.8, "interpolation": interpolation}
-    whole = clip_preprocess(4, 24, channels, **fields)
-    one = Preprocess((24, 24), whole.mean, whole.std, **fields)
-    grey_level = 1.01 / 255 / 0.3
-    # The room around these crops is even, so that both divide it alike.
-    for height, width in [(30, 30), (64, 40), (20, 60), (20, 200)]:
-        clip = moving_picture(4, height, width)
-        seen = whole.tensor(clip)
-        assert (seen.shape, seen.dtype) == ((channels, 4, 24, 24), torch.float32)
-        pictures = torch.stack([one.tensor(Image.fromarray(frame)) for frame in clip], dim=1)
-        torch.testing.assert_close(seen, pictures, rtol=0, atol=grey_level)
-
-
-def test_a_clip_of_the_right_size_is_normalised_exactly_as_pictures_are() -> None:
-    clip = moving_picture(4, 32, 32)
-    one = Preprocess((32, 32), (0.4,) * 3, (0.3,) * 3, crop=1.0)
-    pictures = torch.stack([one.tensor(Image.fromarray(frame)) for frame in clip], dim=1)
-    assert torch.equal(clip_preprocess().tensor(clip), pictures)
-
-
-def test_grey_and_colour_clips_suit_models_of_either() -> None:
-    clip = moving_picture(4, 32, 32)
-    grey = clip_preprocess(channels=1).shown_clips(clip)[0]
-    assert np.array_equal(grey[..., 0], np.stack([np.asarray(Image.fromarray(frame).convert("L")) for frame in clip]))
-    coloured = clip_preprocess().shown_clips(grey)[0]
-    assert np.array_equal(coloured, grey.repeat(3, axis=3))
-
-
-def test_three_views_in_space_show_both_ends_and_the_middle_of_the_longer_side() -> None:
-    """The values are coordinates, so the crops show where they came from."""
-    rows, columns = np.mgrid[:30, :90]
-    clip = np.stack([np.stack([columns, rows, rows * 0], axis=2)] * 2).astype(np.uint8)
-    preprocess = clip_preprocess(2, 30, crop=0.5)
-    for view, left in enumerate((0, 30, 60)):
-        for pixels, first in ((clip, (0, left)), (clip.transpose(0, 2, 1, 3)[..., [1, 0, 2]], (left, 0))):
-            shown = preprocess.shown_clips(pixels, 3)[view]
-            assert shown.shape == (2, 30, 30, 3)
-            assert (shown[1, 0, 0, 1], shown[1, 0, 0, 0]) == first
-    assert len(preprocess.tensors(clip, 3)) == 3
-    # One view shows the middle half.
-    assert preprocess.shown_clips(clip)[0][0, 15, 15].tolist() == pytest.approx([45, 15, 0], abs=1)
-
-
-def test_clips_are_for_models_of_clips_of_as_many_frames_and_pictures_for_models_of_pictures() -> None:
-    config = AugmentConfig(crop="resized")
-    for varied in (Augment(config, clip_preprocess()), Augment(no_augment(), clip_preprocess())):
-        with pytest.raises(UserError, match=r"takes clips of \(4, 32, 32\) frames, rows and columns; these are images"):
-            varied([picture()], 0, [0])
-        with pytest.raises(UserError, match="takes clips of 4 frames, and this is a clip of 5"):
-            varied([moving_picture(5)], 0, [0])
-    with pytest.raises(UserError, match="takes images, and this is a clip of 4 frames"):
-        plain().tensor(moving_picture())
 
 
 @pytest.mark.parametrize("channels", [1, 3])

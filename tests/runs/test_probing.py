@@ -12,16 +12,11 @@ import torch
 
 import hvit
 from hvit.data.open import FolderData
-from hvit.errors import UserError
 from hvit.models.baselines import ResnetConfig
-from hvit.models.probe import ProbeConfig, head_features, set_head
-from hvit.models.timm_encoder import TimmConfig
-from hvit.models.weights import teacher
 from hvit.models.weights.open import open_weights
 from hvit.models.weights.save import save_weights
 from hvit.recipe import Recipe, read_recipe
 from hvit.recipes import get_recipe
-from hvit.runs import starting
 from hvit.verbs.evaluate import evaluate
 from hvit.verbs.train import plan, resume, train
 
@@ -85,64 +80,6 @@ def test_a_killed_probe_goes_on_from_its_features(encoder_file: Path, photo_fold
         assert torch.equal(open_weights(run).model.head.weight, first["network.fc.weight"])
 
 
-def test_the_features_are_what_the_head_takes() -> None:
-    torch.manual_seed(1)
-    images = torch.randn(2, 3, 16, 16)
-    for name, changes in {
-        "nest_micro_32": {"input_size": 32},
-        "hiera_micro_32": {},
-        "mvitv2_micro_32": {},
-        "resnet_micro_32": {},
-    }.items():
-        model = hvit.create_model(name, num_classes=2, **changes).eval()
-        images = torch.randn(2, 3, *model.config.input_size)
-        features = head_features(model, images)
-        set_head(model, torch.ones(2, features.shape[1]), torch.tensor([0.0, 1.0]))
-        sums = features.sum(1)
-        assert torch.allclose(model(images), torch.stack([sums, sums + 1], 1), atol=1e-4)
-
-
-def test_the_start_is_the_best_that_there_is(monkeypatch: pytest.MonkeyPatch, photo_folder: Path) -> None:
-    probe = ProbeConfig(encoder=TimmConfig(num_classes=None))
-    cached: set[str] = set()
-    monkeypatch.setattr(starting, "cached_timm", lambda name: name if name in cached else None)
-    monkeypatch.setattr(teacher, "teacher_file", lambda: Path(__file__))
-    assert starting.choose_start(probe, "auto", download=False).weights == "teacher"
-    asked: list[str] = []
-
-    def refuse(name: str) -> str:
-        asked.append(name)
-        raise UserError("not connected")
-
-    monkeypatch.setattr(starting, "download_timm", refuse)
-    assert starting.choose_start(probe, None).weights == "teacher"
-    assert asked == ["hiera_tiny_224"]
-    cached.add("nest_tiny_224")
-    start = starting.choose_start(probe, "auto")
-    assert (start.encoder.family, start.weights) == ("nest", "timm")
-    cached.clear()
-    monkeypatch.setattr(teacher, "teacher_file", lambda: None)
-    assert starting.choose_start(probe, "auto") is None
-    lines = plan(probe_of("auto", photo_folder))
-    assert "NO PRETRAINED WEIGHTS" in lines["start"]
-    assert lines["recipe"].startswith("nest_micro_folder")
-    with pytest.raises(UserError, match=r"hvit\[teacher\]"):
-        starting.choose_start(probe, "teacher")
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"mean": (0.5,)}, "one number for each of 3 channels"),
-        ({"std": (0.5, 0.0, 0.5)}, "std must be above 0"),
-        ({"heads": ("forest",)}, "heads must be"),
-    ],
-)
-def test_a_probe_that_cannot_be_is_refused(change: dict, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
-        ProbeConfig(**change)
-
-
 def test_a_probe_goes_through_json(encoder_file: Path, photo_folder: Path, tmp_path: Path) -> None:
     train(probe_of(encoder_file, photo_folder), tmp_path / "run")
     recipe = read_recipe(tmp_path / "run")
@@ -151,13 +88,3 @@ def test_a_probe_goes_through_json(encoder_file: Path, photo_folder: Path, tmp_p
     assert recipe.weights == str(encoder_file)
     journal = [json.loads(line)["kind"] for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     assert journal == ["start", "evaluate", "finish"]
-
-
-def test_the_teacher_is_the_network_of_its_package() -> None:
-    if teacher.teacher_file() is None:
-        pytest.skip("the extra teacher is not installed")
-    state = teacher.teacher_state(TimmConfig(input_size=(32, 32)))
-    assert len(state) == 296
-    assert state["network.classifier.weight"].shape == (1000, 1280)
-    with pytest.raises(UserError, match="for colour images"):
-        teacher.teacher_state(TimmConfig(in_channels=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from PIL import Image
 
 from hvit.cli.main import main
 from hvit.data.batches import evaluation_batches
-from hvit.data.clips.collections import ClipData
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.data.sampling import Sampling
@@ -24,19 +23,6 @@ from hvit.tasks.classify import Classify
 from hvit.verbs import train
 from hvit.verbs.classifier import list_clips, open_classifier
 from hvit.verbs.explain import explain_clips
-from hvit.verbs.predict import predict_clips
-
-
-@pytest.fixture(scope="module")
-def clip_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Path:
-    """A run of two steps on the folder of clips, whose frames are taken two apart."""
-    recipe = get_recipe("hiera_micro_actions")
-    model = replace(recipe.model, input_size=(4, 32, 32), dims=(8, 16, 32), depths=(1, 1, 1), heads=(1, 1, 1))
-    loop = replace(recipe.loop, batch_size=4, max_steps=2, epochs=1, workers=0, device="cpu")
-    folder = tmp_path_factory.mktemp("run") / "clips"
-    data = ClipData(root=str(clip_folder), stride=2, temporal_views=3, spatial_views=3)
-    train.train(replace(recipe, model=model, data=data, loop=loop), folder)
-    return folder
 
 
 def test_a_run_tells_its_clips_by_all_views_and_names_them(clip_run: Path, clip_folder: Path) -> None:
@@ -48,25 +34,6 @@ def test_a_run_tells_its_clips_by_all_views_and_names_them(clip_run: Path, clip_
     assert [line["right"] for line in lines] == [line["class"] == line["predicted"] for line in lines]
     assert {Path(line["clip"]).parent.parent for line in lines} == {clip_folder}
     assert scores["top1"] == np.mean([line["right"] for line in lines])
-
-
-def test_frames_are_chosen_as_in_training(clip_run: Path) -> None:
-    preprocess = open_classifier(clip_run).preprocess
-    assert preprocess.sampling == Sampling(4, stride=2)
-    assert Preprocess(**json.loads(json.dumps(asdict(preprocess)))) == preprocess
-
-
-def test_predictions_are_the_mean_over_views_from_beginning_to_end(clip_run: Path, clip_folder: Path) -> None:
-    classifier = open_classifier(clip_run)
-    (answer,) = predict_clips(classifier, [clip_folder / "dark" / "0.npy"], 2, 3, pytest.fail)
-    starts = [look["start"] for look in answer["over_time"]]
-    assert starts == [0.0, pytest.approx(2 / 30, abs=1e-3), pytest.approx(4 / 30, abs=1e-3)]
-    for index in (0, 1):
-        shares = [
-            next(one["probability"] for one in look["classes"] if one["index"] == index) for look in answer["over_time"]
-        ]
-        whole = next(one["probability"] for one in answer["classes"] if one["index"] == index)
-        assert whole == pytest.approx(np.mean(shares), abs=1e-5)
 
 
 def test_the_map_over_time_adds_up_to_the_logit(clip_run: Path, clip_folder: Path, tmp_path: Path) -> None:

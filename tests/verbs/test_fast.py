@@ -6,28 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 import hvit
 from hvit.cli.main import main
-from hvit.models.inference import ways
 from hvit.models.weights.save import save_weights
-from hvit.verbs.classifier import made_fast, open_classifier
 
-
-@pytest.fixture(autouse=True)
-def only_what_torch_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenVINO takes seconds for each model; tests of it are in tests/models/inference/test_prepare.py."""
-    monkeypatch.setattr(ways.importlib.util, "find_spec", lambda name: None)
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    model = hvit.create_model("nest_micro_32", num_classes=2)
-    file = tmp_path / "weights.safetensors"
-    save_weights(model, file, classes=("blue", "red"))
-    return file
+pytestmark = pytest.mark.usefixtures("only_what_torch_has")
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[list[dict], str]:
@@ -73,16 +57,6 @@ def test_explain_fast_chooses_the_same_classes_and_keeps_its_gradients(
     (fast,), _ = printed(capsys, "explain", weights, picture, "--methods", "gradcat", "--json", "--fast")
     assert [tree["path"] for tree in fast["trees"]] == [tree["path"] for tree in usual["trees"]]
     assert fast["trees"][0]["values"] == usual["trees"][0]["values"]
-
-
-def test_a_classifier_asks_the_prepared_model(weights: Path):
-    classifier = open_classifier(weights, "cpu")
-    fast, choice = made_fast(classifier, 2)
-    assert fast.prepared is not None
-    assert choice == str(fast.prepared.choice)
-    batch = torch.randn(3, 3, 32, 32)
-    with torch.inference_mode():
-        torch.testing.assert_close(fast.logits(batch), classifier.logits(batch), rtol=1e-4, atol=1e-5)
 
 
 def test_evaluate_fast_refuses_what_is_no_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -10,48 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from hvit.cli.printing import notes
-from hvit.data.images.digits import DigitsData
-from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
-from hvit.metrics.frechet import Extractor
 from hvit.models.build import build
-from hvit.models.gan.config import GanConfig, build_generator
-from hvit.models.gan.discriminators import ResidualDiscriminatorConfig
-from hvit.models.gan.nest_generator import NestGeneratorConfig
+from hvit.models.gan.config import build_generator
 from hvit.models.gan.sampling import draw_latents, generate_images, to_bytes
 from hvit.models.nest.config import NestConfig
 from hvit.models.weights.save import save_weights
 from hvit.progress import FilesDone
-from hvit.recipe import Recipe, read_recipe, write_recipe
-from hvit.runs.generation import reference_statistics
+from hvit.recipe import read_recipe, write_recipe
 from hvit.runs.kinds import kind_of
-from hvit.tasks.extractors import pixel_extractor
 from hvit.training.journal import read_journal
-from hvit.training.optimize import OptimizeConfig
-from hvit.training.schedule import LoopConfig
 from hvit.verbs import evaluate, generate, train
 from hvit.verbs.generate import Sampler
+from tests.verbs.small_generator import NEST, RECIPE, pixels
 
-NEST = NestGeneratorConfig(
-    output_size=(8, 8), out_channels=1, latent_dim=6, dims=(16, 8), heads=(2, 1), depths=(1, 1)
-)  # fmt: skip
-JUDGE = ResidualDiscriminatorConfig(input_size=(8, 8), in_channels=1, dims=(4, 8))
-RECIPE = Recipe(
-    name="tiny_gan",
-    summary="A test",
-    model=GanConfig(NEST, JUDGE, conditional=True, r1_weight=1.0, r1_every=4),
-    data=DigitsData(canvas=8),
-    optimize=OptimizeConfig(
-        learning_rate_per_256=8e-3, final_learning_rate_per_256=8e-3, betas=(0.0, 0.99), weight_decay=0.0,
-        warmup_epochs=0, average_decay=0.9,
-    ),
-    loop=LoopConfig(epochs=2, batch_size=256, checkpoint_steps=3, workers=0, device="cpu"),
-)  # fmt: skip
 ON_THE_COMMAND_LINE = [
     *("--data.canvas", "8", "--model.r1-weight", "1", "--model.r1-every", "4", "--loop.epochs", "2"),
     *("--model.generator.output-size", "8", "8", "--model.generator.latent-dim", "6", "--model.generator.dims", "16"),
@@ -61,6 +37,7 @@ ON_THE_COMMAND_LINE = [
     *("--optimize.average-decay", "0.9", "--loop.checkpoint-steps", "3", "--loop.device", "cpu"),
     *("--loop.evaluate-every", "1"),
 ]
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -79,22 +56,9 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "run"
 
 
-@pytest.fixture(scope="module")
-def plain_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a generator without classes, in colour."""
-    path = tmp_path_factory.mktemp("plain") / "weights.safetensors"
-    save_weights(build_generator(replace(NEST, out_channels=3)), path)
-    return path
-
-
 def sampler(num_classes: int = 3, names: tuple[str, ...] = ("red", "green", "blue")) -> Sampler:
     torch.manual_seed(0)
     return Sampler(build_generator(replace(NEST, num_classes=num_classes)), "small", names)
-
-
-def pixels(path: Path | str) -> np.ndarray:
-    with Image.open(path) as opened:
-        return np.asarray(opened)
 
 
 def test_a_run_leaves_samples_interpolations_neighbours_scores_and_its_page(digits_run: Path) -> None:
@@ -240,41 +204,6 @@ def test_an_interpolation_has_one_class_and_changes_step_by_step() -> None:
         assert steps.max() < np.abs(rows[row, 0] - rows[row, -1]).mean()
 
 
-def test_generators_without_classes_paint_in_colour(hvit: Run, plain_weights: Path) -> None:
-    status, out, _ = hvit("generate", plain_weights, "--num", "9", "--json", "--columns", "4")
-    assert status == 0
-    assert json.loads(out)["classes"] == []
-    assert pixels("generated/samples.png").shape == (3 * 66 - 2, 4 * 66 - 2, 3)
-    status, _, err = hvit("generate", plain_weights, "--classes", "3")
-    assert status == 2
-    assert "without classes" in err
-
-
-@pytest.mark.parametrize(
-    ("fields", "sentence"),
-    [
-        (["--num", "0"], "got 0"),
-        (["--num", "-5"], "got -5"),
-        (["--num", "10000000000000000"], "1 to 1,000,000"),
-        (["--num", "500000"], "a picture takes 8,192 samples of 8 x 8 at most"),
-        (["--classes", "ten"], "there is no class 'ten'"),
-        (["--classes", "10"], "#0 to #9 by number"),
-        (["--columns", "0"], "1 column or more"),
-        (["--interpolations", "-1"], "interpolations are 0 or more"),
-        (["--interpolations", "100000"], "a picture takes 1,024 interpolations"),
-    ],
-)
-def test_what_cannot_be_drawn_is_one_sentence_and_nothing_is_written(
-    hvit: Run, digits_run: Path, tmp_path: Path, fields: list[str], sentence: str
-) -> None:
-    status, out, err = hvit("generate", digits_run, *fields)
-    assert status == 2
-    assert sentence in err
-    assert len(err.splitlines()) == 1
-    assert not out
-    assert not list(tmp_path.iterdir())
-
-
 def test_what_makes_no_images_is_refused(hvit: Run, digits_run: Path, tmp_path: Path) -> None:
     save_weights(build_generator(replace(NEST, out_channels=2)), tmp_path / "two.safetensors")
     broken = build_generator(NEST)
@@ -319,42 +248,6 @@ def test_progress_counts_every_sample(tmp_path: Path) -> None:
     with FilesDone(7, notes, ("generating", "generated", "samples")) as progress:
         progress.step()
     assert progress.done == 1
-
-
-def test_statistics_of_training_images_are_computed_once_and_damaged_ones_anew(tmp_path: Path) -> None:
-    splits = open_data(DigitsData(canvas=8), 0, 1)
-    preprocess = Preprocess((8, 8), splits.mean, splits.std, 1.0)
-    known, path = pixel_extractor(4), tmp_path / "reference.npz"
-    counted: list[int] = []
-
-    def counting(images: torch.Tensor) -> torch.Tensor:
-        counted.append(len(images))
-        return known.extract(images)
-
-    extractor = Extractor(known.source, counting)
-    first = reference_statistics(extractor, splits.held_out, preprocess, path)
-    assert sum(counted) == first.count == len(splits.held_out)
-    again = reference_statistics(extractor, splits.held_out, preprocess, path)
-    assert sum(counted) == len(splits.held_out), "read from the file"
-    np.testing.assert_array_equal(again.covariance, first.covariance)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:300])
-    reference_statistics(extractor, splits.held_out, preprocess, path)
-    assert sum(counted) == 2 * len(splits.held_out)
-    assert len(path.read_bytes()) == len(whole)
-    other = Extractor(replace(known.source, name="other"), counting)
-    assert reference_statistics(other, splits.held_out, preprocess, path).source.name == "other"
-    assert reference_statistics(other, splits.train, preprocess, path).count == len(splits.train)
-
-
-def test_a_run_compared_with_training_images_keeps_and_uses_their_statistics(tmp_path: Path) -> None:
-    model = replace(RECIPE.model, reference="training", conditional=False)
-    scores = train.train(replace(RECIPE, model=model, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
-    assert (scores["split"], scores["reference_count"]) == ("training", 1347)
-    assert (tmp_path / "run" / "reference.npz").exists()
-    assert "recognised" not in scores
-    again = evaluate.evaluate(tmp_path / "run", device="cpu")
-    assert again["distance"] == pytest.approx(scores["distance"], rel=1e-4)
 
 
 @pytest.mark.usefixtures("no_pictures", "one_thread")

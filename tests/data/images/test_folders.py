@@ -9,43 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from hvit.data.images import folders
-from hvit.data.images.folder_sets import FolderSet
 from hvit.data.images.folders import FolderData
 from hvit.data.open import open_data
-from hvit.data.sets import Splits
 from hvit.errors import UserError
-
-
-def make_pictures(folder: Path, count: int, first: int = 0) -> None:
-    """Small pictures, all different: number n is of grey level n."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(first, first + count):
-        Image.new("RGB", (6, 5), (number, number, number)).save(folder / f"{number:03}.png")
-
-
-def open_folder(root: Path, seed: int = 0, **fields: object) -> Splits:
-    return open_data(FolderData(root=str(root), **fields), seed, in_channels=3)
-
-
-def files(images: object) -> list[str]:
-    assert isinstance(images, FolderSet)
-    return [images.file(index).name for index in range(len(images))]
-
-
-def refusal(root: Path, **fields: object) -> str:
-    with pytest.raises(UserError) as caught:
-        open_folder(root, **fields)
-    return str(caught.value)
-
-
-@pytest.fixture
-def two_classes(tmp_path: Path) -> Path:
-    make_pictures(tmp_path / "cat", 10)
-    make_pictures(tmp_path / "dog", 5, first=100)
-    return tmp_path
+from tests.data.images.made import files, make_pictures, open_folder, refusal
 
 
 def test_train_and_val_folders_are_used_as_they_are(tmp_path: Path) -> None:
@@ -217,32 +186,6 @@ def test_a_header_check_finds_what_the_header_shows_and_says_so(
     assert "28 images were not checked" in " ".join(open_folder(with_bad_files, check="none").notes)
 
 
-def test_a_file_that_fails_during_training_is_replaced_by_the_next_readable_one(
-    two_classes: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    train = open_folder(two_classes).train
-    assert isinstance(train, FolderSet)
-    last = len(train) - 1
-    for index in (last, 0):
-        train.file(index).write_bytes(b"")  # as if the disk had failed after the check
-    for _ in range(2):
-        image, target = train.read(last, draw=7)
-        assert (image.tobytes(), target) == (train.read(1, draw=0)[0].tobytes(), 0)
-    lines = capfd.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["warning", "warning"]
-    assert train.file(last).name in lines[0]
-
-
-def test_a_held_out_picture_that_fails_is_an_error_that_names_it(two_classes: Path) -> None:
-    held_out = open_folder(two_classes).held_out
-    assert isinstance(held_out, FolderSet)
-    held_out.file(1).write_bytes(b"")
-    assert held_out.read(0, draw=0)[1] == 0
-    with pytest.raises(UserError, match=r"cannot read .*: the file is empty\. It is a held-out image") as caught:
-        held_out.read(1, draw=1)
-    assert str(held_out.file(1)) in str(caught.value)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="names are text on this system")
 def test_messages_about_names_that_are_no_valid_text_can_be_printed(tmp_path: Path) -> None:
     root = tmp_path / os.fsdecode(b"caf\xe9")
@@ -267,13 +210,6 @@ def test_messages_about_names_that_are_no_valid_text_can_be_printed(tmp_path: Pa
         shutil.copytree(root / os.fsdecode(b"\xea"), root / name / os.fsdecode(b"two\xff"))
     shutil.copytree(root / os.fsdecode(b"\xea"), root / "TRAIN" / os.fsdecode(b"three\xff"))
     assert "lacks 1 class" in refusal(root).encode("utf-8").decode()
-
-
-def test_a_folder_that_vanishes_during_training_is_an_error(two_classes: Path) -> None:
-    train = open_folder(two_classes).train
-    shutil.rmtree(two_classes)
-    with pytest.raises(UserError, match="can be read any more"):
-        train.read(0, draw=0)
 
 
 def test_train_subsets_are_balanced_nested_and_leave_the_held_out_pictures_alone(two_classes: Path) -> None:

@@ -19,12 +19,10 @@ import torch
 from safetensors.torch import save_file
 
 from hvit.errors import UserError
-from hvit.models.nest.config import NestConfig
 from hvit.models.nest.model import Nest
 from hvit.models.weights.load import load_weights, to_timm
 from hvit.models.weights.read import read_checkpoint
-
-MICRO = NestConfig(input_size=(16, 16), patch_size=(2, 2), num_classes=3, dims=(4, 8), heads=(2, 4), depths=(1, 1))
+from tests.models.weights.small import MICRO
 
 
 def flax_file(path: Path, name: str = "EncoderNDBlock_0/bias", leaf: Any = None) -> Path:
@@ -34,17 +32,6 @@ def flax_file(path: Path, name: str = "EncoderNDBlock_0/bias", leaf: Any = None)
         branch = {part: branch}
     path.write_bytes(msgpack.packb({"optimizer": {"target": branch}}))
     return path
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("section", [None, "model", "state_dict", "model_state", "state_dict_ema"])
-def test_torch_files_are_unwrapped(tmp_path: Path, section: str | None, legacy: bool) -> None:
-    source, target, file = Nest(MICRO), Nest(MICRO), tmp_path / "some.pth"
-    state = {f"module.{name}": tensor for name, tensor in to_timm(source).items()}
-    held = {section: state, "epoch": 3, "other": [1, 2]} if section else state
-    torch.save(held, file, _use_new_zipfile_serialization=not legacy)
-    assert load_weights(target, file).format == "timm nest"
-    torch.testing.assert_close(target.state_dict(), source.state_dict(), rtol=0, atol=0)
 
 
 def test_safetensors_and_half_precision_files_are_read(tmp_path: Path) -> None:
