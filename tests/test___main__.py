@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import subprocess
 import sys
+from typing import Any
+
+import pytest
+
+from hvit.__main__ import main
+from hvit.interrupts import Ended
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
@@ -17,3 +24,24 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_help_answers_without_loading_torch() -> None:
     code = "import sys; from hvit import cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=600).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("signal", "status", "line"),
+    [(KeyboardInterrupt(), 130, "hvit: interrupted"), (Ended("the terminal was closed"), 2, "hvit: the terminal was")],
+)
+def test_an_interrupt_while_loading_is_one_line(
+    signal: BaseException, status: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = builtins.__import__
+
+    def interrupted(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "hvit.cli.main":
+            raise signal
+        return usual(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == status
+    assert capsys.readouterr().err.startswith(line)

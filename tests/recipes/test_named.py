@@ -51,4 +51,4 @@ def test_published_recipes_say_where_they_depart_from_their_source() -> None:
     ours = [name for name in recipes.list_recipes() if recipes.header(name).source.startswith("ours")]
     for name in recipes.list_recipes():
         assert bool(recipes.header(name).departures) == (name not in ours or name == "conv_gan_imagenet_64"), name
-    assert len(ours) < 30
+    assert len(ours) < len(recipes.list_recipes()) / 2, "most are published"
