@@ -39,7 +39,7 @@ def test_the_list_names_every_experiment_with_its_claim(hvit: Run) -> None:
         (["run", "aggregation", "--jobs", "2", "--part", "0", "2"], "give --jobs or --part, not both"),
         (["run", "aggregation", "--jobs", "0"], "--jobs 1 or more"),
         (["run", "aggregation", "--seeds", "0"], "--seeds must be above 0; got 0"),
-        (["statu"], "did you mean 'status'?"),
+        (["tables"], "did you mean 'table'?"),
     ],
 )
 def test_what_cannot_be_run_is_one_sentence(hvit: Run, given: list[str], sentence: str) -> None:

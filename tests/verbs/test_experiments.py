@@ -42,4 +42,4 @@ def test_results_of_nothing_are_refused_with_the_command_that_makes_them(tmp_pat
 
 def test_an_experiment_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'aggregation'"):
-        status(["agregation"], Place(tmp_path, "quick"))
+        status(["aggregations"], Place(tmp_path, "quick"))
