@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -27,17 +28,17 @@ def test_help_answers_without_loading_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signal", "status", "line"),
-    [(KeyboardInterrupt(), 130, "hvit: interrupted"), (Ended("the terminal was closed"), 2, "hvit: the terminal was")],
+    ("wish", "status", "line"),
+    [(KeyboardInterrupt(), 130, "hvit: interrupted"), (Ended(signal.SIGHUP), 2, "hvit: ended by SIGHUP")],
 )
 def test_an_interrupt_while_loading_is_one_line(
-    signal: BaseException, status: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wish: BaseException, status: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usual = builtins.__import__
 
     def interrupted(name: str, *rest: Any, **more: Any) -> Any:
         if name == "hvit.cli.main":
-            raise signal
+            raise wish
         return usual(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", interrupted)

@@ -41,7 +41,7 @@ def test_heads_are_compared_in_a_table(hvit: Run, encoder: Path, photo_folder: P
 
 
 def test_what_cannot_be_probed_is_one_sentence(hvit: Run, photo_folder: Path, tmp_path: Path) -> None:
-    for given, sentence in (([], "needs ENCODER"), (["nowhere", "--root", photo_folder], "nowhere")):
+    for given, sentence in (([], "hvit probe needs"), (["nowhere", "--root", photo_folder], "nowhere")):
         status, _, err = hvit("probe", *given)
         assert status == 2
         assert sentence in err

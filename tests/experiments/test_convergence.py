@@ -23,7 +23,7 @@ def results(root: Path, **runs: dict[int, float]) -> Results:
 
 
 def test_epochs_and_seconds_are_interpolated_on_their_logarithms(tmp_path: Path) -> None:
-    found = results(tmp_path, vit={2: 0.1, 16: 0.4}, nest={2: 0.3, 8: 0.5}, nest4={2: 0.2, 16: 0.3})
+    found = results(tmp_path, vit={2: 0.2, 16: 0.4}, nest={2: 0.3, 8: 0.5}, nest4={2: 0.2, 16: 0.3})
     (table,) = to_equal_accuracy(found)
     assert "40.0 %" in table.title
     rows = {row[0]: row[1:] for row in table.rows}

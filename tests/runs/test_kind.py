@@ -39,7 +39,7 @@ def test_the_plan_names_steps_batches_and_repeats() -> None:
 
 def test_a_batch_larger_than_the_data_is_warned_of_and_a_usual_one_is_not() -> None:
     large = replace(RECIPE, loop=replace(RECIPE.loop, batch_size=4096))
-    usual = replace(RECIPE, loop=replace(RECIPE.loop, epochs=100))
+    usual = replace(RECIPE, loop=replace(RECIPE.loop, epochs=2000))
     notes = [Classification().training_notes(prepared(recipe)) for recipe in (large, usual)]
     assert "4,096" in notes[0][0] or "4096" in notes[0][0]
     assert not notes[1]

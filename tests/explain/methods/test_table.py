@@ -35,4 +35,4 @@ def test_what_is_offered_answers_with_a_map_for_each_class(name: str, has: set[s
 
 def test_a_model_without_classes_has_no_methods() -> None:
     with pytest.raises(UserError):
-        methods_for(hvit.create_model("nest_micro_32", num_classes=0))
+        methods_for(hvit.create_model("mae_hiera_micro_32"))
