@@ -21,7 +21,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgpack
@@ -320,15 +322,19 @@ def an_entry(shape: Sequence[Any], start: Any, end: Any, kind: str = "F32") -> d
     return {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
 
 
+@cache
+def unchanged() -> bytes:
+    """A valid file of ours."""
+    with torch.random.fork_rng(), TemporaryDirectory() as folder:
+        size = {"input_size": [32, 32], "mean": [0.5] * 3, "std": [0.2] * 3, "crop": 0.9, "interpolation": "bilinear"}
+        file = Path(folder) / "ours"
+        save_weights(build_network(NEST), file, classes=[str(n) for n in range(10)], preprocess=size)
+        return file.read_bytes()
+
+
 def ours(**changes: Any) -> bytes:
     """A valid file of ours, of which the metadata were changed; of the configuration a part, if that is a dict."""
-    with torch.random.fork_rng():
-        model = build_network(NEST)
-    buffer = Path.cwd() / "ours"
-    size = {"input_size": [32, 32], "mean": [0.5] * 3, "std": [0.2] * 3, "crop": 0.9, "interpolation": "bilinear"}
-    save_weights(model, buffer, classes=[str(n) for n in range(10)], preprocess=size)
-    content = buffer.read_bytes()
-    buffer.unlink()
+    content = unchanged()
     length = int.from_bytes(content[:8], "little")
     described = json.loads(content[8 : 8 + length])
     stored = json.loads(described["__metadata__"]["hvit"])
