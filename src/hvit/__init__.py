@@ -10,7 +10,7 @@ images = hvit.create_model("nest_generator_64")(latents)
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hvit.moved import find_old_modules
 
@@ -50,7 +50,7 @@ _HOMES = {
 find_old_modules()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports a public name when it is first used, so that `hvit --help` need not wait for torch."""
     if name == "explain":
         return import_module("hvit.explain")

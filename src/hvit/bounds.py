@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any
 
 from hvit.errors import UserError
 
@@ -119,7 +118,7 @@ _MOST_OPERATIONS, _HIGHEST_MAGNITUDE = 64, 1_000
 _WORD = re.compile(r"-(n|m|mstd|mmax)(\d+(?:\.\d+)?)")
 
 
-def check_bounds(config: Any) -> None:
+def check_bounds(config: object) -> None:
     """Refuses (UserError) a configuration with a number out of its bounds, an endless list or an endless text.
 
     config: a dataclass, with others inside.
@@ -148,9 +147,9 @@ def _check_words(path: str, words: str) -> None:
             raise UserError(f"{path} may have -{word} up to {most:,}; got {words[:100]!r}")
 
 
-def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(config: object, path: str = "") -> Iterator[tuple[str, object]]:
     """The fields of nested dataclasses by their full names, such as "loop.epochs", with their values."""
-    for field in fields(config):
+    for field in fields(config):  # pyright: ignore[reportArgumentType]  (pydantic's dataclass is one, too)
         value, name = getattr(config, field.name), f"{path}{field.name}"
         if is_dataclass(value):
             yield from leaves(value, f"{name}.")

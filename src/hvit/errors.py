@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 
 class UserError(ValueError):
@@ -18,7 +18,7 @@ class Stopped(UserError):
     """Something ended before it was done because the user wished it to; what was done is saved, as the message says."""
 
 
-def check_choices(config: Any) -> None:
+def check_choices(config: object) -> None:
     """Refuses (UserError) a value that is none of the choices its dataclass field is annotated with (`Literal`).
 
     The command line and JSON check this by themselves; a configuration made in Python needs it.

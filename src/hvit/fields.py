@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
 
 
 @cache
-def _kinds(config: type) -> dict[str, Any]:
+def _kinds(config: type) -> dict[str, object]:
     return get_type_hints(config)
 
 
@@ -78,7 +78,7 @@ def _converted(value: Any, kind: Any) -> Any:
     raise _Other
 
 
-def _converted_tuple(value: object, inner: tuple[Any, ...]) -> tuple[Any, ...]:
+def _converted_tuple(value: object, inner: tuple[object, ...]) -> tuple[object, ...]:
     if not isinstance(value, list | tuple) or len(value) > _LONGEST:
         raise _Other
     kinds = [inner[0]] * len(value) if inner[1:] == (...,) else list(inner)
@@ -87,7 +87,7 @@ def _converted_tuple(value: object, inner: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_converted(one, kind) for one, kind in zip(value, kinds, strict=True))
 
 
-def _described(kind: Any) -> str:
+def _described(kind: object) -> str:
     """A type in words, as an error message has it."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
@@ -98,7 +98,7 @@ def _described(kind: Any) -> str:
         return f"a tuple, each entry {_described(inner[0])}"
     if origin is tuple:
         return f"a tuple of {len(inner)}, each entry {_described(inner[0])}"
-    return _NAMES.get(kind, f"a {kind.__name__}")
+    return _NAMES.get(kind, f"a {getattr(kind, '__name__', kind)}")
 
 
 def _in_short(value: object) -> str:

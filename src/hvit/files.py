@@ -14,6 +14,8 @@ from typing import IO, Any
 
 from hvit.errors import UserError
 
+JsonObject = dict[str, Any]
+"""A JSON object as it is read: what its values are is for its reader to check."""
 UNFINISHED = ".unfinished"
 LONGEST_OBJECT = 64 * 2**20
 """Bytes that a JSON file of a run may have."""
@@ -98,7 +100,7 @@ def read_whole(path: Path, most: int) -> bytes:
         return file.read()
 
 
-def read_object(path: Path, most: int = LONGEST_OBJECT) -> dict[str, Any]:
+def read_object(path: Path, most: int = LONGEST_OBJECT) -> JsonObject:
     """The JSON object in a file. Raises UserError as `read_whole`, and where the file holds anything else."""
     content = read_whole(path, most)
     try:

@@ -6,14 +6,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
 """The signals that ask to end; a system may lack some of them."""
 _SAME_WISH = 1.0
 """Seconds within which a second signal is the first one again: launchers pass on what a terminal sends to all."""
 
-Handler = Callable[[int, Any], Any]
+Handler = Callable[[int, FrameType | None], object]
+Usual = Handler | int | signal.Handlers | None
+"""What Python says handles a signal."""
 
 
 class Ended(BaseException):
@@ -27,7 +29,7 @@ class Ended(BaseException):
 def raising_ended() -> Iterator[None]:
     """Inside this block termination, hang-up and quit raise `Ended`, as Ctrl-C raises KeyboardInterrupt."""
 
-    def end(number: int, frame: object) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         raise Ended(number)
 
     with _handling({number: end for number in ENDING if number != signal.SIGINT}):
@@ -43,7 +45,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.received: list[int] = []
         self._first_at = 0.0
-        self._usual: dict[int, Any] = {}
+        self._usual: dict[int, Usual] = {}
 
     def __bool__(self) -> bool:
         return bool(self.received)
@@ -54,7 +56,7 @@ class Interrupts:
         with _handling(dict.fromkeys(ENDING, self._keep)) as self._usual:
             yield
 
-    def _keep(self, number: int, frame: object) -> None:
+    def _keep(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
             self.received.append(number)
             self._first_at = time.monotonic()
@@ -92,7 +94,7 @@ def held_back() -> Iterator[None]:
 
 
 @contextmanager
-def _handling(handlers: dict[int, Handler]) -> Iterator[dict[int, Any]]:
+def _handling(handlers: dict[int, Handler]) -> Iterator[dict[int, Usual]]:
     """Handles signals inside the block; yields the handlers before it, which come back after it.
 
     A signal that is ignored, as `nohup` ignores hang-up, stays so. Only the main thread can handle signals; in others

@@ -13,7 +13,6 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
 
 # Old module: the modules that its contents are in now, all without the leading "hvit.".
 NEW_PLACES: dict[str, tuple[str, ...]] = {
@@ -192,7 +191,7 @@ OLD_RECIPES = tuple(
 )
 
 
-def moved_attribute(old_module: str, name: str) -> Any:
+def moved_attribute(old_module: str, name: str) -> object:
     """What a module of an older version had under a name. Raises AttributeError where nothing of that name is left.
 
     old_module: its full name, such as "hvit.models.nest".
@@ -214,12 +213,12 @@ def moved_attribute(old_module: str, name: str) -> Any:
     raise AttributeError(f"module {old_module!r} has no attribute {name!r}")
 
 
-def old_names_of(module: str) -> Callable[[str], Any]:
+def old_names_of(module: str) -> Callable[[str], object]:
     """The `__getattr__` of a module that finds what an older version had there. module: its full name."""
     return lambda name: moved_attribute(module, name)
 
 
-def _old_recipe(old_module: str, name: str) -> Any:
+def _old_recipe(old_module: str, name: str) -> object:
     """A function without arguments that returns the recipe of a name."""
     recipes = import_module("hvit.recipes")
     if name not in recipes.list_recipes():

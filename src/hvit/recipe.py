@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -16,7 +17,7 @@ from hvit.bounds import check_bounds
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
 from hvit.errors import UserError
-from hvit.files import read_whole, write_text
+from hvit.files import JsonObject, read_whole, write_text
 from hvit.markup import shown
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.clip_baselines import ClipBaselineConfig
@@ -99,7 +100,7 @@ def write_recipe(recipe: Recipe, folder: Path) -> None:
     write_text(folder / RECIPE, json.dumps(as_json(recipe), indent=2) + "\n")
 
 
-def as_json(recipe: Recipe) -> dict[str, Any]:
+def as_json(recipe: Recipe) -> JsonObject:
     """A recipe as JSON has it: lists where it has tuples, and 1.0 where a number that need not be whole is 1."""
     text = json.dumps(asdict(recipe))  # pyright: ignore[reportArgumentType]  (pydantic's dataclass is one, too)
     return json.loads(json.dumps(asdict(_ADAPTER.validate_json(text))))  # pyright: ignore[reportArgumentType]
@@ -126,7 +127,7 @@ def read_recipe(folder: Path) -> Recipe:
     return recipe
 
 
-def changed_fields(before: dict[str, Any], now: Recipe) -> tuple[str, ...]:
+def changed_fields(before: Mapping[str, object], now: Recipe) -> tuple[str, ...]:
     """In which fields a recipe differs from what was recorded of one, a phrase each, with the old and the new value.
 
     before: as `as_json` gives it, perhaps of an earlier version that had fewer fields. Fields that change nothing that
@@ -141,9 +142,9 @@ def changed_fields(before: dict[str, Any], now: Recipe) -> tuple[str, ...]:
     )
 
 
-def _leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+def _leaves(tree: Mapping[str, object], path: str = "") -> dict[str, object]:
     """The fields of nested objects by their full names, such as "loop.epochs"."""
-    found = {}
+    found: dict[str, object] = {}
     for name, value in tree.items():
         found |= _leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
     return found

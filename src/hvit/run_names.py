@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 RECIPE = "recipe.json"
 """What the run is."""
@@ -70,6 +72,6 @@ OLD_KEYS = {"explained": "explained_variance", "learned_from": "trained_on"}
 """Values of journals and of scores that had another name in an earlier version: old name -> present name."""
 
 
-def with_present_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_present_keys(values: Mapping[str, Value]) -> dict[str, Value]:
     """A line of a journal, or scores, of any version, with the names that its values have now."""
     return {OLD_KEYS.get(key, key): value for key, value in values.items()}

@@ -7,13 +7,14 @@ and with their names in other libraries; old names of hvit are replaced, with a 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -74,6 +75,41 @@ _VALUE_SYNONYMS = {"gpu": "cuda", "bf16": "bfloat16", "fp32": "float32", "adam":
 _SQUARES = ("input_size", "patch_size", "output_size")
 
 
+class _Field(Protocol):
+    """What is used of tyro's field of a dataclass."""
+
+    intern_name: str
+    helptext: str | Callable[[], str | None] | None
+
+
+class _Lowered(Protocol):
+    """What is used of tyro's option as argparse has it."""
+
+    name_or_flags: tuple[str, ...]
+
+
+class _Argument(Protocol):
+    """What is used of tyro's option."""
+
+    field: _Field
+    lowered: _Lowered
+
+
+class _Missing(Protocol):
+    """What is used of tyro's option that was not given."""
+
+    arg: _Argument
+
+
+class _Wrong(Protocol):
+    """What is used of the errors that tyro finds; each kind has some of these."""
+
+    tokens: Sequence[str]
+    missing_arguments: Sequence[_Missing]
+    value: object
+    choices: Sequence[str]
+
+
 def parse(kind: type[T], command: str, words: Sequence[str], default: T | None = None) -> T:
     """The words that follow a command, such as "hvit train", as a dataclass of this kind.
 
@@ -84,24 +120,24 @@ def parse(kind: type[T], command: str, words: Sequence[str], default: T | None =
     words = _squares(_known(words, options, command), options)
     if default is None:  # of a recipe, an empty list is a value
         _refuse_empty(words, options)
-    given: dict[str, Any] = {} if default is None else {"default": default}
 
-    def refuse(event: Any) -> None:
+    def refuse(event: _Wrong) -> None:
         raise UserError(_sentence(event, command, options, words))
 
     with _on_error(refuse):
-        return tyro.cli(kind, prog=command, args=words, config=(tyro.conf.AvoidSubcommands,), **given)
+        ask = partial(tyro.cli, kind, prog=command, args=words, config=(tyro.conf.AvoidSubcommands,))
+        return ask() if default is None else ask(default=default)
 
 
-def _on_error(refuse: Any) -> AbstractContextManager[Any]:
+def _on_error(refuse: Callable[[_Wrong], None]) -> AbstractContextManager[object]:
     """Calls `refuse` with what tyro found wrong; a tyro without this hook prints its own message, with status 2."""
     hook = getattr(import_module("tyro._errors"), "on_parse_error", None)
     return hook(refuse) if hook else nullcontext()
 
 
-def _options(kind: type, value: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+def _options(kind: type, value: object, prefix: str = "") -> dict[str, tuple[object, object]]:
     """Every option without its dashes, such as "loop.batch_size", with its type and the value it has now."""
-    found: dict[str, tuple[Any, Any]] = {}
+    found: dict[str, tuple[object, object]] = {}
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         hint, now = hints[field.name], getattr(value, field.name, field.default)
@@ -116,7 +152,7 @@ def _options(kind: type, value: Any, prefix: str = "") -> dict[str, tuple[Any, A
     return found
 
 
-def _known(words: Sequence[str], options: dict[str, Any], command: str) -> list[str]:
+def _known(words: Sequence[str], options: dict[str, tuple[object, object]], command: str) -> list[str]:
     """The same words, `--name=value` in two, old names replaced; refuses options that do not exist."""
     taken: list[str] = []
     for word in words:
@@ -139,7 +175,7 @@ def _known(words: Sequence[str], options: dict[str, Any], command: str) -> list[
     return [_present_value(taken, place, options) for place in range(len(taken))]
 
 
-def _present_value(words: Sequence[str], place: int, options: dict[str, Any]) -> str:
+def _present_value(words: Sequence[str], place: int, options: Mapping[str, object]) -> str:
     """The word at a place, or its new name if it is an old value of the option before it."""
     option = _option_of(words, place - 1)
     present = renames.VALUES.get(option.rpartition(".")[2], {}).get(words[place]) if option in options else None
@@ -149,7 +185,7 @@ def _present_value(words: Sequence[str], place: int, options: dict[str, Any]) ->
     return present
 
 
-def _suggested(name: str, options: dict[str, Any], command: str) -> str:
+def _suggested(name: str, options: Mapping[str, object], command: str) -> str:
     """The end of a sentence: which option was meant, or where all of them are listed."""
     given = name.lstrip("-").replace("-", "_").lower()[:100]
     group, _, last = given.rpartition(".")
@@ -160,7 +196,7 @@ def _suggested(name: str, options: dict[str, Any], command: str) -> str:
         meant = [option for option in meant if option.startswith(f"{group}.")]
     if meant:
         return "; did you mean " + " or ".join(map(_dashed, meant[:3])) + "?"
-    by_last = {option.rpartition(".")[2]: option for option in reversed(options)}
+    by_last = {option.rpartition(".")[2]: option for option in reversed(list(options))}
     near = did_you_mean(given, options) or did_you_mean(last, by_last)
     if near:
         found = re.search(r"'(.*)'", near)
@@ -173,7 +209,7 @@ def _dashed(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def _squares(words: list[str], options: dict[str, tuple[Any, Any]]) -> list[str]:
+def _squares(words: list[str], options: dict[str, tuple[object, object]]) -> list[str]:
     """One number where a size of two or more is wanted stands for a square; of clips, the time stays."""
     written: list[str] = []
     for place, word in enumerate(words):
@@ -187,7 +223,7 @@ def _squares(words: list[str], options: dict[str, tuple[Any, Any]]) -> list[str]
     return written
 
 
-def _refuse_empty(words: Sequence[str], options: dict[str, tuple[Any, Any]]) -> None:
+def _refuse_empty(words: Sequence[str], options: dict[str, tuple[object, object]]) -> None:
     """Refuses an option that takes several values and was given none."""
     for name, (hint, _) in options.items():
         flag = _dashed(name)
@@ -201,7 +237,7 @@ def _option_of(words: Sequence[str], place: int) -> str:
     return words[place].removeprefix("--").replace("-", "_") if place >= 0 and words[place].startswith("--") else ""
 
 
-def _sentence(event: Any, command: str, options: dict[str, tuple[Any, Any]], words: Sequence[str]) -> str:
+def _sentence(event: _Wrong, command: str, options: dict[str, tuple[object, object]], words: Sequence[str]) -> str:
     """What tyro found wrong, in one sentence."""
     kind, help_line = type(event).__name__, f"`{command} --help` explains it"
     argument = getattr(event, "argument", None)
@@ -229,7 +265,7 @@ def _sentence(event: Any, command: str, options: dict[str, tuple[Any, Any]], wor
     return message or f"these words cannot be used together ({kind}); {help_line}"
 
 
-def _flag(argument: Any) -> str:
+def _flag(argument: _Argument) -> str:
     names = argument.lowered.name_or_flags
     return names[0] if names and names[0].startswith("-") else argument.field.intern_name.upper()
 
@@ -244,10 +280,10 @@ def _values(words: Sequence[str], flag: str) -> list[str]:
     return list(rest[:end])
 
 
-def _kind(hint: Any) -> str:
+def _kind(hint: object) -> str:
     """What an option takes, in words."""
     while hasattr(hint, "__metadata__"):
-        hint = hint.__origin__
+        hint = get_args(hint)[0]
     parts, origin = get_args(hint), get_origin(hint)
     if origin in (Union, UnionType):
         return " or ".join("None" if part is type(None) else _kind(part) for part in parts)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hvit.cli.printing import Refusals, notes, percent, print_json_lines, print_table, say, waited
 from hvit.errors import UserError
+from hvit.files import JsonObject
 
 if TYPE_CHECKING:
     from hvit.explain.methods.baseline_images import BaselineName
@@ -60,7 +61,7 @@ def check(
     refused.end()
 
 
-def _print(answer: dict[str, Any]) -> None:
+def _print(answer: JsonObject) -> None:
     rows = []
     for one in answer["measures"]:
         write = percent if one["name"] in ("baselines", "pointing") else "{:.3f}".format

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -13,6 +13,9 @@ from hvit.cli.arguments import parse
 from hvit.cli.printing import print_json_lines, print_table, say
 from hvit.errors import UserError, did_you_mean
 from hvit.markup import quoted
+
+if TYPE_CHECKING:
+    from hvit.recipe import Recipe
 
 Scale = Literal["small", "quick", "published"]
 
@@ -111,7 +114,7 @@ def experiments(rest: list[str]) -> None:
 def _list(arguments: ListArguments, words: list[str]) -> None:
     from hvit.experiments import EXPERIMENTS, get_experiment
 
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for name in EXPERIMENTS:
         one = get_experiment(name, arguments.scale)
         rows.append({"experiment": name, "claim": one.header.claim, "cells": len(one.cells), "seeds": one.seeds,
@@ -120,7 +123,7 @@ def _list(arguments: ListArguments, words: list[str]) -> None:
     if arguments.json:
         print_json_lines(rows)
         return
-    cells = [(row["experiment"], row["claim"], str(row["cells"]), str(row["seeds"])) for row in rows]
+    cells = [(str(row["experiment"]), str(row["claim"]), str(row["cells"]), str(row["seeds"])) for row in rows]
     print_table(["experiment", "claim", "cells", "seeds"], cells, ["experiment"])
     say("--json adds the published numbers, what would refute the claim, and the cost")
 
@@ -154,8 +157,8 @@ def _run(arguments: RunArguments, words: list[str]) -> None:
     say(f"{missing} runs are missing" if missing else "all runs are done")
 
 
-def _changes(arguments: RunArguments) -> Callable[[Any], Any]:
-    def change(recipe: Any) -> Any:
+def _changes(arguments: RunArguments) -> Callable[[Recipe], Recipe]:
+    def change(recipe: Recipe) -> Recipe:
         loop = replace(recipe.loop, device=arguments.device, max_steps=arguments.max_steps or recipe.loop.max_steps)
         return replace(recipe, loop=loop if arguments.workers is None else replace(loop, workers=arguments.workers))
 
@@ -209,7 +212,7 @@ def _known(names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-ACTIONS: dict[str, tuple[type, Callable[[Any, list[str]], None]]] = {
+ACTIONS: dict[str, tuple[type, Callable[..., None]]] = {
     "list": (ListArguments, _list),
     "run": (RunArguments, _run),
     "status": (StatusArguments, _status),

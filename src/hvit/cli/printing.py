@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hvit.files import JsonObject
 from hvit.markup import shown
 from hvit.models.counts import in_billions
 from hvit.run_names import WEIGHTS
@@ -90,7 +90,7 @@ def print_plan(lines: dict[str, str]) -> None:
         notes.print(f"{_PLAN_NAMES.get(name, name):<{width}}  {text}", markup=False, soft_wrap=True)
 
 
-def print_json_lines(rows: Iterable[dict[str, Any]]) -> None:
+def print_json_lines(rows: Iterable[Mapping[str, object]]) -> None:
     """Prints JSON, an object a line. Strings are exact; what would command a terminal is escaped as JSON escapes it."""
     waited()
     for row in rows:
@@ -159,7 +159,7 @@ class Refusals:
             sys.exit(2)
 
 
-def print_explanation(answer: dict[str, Any], as_json: bool) -> None:
+def print_explanation(answer: JsonObject, as_json: bool) -> None:
     """Prints the paths that explain one image, and the files they are drawn in."""
     if as_json:
         print_json_lines([answer])
@@ -173,7 +173,7 @@ def print_explanation(answer: dict[str, Any], as_json: bool) -> None:
         say(f"  {picture}")
 
 
-def print_scores(scores: dict[str, Any]) -> None:
+def print_scores(scores: JsonObject) -> None:
     if "explained_variance" in scores:
         explained = percent(scores["explained_variance"])
         shares = f"loss {scores['loss']:.4f}, {explained} of the variance of masked patches explained"
@@ -210,12 +210,12 @@ def print_scores(scores: dict[str, Any]) -> None:
         )
 
 
-def samples_of(scores: dict[str, Any]) -> str:
+def samples_of(scores: JsonObject) -> str:
     """What was counted: images or clips."""
     return scores.get("sample_kind", "images")
 
 
-def print_distances(scores: dict[str, Any]) -> None:
+def print_distances(scores: JsonObject) -> None:
     """How far generated images are from real ones, and what is wrong with them, if anything."""
     halves = scores["distance_of_halves"]
     usual = "" if halves is None else f" (between halves of the real ones {halves:.3g})"

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Augment:
         if config.rand_augment:
             from timm.data.auto_augment import rand_augment_transform
 
-            hparams: dict[str, Any] = {"translate_pct": config.rand_augment_shift}
+            hparams: dict[str, object] = {"translate_pct": config.rand_augment_shift}
             if config.rand_augment_fill == "mean":
                 levels = [min(255, round(255 * mean)) for mean in preprocess.mean]
                 hparams["img_mean"] = tuple(levels * (3 // len(levels)))
@@ -227,7 +227,7 @@ def _picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]))
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Names that older versions had here (see `hvit.moved`)."""
     from hvit.moved import moved_attribute
 

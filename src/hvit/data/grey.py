@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Levels:
         return f"{self.low:,.6g} to {self.high:,.6g}" if self.is_real else f"{self.low:,.0f} to {self.high:,.0f}"
 
 
-def checked_range(value: Any) -> GreyRange:
+def checked_range(value: str | Iterable[float | str]) -> GreyRange:
     """The grey range as a word or two floats. Raises UserError for anything else."""
     if isinstance(value, str) and value in WORDS:
         return value  # pyright: ignore[reportReturnType]

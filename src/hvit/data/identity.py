@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -39,7 +39,26 @@ _PORTION = 4096
 _NAMED = 3
 
 
-def identity_of(splits: Splits) -> dict[str, Any]:
+class SplitIdentity(TypedDict):
+    """What identifies one split (see `identity_of`)."""
+
+    count: int
+    names: str
+    labels: str
+    contents: str
+    hashed: str
+    files: NotRequired[dict[str, list[int | str]]]
+
+
+class Identity(TypedDict):
+    """What identifies an opened data set (see `identity_of`)."""
+
+    classes: list[str]
+    train: SplitIdentity
+    held_out: SplitIdentity
+
+
+def identity_of(splits: Splits) -> Identity:
     """What identifies an opened data set: {"classes": [names], "train": {...}, "held_out": {...}}, plain JSON.
 
     Of each split: "count"; "names", "labels" and "contents", a SHA-256 of each in the order of the set; "hashed", how
@@ -56,7 +75,7 @@ def identity_of(splits: Splits) -> dict[str, Any]:
     }
 
 
-def describe_changes(before: dict[str, Any], now: dict[str, Any], what: str = "images") -> tuple[str, ...]:
+def describe_changes(before: Identity, now: Identity, what: str = "images") -> tuple[str, ...]:
     """What differs between two identities, a phrase each; none if they are equal.
 
     what: the word for the samples, "images" or "clips". Identities of splits that were hashed in different ways (their
@@ -65,8 +84,8 @@ def describe_changes(before: dict[str, Any], now: dict[str, Any], what: str = "i
     changes = []
     if before["classes"] != now["classes"]:
         changes.append(_classes_changed(before["classes"], now["classes"]))
-    for split, name in (("train", "training"), ("held_out", "held-out")):
-        one, other = before[split], now[split]
+    pairs = ((before["train"], now["train"], "training"), (before["held_out"], now["held_out"], "held-out"))
+    for one, other, name in pairs:
         if one == other:
             continue
         files, others = one.get("files"), other.get("files")
@@ -86,10 +105,11 @@ def describe_changes(before: dict[str, Any], now: dict[str, Any], what: str = "i
     return tuple(changes)
 
 
-def _identity_of_set(images: ImageSet) -> dict[str, Any]:
+def _identity_of_set(images: ImageSet) -> SplitIdentity:
     whole = _is_small(content for _, content in images.stored())
     labels = images.labels.astype("<i8")
-    names, contents, listed = hashlib.sha256(), hashlib.sha256(), {}
+    names, contents = hashlib.sha256(), hashlib.sha256()
+    listed: dict[str, list[int | str]] = {}
     stored = 0
     for name, digest in _digests(images, whole):
         encoded = name.encode("utf-8", "surrogateescape")
@@ -98,7 +118,7 @@ def _identity_of_set(images: ImageSet) -> dict[str, Any]:
         if len(labels) <= LISTED_FILES:
             listed[shown(name)] = [int(labels[stored]), digest.hex()[:16]]
         stored += 1
-    found: dict[str, Any] = {
+    found: SplitIdentity = {
         "count": len(labels),
         "names": names.hexdigest(),
         "labels": hashlib.sha256(labels.tobytes()).hexdigest(),
@@ -106,7 +126,9 @@ def _identity_of_set(images: ImageSet) -> dict[str, Any]:
         "hashed": "every byte" if whole else f"sizes, and ends of {SAMPLED_FILES:,} files",
     }
     # Sets that are made as they are read, such as digits, store less than they have samples.
-    return found | {"files": listed} if stored == len(labels) == len(listed) else found
+    if stored == len(labels) == len(listed):
+        found["files"] = listed
+    return found
 
 
 def _is_small(contents: Iterable[Stored]) -> bool:
@@ -171,7 +193,7 @@ def _state(file: Path) -> os.stat_result:
         return file.stat()
 
 
-def _hash_file(total: Any, path: Path, whole: bool) -> None:
+def _hash_file(total: hashlib._Hash, path: Path, whole: bool) -> None:
     """Adds the size of a file, and every byte of it or those at its ends."""
     with _one_sentence(path), open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -199,7 +221,7 @@ def _classes_changed(before: Sequence[str], now: Sequence[str]) -> str:
     return f"classes: {', '.join(found) or 'in another order'}"
 
 
-def _split_changed(before: dict[str, Any], now: dict[str, Any], what: str) -> str:
+def _split_changed(before: SplitIdentity, now: SplitIdentity, what: str) -> str:
     """What differs between two splits that are not listed sample by sample."""
     if before["count"] != now["count"]:
         return f"{what}: {now['count']:,} and not {before['count']:,}"

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class _Handover(Dataset[Batch | UserError]):
             return error
 
 
-class _Loader(DataLoader[Any]):
+class _Loader(DataLoader[Batch]):
     """torch's loader without its advice on the number of workers and on forking, which are the user's choice.
 
     It asks every two seconds whether all workers live, where torch would raise for a dead one in the middle of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -196,7 +196,7 @@ class Preprocess:
         return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-def stored_preprocess(values: dict[str, Any], input_size: tuple[int, ...], where: str) -> Preprocess:
+def stored_preprocess(values: dict[str, object], input_size: tuple[int, ...], where: str) -> Preprocess:
     """The preparation of images that a weights file states.
 
     input_size: that of the file's model. where: the file, as the message calls it. Raises UserError for unknown fields,
@@ -219,7 +219,7 @@ def stored_preprocess(values: dict[str, Any], input_size: tuple[int, ...], where
     return preprocess
 
 
-def _made(kind: type[Made], values: dict[str, Any]) -> Made:
+def _made(kind: type[Made], values: dict[str, object]) -> Made:
     """A dataclass of values by name. Raises UserError for names that it does not have."""
     known = [field.name for field in fields(kind)]  # pyright: ignore[reportArgumentType]
     unknown = [name for name in values if name not in known]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -118,7 +118,22 @@ class Splits:
     page: int | None = None
 
 
-def check_own_data(config: Any) -> None:
+class OwnData(Protocol):
+    """The options that a user's own images and own clips have in common."""
+
+    @property
+    def grey_range(self) -> GreyRange: ...
+    @property
+    def page(self) -> int | None: ...
+    @property
+    def val_fraction(self) -> float: ...
+    @property
+    def num_per_class(self) -> int | None: ...
+    @property
+    def fraction(self) -> float | None: ...
+
+
+def check_own_data(config: OwnData) -> None:
     """What the options of a user's own images and of own clips have in common. Raises UserError for an invalid one."""
     check_choices(config)
     object.__setattr__(config, "grey_range", checked_range(config.grey_range))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
@@ -82,9 +82,12 @@ def per_class_table(labels: Numbers, predictions: Numbers, classes: Sequence[str
 
     truth, guesses = _class_numbers(labels, predictions, len(classes))
     # scikit-learn is typed too narrowly: nan is a documented zero_division, and the results are arrays.
-    undefined: Any = math.nan
-    measured: Any = metrics.precision_recall_fscore_support(
-        truth, guesses, labels=np.arange(len(classes)), average=None, zero_division=undefined
+    undefined = cast(str, math.nan)
+    measured = cast(
+        tuple[np.ndarray, ...],
+        metrics.precision_recall_fscore_support(
+            truth, guesses, labels=np.arange(len(classes)), average=None, zero_division=undefined
+        ),
     )
     return [
         ClassRow(name=name, count=int(n), recall=_finite(r), precision=_finite(p), f1=_finite(f))

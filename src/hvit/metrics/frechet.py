@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -149,7 +148,7 @@ def _array(content: bytes, name: str) -> np.ndarray:
 def refuse_other_source(found: FeatureSource, wanted: FeatureSource, where: str) -> None:
     """Raises UserError where features are not of the source wanted, and says in what they differ."""
     for field, value in asdict(found).items():
-        other: Any = getattr(wanted, field)
+        other: object = getattr(wanted, field)
         if value != other:
             raise UserError(
                 f"{where} holds statistics of features with {field} {value!r}, and those to compare have {other!r}: "

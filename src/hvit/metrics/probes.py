@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -19,6 +19,21 @@ _HIDDEN = 256
 _FOLDS = 5
 _MOST_COMPARED = 5_000
 """Samples that choices are compared on; the head that is chosen is then fitted to all."""
+
+
+class _Classifier(Protocol):
+    """What is used of a fitted classifier of scikit-learn."""
+
+    classes_: np.ndarray
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray: ...
+
+
+class _Linear(_Classifier, Protocol):
+    """The same of a linear one."""
+
+    coef_: np.ndarray
+    intercept_: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -53,11 +68,11 @@ def fit_linear(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Fi
 
     points, mean, std = _standardised(features, labels)
 
-    def fit(points: np.ndarray, labels: np.ndarray, strength: float) -> Any:
+    def fit(points: np.ndarray, labels: np.ndarray, strength: float) -> _Linear:
         with warnings.catch_warnings():
             # Stopping a little early changes nothing that is reported.
             warnings.filterwarnings("ignore", message=".*failed to converge")
-            return LogisticRegression(C=strength, max_iter=500).fit(points, labels)
+            return cast(_Linear, LogisticRegression(C=strength, max_iter=500).fit(points, labels))
 
     chosen, tried = _choose(fit, _STRENGTHS, points, labels, num_classes, default=1e-2)
     fitted = fit(points, labels, chosen)
@@ -85,9 +100,9 @@ def fit_neighbours(features: np.ndarray, labels: np.ndarray, num_classes: int) -
 
     points = _directions(_standardised(features, labels, scale=False)[0])
 
-    def fit(points: np.ndarray, labels: np.ndarray, count: float) -> Any:
+    def fit(points: np.ndarray, labels: np.ndarray, count: float) -> _Classifier:
         voters = KNeighborsClassifier(min(int(count), len(labels)), weights="distance")
-        return voters.fit(points, labels)
+        return cast(_Classifier, voters.fit(points, labels))
 
     chosen, tried = _choose(fit, _NEIGHBOURS, points, labels, num_classes, default=1)
     fitted = fit(points, labels, chosen)
@@ -100,11 +115,11 @@ def fit_network(features: np.ndarray, labels: np.ndarray, num_classes: int, seed
 
     points, mean, std = _standardised(features, labels)
 
-    def fit(points: np.ndarray, labels: np.ndarray, penalty: float) -> Any:
+    def fit(points: np.ndarray, labels: np.ndarray, penalty: float) -> _Classifier:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*Maximum iterations")
             network = MLPClassifier((_HIDDEN,), alpha=penalty, max_iter=60, random_state=seed)
-            return network.fit(points.astype(np.float32), labels)
+            return cast(_Classifier, network.fit(points.astype(np.float32), labels))
 
     chosen, tried = _choose(fit, _PENALTIES, points, labels, num_classes, default=1e-1)
     fitted = fit(points, labels, chosen)
@@ -112,7 +127,7 @@ def fit_network(features: np.ndarray, labels: np.ndarray, num_classes: int, seed
 
 
 def _choose(
-    fit: Callable[[np.ndarray, np.ndarray, float], Any],
+    fit: Callable[[np.ndarray, np.ndarray, float], _Classifier],
     values: Sequence[float],
     points: np.ndarray,
     labels: np.ndarray,
@@ -139,7 +154,7 @@ def _choose(
     return min(means, key=lambda value: means[value]), {f"{value:g}": round(loss, 4) for value, loss in means.items()}
 
 
-def _in_all(fitted: Any, points: np.ndarray, num_classes: int) -> np.ndarray:
+def _in_all(fitted: _Classifier, points: np.ndarray, num_classes: int) -> np.ndarray:
     """Probabilities for all classes, also those that the head has not seen."""
     shares = np.zeros((len(points), num_classes))
     shares[:, fitted.classes_] = fitted.predict_proba(points)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from hvit import pictures
+from hvit.files import JsonObject
 from hvit.markup import NOTHING, Html, element, percent, some_of
 from hvit.pictures import Line
 from hvit.report.pieces import chart, number_in, object_in, picture, place, quiet, section, tile
@@ -144,7 +144,7 @@ def memory_section(run: Run) -> Html:
     return section("Memorisation", text, pictured)
 
 
-def _found(run: Run) -> dict[str, Any]:
+def _found(run: Run) -> JsonObject:
     """The scores of the finished run, or those of the newest evaluation."""
     if run.scores and run.scores.distance is not None:
         return run.scores.model_dump()

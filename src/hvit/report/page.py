@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from hvit import pictures
 from hvit.markup import MARK, NOTHING, SPACE, Html, breakable, duration, element, join, percent, short_number, times
@@ -274,7 +273,7 @@ def plan_section(run: Run) -> Html:
     return section("What was run", element("div", *cards, class_="columns"))
 
 
-def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(fields: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     """Nested dicts as one level of dotted names, with values as a reader would write them."""
     flat: dict[str, str] = {}
     for key, value in fields.items():
@@ -287,7 +286,7 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     if isinstance(value, str):
         return value or NOTHING
     if isinstance(value, float):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from hvit import pictures
+from hvit.files import JsonObject
 from hvit.markup import SPACE, Html, breakable, element, inline, join, percent
 from hvit.metrics import classification
 from hvit.report.reading import Sample
@@ -99,19 +99,19 @@ def interval(share: float, count: int) -> str:
     return f"95{SPACE}% interval {100 * low:.1f} to {percent(high)}"
 
 
-def object_in(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
+def object_in(fields: Mapping[str, object], key: str) -> JsonObject:
     """The object under a key; an empty one where there is none."""
     value = fields.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def number_in(row: Mapping[str, Any], key: str) -> float | None:
+def number_in(row: Mapping[str, object], key: str) -> float | None:
     """The finite number under a key; None where there is none."""
     value = row.get(key)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def place(row: Mapping[str, Any]) -> str:
+def place(row: JsonObject) -> str:
     """Where in the run a line of the journal stands."""
     epoch = number_in(row, "epoch")
     return f"step {int(row['step']):,}" + (f" (epoch {epoch:.3g})" if epoch is not None else "")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
 from hvit.errors import UserError
+from hvit.files import JsonObject
 from hvit.markup import DARK_PICTURES, some_of
 from hvit.run_names import ENVIRONMENT, JOURNAL, PICTURES, RECIPE, SCORES, with_present_keys
 from hvit.training.journal import read_journal
@@ -124,9 +125,9 @@ class Run:
     """
 
     folder: str
-    recipe: dict[str, Any]
-    environment: dict[str, Any]
-    rows: list[dict[str, Any]]
+    recipe: JsonObject
+    environment: JsonObject
+    rows: list[JsonObject]
     scores: Scores | None
     pictures: dict[str, bytes]
     dark_pictures: dict[str, bytes]
@@ -144,7 +145,7 @@ class Run:
         sizes = [part.get("input_size") for part in parts if isinstance(part, dict)]
         return "clips" if any(isinstance(size, list) and len(size) == 3 for size in sizes) else "images"
 
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+    def of_kind(self, kind: str) -> list[JsonObject]:
         """The journal's lines of one kind, such as "evaluate"."""
         return [row for row in self.rows if row["kind"] == kind]
 
@@ -182,7 +183,7 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> JsonObject:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -192,7 +193,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def _read_rows(path: Path) -> tuple[list[JsonObject], list[str]]:
     """The journal's lines, and what a reader should know about it."""
     if not _exists(path):
         return [], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import cast, get_args
 
 from hvit.data.images.digits import SMALLEST_CANVAS, DigitsData
 from hvit.data.layout import spelling
@@ -32,7 +32,7 @@ from hvit.tasks.classify import Classify
 from hvit.tasks.task import Scores, Task
 
 
-class Classification(Kind):
+class Classification(Kind[Encoder]):
     """A classifier is trained on labelled images or clips."""
 
     configs = get_args(ModelConfig)
@@ -44,7 +44,7 @@ class Classification(Kind):
             raise UserError(
                 "the data has no labels, or one class only; only masked pretraining and generation train without them"
             )
-        model: Any = recipe.model
+        model = cast(ModelConfig, recipe.model)
         count = len(splits.classes)
         if model.num_classes not in (None, count):
             raise UserError(
@@ -55,16 +55,16 @@ class Classification(Kind):
 
     def describe(self, recipe: Recipe) -> dict[str, str]:
         """See `Kind.describe`."""
-        model: Any = recipe.model
+        model = cast(ModelConfig, recipe.model)
         size = f"{model.in_channels}x{'x'.join(map(str, model.input_size))}"
         parameters, cost = count_parameters(build_empty(model)), in_billions(multiply_adds(model))
         return {"model": f"{name_of(model)}, {parameters:,} parameters, {cost} multiply-adds on {size}"}
 
-    def build(self, recipe: Recipe) -> Any:
+    def build(self, recipe: Recipe) -> Encoder:
         """See `Kind.build`."""
-        return build_network(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
+        return build_network(recipe.model)  # pyright: ignore[reportArgumentType, reportReturnType]  (of this kind, as `configs` says)
 
-    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+    def make_task(self, prepared: Prepared, model: Encoder, folder: Path) -> Task:
         """See `Kind.make_task`."""
         return Classify(model, prepared.splits.classes, asdict(prepared.preprocess))
 
@@ -104,17 +104,18 @@ class Classification(Kind):
             )
         if len(splits.classes) != config.num_classes:
             raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
-        asked: Any = model
+        asked, fast = model, ""
         if request.fast:
-            asked = prepare_for_inference(model, held_out_batch_size(preprocess))
-            request.report({"fast": str(asked.choice)})
+            ready = prepare_for_inference(model, held_out_batch_size(preprocess))
+            asked, fast = cast(Encoder, ready), str(ready.choice)
+            request.report({"fast": fast})
         if preprocess.takes_clips:
             scores = score_clips(asked, splits, preprocess)
         else:
             task = Classify(asked, splits.classes, asdict(preprocess))
             scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
         if request.fast:
-            scores["fast"] = str(asked.choice)
+            scores["fast"] = fast
         scores["classes"] = list(splits.classes)
         scores["sample_kind"] = "clips" if preprocess.takes_clips else "images"
         scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -58,7 +57,7 @@ def _refuse_what_is_there(folder: Path) -> None:
         raise UserError(f"{folder} already holds a run: `hvit resume {folder}` continues it, or choose another --out")
 
 
-def _environment(ranks: Processes) -> dict[str, Any]:
+def _environment(ranks: Processes) -> dict[str, object]:
     """Versions and hardware, for whoever compares two runs."""
     device = ranks.device
     packages = ("hvit", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")

@@ -31,7 +31,7 @@ from hvit.tasks.task import Scores, Task
 _AT_ONCE = 64
 
 
-class Generation(Kind):
+class Generation(Kind[GanNetworks]):
     """A generator is trained against a discriminator."""
 
     configs = (GanConfig, *get_args(GeneratorConfig))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from hvit.data.batches import small_set_notes
 from hvit.data.open import Splits
 from hvit.data.preprocess import Preprocess
 from hvit.models.build import count_parameters, without_memory
+from hvit.models.sizes import SizedConfig
 from hvit.models.weights.open import OpenedWeights
 from hvit.recipe import Recipe
 from hvit.tasks.task import Scores, Task
@@ -24,6 +25,8 @@ from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule, few_steps_notes
 from hvit.training.setup import BatchSource, RunSettings
 
+Built = TypeVar("Built", bound=nn.Module | tuple[nn.Module, ...])
+"""What a kind trains: a model, or several networks."""
 Report = Callable[[dict[str, str]], object]
 """Called with lines a person reads, by their titles."""
 
@@ -80,12 +83,12 @@ class ForwardPass:
     """The share of the input that is computed, such as the visible mask units."""
 
 
-def empty_input(config: Any) -> Tensor:
+def empty_input(config: SizedConfig) -> Tensor:
     """One image or clip (1, channels, *input_size) without memory, as a configuration's network takes it."""
     return torch.empty(1, config.in_channels, *config.input_size, device="meta")
 
 
-class Kind(ABC):
+class Kind(ABC, Generic[Built]):
     """One kind of run. A new one is a file with a subclass, and a line in `hvit.runs.kinds`."""
 
     configs: ClassVar[tuple[type, ...]]
@@ -152,7 +155,7 @@ class Kind(ABC):
         return splits.mean, splits.std
 
     @abstractmethod
-    def build(self, recipe: Recipe) -> Any:
+    def build(self, recipe: Recipe) -> Built:
         """The model, or the networks, of a recipe at random initialisation."""
 
     def empty_networks(self, recipe: Recipe) -> tuple[nn.Module, ...]:
@@ -169,16 +172,17 @@ class Kind(ABC):
         """The configuration of that part of the model that takes the recipe's weights, where it names some."""
         return recipe.model
 
-    def starting_network(self, model: Any) -> nn.Module:
+    def starting_network(self, model: Built) -> nn.Module:
         """The network of a built model that takes the recipe's weights, where it names some."""
+        assert isinstance(model, nn.Module)
         return model
 
     @abstractmethod
-    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+    def make_task(self, prepared: Prepared, model: Built, folder: Path) -> Task:
         """What is trained: networks, losses and evaluation. folder: the run folder."""
 
     def learn(
-        self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: Any
+        self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: object
     ) -> Scores:
         """Trains the task to its end and returns its scores; in steps, unless a kind has another way.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hvit.recipe import Recipe
 from hvit.runs.classification import Classification
 from hvit.runs.generation import Generation
@@ -14,7 +12,7 @@ from hvit.runs.probing import Probing
 KINDS: tuple[Kind, ...] = (Classification(), Pretraining(), Generation(), Probing())
 
 
-def kind_of(config: Any) -> Kind:
+def kind_of(config: object) -> Kind:
     """The kind that a model's configuration belongs to."""
     return next(kind for kind in KINDS if isinstance(config, kind.configs))
 

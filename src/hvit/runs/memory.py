@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +70,7 @@ def _layer_inputs(network: nn.Module, *inputs: Tensor) -> int:
     """Numbers in the inputs of all layers with weights that are trained, in one forward pass without memory."""
     seen: dict[int, Tensor] = {}
 
-    def note(module: nn.Module, given: tuple[Any, ...]) -> None:
+    def note(module: nn.Module, given: tuple[object, ...]) -> None:
         if given and isinstance(given[0], Tensor):
             seen[id(given[0])] = given[0]  # the tensor stays, so that no other one gets its number
 

@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hvit.data.identity import describe_changes, identity_of
 from hvit.data.sets import Splits
 from hvit.errors import UserError
-from hvit.files import read_object, write_text
+from hvit.files import JsonObject, read_object, write_text
 from hvit.recipe import Recipe, as_json, changed_fields
 from hvit.run_names import PLAN, RECIPE
 from hvit.training.schedule import Schedule
@@ -33,7 +32,7 @@ def write_plan(folder: Path, lines: Mapping[str, str], schedule: Schedule, recip
     write_text(folder / PLAN, json.dumps(plan, indent=1) + "\n")
 
 
-def read_plan(folder: Path) -> dict[str, Any]:
+def read_plan(folder: Path) -> JsonObject:
     """What a run wrote down when it began. Raises UserError where that is missing or damaged."""
     try:
         plan = read_object(folder / PLAN)
@@ -44,7 +43,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return plan
 
 
-def fingerprints(plan: Mapping[str, Any]) -> dict[str, str]:
+def fingerprints(plan: Mapping[str, object]) -> dict[str, str]:
     """What every checkpoint keeps of a plan, so that no file of a run is exchanged without notice."""
     return {
         name: hashlib.sha256(json.dumps(plan[name], sort_keys=True).encode()).hexdigest()
@@ -86,7 +85,7 @@ def compare(
 
 
 def _changes(
-    folder: Path, plan: Mapping[str, Any], recipe: Recipe, splits: Splits, samples: str
+    folder: Path, plan: JsonObject, recipe: Recipe, splits: Splits, samples: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What differs in the recipe, and in the data. Raises UserError where the plan is damaged."""
     began_with, now = plan["data"], counts_and_labels(splits)
@@ -105,7 +104,7 @@ def _changes(
     return in_recipe, (f"then {before}; now {counts.format(**now)}; names or labels of classes may differ as well",)
 
 
-def counts_and_labels(splits: Splits) -> dict[str, Any]:
+def counts_and_labels(splits: Splits) -> dict[str, object]:
     """What earlier versions recorded of the data of a run."""
     labels = [images.labels.astype(np.int64).tobytes() for images in (splits.train, splits.held_out)]
     names = json.dumps(splits.classes).encode()

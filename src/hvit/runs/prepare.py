@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
 from hvit.data.batches import steps_per_epoch, train_batches
 from hvit.data.device_augment import DeviceAugment
@@ -48,7 +48,7 @@ def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True)
 
     remember: whether an index of clips may be written.
     """
-    opened: dict[str, Any] = {}
+    opened: dict[str, Splits] = {}
     model = recipe.model
 
     def look() -> None:
@@ -61,7 +61,7 @@ def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True)
 
     # One process looks at the files, so that all agree on which of them can be read.
     ranks.first_only(look)
-    splits: Splits = ranks.share(opened)["splits"]
+    splits = ranks.share(opened)["splits"]
     recipe = kind.fit_to_data(recipe, splits)
     preprocess = Preprocess(
         model.input_size, *kind.statistics(recipe, splits), recipe.crop, recipe.interpolation, splits.held_out.sampling,
@@ -103,7 +103,7 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
     }
 
 
-def new_model(recipe: Recipe, kind: Kind, report: Report = silent) -> Any:
+def new_model(recipe: Recipe, kind: Kind, report: Report = silent) -> nn.Module | tuple[nn.Module, ...]:
     """The recipe's model at random initialisation from its seed, with the weights it starts from, where it names some.
 
     Raises UserError for weights that are not there or do not fit.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from hvit.data.open import Splits
 from hvit.explain.drawing.canvas import save_in_both_themes
@@ -13,6 +12,7 @@ from hvit.models.build import build_empty, build_network, count_parameters
 from hvit.models.catalogue import name_of
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.masked.masks import count_visible
+from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.weights.open import open_autoencoder
 from hvit.recipe import Recipe
 from hvit.run_names import FEATURE_MAP, picture_file
@@ -27,7 +27,7 @@ from hvit.tasks.task import Scores, Task
 _MOST_TRAINED_ON = 50_000
 
 
-class Pretraining(Kind):
+class Pretraining(Kind[MaskedAutoencoder]):
     """A masked autoencoder is trained on images or clips, labelled or not."""
 
     configs = (MaskedConfig,)
@@ -45,9 +45,9 @@ class Pretraining(Kind):
         units = f"{visible} of {prod(model.unit_grid)} mask units seen"
         return {"model": f"{name_of(model)}, {count_parameters(build_empty(model)):,} parameters, {units} on {size}"}
 
-    def build(self, recipe: Recipe) -> Any:
+    def build(self, recipe: Recipe) -> MaskedAutoencoder:
         """See `Kind.build`."""
-        return build_network(recipe.model)  # pyright: ignore[reportArgumentType]  (of this kind, as `configs` says)
+        return build_network(recipe.model)  # pyright: ignore[reportArgumentType, reportReturnType]  (of this kind, as `configs` says)
 
     def forward_passes(self, recipe: Recipe) -> list[ForwardPass]:
         """See `Kind.forward_passes`: the encoder computes the visible mask units only."""
@@ -56,7 +56,7 @@ class Pretraining(Kind):
         share = 1.0 - model.mask_ratio
         return [ForwardPass(build_empty(model.encoder), (empty_input(model.encoder),), share)]
 
-    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+    def make_task(self, prepared: Prepared, model: MaskedAutoencoder, folder: Path) -> Task:
         """See `Kind.make_task`."""
         splits, preprocess = prepared.splits, prepared.preprocess
         return Reconstruct(model, preprocess, len(splits.classes) > 1, watch(splits.held_out, preprocess))

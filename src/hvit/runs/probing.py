@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from hvit.data.batches import evaluation_batches
 from hvit.data.open import ImageSet, Splits
 from hvit.errors import UserError
 from hvit.files import replacing
-from hvit.metrics.probes import Fitted, fit_linear, fit_neighbours, fit_network
-from hvit.models.build import build_network
+from hvit.metrics.probes import Fitted, FittedLinear, fit_linear, fit_neighbours, fit_network
+from hvit.models.build import build
 from hvit.models.layers.encoder import Encoder
-from hvit.models.probe import ProbeConfig, head_features, set_head
+from hvit.models.probe import ProbeConfig, ProbedConfig, head_features, set_head
 from hvit.progress import FilesDone
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
@@ -64,7 +64,7 @@ class Probing(Classification):
             f"give a weights file with --weights"
         )
 
-    def starting_config(self, recipe: Recipe) -> Any:
+    def starting_config(self, recipe: Recipe) -> ProbedConfig:
         """The encoder's configuration."""
         return _probe(recipe).encoder
 
@@ -94,16 +94,16 @@ class Probing(Classification):
         """Nothing can go wrong with steps that there are not."""
         return ()
 
-    def build(self, recipe: Recipe) -> Any:
+    def build(self, recipe: Recipe) -> Encoder:
         """The encoder with a head for the data's classes."""
-        return build_network(_probe(recipe).encoder)
+        return build(_probe(recipe).encoder)
 
-    def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:
+    def make_task(self, prepared: Prepared, model: Encoder, folder: Path) -> Task:
         """See `Kind.make_task`."""
         return Classify(model, prepared.splits.classes, asdict(prepared.preprocess))
 
     def learn(
-        self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: Any
+        self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: object
     ) -> Scores:
         """Computes the features, fits every head, and saves the classifier with the linear one; returns its scores.
 
@@ -114,20 +114,23 @@ class Probing(Classification):
         assert isinstance(task, Classify)
         journal, began = Journal(settings.folder), time.monotonic()
         journal.write("start", 0, time=time.time(), **facts)
-        model: Any = task.networks["model"].to(settings.ranks.device).eval()
+        model = cast(Encoder, task.networks["model"].to(settings.ranks.device).eval())
         probe, classes = _probe(prepared.recipe), len(prepared.splits.classes)
         known, asked = _all_features(model, prepared, settings, batches)
         heads = {name: _HEADS[name](*known, classes) for name in probe.heads}
-        linear: Any = heads["linear"]
+        linear = heads["linear"]
+        assert isinstance(linear, FittedLinear)
         set_head(model, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
-        scores = _scores(task, model.head, asked)
+        head = model.head
+        assert isinstance(head, nn.Module)
+        scores = _scores(task, head, asked)
         scores["heads"] = {
             name: {
-                "top1": float((head.predict(asked[0]).argmax(1) == asked[1]).mean()),
-                "chosen": head.chosen,
-                "log_loss_of_folds": head.tried,
+                "top1": float((fitted.predict(asked[0]).argmax(1) == asked[1]).mean()),
+                "chosen": fitted.chosen,
+                "log_loss_of_folds": fitted.tried,
             }
-            for name, head in heads.items()
+            for name, fitted in heads.items()
         }
         seconds = time.monotonic() - began
         journal.write("evaluate", 1, epoch=1.0, seconds=seconds, loss=scores["loss"], top1=scores["top1"])
@@ -198,7 +201,7 @@ def _features(
     return features.numpy(), (targets if targets.ndim == 1 else targets.argmax(1)).numpy()
 
 
-def _scores(task: Classify, head: nn.Module, asked: Features) -> dict[str, Any]:
+def _scores(task: Classify, head: nn.Module, asked: Features) -> Scores:
     """The scores of a classifier whose features of the held-out images are known (see `Classify.evaluate`)."""
     features, classes = (torch.from_numpy(values) for values in asked)
     return task.evaluate({"model": head.cpu()}, [{"images": features, "targets": classes}])

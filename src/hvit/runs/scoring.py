@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -32,6 +32,7 @@ from hvit.recipe import read_recipe
 from hvit.run_names import RECIPE
 from hvit.runs.kind import ScoreRequest
 
+Labels = Literal["folders", "none", "auto"]
 _BATCH = 64  # images, or frames of clips
 
 
@@ -71,7 +72,7 @@ def held_out_batch_size(preprocess: Preprocess) -> int:
     return max(1, _BATCH // preprocess.input_size[0]) if preprocess.takes_clips else _BATCH
 
 
-def data_to_score(target: Path, kind: str | None, root: str | None, labels: Any) -> DataConfig:
+def data_to_score(target: Path, kind: str | None, root: str | None, labels: Labels) -> DataConfig:
     """The run's own data, with its own split, where the kind is the same; else the kind's usual settings."""
     if (target / RECIPE).is_file():
         own = read_recipe(target).data
@@ -82,7 +83,7 @@ def data_to_score(target: Path, kind: str | None, root: str | None, labels: Any)
     return usual_data(kind, root, labels)
 
 
-def usual_data(kind: str | None, root: str | None, labels: Any = "folders") -> DataConfig:
+def usual_data(kind: str | None, root: str | None, labels: Labels = "folders") -> DataConfig:
     """Data of a kind in a folder, with its usual settings; no kind stands for a folder of images."""
     if kind in ("digits", "moving_digits"):
         return moved(DigitsData() if kind == "digits" else MovingDigitsData(), root)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from hvit.errors import UserError
-from hvit.models.catalogue import change, entry, name_of
+from hvit.models.catalogue import NetworkConfig, change, entry, name_of
 from hvit.models.masked.config import MaskedConfig
-from hvit.models.probe import ProbeConfig
+from hvit.models.probe import ProbeConfig, ProbedConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.models.weights import teacher
 from hvit.models.weights.open import open_any
 from hvit.models.weights.timm import cached_timm, download_timm
+from hvit.recipe import Recipe
 
 PREFERRED = ("hiera_tiny_224", "nest_tiny_224", "hiera_base_224")
 """Published hierarchical models that are looked for, the first one first."""
@@ -28,7 +29,7 @@ _CROP, _INTERPOLATION = 0.875, "bicubic"
 class Start:
     """Where an encoder comes from."""
 
-    encoder: Any
+    encoder: ProbedConfig
     """Its configuration."""
     weights: str
     """A path, "timm", or "teacher"."""
@@ -93,7 +94,7 @@ def _teacher(probe: ProbeConfig, reason: str) -> Start:
     )  # fmt: skip
 
 
-def _published(encoder: Any, reason: str) -> Start:
+def _published(encoder: NetworkConfig, reason: str) -> Start:
     """An encoder with timm's published weights; they are downloaded when the model is made."""
     mean = std = None
     crop, interpolation = _CROP, _INTERPOLATION
@@ -104,26 +105,27 @@ def _published(encoder: Any, reason: str) -> Start:
         if found is None or not found.has_weights:
             raise UserError(f"timm has no published weights of {encoder.name}")
         mean, std, crop, interpolation = found.mean, found.std, found.crop_pct, found.interpolation
-    return Start(encoder, TIMM, mean, std, crop, interpolation, name_of(encoder), reason)
+    return Start(cast(ProbedConfig, encoder), TIMM, mean, std, crop, interpolation, name_of(encoder), reason)
 
 
 def _of_file(path: str, probe: ProbeConfig) -> Start:
     """The encoder of a weights file or a run folder, prepared as it was trained."""
     opened = open_any(Path(path).expanduser())
-    config: Any = opened.model.config
+    config = opened.model.config
     encoder = config.encoder if isinstance(config, MaskedConfig) else config
     if not hasattr(encoder, "depths") or not hasattr(encoder, "num_classes"):
         raise UserError(f"{path} holds {opened.name}, which has no features to probe")
     stored = opened.preprocess or {}
     return Start(
-        encoder, path,
+        cast(ProbedConfig, encoder), path,
         tuple(stored["mean"]) if "mean" in stored else None,
         tuple(stored["std"]) if "std" in stored else None,
         stored.get("crop", _CROP), stored.get("interpolation", _INTERPOLATION), f"{opened.name} of {path}", "",
     )  # fmt: skip
 
 
-def started(recipe: Any, start: Start) -> Any:
+def started(recipe: Recipe, start: Start) -> Recipe:
     """The recipe with the encoder, and with the preparation of images that belongs to it."""
+    assert isinstance(recipe.model, ProbeConfig)
     probe = replace(recipe.model, encoder=start.encoder, mean=start.mean, std=start.std)
     return replace(recipe, model=probe, weights=start.weights, crop=start.crop, interpolation=start.interpolation)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from hvit.explain.drawing.tree_picture import draw_trees
 from hvit.explain.methods.block_shapley import block_shapley
 from hvit.explain.methods.gradcat import gradcat_batch
 from hvit.explain.tree import Tree
-from hvit.files import replacing
+from hvit.files import JsonObject, replacing
 from hvit.metrics.classification import path_hit_rate
 from hvit.models.layers.encoder import Encoder
 
@@ -29,7 +28,7 @@ _IMAGES_AT_ONCE = 100
 
 def draw_samples(
     model: Encoder, preprocess: Preprocess, splits: Splits, folder: Path, count: int = 6
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Writes `explain_<number>.png` for held-out images of different classes: the trees of their most probable classes.
 
     Returns what a reader should know of each, as `describe_sample`.
@@ -48,8 +47,8 @@ def draw_samples(
 
 
 def draw_mistakes(
-    scores: dict[str, Any], splits: Splits, preprocess: Preprocess, folder: Path, count: int = 12
-) -> list[dict[str, Any]]:
+    scores: JsonObject, splits: Splits, preprocess: Preprocess, folder: Path, count: int = 12
+) -> list[dict[str, object]]:
     """Writes `mistake_<number>.png` for the held-out images that were misclassified with the highest probability.
 
     scores: as `Classify.evaluate` gives them. The images are as the model sees them. Returns what a reader should know
@@ -68,7 +67,7 @@ def draw_mistakes(
     return described
 
 
-def describe_sample(splits: Splits, index: int, picture: str, guess: int, confidence: float) -> dict[str, Any]:
+def describe_sample(splits: Splits, index: int, picture: str, guess: int, confidence: float) -> dict[str, object]:
     """What a caption says of a held-out sample: the picture's name, its own, its class, and what was predicted."""
     return {
         "picture": picture,
@@ -106,7 +105,7 @@ def draw_explanation(
 
 def digit_explanations(
     model: Encoder, preprocess: Preprocess, data: DigitsData, folder: Path | None, count: int = 500, drawn: int = 4
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """How often GradCAT leads to the digit it is asked for, on held-out digits.
 
     Asks for each of the four different digits of `count` mosaics; a path hits when its first quadrant is the digit's
@@ -116,7 +115,7 @@ def digit_explanations(
     of the mosaics that were drawn "pictures": the digits from top left to bottom right, and how many paths hit.
     """
     mosaics = digit_mosaics("held_out", seed=0, count=count, canvas=data.canvas, held_out=data.held_out)
-    drawn_mosaics: list[dict[str, Any]] = []
+    drawn_mosaics: list[dict[str, object]] = []
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(min(drawn, count)):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +26,7 @@ class Classify(Task):
     phases = (Phase("classify", network="model"),)
     score = "top1"
 
-    def __init__(self, model: Encoder, classes: tuple[str, ...], preprocess: dict[str, Any]) -> None:
+    def __init__(self, model: Encoder, classes: tuple[str, ...], preprocess: Mapping[str, object]) -> None:
         self.networks = {"model": model}
         self.classes = classes
         self.preprocess = preprocess

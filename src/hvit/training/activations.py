@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -71,7 +70,7 @@ def _forgetful(kind: type[nn.Module]) -> type[nn.Module]:
         return kind
     if kind not in _classes:
 
-        def forward(self: nn.Module, *inputs: Any, **named: Any) -> Any:
+        def forward(self: nn.Module, *inputs: object, **named: object) -> object:
             compute = partial(kind.forward, self, **named)
             if self.training and torch.is_grad_enabled():
                 return checkpoint(compute, *inputs, use_reentrant=False)

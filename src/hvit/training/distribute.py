@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -18,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 from hvit.errors import UserError
 from hvit.machine import missing_compiler
 from hvit.training.heartbeat import Heartbeat, end_process
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Processes:
         check_compiler(self.device)
         return torch.compile(network, mode=compile_mode)  # pyright: ignore[reportReturnType]  (a module in and out)
 
-    def without_averaging(self, network: nn.Module) -> AbstractContextManager[Any]:
+    def without_averaging(self, network: nn.Module) -> AbstractContextManager[object]:
         """Inside this block gradients only add up in this process: for all but the last part of a step."""
         inner = getattr(network, "_orig_mod", network)
         return inner.no_sync() if isinstance(inner, DistributedDataParallel) else nullcontext()
@@ -58,7 +60,7 @@ class Processes:
         torch.distributed.all_reduce(value)
         return value / self.world_size
 
-    def share(self, values: dict[str, Any]) -> dict[str, Any]:
+    def share(self, values: T) -> T:
         """What the first process holds, in every process."""
         if self.world_size == 1:
             return values
@@ -66,7 +68,7 @@ class Processes:
         torch.distributed.broadcast_object_list(shared, device=self.device)
         return shared[0]
 
-    def first_only(self, work: Callable[[], Any]) -> None:
+    def first_only(self, work: Callable[[], object]) -> None:
         """Does the work in the first process while the others wait, and fails in all if it fails there."""
         failure: Exception | None = None
         if self.is_first:

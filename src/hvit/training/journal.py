@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from hvit.errors import UserError
 from hvit.files import read_whole, short_path
@@ -31,7 +31,7 @@ class Journal:
             if content and not content.endswith(b"\n"):
                 self._append("\n")
 
-    def write(self, kind: str, step: int, **values: Any) -> None:
+    def write(self, kind: str, step: int, **values: object) -> None:
         """Adds one line. kind: such as "train" or "evaluate"; values: anything JSON can hold."""
         self._append(json.dumps({"kind": kind, "step": step, **values}, allow_nan=True) + "\n")
 
@@ -68,7 +68,7 @@ def parse_row(line: bytes) -> Row | None:
         return None
     if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
         return None
-    step: Any = row.get("step")
+    step = row.get("step")
     if not _is_number(step) or not 0 <= step < 2**63 or step != int(step):
         return None
     row = with_present_keys(row) | {"step": int(step)}
@@ -76,5 +76,5 @@ def parse_row(line: bytes) -> Row | None:
     return row if whole else None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +41,7 @@ class Trainer:
         self.scores: Scores = {}
         self.lacks_data = False
 
-    def run(self, **facts: Any) -> Scores:
+    def run(self, **facts: object) -> Scores:
         """Trains to the last step; returns the scores of the last evaluation. facts: more for the journal's first line.
 
         Interrupted, or without data, it saves what it has trained and raises UserError.
@@ -224,7 +223,7 @@ class Trainer:
         low = self.settings.schedule.precision == "bfloat16"
         return torch.autocast(self.settings.ranks.device.type, dtype=torch.bfloat16, enabled=low)
 
-    def write(self, kind: str, **values: Any) -> None:
+    def write(self, kind: str, **values: object) -> None:
         """A line in the journal, in the first process."""
         if self.journal:
             self.journal.write(kind, self.state.step, **values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -101,15 +101,16 @@ def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.Op
     the network's `level_of` (BEiT, arXiv 2106.08254). Counted from the last layer instead, that layer's factor is 1,
     too, and every layer below has one factor d less.
     """
-    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for decayed, scale, parameter in _sorted_parameters(network, config):
-        new = {"params": [], "scale": scale, "weight_decay": config.weight_decay if decayed else 0.0}
-        groups.setdefault((decayed, scale), new)["params"].append(parameter)
+        groups.setdefault((decayed, scale), []).append(parameter)
+    described = [
+        {"params": parameters, "scale": scale, "weight_decay": config.weight_decay if decayed else 0.0}
+        for (decayed, scale), parameters in groups.items()
+    ]
     if config.method == "sgd":
-        return torch.optim.SGD(
-            list(groups.values()), lr=0.0, momentum=config.betas[0], nesterov=config.nesterov, fused=True
-        )
-    return torch.optim.AdamW(list(groups.values()), lr=0.0, betas=config.betas, eps=config.epsilon, fused=True)
+        return torch.optim.SGD(described, lr=0.0, momentum=config.betas[0], nesterov=config.nesterov, fused=True)
+    return torch.optim.AdamW(described, lr=0.0, betas=config.betas, eps=config.epsilon, fused=True)
 
 
 def _sorted_parameters(network: nn.Module, config: OptimizeConfig) -> Iterator[tuple[bool, float, nn.Parameter]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from hvit.errors import UserError
 from hvit.explain.localization.faithfulness import Examined, examine, findings_of, verdict
 from hvit.explain.localization.places import Places
 from hvit.explain.methods.baseline_images import NAMES, BaselineName
+from hvit.files import JsonObject
 from hvit.randomness import derive_seed
 from hvit.verbs.classifier import Classifier, read_or_refuse
 
@@ -33,7 +33,7 @@ def check(
     step: Callable[[int], None] = lambda count: None,
     baseline: BaselineName = "mean",
     budget: float | None = None,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Measures methods on `count` of the images, drawn at random but always the same; on all if there are fewer.
 
     refused: as in `predict`. step: called with how many images were done. baseline, budget: of block Shapley; the

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from hvit.data.sampling import Sampling
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import methods_for
+from hvit.files import JsonObject
 from hvit.markup import shown as printable
 from hvit.models.inference.prepare import PreparedModel, prepare_for_inference
 from hvit.models.layers.encoder import Encoder
@@ -155,7 +156,7 @@ def clip_input(
     return classifier.preprocess.normalised_clip(frames), frames
 
 
-def ranked_classes(classifier: Classifier, shares: torch.Tensor, top_k: int) -> list[dict[str, Any]]:
+def ranked_classes(classifier: Classifier, shares: torch.Tensor, top_k: int) -> list[JsonObject]:
     likely = shares.topk(min(top_k, len(shares)))
     return [
         {"class": classifier.name(index), "index": index, "probability": round(value, 6)}

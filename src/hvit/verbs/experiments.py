@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from hvit.errors import Stopped, UserError
 from hvit.experiments import get_experiment
 from hvit.experiments.grid import Job, Place, jobs_of, missing, ready, state_of
 from hvit.experiments.results import Results
+from hvit.files import JsonObject
 from hvit.interrupts import Ended
-from hvit.recipe import as_json, changed_fields, read_recipe
+from hvit.recipe import Recipe, as_json, changed_fields, read_recipe
 from hvit.training.journal import JOURNAL, Journal, read_journal
 from hvit.training.lock import refuse_if_held
 from hvit.verbs import train
@@ -35,7 +35,7 @@ def run(
     seeds: int | None = None,
     budget: float | None = None,
     part: tuple[int, int] = (0, 1),
-    change: Callable[[Any], Any] = lambda recipe: recipe,
+    change: Callable[[Recipe], Recipe] = lambda recipe: recipe,
     say: Say = lambda line: None,
 ) -> int:
     """Runs what is missing of some experiments; returns how many runs are still missing then.
@@ -73,7 +73,7 @@ def run(
     return missing(jobs)
 
 
-def _do(job: Job, recipe: Any, say: Say) -> None:
+def _do(job: Job, recipe: Recipe, say: Say) -> None:
     """Runs or resumes one run; a failure of its own is noted in its journal."""
     folder, is_new = job.folder, state_of(job.folder) == "new"
     refuse_if_held(folder)
@@ -150,9 +150,9 @@ def missing_runs(names: Sequence[str], place: Place, seeds: int | None = None) -
     return missing(jobs_of([get_experiment(name, place.scale) for name in names], place, seeds, ""))
 
 
-def status(names: Sequence[str], place: Place, seeds: int | None = None) -> list[dict[str, Any]]:
+def status(names: Sequence[str], place: Place, seeds: int | None = None) -> list[JsonObject]:
     """For every experiment how many of its runs are done, begun, failed or new, and seconds of training so far."""
-    rows = []
+    rows: list[JsonObject] = []
     for name in names:
         experiment = get_experiment(name, place.scale)
         jobs = jobs_of([experiment], place, seeds, "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from hvit.explain.drawing.clip_picture import draw_clip_maps, write_clip_gif
 from hvit.explain.drawing.comparison import draw_comparison
 from hvit.explain.methods.baseline_images import BaselineName
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
+from hvit.files import JsonObject
 from hvit.models import catalogue
 from hvit.verbs.classifier import Classifier, Method, clip_input, frame_sampling, free_name, read_or_refuse
 
@@ -50,7 +50,7 @@ def explain(
     beam: int = 1,
     budget: float | None = None,
     baseline: BaselineName = "mean",
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """Writes pictures of why every image gets its classes, and one page of all, and yields the trees as numbers.
 
     classes: what to explain; None for the `top_k` most probable. methods: the first of block_shapley and gradcat gives
@@ -80,7 +80,7 @@ def explain(
         names = [classifier.name(index) for index in chosen]
         shares = [float(probabilities[index]) for index in chosen]
         stem = free_name(file.stem, taken)
-        answer: dict[str, Any] = {"file": str(file), "pictures": [], "trees": []}
+        answer: JsonObject = {"file": str(file), "pictures": [], "trees": []}
         by_method: dict[str, list[Tree]] = {}
         if "block_shapley" in methods:
             model = classifier.model if classifier.prepared is None else classifier.prepared
@@ -139,13 +139,13 @@ def _finite(values: np.ndarray) -> list[list[float | None]]:
     return [[None if np.isnan(one) else float(one) for one in row] for row in values]
 
 
-def _segments(tree: ClipTree) -> dict[str, Any]:
+def _segments(tree: ClipTree) -> JsonObject:
     """A clip's tree, for JSON."""
     values = [_finite(quadrants) for quadrants in tree.values]
     return {"times": [float(one) for one in tree.times], "values": values, "removal": _removal(tree.removal)}
 
 
-def _removal(removal: Removal) -> dict[str, Any]:
+def _removal(removal: Removal) -> JsonObject:
     """How a tree was computed, for JSON."""
     parts = asdict(removal)
     parts["before"] = removal.before._asdict()
@@ -163,7 +163,7 @@ def explain_clips(
     methods: tuple[Method, ...] = ("block_shapley", "cam"),
     budget: float | None = None,
     baseline: BaselineName = "mean",
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """Writes the evidence for every class in the middle of each clip: `<name>_<method>.png` (a strip) and `.gif`.
 
     classes: what to explain; None for the `top_k` most probable. refused: as in `predict_clips`.

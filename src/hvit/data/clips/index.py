@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from hvit.data.clips.decoding import probe
 from hvit.data.clips.videos import ClipFacts
@@ -101,7 +100,7 @@ def _stamp(source: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _read(cache: Path, header: dict[str, Any]) -> tuple[dict[str, Entry], tuple[str, ...]]:
+def _read(cache: Path, header: Mapping[str, object]) -> tuple[dict[str, Entry], tuple[str, ...]]:
     """What an index knows, nothing if it was made in another way; and the note that it is damaged, if it is."""
     try:
         with open_regular(cache) as file:
@@ -121,12 +120,14 @@ def _read(cache: Path, header: dict[str, Any]) -> tuple[dict[str, Entry], tuple[
         return {}, (f"{show(cache)} is damaged, so all clips were looked at again.",)
 
 
-def _entry(size: Any, changed: Any, whole: Any, found: Any) -> Entry:
+def _entry(size: object, changed: object, whole: object, found: object) -> Entry:
     """Raises ValueError for anything but what `_write` writes."""
     if type(size) is not int or type(changed) is not int or type(whole) is not bool:
         raise ValueError("no entry")
     if isinstance(found, str):
         return size, changed, whole, found
+    if not isinstance(found, list):
+        raise ValueError("no facts")
     frames, rate, start, height, width = found
     whole_numbers = all(type(number) is int and 0 < number < 2**31 for number in (frames, height, width))
     real_numbers = all(type(number) in (int, float) and math.isfinite(number) for number in (rate, start))
@@ -135,7 +136,7 @@ def _entry(size: Any, changed: Any, whole: Any, found: Any) -> Entry:
     return size, changed, whole, ClipFacts(frames, float(rate), float(start), height, width)
 
 
-def _write(cache: Path, header: dict[str, Any], known: dict[str, Entry]) -> None:
+def _write(cache: Path, header: Mapping[str, object], known: dict[str, Entry]) -> None:
     clips = {
         name: [size, changed, whole, found if isinstance(found, str) else astuple(found)]
         for name, (size, changed, whole, found) in known.items()

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -146,14 +145,14 @@ def read_class_names(path: Path) -> dict[str, int]:
     """
     text = _read_text(path)
     if path.suffix.lower() != ".json":
-        listed: Any = text.strip().splitlines()
+        listed: object = text.strip().splitlines()
     else:
         listed = _parse_json(path, text)
     if isinstance(listed, list):
         listed = {str(name): number for number, name in enumerate(listed)}
     try:
-        names = {name: int(number) for name, number in listed.items()}
-    except (AttributeError, TypeError, ValueError, OverflowError):
+        names = {name: int(number) for name, number in listed.items()} if isinstance(listed, dict) else {}
+    except (TypeError, ValueError, OverflowError):
         names = {}
     if not names or sorted(names.values()) != list(range(len(names))):
         raise UserError(
@@ -183,6 +182,8 @@ def _is_number(text: str) -> bool:
 def _read_templates(path: Path, text: str, root: Path, frame_list: Path | None, names: dict[str, int]) -> Listing:
     entries = _parse_json(path, text)
     try:
+        if not isinstance(entries, list):
+            raise TypeError("no list")
         pairs = [(str(entry["id"]), entry["template"].replace("[", "").replace("]", "")) for entry in entries]
     except (TypeError, KeyError, AttributeError) as error:
         raise UserError(
@@ -256,7 +257,7 @@ def _read_text(path: Path) -> str:
     return content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _parse_json(path: Path, text: str) -> Any:
+def _parse_json(path: Path, text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
