@@ -1,4 +1,4 @@
-"""The structure of the package in numbers: `python -m tests.architecture [--source DIR] [--walk]` prints them.
+"""The structure of the package in numbers: `python -m tests.architecture [--source DIR] [--trace]` prints them.
 
 Files are the modules of `src/hvit`. An arrow is one module importing another one of them, wherever the import stands
 (at the top, inside a function, or for types only). A circle is a set of modules that import each other.
@@ -20,7 +20,7 @@ PACKAGE = "hvit"
 
 # Runs two steps of a small recipe and prints every file of the package that a function was entered in before the
 # optimizer's first step, in the order of the first entry.
-WALK = """
+TRACE = """
 import sys, pathlib
 source, out = sys.argv[1:3]
 sys.path.insert(0, source)
@@ -107,9 +107,9 @@ def longest(source: Path = SOURCE, count: int = 5) -> list[tuple[int, str]]:
     return sorted(lines, reverse=True)[:count]
 
 
-def walk(source: Path, out: Path) -> list[str]:
+def trace(source: Path, out: Path) -> list[str]:
     """The files of the package whose functions run between `hvit train` and the optimizer's first step."""
-    command = [sys.executable, "-c", WALK, str(source), str(out)]
+    command = [sys.executable, "-c", TRACE, str(source), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [line for line in done.stderr.splitlines() if line.startswith(PACKAGE) and line.endswith(".py")]
 
@@ -118,7 +118,7 @@ def main() -> None:
     """Prints the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, default=SOURCE, help="the folder that holds the package")
-    parser.add_argument("--walk", type=Path, metavar="RUN", help="train two steps into a new folder and list files")
+    parser.add_argument("--trace", type=Path, metavar="RUN", help="train two steps into a new folder and list files")
     arguments = parser.parse_args()
     arrows = imports(arguments.source)
     packages = {name.rpartition(".")[0] for name in arrows}
@@ -136,8 +136,8 @@ def main() -> None:
     words = glossary_words.counts(arguments.source.resolve().parent)
     places = {place: sum(row[place] for row in words.values()) for place in glossary_words.PLACES}
     print("words that the glossary replaces: " + ", ".join(f"{place} {count}" for place, count in places.items()))
-    if arguments.walk:
-        files = walk(arguments.source.resolve(), arguments.walk)
+    if arguments.trace:
+        files = trace(arguments.source.resolve(), arguments.trace)
         print(f"files entered between `hvit train` and the optimizer's first step: {len(files)}")
         print("         " + ", ".join(files))
 

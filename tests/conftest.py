@@ -27,7 +27,7 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The optional folder of real photos and CIFAR-10 beside the checkout; tests that need it skip without it."""
+    """The optional folder of real photos and CIFAR-10 next to the checkout; tests that need it skip without it."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the optional folder ../shared/data is not here")

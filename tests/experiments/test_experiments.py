@@ -90,9 +90,9 @@ def test_a_whole_experiment_at_two_steps(hvit: Run, tmp_path: Path) -> None:
     assert "6 of 6 runs are finished" in out
     assert Path("toy.png").read_bytes().startswith(b"\x89PNG")
     _, out, _ = hvit("experiments", "table", "toy", "--out", "runs", "--scale", "quick", "--json")
-    told = json.loads(out)
-    assert [set(cell["values"]["top1"]) for cell in told["cells"]] == [{"0", "1"}] * 3
-    assert told["claims"][0]["difference"]["by_seed"].keys() == {"0", "1"}
+    printed = json.loads(out)
+    assert [set(cell["values"]["top1"]) for cell in printed["cells"]] == [{"0", "1"}] * 3
+    assert printed["claims"][0]["difference"]["by_seed"].keys() == {"0", "1"}
 
 
 def test_the_verb_refuses_what_it_does_not_know_in_one_sentence(hvit: Run, tmp_path: Path) -> None:

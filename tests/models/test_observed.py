@@ -117,7 +117,7 @@ def layers_of(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> dict[str,
 
 
 def answers(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """What a model gives, with hidden patches only, too, where it can."""
+    """What a model gives, with masked patches only, too, where it can."""
     with torch.no_grad():
         found = [model(*inputs)]
         return [*found, model(*inputs, masked_only=True)] if hasattr(model, "draw_masks") else found

@@ -14,6 +14,6 @@ def real_charts() -> None:
 
 @pytest.fixture(autouse=True)
 def quick_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charts are drawn, but their slow writing as SVG is left out where a test does not look at it."""
+    """Charts are drawn, but their slow writing as SVG is skipped where a test does not look at it."""
     if "real_charts" not in request.fixturenames:
         monkeypatch.setattr(pictures, "figure_to_svg", lambda figure: "<svg/>")

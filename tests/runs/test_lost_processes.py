@@ -23,7 +23,7 @@ PATIENCE = 240
 
 
 def usual_signals() -> None:
-    """Where tests run in the background, a shell has told all of them to ignore Ctrl-C."""
+    """Where tests run in the background, a shell has made all of them ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

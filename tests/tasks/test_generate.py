@@ -1,4 +1,4 @@
-"""The game of generator and discriminator has the published losses, learns in its phases, and is judged honestly."""
+"""Generator and discriminator have the published losses, learn in their phases, and are evaluated on real images."""
 
 from __future__ import annotations
 
@@ -60,29 +60,29 @@ def test_the_phases_play_against_each_other_with_these_losses(loss: Any) -> None
     task, batch = make(replace(GAME, loss=loss)), make_batch()
     generator, discriminator = task.networks["generator"], task.networks["discriminator"]
     torch.manual_seed(5)
-    told = task.loss(task.phases[0], task.networks, batch)
+    found = task.loss(task.phases[0], task.networks, batch)
     torch.manual_seed(5)
     made = generator(torch.randn(8, 6))
     expected = discriminator_loss(discriminator(signed(batch)), discriminator(made), loss)
-    torch.testing.assert_close(told, expected)
+    torch.testing.assert_close(found, expected)
     torch.manual_seed(5)
-    told = task.loss(task.phases[-1], task.networks, batch)
-    torch.testing.assert_close(told, generator_loss(discriminator(made), loss))
+    found = task.loss(task.phases[-1], task.networks, batch)
+    torch.testing.assert_close(found, generator_loss(discriminator(made), loss))
 
 
 def test_consistency_is_the_squared_change_of_logits_of_real_and_of_made_images() -> None:
     config = replace(GAME, consistency=2.0, consistency_augment=("translation",))
     task, batch = make(config), make_batch()
     torch.manual_seed(5)
-    told = task.loss(task.phases[0], task.networks, batch)
+    found = task.loss(task.phases[0], task.networks, batch)
     torch.manual_seed(5)
     made = task.networks["generator"](torch.randn(8, 6))
     both = torch.cat([signed(batch), made])
-    judge = task.networks["discriminator"]
-    change = (judge(both) - judge(augment(both, ("translation",)))).square()
-    real, fake = judge(both).chunk(2)
+    rival = task.networks["discriminator"]
+    change = (rival(both) - rival(augment(both, ("translation",)))).square()
+    real, fake = rival(both).chunk(2)
     expected = discriminator_loss(real, fake, "logistic") + 2.0 * (change[:8].mean() + change[8:].mean())
-    torch.testing.assert_close(told, expected)
+    torch.testing.assert_close(found, expected)
     assert change.mean() > 1e-6
 
 
@@ -237,8 +237,8 @@ def test_copies_of_the_real_images_are_perfect_and_one_image_is_a_collapse() -> 
     batches = [make_batch(100, 20), make_batch(101, 12)]
     task = make()
     images = torch.cat([signed(batch) for batch in batches])
-    judge = task.networks["discriminator"]
-    scores = task.evaluate({"generator": Copies(images), "discriminator": judge}, batches)
+    rival = task.networks["discriminator"]
+    scores = task.evaluate({"generator": Copies(images), "discriminator": rival}, batches)
     assert scores["distance"] == pytest.approx(0, abs=1e-9)
     assert scores["negative_distance"] == -scores["distance"]
     assert scores["precision"] == scores["recall"] == 1.0
@@ -247,7 +247,7 @@ def test_copies_of_the_real_images_are_perfect_and_one_image_is_a_collapse() -> 
     assert not scores["collapsed"]
     assert "warning" not in scores
     assert scores["distance_of_halves"] > 0
-    same = task.evaluate({"generator": Copies(images, same=True), "discriminator": judge}, batches)
+    same = task.evaluate({"generator": Copies(images, same=True), "discriminator": rival}, batches)
     assert same["collapsed"]
     assert "nearly all alike" in same["warning"]
     assert same["distance"] > 0.1

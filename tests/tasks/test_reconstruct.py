@@ -1,4 +1,4 @@
-"""Masked pretraining learns, judges itself by the same masks every time, and hands its encoder on."""
+"""Masked pretraining learns, is evaluated with the same masks every time, and hands its encoder on."""
 
 from __future__ import annotations
 

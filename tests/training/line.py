@@ -65,7 +65,7 @@ def trainer(
 def trainer_of(
     task: Task, make: Callable[[int], Batch], folder: Path, loop: LoopConfig, optimize: OptimizeConfig, stop_at: int
 ) -> Trainer:
-    """Learns a task in epochs of five steps from the batches that are made; is told to stop before a step."""
+    """Learns a task in epochs of five steps from the batches that are made; is asked to stop before a step."""
     folder.mkdir(exist_ok=True)
     ranks = Processes(0, 1, torch.device("cpu"))
     schedule = Schedule.of(loop, optimize, 5, ranks)

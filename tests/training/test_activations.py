@@ -47,8 +47,8 @@ def make_task(name: str) -> Task:
     if name == "generator":
         nest = NestGeneratorConfig(output_size=(8, 8), latent_dim=6, dims=(16, 8), heads=(2, 1), depths=(2, 1))
         game = GanConfig(nest, ResidualDiscriminatorConfig(input_size=(8, 8), dims=(4, 8)), r1_weight=3.0, r1_every=1)
-        players = build_generator(game.generator), build_discriminator(game.discriminator)
-        return Generate(*players, game, Preprocess((8, 8), (0.5,) * 3, (0.2,) * 3, 1.0), pixel_extractor(4))
+        networks = build_generator(game.generator), build_discriminator(game.discriminator)
+        return Generate(*networks, game, Preprocess((8, 8), (0.5,) * 3, (0.2,) * 3, 1.0), pixel_extractor(4))
     config = entry(name).config
     if isinstance(config, MaskedConfig):
         return Reconstruct(build_network(config), PREPROCESS, labelled=True)
@@ -122,7 +122,7 @@ def test_less_than_half_is_kept_for_the_backward_pass(name: str, tmp_path: Path)
 
 
 def bytes_kept(one: Trainer) -> int:
-    """What the last phase's loss keeps beside the parameters."""
+    """What the last phase's loss keeps apart from the parameters."""
     parameters = {
         p.untyped_storage().data_ptr() for network in one.state.networks.values() for p in network.parameters()
     }
@@ -179,7 +179,7 @@ def test_blocks_that_change_in_a_forward_pass_are_refused(name: str) -> None:
 
 def test_a_trainer_refuses_a_network_without_blocks(tmp_path: Path) -> None:
     task = Classify(build_network(entry("resnet_micro_32").config), CLASSES, {})
-    with pytest.raises(UserError, match=r"leave it out, and raise --loop\.accumulate"):
+    with pytest.raises(UserError, match=r"omit it, and raise --loop\.accumulate"):
         trainer(task, tmp_path, checkpoint_activations=True)
 
 

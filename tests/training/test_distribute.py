@@ -38,5 +38,5 @@ def test_compiling_without_a_compiler_is_refused_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match=r"there is no no-such-compiler here: install one .* leave out --loop\.compile"):
+    with pytest.raises(UserError, match=r"there is no no-such-compiler here: install one .* omit --loop\.compile"):
         trainer(tmp_path, LoopConfig(batch_size=8, compile=True))

@@ -48,9 +48,9 @@ def test_a_lost_process_is_noticed_by_all_within_a_minute() -> None:
 def test_the_loss_of_the_first_process_is_noticed_by_every_other() -> None:
     first, second, third = hearts(3)
     first.beat()
-    told = [(second.beat(), third.beat()) for _ in range(MISSED + 2)]
-    assert told[MISSED - 1] == ("", "")
-    assert told[-1] == ("process 0 of this run is lost",) * 2
+    answers = [(second.beat(), third.beat()) for _ in range(MISSED + 2)]
+    assert answers[MISSED - 1] == ("", "")
+    assert answers[-1] == ("process 0 of this run is lost",) * 2
 
 
 def test_a_store_that_is_gone_means_that_the_process_that_had_it_is_lost() -> None:

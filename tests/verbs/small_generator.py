@@ -18,13 +18,13 @@ from hvit.training.schedule import LoopConfig
 NEST = NestGeneratorConfig(
     output_size=(8, 8), out_channels=1, latent_dim=6, dims=(16, 8), heads=(2, 1), depths=(1, 1)
 )  # fmt: skip
-JUDGE = ResidualDiscriminatorConfig(input_size=(8, 8), in_channels=1, dims=(4, 8))
+DISCRIMINATOR = ResidualDiscriminatorConfig(input_size=(8, 8), in_channels=1, dims=(4, 8))
 
 
 RECIPE = Recipe(
     name="tiny_gan",
     summary="A test",
-    model=GanConfig(NEST, JUDGE, conditional=True, r1_weight=1.0, r1_every=4),
+    model=GanConfig(NEST, DISCRIMINATOR, conditional=True, r1_weight=1.0, r1_every=4),
     data=DigitsData(canvas=8),
     optimize=OptimizeConfig(
         learning_rate_per_256=8e-3, final_learning_rate_per_256=8e-3, betas=(0.0, 0.99), weight_decay=0.0,

@@ -1,4 +1,4 @@
-"""Clips on disk: answers over time, pictures frame by frame, and a motion that only the order of frames tells."""
+"""Clips on disk: answers over time, pictures frame by frame, and a motion that only the order of frames shows."""
 
 from __future__ import annotations
 

@@ -33,9 +33,9 @@ def small(root: Path, in_channels: int = 3) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def pile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A flat folder of pictures of odd sizes and kinds: colour, grey, a strip, a single pixel, a broken one."""
-    root = tmp_path_factory.mktemp("pile")
+    root = tmp_path_factory.mktemp("unlabelled")
     random = np.random.default_rng(1)
     for number, size in enumerate([(40, 30), (9, 70), (1, 1), (64, 64), (33, 31), (500, 8), (20, 20), (12, 90)]):
         shape = size if number % 2 else (*size, 3)
@@ -56,16 +56,16 @@ def test_a_labelled_run_is_probed_and_its_features_are_mapped(photo_folder: Path
     assert probed["loss"] == pytest.approx(scores["loss"])
     assert probed["trained_on"] == 10
     assert 0 <= probed["nearest_neighbours"] <= 1
-    # Red and blue pictures differ in their mean: any features tell them apart.
+    # Red and blue pictures differ in their mean: any features separate them.
     assert probed["linear_probe"] == 1.0
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_an_unlabelled_dataset_of_odd_images_is_trained_on(pile: Path, tmp_path: Path, in_channels: int) -> None:
-    told: dict[str, str] = {}
-    scores = train.train(small(pile, in_channels), tmp_path / "run", told.update)
-    assert "no labels" in told["data"]
-    assert "broken.png" in told["notes"]
+def test_an_unlabelled_dataset_of_odd_images_is_trained_on(unlabelled: Path, tmp_path: Path, in_channels: int) -> None:
+    reported: dict[str, str] = {}
+    scores = train.train(small(unlabelled, in_channels), tmp_path / "run", reported.update)
+    assert "no labels" in reported["data"]
+    assert "broken.png" in reported["notes"]
     assert scores["count"] == 2
     assert "nearest_neighbours" not in scores
     assert evaluate.evaluate(tmp_path / "run")["explained_variance"] == pytest.approx(scores["explained_variance"])

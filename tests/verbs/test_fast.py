@@ -24,22 +24,22 @@ def test_predict_fast_gives_the_same_probabilities(
     weights: Path, photo_folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     usual, _ = printed(capsys, "predict", weights, photo_folder, "--json")
-    fast, told = printed(capsys, "predict", weights, photo_folder, "--json", "--fast")
+    fast, reported = printed(capsys, "predict", weights, photo_folder, "--json", "--fast")
     assert len(usual) == 12
     for one, other in zip(usual, fast, strict=True):
         assert one["file"] == other["file"]
         assert [entry["class"] for entry in one["classes"]] == [entry["class"] for entry in other["classes"]]
         for entry, again in zip(one["classes"], other["classes"], strict=True):
             assert abs(entry["probability"] - again["probability"]) < 1e-5
-    assert told.startswith("fast  ")
-    assert "images a second" in told
+    assert reported.startswith("fast  ")
+    assert "images a second" in reported
 
 
 def test_evaluate_fast_gives_the_same_scores(weights: Path, photo_folder: Path, capsys: pytest.CaptureFixture[str]):
     (usual,), _ = printed(capsys, "evaluate", weights, "--root", photo_folder, "--json")
-    (fast,), told = printed(capsys, "evaluate", weights, "--root", photo_folder, "--json", "--fast")
+    (fast,), reported = printed(capsys, "evaluate", weights, "--root", photo_folder, "--json", "--fast")
     assert "fast" not in usual
-    assert fast["fast"] in told
+    assert fast["fast"] in reported
     assert fast["predictions"] == usual["predictions"]
     assert abs(fast["loss"] - usual["loss"]) < 1e-5
 

@@ -50,8 +50,8 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         input_size=(8, 8), in_channels=1, num_classes=10, patch_size=(1, 1), dims=(8, 16), heads=(2, 2), depths=(1, 1)
     )
     preprocess = asdict(Preprocess((8, 8), (0.3,), (0.3,), 1.0))
-    save_weights(build(config), root / "judge.safetensors", classes=tuple("0123456789"), preprocess=preprocess)
-    recipe = replace(RECIPE, model=replace(RECIPE.model, extractor=str(root / "judge.safetensors")))
+    save_weights(build(config), root / "extractor.safetensors", classes=tuple("0123456789"), preprocess=preprocess)
+    recipe = replace(RECIPE, model=replace(RECIPE.model, extractor=str(root / "extractor.safetensors")))
     train.train(recipe, root / "run")
     return root / "run"
 
@@ -88,9 +88,9 @@ def test_the_journal_has_the_loss_of_every_phase_and_all_scores(digits_run: Path
         assert row["loss"] == row["discriminate_loss"]
         assert row["generate_loss"] > 0
     assert first["penalise_loss"] > 0
-    told = [row for row in rows if row["kind"] == "evaluate"]
-    assert [row["step"] for row in told] == [5, 10]
-    assert {"distance", "precision", "recall", "diversity", "distinctness", "recognised"} <= told[0].keys()
+    reported = [row for row in rows if row["kind"] == "evaluate"]
+    assert [row["step"] for row in reported] == [5, 10]
+    assert {"distance", "precision", "recall", "diversity", "distinctness", "recognised"} <= reported[0].keys()
 
 
 def test_what_goes_wrong_is_told_at_once_and_stays_in_journal_and_page(
@@ -100,8 +100,8 @@ def test_what_goes_wrong_is_told_at_once_and_stays_in_journal_and_page(
     fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "1"]
     status, out, err = hvit("train", "nest_gan_digits_32", *fields, "--out", "run")
     assert status == 0
-    for told in (err, out):  # while it learns, and at the end
-        assert told.count("warning: the generated images are nearly all alike") == 1
+    for reported in (err, out):  # while it learns, and at the end
+        assert reported.count("warning: the generated images are nearly all alike") == 1
     (row,) = (row for row in read_journal(tmp_path / "run" / "journal.jsonl") if row["kind"] == "evaluate")
     assert row["collapsed"]
     assert "nearly all alike" in row["warning"]
@@ -150,12 +150,12 @@ def test_each_sample_is_a_file_in_its_true_size_and_json_tells_its_class(hvit: R
     fields = ["--num", "5", "--classes", "3", "8", "--each", "--interpolations", "0", "--json", "--seed", "4"]
     status, out, _ = hvit("generate", digits_run, *fields)
     assert status == 0
-    told = json.loads(out)
-    assert (told["seed"], told["count"], told["interpolations"]) == (4, 5, None)
-    assert told["classes"] == ["3", "8", "3", "8", "3"]
-    assert [Path(name).name for name in told["files"]] == [f"sample_{number:04d}.png" for number in range(1, 6)]
-    grid = pixels(told["samples"])
-    for number, name in enumerate(told["files"]):
+    reported = json.loads(out)
+    assert (reported["seed"], reported["count"], reported["interpolations"]) == (4, 5, None)
+    assert reported["classes"] == ["3", "8", "3", "8", "3"]
+    assert [Path(name).name for name in reported["files"]] == [f"sample_{number:04d}.png" for number in range(1, 6)]
+    grid = pixels(reported["samples"])
+    for number, name in enumerate(reported["files"]):
         assert pixels(name).shape == (8, 8)
         assert (pixels(name) == grid[:64:8, number * 66 : number * 66 + 64 : 8]).all()
     assert not Path("generated/interpolations.png").exists()
@@ -213,7 +213,7 @@ def test_what_makes_no_images_is_refused(hvit: Run, digits_run: Path, tmp_path: 
     (tmp_path / "text.safetensors").write_text("hello")
     (tmp_path / "file").touch()
     for arguments, sentence in (
-        ((digits_run.parent / "judge.safetensors",), "makes no images"),
+        ((digits_run.parent / "extractor.safetensors",), "makes no images"),
         (("nowhere",), "nowhere"),
         (("two.safetensors",), "2 channels"),
         (("broken.safetensors", "--each"), "diverged"),

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class _Handover(Dataset[Batch | UserError]):
             return error
 
 
-class _Loader(DataLoader[Batch]):
+class _Loader(DataLoader[Batch | UserError]):
     """torch's loader without its advice on the number of workers and on forking, which are the user's choice.
 
     It asks every two seconds whether all workers live, where torch would raise for a dead one in the middle of
@@ -142,4 +142,4 @@ def load_in_order(
             generator=torch.Generator(),
         )
         loader.stops = stops
-        return loader
+        return cast(DataLoader[Batch], loader)  # iterating raises errors instead of giving them

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -69,14 +69,14 @@ class ImageSet(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def read(self, index: int, draw: int) -> tuple[Any, Target]:
+    def read(self, index: int, draw: int) -> tuple[Sample, Target]:
         """One image or clip (a `Sample`) and its target.
 
         draw: the number of this sample in the run. Only sets that make their images look at it, to make another one
         each time, and training sets of clips, to choose other frames.
         """
 
-    def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Any, Target]:
+    def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Sample | Reduced, Target]:
         """As `read`; a set may give a picture that is decoded smaller (a `Reduced`), if not below what is needed."""
         return self.read(index, draw)
 
@@ -95,7 +95,7 @@ class ImageSet(ABC):
         """
         return iter(())
 
-    def read_view(self, index: int, view: int, views: int) -> tuple[Any, Target]:
+    def read_view(self, index: int, view: int, views: int) -> tuple[Sample, Target]:
         """What testing sees of an image or clip in one of several views in time, and its target."""
         return self.read(index, index)
 

@@ -26,7 +26,7 @@ def with_family(recipe: Recipe, words: Sequence[str]) -> Recipe:
     that are not of classification.
     """
     family = _value(words, "--model.family")
-    before: Any = recipe.model
+    before = recipe.model
     if family is None or family == before.family:
         return recipe
     if family not in FAMILIES:
@@ -46,13 +46,13 @@ def with_family(recipe: Recipe, words: Sequence[str]) -> Recipe:
         name = _value(words, "--model.name")
         if name is None:
             raise UserError("--model.family timm needs the model's name there, such as --model.name resnet18")
-        model: Any = TimmConfig(**given, name=name, settings=_value(words, "--model.settings") or "")
+        model = TimmConfig(**given, name=name, settings=_value(words, "--model.settings") or "")
         return replace(recipe, model=model)
     if family == "clip_baseline" and (name := _value(words, "--model.name")) is not None:
         given["name"] = name
     small = f"{_MICRO.get(family, family)}_micro_{'x'.join(map(str, before.input_size[:-1]))}"
-    start: Any = entry(small).config if small in list_models() else FAMILIES[family]
-    return replace(recipe, model=replace(start, **given) if small in list_models() else start(**given))
+    model = replace(entry(small).config, **given) if small in list_models() else FAMILIES[family](**given)
+    return replace(recipe, model=model)
 
 
 def _value(words: Sequence[str], option: str) -> str | None:

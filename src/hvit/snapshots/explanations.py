@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -41,7 +42,9 @@ def draw_samples(
     for number, index in enumerate(chosen.tolist(), start=1):
         image, _ = splits.held_out.read(index, index)
         name = f"explain_{number}"
-        shares, _ = draw_explanation(model, preprocess, image, splits.classes, folder / f"{name}.png")
+        shares, _ = draw_explanation(
+            model, preprocess, cast(Image.Image, image), splits.classes, folder / f"{name}.png"
+        )
         described.append(describe_sample(splits, index, name, int(shares.argmax()), float(shares.max())))
     return described
 
@@ -62,7 +65,7 @@ def draw_mistakes(
         image, _ = splits.held_out.read(index, index)
         name, (_, guess, confidence) = f"mistake_{number}", answers[index]
         with replacing(folder / f"{name}.png") as file:
-            preprocess.shown(image).save(file, "PNG")
+            preprocess.shown(cast(Image.Image, image)).save(file, "PNG")
         described.append(describe_sample(splits, index, name, guess, confidence))
     return described
 

@@ -59,10 +59,10 @@ def keep_samples(generator: Generator, folder: Path, step: int) -> None:
     save_pixels(shown_grid(images, columns), folder / picture_file(SAMPLES))
     _draw_over_time(folder, images.shape[1:], columns)
     ends = latents[: 2 * _ROWS].unflatten(0, (_ROWS, 2))
-    walks = torch.cat([interpolate(first, last, _COLUMNS) for first, last in ends])
+    between = torch.cat([interpolate(first, last, _COLUMNS) for first, last in ends])
     labels = labels_in_order(config, _ROWS)
-    painted = generate_images(generator, walks, None if labels is None else labels.repeat_interleave(_COLUMNS))
-    save_pixels(shown_grid(to_bytes(painted), _COLUMNS), folder / picture_file(INTERPOLATION))
+    generated = generate_images(generator, between, None if labels is None else labels.repeat_interleave(_COLUMNS))
+    save_pixels(shown_grid(to_bytes(generated), _COLUMNS), folder / picture_file(INTERPOLATION))
 
 
 def draw_neighbours(

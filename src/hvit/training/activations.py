@@ -38,7 +38,7 @@ def checkpointable_blocks(networks: Iterable[nn.Module]) -> list[nn.Module]:
     if not blocks:
         raise UserError(
             "loop.checkpoint_activations fits transformer blocks, and this model has none (batch norm and spectral "
-            "norm change with each forward pass): leave it out, and raise --loop.accumulate to save memory"
+            "norm change with each forward pass): omit it, and raise --loop.accumulate to save memory"
         )
     return blocks
 

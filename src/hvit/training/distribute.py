@@ -87,7 +87,7 @@ class Processes:
 
 _PATIENCE_AT_THE_START = timedelta(minutes=5)
 _WITHOUT_ANOTHER = "{}, and none goes on without it: `hvit resume RUN` continues from the last checkpoint"
-NO_COMPILING = "leave out --loop.compile, which changes the speed only"
+NO_COMPILING = "omit --loop.compile, which changes the speed only"
 
 
 def check_compiler(device: torch.device) -> None:

@@ -180,6 +180,6 @@ class TrainingState:
 def _lay_channels_last(networks: Iterable[nn.Module]) -> None:
     kernels = [value for network in networks for value in network.parameters() if value.ndim == 4]
     if not kernels:
-        raise UserError("loop.channels_last fits models with convolutions of images, and this has none: leave it out")
+        raise UserError("loop.channels_last fits models with convolutions of images, and this has none: omit it")
     for kernel in kernels:
         kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)

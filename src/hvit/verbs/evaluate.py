@@ -37,5 +37,5 @@ def evaluate(
     opened = open_any(target)
     run = kind_of(opened.model.config)
     if fast and not run.can_be_prepared:
-        raise UserError(f"--fast is for classifiers, and {target} holds none; leave it out")
+        raise UserError(f"--fast is for classifiers, and {target} holds none; omit it")
     return run.score(ScoreRequest(target, opened, kind, root, choose_device(device), report, fast))

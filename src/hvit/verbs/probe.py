@@ -58,7 +58,7 @@ def probe_recipe(
     chosen = usual_data(data, root or None)
     if per_class is not None:
         if not hasattr(chosen, "num_per_class"):
-            raise UserError(f"the data {data} has no part of so many images per class; leave out --per-class")
+            raise UserError(f"the data {data} has no part of so many images per class; omit --per-class")
         chosen = replace(chosen, num_per_class=per_class)
     summary, loop = f"Heads on the frozen features of {start.name}", replace(recipe.loop, device=device)
     return replace(recipe, name="probe", summary=summary, data=chosen, loop=loop, seed=seed)

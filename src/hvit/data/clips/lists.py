@@ -15,7 +15,7 @@ from hvit.data import layout
 from hvit.data.clips.decoding import is_clip_name
 from hvit.data.clips.videos import VIDEO_SUFFIXES
 from hvit.data.images.folders import UNLABELLED
-from hvit.data.images.listing import is_image_name, show, walk
+from hvit.data.images.listing import files_below, is_image_name, show
 from hvit.data.layout import Layout, class_folders, counted, spelling, stray_samples, sub_folders
 from hvit.data.regular_files import open_regular, system_reason
 from hvit.errors import UserError
@@ -230,7 +230,7 @@ def _read_frame_list(path: Path, root: Path) -> dict[str, Path]:
 
 def _clips_in(folder: Path) -> tuple[list[Path], Counter[str]]:
     """The clips in a folder and its sub-folders in alphabetical order, and how many other files of each kind."""
-    files = list(walk(folder))
+    files = list(files_below(folder))
     clips = [file for file in files if is_clip_name(file)]
     pictured = {file.parent for file in files if is_image_name(file)}
     holders = {above for clip in (*clips, *pictured) for above in clip.parents}

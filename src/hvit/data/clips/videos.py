@@ -9,11 +9,13 @@ import os
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 
@@ -57,7 +59,67 @@ class ClipFacts:
     width: int
 
 
-def load_av() -> Any:
+class _Named(Protocol):
+    name: str
+
+
+class _SideData(Protocol):
+    type: _Named
+
+    def __bytes__(self) -> bytes: ...
+
+
+class _Frame(Protocol):
+    """What is used of PyAV's frame; times are in units of the stream's."""
+
+    height: int
+    width: int
+    pts: int | None
+    duration: int
+    side_data: Iterable[_SideData]
+
+
+class _Packet(Protocol):
+    """What is used of PyAV's packet."""
+
+    dts: int | None
+    pts: int | None
+    duration: int | None
+
+    def decode(self) -> Iterable[_Frame]: ...
+
+
+class _Stream(Protocol):
+    """What is used of PyAV's video stream."""
+
+    average_rate: Fraction | None
+    guessed_rate: Fraction | None
+    sample_aspect_ratio: Fraction | None
+    duration: int | None
+    time_base: Fraction
+
+
+class _Container(Protocol):
+    """What is used of PyAV's opened file."""
+
+    format: _Named
+
+    def demux(self, stream: _Stream) -> Iterable[_Packet]: ...
+
+    def seek(self, offset: int, *, stream: _Stream) -> None: ...
+
+
+class _Pixels(Protocol):
+    def to_ndarray(self) -> np.ndarray: ...
+
+
+class _Reformatter(Protocol):
+    """What is used of what PyAV scales and converts frames with."""
+
+    def reformat(self, frame: _Frame, *, width: int, height: int, format: str, interpolation: str = ...) -> _Pixels: ...
+
+
+def load_av() -> ModuleType:
     """PyAV. Raises UserError if it is not installed."""
     try:
         import av
@@ -118,7 +180,7 @@ def read_video(path: Path, times: list[float], facts: ClipFacts, height: int, wi
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def _opened(path: Path) -> Iterator[tuple[_Container, _Stream]]:
     """The opened file and its first video stream that moves."""
     av = load_av()
     options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
@@ -144,7 +206,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-def _shown_frames(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
+def _shown_frames(container: _Container, stream: _Stream) -> Iterator[tuple[float, _Frame]]:
     """The frames from here on in the order they are shown, each with the second at which it appears."""
     # AVI stores no times. Those that are made up for its frames are out of order, those of its packets are not.
     stamps: deque[int] | None = deque() if container.format.name == "avi" else None
@@ -163,7 +225,7 @@ def _shown_frames(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
             yield moment, frame
 
 
-def _end(moment: float, frame: Any, stream: Any) -> float:
+def _end(moment: float, frame: _Frame, stream: _Stream) -> float:
     """When a frame leaves the screen, in seconds."""
     return moment + (float(frame.duration * stream.time_base) if frame.duration else 0.0)
 
@@ -236,7 +298,7 @@ def _decode(
     return clip
 
 
-def _upright(frame: Any, reformatter: Any, height: int, width: int) -> np.ndarray:
+def _upright(frame: _Frame, reformatter: _Reformatter, height: int, width: int) -> np.ndarray:
     """The frame in colour, turned and mirrored as its file says, in the given size: (height, width, 3) uint8."""
     lies, mirrors = _orientation(frame)
     if lies:
@@ -249,7 +311,7 @@ def _upright(frame: Any, reformatter: Any, height: int, width: int) -> np.ndarra
     return pixels[:: -1 if mirrors[0] else 1, :: -1 if mirrors[1] else 1]
 
 
-def _orientation(frame: Any) -> tuple[bool, tuple[bool, bool]]:
+def _orientation(frame: _Frame) -> tuple[bool, tuple[bool, bool]]:
     """Whether rows become columns, and whether the order of the rows and of the columns is then reversed.
 
     The matrix of a file takes the place (x, y) of a pixel to (a x + c y, b x + d y), x to the right and y down: the
@@ -265,7 +327,7 @@ def _orientation(frame: Any) -> tuple[bool, tuple[bool, bool]]:
     return False, (bool(d < 0), bool(a < 0))
 
 
-def _shown_size(frame: Any, shape: Any) -> tuple[int, int]:
+def _shown_size(frame: _Frame, shape: Fraction | None) -> tuple[int, int]:
     """Height and width of a frame upright and with square pixels. shape: width of a pixel as a multiple of its height.
 
     The side that is too short is made longer. Shapes within 1 % of a square, or beyond 1 to 8, count as squares.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from hvit.data.grey import GreyRange
 from hvit.data.images.folder_sets import FolderSet
-from hvit.data.images.listing import SUFFIXES, is_image_name, show, walk
+from hvit.data.images.listing import SUFFIXES, files_below, is_image_name, show
 from hvit.data.layout import (
     Layout,
     alone_notes,
@@ -129,15 +130,13 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
     chosen = choose_subset(labels, classes, seed, config.num_per_class, config.fraction)
     counts = np.bincount(labels[chosen], minlength=len(classes)).tolist()
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
-    read_as: dict[str, Any] = {"channels": in_channels, "grey_range": grey_range, "page": config.page}
+    folder_set = partial(FolderSet, channels=in_channels, grey_range=grey_range, page=config.page)
     return Splits(
-        train=FolderSet(
+        train=folder_set(
             [train[index] for index in chosen], labels[chosen], replaces=True, reduced=config.decode == "reduced",
-            folder=layout.train, **read_as,
+            folder=layout.train,
         ),
-        held_out=FolderSet(
-            *_flatten(held_out_files), replaces=False, folder=layout.held_out or layout.train, **read_as
-        ),
+        held_out=folder_set(*_flatten(held_out_files), replaces=False, folder=layout.held_out or layout.train),
         classes=classes,
         mean=mean,
         std=std,
@@ -163,7 +162,7 @@ def _list_classes(folder: Path) -> tuple[dict[str, list[Path]], Counter[str], tu
     ignored: Counter[str] = Counter()
     folders, notes = class_folders(folder)
     for name, members in folders.items():
-        files = [file for member in members for file in walk(member)]
+        files = [file for member in members for file in files_below(member)]
         classes[name] = [file for file in files if is_image_name(file)]
         ignored.update(file.suffix.lower() or "without suffix" for file in files if not is_image_name(file))
     stray = stray_samples(folder, is_image_name)
@@ -196,7 +195,9 @@ def _is_unlabelled(labels: str, layout: Layout) -> bool:
 def _classes_or_none(folder: Path) -> list[str] | None:
     """The names of two or more class folders with nothing but images in them, or None."""
     children = class_folders(folder)[0]
-    filled = all(any(is_image_name(file) for each in folders for file in walk(each)) for folders in children.values())
+    filled = all(
+        any(is_image_name(file) for each in folders for file in files_below(each)) for folders in children.values()
+    )
     return (
         [spelling(name) for name in children]
         if len(children) > 1 and filled and not stray_samples(folder, is_image_name)
@@ -206,7 +207,7 @@ def _classes_or_none(folder: Path) -> list[str] | None:
 
 def _list_unlabelled(folder: Path) -> tuple[dict[str, list[Path]], Counter[str], tuple[str, ...]]:
     """Every image anywhere in a folder, as one class, and how many other files there are of each kind."""
-    files = list(walk(folder))
+    files = list(files_below(folder))
     images = [file for file in files if is_image_name(file)]
     if not images:
         raise UserError(f"{show(folder)} holds no image (a file ending in {', '.join(SUFFIXES)}).")

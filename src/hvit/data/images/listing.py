@@ -25,7 +25,7 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
         if state_of(path) is None:
             raise UserError(f"cannot read {show(path)}: there is no such file.")
         if is_folder(path):
-            images = [file for file in walk(path) if is_image_name(file)]
+            images = [file for file in files_below(path) if is_image_name(file)]
             if not images:
                 raise UserError(f"{show(path)} holds no image: expected files ending in {', '.join(SUFFIXES)}.")
             found.update(dict.fromkeys(images))
@@ -39,7 +39,7 @@ def is_image_name(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Every file in a folder and its sub-folders that is not hidden, in alphabetical order.
 
     Links are followed, but never in a circle. Raises UserError if a folder may not be listed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -79,7 +79,7 @@ def digits_on_clutter(
 
 def _scan(members: ImageSet, index: int, side: int) -> np.ndarray:
     """A scan, enlarged to side x side pixels."""
-    image, _ = members.read(index, 0)
+    image = cast(Image.Image, members.read(index, 0)[0])
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
 
 
@@ -121,5 +121,5 @@ def image_mosaics(images: ImageSet, seed: int, count: int, side: int) -> Scenes:
 
 def _square(images: ImageSet, index: int, side: int) -> np.ndarray:
     """An image, cut to a square in its middle, of side x side pixels."""
-    image, _ = images.read(index, index)
+    image = cast(Image.Image, images.read(index, index)[0])
     return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
