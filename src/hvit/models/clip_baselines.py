@@ -162,14 +162,14 @@ def _create(config: ClipBaselineConfig, num_classes: int) -> nn.Module:
         except ImportError as error:
             raise UserError("videomae needs the package transformers: pip install transformers") from error
         time, side, _ = config.patch_size
-        return VideoMAEForVideoClassification(
-            VideoMAEConfig(
-                image_size=config.input_size[1], patch_size=side, num_channels=config.in_channels,
-                num_frames=config.input_size[0], tubelet_size=time, hidden_size=config.dims[0],
-                num_hidden_layers=config.depths[0], num_attention_heads=config.heads[0],
-                intermediate_size=4 * config.dims[0], num_labels=num_classes, use_mean_pooling=True,
-            )
+        settings = VideoMAEConfig(
+            image_size=config.input_size[1], patch_size=side, num_channels=config.in_channels,
+            num_frames=config.input_size[0], tubelet_size=time, hidden_size=config.dims[0],
+            num_hidden_layers=config.depths[0], num_attention_heads=config.heads[0],
+            intermediate_size=4 * config.dims[0], use_mean_pooling=True,
         )  # fmt: skip
+        settings.num_labels = num_classes
+        return VideoMAEForVideoClassification(settings)
     from torchvision.models import video  # takes seconds to import
 
     if config.name == "swin3d_t":
