@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from hvit.data.augment_settings import nest_cifar_augment
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, ScaleName, Table
+from hvit.experiments.results import Results
 from hvit.experiments.settings import MODELS, TITLES, Size, classify_cifar, on_imagenet
 from hvit.models.baselines import VitConfig
+from hvit.models.catalogue import ModelConfig
 from hvit.models.nest.config import NEST_SIZES
 
 HEADER = Header(
@@ -21,7 +22,7 @@ HEADER = Header(
     "16 minutes a seed; published: 300 epochs of ImageNet for every cell",
 )
 SIZES = {"small": Size(800, 10), "quick": Size(400, 4, 64, 500)}
-REMOVED: dict[str, tuple[str, dict[str, Any]]] = {
+REMOVED: dict[str, tuple[str, dict[str, float | str]]] = {
     "none": ("none", {}),
     "erasing": ("random erasing", {"erasing": 0.0}),
     "randaugment": ("RandAugment", {"rand_augment": ""}),
@@ -31,7 +32,8 @@ REMOVED: dict[str, tuple[str, dict[str, Any]]] = {
 
 def augmentation(scale: ScaleName) -> Experiment:
     """Full augmentation and three that lack one part, each removed from the full one, for NesT and a ViT."""
-    full = {"nest": NEST_SIZES["nest_tiny_224"], "vit": VitConfig(dims=(768,), heads=(12,), drop_path=0.1)}
+    vit = VitConfig(dims=(768,), heads=(12,), drop_path=0.1)
+    full: dict[str, ModelConfig] = {"nest": NEST_SIZES["nest_tiny_224"], "vit": vit}
     cells = []
     for family in ("nest", "vit"):
         for name, (title, changes) in REMOVED.items():
@@ -55,7 +57,7 @@ def augmentation(scale: ScaleName) -> Experiment:
     return Experiment("augmentation", HEADER, tuple(cells), tuple(claims), reference="nest-none", further=losses)
 
 
-def losses(results: Any) -> list[Table]:
+def losses(results: Results) -> list[Table]:
     """What the removal of each part costs both models, in points."""
     rows = []
     for name, (title, _) in REMOVED.items():

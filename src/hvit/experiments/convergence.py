@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import exp, log
-from typing import Any
 
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, ScaleName, Table
+from hvit.experiments.results import Results
 from hvit.experiments.settings import MODELS, TITLES, Size, classify_cifar, on_imagenet
 from hvit.models.baselines import VitConfig
+from hvit.models.catalogue import ModelConfig
 from hvit.models.nest.config import NEST_SIZES
 
 HEADER = Header(
@@ -30,7 +31,7 @@ MEASURED = ("nest", "nest4", "vit")
 def convergence(scale: ScaleName) -> Experiment:
     """Three models, each trained anew for four numbers of epochs: a run's schedule ends with the run."""
     vit = VitConfig(dims=(384,), heads=(6,), patch_size=(16, 16), drop_path=0.1)
-    full = {"nest": NEST_SIZES["nest_tiny_224"], "vit": vit}
+    full: dict[str, ModelConfig] = {"nest": NEST_SIZES["nest_tiny_224"], "vit": vit}
     cells = []
     for epochs in EPOCHS[scale]:
         for family in MEASURED if scale != "published" else full:
@@ -62,10 +63,10 @@ def convergence(scale: ScaleName) -> Experiment:
     )
 
 
-def to_equal_accuracy(results: Any) -> list[Table]:
+def to_equal_accuracy(results: Results) -> list[Table]:
     """Epochs and seconds that every model needs for the accuracy of the ViT after its longest run.
 
-    Between two runs of a model log(epochs) and log(seconds) are interpolated by accuracy. results: `Results`.
+    Between two runs of a model log(epochs) and log(seconds) are interpolated by accuracy.
     """
     models: dict[str, list[tuple[int, float, float]]] = {}
     for cell in results.experiment.cells:

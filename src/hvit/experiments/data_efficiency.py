@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, ScaleName, Table
+from hvit.experiments.results import Results
 from hvit.experiments.rivals import published_model
 from hvit.experiments.settings import Size, classify_cifar, model_of, on_imagenet, title_of
 
@@ -50,10 +50,9 @@ def _cell(scale: ScaleName, family: str, per_class: int) -> Cell:
     factors = {"images a class": f"{per_class:,}", "family": title_of(family)}
     if scale == "published":
         recipe = on_imagenet(name, published_model(family))
-        data: Any = recipe.data
         epochs = round(recipe.loop.epochs / SHARES[per_class])
         recipe = replace(
-            recipe, data=replace(data, fraction=SHARES[per_class]), loop=replace(recipe.loop, epochs=epochs)
+            recipe, data=replace(recipe.data, fraction=SHARES[per_class]), loop=replace(recipe.loop, epochs=epochs)
         )
         return Cell(f"{family}-{per_class}", factors, recipe, family)
     steps = SEEN[scale] // BATCH[scale]
@@ -67,7 +66,7 @@ def _cell(scale: ScaleName, family: str, per_class: int) -> Cell:
     return Cell(f"{family}-{per_class}", factors, replace(recipe, loop=loop, optimize=optimize), family)
 
 
-def as_grid(results: Any) -> list[Table]:
+def as_grid(results: Results) -> list[Table]:
     """Top-1 of every family by the number of images."""
     rows = []
     for family in FAMILIES:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from hvit.data.open import CifarData
+from hvit.data.open import CifarData, DigitsData, MovingDigitsData
 from hvit.recipe import Recipe
 
 ScaleName = Literal["small", "quick", "published"]
@@ -146,7 +146,7 @@ def with_rate(recipe: Recipe, rate: float) -> Recipe:
 
 def with_data_under(recipe: Recipe, root: str) -> Recipe:
     """The same recipe with its data in the folder of that name under a root."""
-    data: Any = recipe.data
-    if not root or not hasattr(data, "root"):
+    data = recipe.data
+    if not root or isinstance(data, DigitsData | MovingDigitsData):
         return recipe
     return replace(recipe, data=replace(data, root=f"{root}/{data.root}"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hvit.experiments.experiment import Cell, Experiment, ScaleName, with_data_under, with_rate
 from hvit.experiments.settings import sweep
@@ -53,8 +53,8 @@ def jobs_of(experiments: Sequence[Experiment], place: Place, seeds: int | None, 
     """All runs in the order in which they are done: for each experiment its sweeps, then seed after seed every cell."""
     jobs: dict[Path, Job] = {}
 
-    def add(folder: Path, recipe: Recipe, **more: Any) -> None:
-        jobs.setdefault(folder, Job(folder, with_data_under(recipe, data_root), **more))
+    def add(folder: Path, recipe: Recipe, family: str | None = None, starts_from: Path | None = None) -> None:
+        jobs.setdefault(folder, Job(folder, with_data_under(recipe, data_root), family, starts_from))
 
     for experiment in experiments:
         for family in experiment.families:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import FolderData
@@ -35,9 +34,9 @@ STARTS = {
 def higher_resolution(scale: ScaleName) -> Experiment:
     """NesT from CIFAR-10 at 32 pixels to ten classes of photos at 64; at full scale from ImageNet-22K to 384."""
     if scale == "published":
-        before: Any = get_recipe("nest_base_imagenet22k")
+        before = get_recipe("nest_base_imagenet22k")
         before = replace(before, data=replace(before.data, root="imagenet22k"))
-        after: Any = get_recipe("nest_base_imagenet_384")
+        after = get_recipe("nest_base_imagenet_384")
         after = replace(after, data=replace(after.data, root=IMAGENET), weights=None)
     else:
         before = classify_cifar("resolution_pretraining", MODELS["nest"], PRETRAINED[scale])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 from hvit.experiments.experiment import TOP1, Cell, Claim, Experiment, Header, Measure, Pretraining, ScaleName
-from hvit.experiments.settings import IMAGENET, MODELS, Size, classify_cifar
+from hvit.experiments.settings import IMAGENET, Size, classify_cifar
 from hvit.experiments.simplification import finetuned, masked_pretraining
-from hvit.models.masked.config import MASKED_SIZES
-from hvit.models.mvit.simplification import SIMPLIFIED, simplify
+from hvit.models.hiera.config import HIERA_SIZES
+from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
+from hvit.models.mvit.config import MVIT_SIZES
+from hvit.models.mvit.simplification import SIMPLIFIED, Step, simplify
 from hvit.recipes import get_recipe
 
 HEADER = Header(
@@ -24,7 +26,7 @@ HEADER = Header(
 )
 PRETRAINED = {"small": Size(2_000, 8, 128, 100), "quick": Size(400, 4, 64, 100)}
 TUNED = {"small": Size(500, 5, 128), "quick": Size(500, 2, 64, 500)}
-CELLS: tuple[tuple[str, str, float, str], ...] = (
+CELLS: tuple[tuple[str, str, float, Step], ...] = (
     # target, ratio and strategy; the first is what the others are compared with
     ("normalised-0.6", "normalised_pixels", 0.6, "f"),
     ("pixels-0.6", "pixels", 0.6, "f"),
@@ -49,25 +51,26 @@ def masking(scale: ScaleName) -> Experiment:
     """Three targets and four ratios on Hiera, and three strategies on MViTv2 and two of its steps to Hiera."""
     cells = []
     for name, target, ratio, step in CELLS:
-        changes: dict[str, Any] = {
+        changes: dict[str, str | float] = {
             "target": target, "mask_ratio": ratio, "encoding": "dense" if step == "0" else "sparse"
         }  # fmt: skip
         if scale == "published":
-            before: Any = get_recipe("hiera_base_imagenet_mae")
-            encoder = before.model.encoder if step == "f" else SIMPLIFIED[f"mvitv2_base_224_step_{step}"]
+            before = get_recipe("hiera_base_imagenet_mae")
+            masked = cast(MaskedConfig, before.model)
+            encoder = masked.encoder if step == "f" else SIMPLIFIED[f"mvitv2_base_224_step_{step}"]
             before = replace(
                 before,
                 name=f"masking_{name}",
-                model=replace(before.model, encoder=encoder, **changes),
+                model=replace(masked, encoder=encoder, **changes),
                 data=replace(before.data, root=IMAGENET),
             )
-            after: Any = get_recipe("hiera_base_imagenet_finetune")
+            after = get_recipe("hiera_base_imagenet_finetune")
             after = replace(
                 after, name=f"masking_{name}_finetune", data=replace(after.data, root=IMAGENET),
                 model=after.model if step == "f" else encoder,
             )  # fmt: skip
         else:
-            encoder = MODELS["hiera"] if step == "f" else simplify(MODELS["mvitv2"], step)  # pyright: ignore[reportArgumentType]
+            encoder = HIERA_SIZES["hiera_micro_32"] if step == "f" else simplify(MVIT_SIZES["mvitv2_micro_32"], step)
             model = replace(MASKED_SIZES["mae_hiera_micro_32"], encoder=encoder, **changes)
             before = masked_pretraining(f"masking_{name}", model, PRETRAINED[scale])
             after = finetuned(classify_cifar(f"masking_{name}_finetune", encoder, TUNED[scale]))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import isfinite, nan, sqrt
 from pathlib import Path
 from statistics import mean, median, stdev
-from typing import Any, Literal
+from typing import Literal
 
 from hvit.experiments.experiment import Cell, Claim, Experiment, Measure
 from hvit.experiments.grid import Place, state_of
-from hvit.training.journal import JOURNAL, read_journal
+from hvit.training.journal import JOURNAL, Row, read_journal
 
 Verdict = Literal["held", "did not hold", "cannot be decided at this scale", "not run yet"]
 LEVEL = 0.95
@@ -170,7 +170,7 @@ class Results:
         return ("did not hold" if found.high < -claim.margin else "cannot be decided at this scale"), found
 
 
-def _last(rows: list[dict[str, Any]], kind: str, key: str) -> float:
+def _last(rows: list[Row], kind: str, key: str) -> float:
     """The last number of a key in the lines of a kind; nan where there is none."""
     found = [row[key] for row in rows if row["kind"] == kind and isinstance(row.get(key), int | float)]
     return float(found[-1]) if found else nan

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, ScaleName
 from hvit.experiments.settings import Size, classify_cifar, model_of, on_imagenet, title_of
+from hvit.models.catalogue import ModelConfig
 
 HEADER = Header(
     title="Rivals at equal parameters",
@@ -45,7 +44,7 @@ def rivals(scale: ScaleName) -> Experiment:
     return Experiment("rivals", HEADER, tuple(cells), tuple(claims), reference="nest")
 
 
-def published_model(family: str) -> Any:
+def published_model(family: str) -> ModelConfig:
     """The smallest published size of a family, of 13 to 29 million parameters."""
     from hvit.models.baselines import ResnetConfig, VitConfig
     from hvit.models.hiera.config import HIERA_SIZES
@@ -54,7 +53,7 @@ def published_model(family: str) -> Any:
     from hvit.models.timm_encoder import TimmConfig
 
     swin = TimmConfig(name="swin_tiny_patch4_window7_224", drop_path=0.2)
-    return {
+    models: dict[str, ModelConfig] = {
         "nest": NEST_SIZES["nest_tiny_224"],
         "swin": swin,
         "swin_no_shift": TimmConfig(name=swin.name, drop_path=0.2, settings='{"shift": false}'),
@@ -63,4 +62,5 @@ def published_model(family: str) -> Any:
         "vit": VitConfig(dims=(384,), heads=(6,), drop_path=0.1),
         "hiera": HIERA_SIZES["hiera_tiny_224"],
         "mvitv2": MVIT_SIZES["mvitv2_tiny_224"],
-    }[family]
+    }
+    return models[family]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, FolderData
 from hvit.experiments.experiment import ScaleName
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES
+from hvit.models.catalogue import ModelConfig
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.mvit.config import MVIT_SIZES
 from hvit.models.nest.config import NEST_SIZES
@@ -21,7 +21,7 @@ from hvit.training.schedule import LoopConfig
 CIFAR, PHOTOS, IMAGENET = "cifar10", "photos10", "imagenet"
 """Folders of the data under the one that `--data-root` names."""
 
-MODELS: dict[str, Any] = {
+MODELS: dict[str, ModelConfig] = {
     "nest": NEST_SIZES["nest_micro_32"],
     "nest4": replace(NEST_SIZES["nest_micro_32"], patch_size=(4, 4)),
     "vit": VIT_SIZES["vit_micro_32"],
@@ -72,7 +72,7 @@ SWEEP_SEED = 1_000
 """Another seed than any that is measured: other images, another start."""
 
 
-def model_of(family: str) -> Any:
+def model_of(family: str) -> ModelConfig:
     """The model of a family at the size of a laptop, for CIFAR."""
     return MODELS[family] if family in MODELS else baseline(family)
 
@@ -82,7 +82,7 @@ def title_of(family: str) -> str:
     return TITLES[family].split(",")[0]
 
 
-def classify_cifar(name: str, model: Any, size: Size, augment: AugmentConfig = WEAK) -> Recipe:
+def classify_cifar(name: str, model: ModelConfig, size: Size, augment: AugmentConfig = WEAK) -> Recipe:
     """A classifier of CIFAR-10 at the size of a laptop; a tenth of the epochs is warm-up."""
     return Recipe(
         name=name,
@@ -95,7 +95,7 @@ def classify_cifar(name: str, model: Any, size: Size, augment: AugmentConfig = W
     )
 
 
-def on_imagenet(name: str, model: Any, like: str = "nest_tiny_imagenet") -> Recipe:
+def on_imagenet(name: str, model: ModelConfig, like: str = "nest_tiny_imagenet") -> Recipe:
     """A classifier of ImageNet as a published recipe has it, with another model."""
     recipe = get_recipe(like)
     return replace(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, Pretraining, ScaleName, Table
-from hvit.experiments.settings import CIFAR, IMAGENET, MODELS, SUMMARY, Size, classify_cifar, on_imagenet
-from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
+from hvit.experiments.results import Results
+from hvit.experiments.settings import CIFAR, IMAGENET, SUMMARY, Size, classify_cifar, on_imagenet
+from hvit.models.masked.config import MASKED_SIZES, EncoderConfig, MaskedConfig
+from hvit.models.mvit.config import MVIT_SIZES
 from hvit.models.mvit.simplification import SIMPLIFIED, STEPS, simplify
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
@@ -63,14 +65,15 @@ def simplification(scale: ScaleName) -> Experiment:
     for step in STEPS:
         family = "hiera" if step == "f" else "mvitv2"
         if scale == "published":
-            model: Any = SIMPLIFIED[f"mvitv2_base_224_step_{step}"]
+            model = SIMPLIFIED[f"mvitv2_base_224_step_{step}"]
             plain = on_imagenet(f"simplification_{step}", model, like="hiera_base_imagenet_finetune")
             plain = replace(plain, weights=None)
-            before: Any = get_recipe("hiera_base_imagenet_mae")
-            before = replace(before, model=_masked(before.model, model, step), data=replace(before.data, root=IMAGENET))
+            before = get_recipe("hiera_base_imagenet_mae")
+            masked = _masked(cast(MaskedConfig, before.model), model, step)
+            before = replace(before, model=masked, data=replace(before.data, root=IMAGENET))
             after = plain
         else:
-            model = simplify(MODELS["mvitv2"], step)
+            model = simplify(MVIT_SIZES["mvitv2_micro_32"], step)
             plain = classify_cifar(f"simplification_{step}", model, SUPERVISED[scale])
             masked = _masked(MASKED_SIZES["mae_hiera_micro_32"], model, step)
             before = masked_pretraining(f"simplification_{step}_mae", masked, PRETRAINED[scale])
@@ -103,12 +106,12 @@ WHAT = {
 }
 
 
-def _masked(like: MaskedConfig, encoder: Any, step: str) -> MaskedConfig:
+def _masked(like: MaskedConfig, encoder: EncoderConfig, step: str) -> MaskedConfig:
     """Pretraining of a step; of step 0, whose pooling crosses mask units, masked tokens are encoded as learned ones."""
     return replace(like, encoder=encoder, encoding="dense" if step == "0" else "sparse")
 
 
-def speeds(results: Any) -> list[Table]:
+def speeds(results: Results) -> list[Table]:
     """Training images per second of every step, supervised and in masked pretraining."""
     rows = []
     first: dict[str, float] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, ScaleName
-from hvit.experiments.settings import MODELS, Size, classify_cifar, on_imagenet
+from hvit.experiments.settings import Size, classify_cifar, on_imagenet
 from hvit.models.nest.config import NEST_SIZES
 
 HEADER = Header(
@@ -35,7 +35,7 @@ def structure(scale: ScaleName) -> Experiment:
             model = replace(NEST_SIZES["nest_tiny_224"], patch_size=(2 * patch, 2 * patch), depths=full)
             recipe = on_imagenet(f"structure_{name}", model)
         else:
-            model = replace(MODELS["nest"], patch_size=(patch, patch), depths=depths)
+            model = replace(NEST_SIZES["nest_micro_32"], patch_size=(patch, patch), depths=depths)
             recipe = classify_cifar(f"structure_{name}", model, SIZES[scale])
         patches = model.patch_size[0]
         layers = "-".join(map(str, model.depths))

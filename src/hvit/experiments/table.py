@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
 from statistics import stdev
-from typing import Any
+from typing import cast
 
 from hvit.experiments.experiment import Measure, Table
 from hvit.experiments.grid import chosen_rate
 from hvit.experiments.results import Difference, Results, Scores
+from hvit.files import JsonObject
 
 
 def tables(results: Results) -> list[Table]:
@@ -97,13 +98,13 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def as_json(results: Results) -> dict[str, Any]:
+def as_json(results: Results) -> JsonObject:
     """Everything as plain numbers: every score by cell and seed, every difference with both intervals, the verdicts."""
     experiment = results.experiment
     cells = []
     for cell in experiment.cells:
         scores = results.of(cell)
-        row: dict[str, Any] = {"cell": cell.name, **cell.factors}
+        row: dict[str, object] = {"cell": cell.name, **cell.factors}
         if scores is not None:
             row |= {"values": {key: dict(values) for key, values in scores.values.items()},
                     "did_not_train": results.collapsed(cell),
@@ -123,15 +124,15 @@ def as_json(results: Results) -> dict[str, Any]:
         if rate is not None:
             rates[family] = {"rate": rate.rate, "losses": {f"{one:g}": loss for one, loss in rate.losses.items()}}
     spread, freedom = results.spread(experiment.measures[0].key)
-    return _finite({
+    return cast(JsonObject, _finite({
         "experiment": experiment.name, "scale": results.place.scale, "header": asdict(experiment.header),
         "reference": experiment.reference, "cells": cells, "claims": claims, "learning_rates": rates,
         "spread": spread, "degrees_of_freedom": freedom,
         "further": [asdict(table) for table in (experiment.further(results) if experiment.further else [])],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """The same tree with None for numbers that JSON does not have."""
     if isinstance(value, dict):
         return {str(key): _finite(one) for key, one in value.items()}

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from io import BytesIO
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 from matplotlib import colormaps
@@ -49,24 +49,34 @@ def theme() -> Theme:
     return _theme.get()
 
 
+class TextStyle(TypedDict, total=False):
+    """How words are written, by matplotlib's names: colour, weight, alignment, and what lies over what."""
+
+    color: str
+    weight: str
+    ha: str
+    va: str
+    zorder: float
+
+
 class Drawing(Figure):
     """A figure that shows itself in notebooks, with or without matplotlib's own display there."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """The picture as a PNG file, shown at half its pixels so that it is crisp on fine screens."""
         content = BytesIO()
-        self.savefig(content, **_settings(self, "png"))
+        self.savefig(content, transparent=False, **_settings(self, "png"))
         width, height = (round(self.dpi * inches / 2) for inches in self.get_size_inches())
         return content.getvalue(), {"width": width, "height": height}
 
 
-def _settings(figure: Figure, kind: str) -> dict[str, Any]:
-    """Every setting of a saved picture, so that the user's own for matplotlib cannot change it."""
+def _settings(figure: Figure, kind: str) -> dict[str, object]:
+    """Every setting of a saved picture but transparency, so that the user's own for matplotlib cannot change it."""
     plain = {"dpi": figure.dpi, "bbox_inches": figure.bbox_inches, "edgecolor": "none"}
     plain["facecolor"] = figure.get_facecolor()
     # Twice as fast as the usual level, for files 6 % larger; writing takes as long as drawing.
     packed = {"pil_kwargs": {"compress_level": 4}} if kind == "png" else {}
-    return {"format": kind, "transparent": False, **plain, **packed}
+    return {"format": kind, **plain, **packed}
 
 
 def page(width: float, height: float, dpi: int) -> tuple[Figure, Axes]:
@@ -112,13 +122,15 @@ def show(axes: Axes, pixels: np.ndarray, box: Box, zorder: float = 1) -> None:
     axes.set(xlim=limits[0], ylim=limits[1])
 
 
-def write_text(axes: Axes, x: float, y: float, text: str, size: float, **style: Any) -> Text:
+def write_text(axes: Axes, x: float, y: float, text: str, size: float, **style: Unpack[TextStyle]) -> Text:
     """Writes one line of the library's own words; size: points. Words of the user go through `write_name`."""
-    style = {"color": theme().ink, "va": "center_baseline", "zorder": 8, **style}
-    return axes.text(x, y, text, fontsize=size, family=FONT, usetex=False, **style)
+    chosen: TextStyle = {"color": theme().ink, "va": "center_baseline", "zorder": 8, **style}
+    return axes.text(x, y, text, fontsize=size, family=FONT, usetex=False, **chosen)
 
 
-def write_name(axes: Axes, x: float, y: float, name: str, size: float, width: float, **style: Any) -> None:
+def write_name(
+    axes: Axes, x: float, y: float, name: str, size: float, width: float, **style: Unpack[TextStyle]
+) -> None:
     """Writes a name of the user, such as a class's, on one line and shortened to at most `width` inches."""
     text = write_text(axes, x, y, "", size, **style)
     figure = text.get_figure(root=True)
@@ -146,7 +158,7 @@ def outlined(
 
     make: builds the line from matplotlib's style keywords. width, halo (added on both sides): points.
     """
-    style: dict[str, Any] = {"fill": False, "capstyle": "butt", "joinstyle": "miter"}
+    style: dict[str, object] = {"fill": False, "capstyle": "butt", "joinstyle": "miter"}
     axes.add_artist(make(edgecolor="white", linewidth=width + 2 * halo, zorder=zorder, **style))
     axes.add_artist(make(edgecolor=colour, linewidth=width, zorder=zorder + 0.1, **style))
 
@@ -222,7 +234,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     if ending not in known:
         raise UserError(f"{path}: cannot write a picture ending in {path.suffix!r}; use one of {', '.join(known)}")
     with replacing(path) as file:
-        figure.savefig(file, **_settings(figure, ending))
+        figure.savefig(file, transparent=False, **_settings(figure, ending))
 
 
 def save_in_both_themes(draw: Callable[[Theme], Figure], path: Path) -> None:

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import cast, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hvit.explain.localization.measures import area_under, highest_points, perturbation_curves
 from hvit.explain.methods.baseline_images import BaselineName, baseline_images
@@ -31,7 +31,10 @@ from hvit.explain.methods.table import MAP_METHODS
 from hvit.explain.tree import Tree
 from hvit.metrics.intervals import mean_interval, share_interval
 from hvit.models.build import build
+from hvit.models.layers.encoder import Encoder
 from hvit.randomness import derive_seed, seeded
+
+Classifier = nn.Module | Callable[[Tensor], Tensor]
 
 MOST_ALIKE = 0.5  # the largest rank correlation with maps of random weights
 LEAST_STABLE = 0.5  # the smallest share of images whose first step is that of all baselines
@@ -61,14 +64,14 @@ class Examined:
 
 
 def examine(
-    model: Any,
+    model: Classifier,
     images: Tensor,
     method: str,
     masks: Sequence[np.ndarray | None],
     baseline: BaselineName = "mean",
     budget: float | None = None,
     first: int = 0,
-    renewed: Callable[[int], Any] | None = None,
+    renewed: Callable[[int], Classifier] | None = None,
 ) -> Examined:
     """Measures a method on images (batch, channels, height, width), normalised, on the model's device.
 
@@ -119,7 +122,7 @@ def examine(
 
 
 def evidence_maps(
-    model: Any, images: Tensor, classes: Tensor, method: str, baseline: BaselineName, budget: float | None
+    model: Classifier, images: Tensor, classes: Tensor, method: str, baseline: BaselineName, budget: float | None
 ) -> np.ndarray:
     """The map of one class of each image by any method: (images, rows, columns). classes: (images, 1)."""
     if method == "block_shapley":
@@ -134,7 +137,7 @@ def _block_maps(explained: list[list[Tree]]) -> np.ndarray:
     return np.stack([tree.block_map for (tree,) in explained])
 
 
-def _same_first_steps(model: Any, images: Tensor, classes: Tensor, budget: float | None) -> np.ndarray:
+def _same_first_steps(model: Classifier, images: Tensor, classes: Tensor, budget: float | None) -> np.ndarray:
     names = get_args(BaselineName)
     explained = [block_shapley(model, images, classes, depth=1, baseline=name, budget=budget) for name in names]
     steps = np.array([[tree.path[0] for (tree,) in of_baseline] for of_baseline in explained])
@@ -146,10 +149,10 @@ def _shuffled(one: np.ndarray, number: int) -> np.ndarray:
     return np.random.default_rng(derive_seed(0, "random order", number)).permutation(one.ravel()).reshape(one.shape)
 
 
-def _renewed(network: Any, number: int) -> Any:
+def _renewed(network: nn.Module, number: int) -> Encoder:
     """A model of the same configuration with new weights."""
     with seeded(0, "randomised weights", number):
-        return build(network.config).eval().to(next(network.parameters()).device)
+        return build(cast(Encoder, network).config).eval().to(next(network.parameters()).device)
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:

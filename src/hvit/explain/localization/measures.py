@@ -9,7 +9,7 @@ pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -106,8 +106,8 @@ def boxes_from_maps(maps: np.ndarray, size: Size, thresholds: Sequence[float] = 
     found = np.zeros((len(maps), len(thresholds), 4), dtype=np.int64)
     for sample, picture in enumerate(stretched):
         for number, threshold in enumerate(thresholds):
-            labelled: Any = ndimage.label(picture >= threshold, structure=np.ones((3, 3)))
-            parts, count = labelled
+            labelled = ndimage.label(picture >= threshold, structure=np.ones((3, 3)))
+            parts, count = cast(tuple[np.ndarray, int], labelled)
             if count:
                 largest = int(np.bincount(parts.ravel())[1:].argmax()) + 1
                 rows, columns = ndimage.find_objects(parts, max_label=largest)[-1]

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ def block_shapley(
             raise UserError(f"depth must be 1 or more, with blocks of a pixel or more; got {depth}, images of {sides}")
         while True:
             level = local_level(asked.network, depth)
-            cost = 1.0 if level is None else share_above(asked.network, level)
+            cost = 1.0 if level is None else share_above(cast(Encoder, asked.network), level)
             modes = plan((4,) * depth, cost, asked.limit, exact)
             if len(modes) == depth:
                 break
@@ -175,7 +175,7 @@ def block_shapley_clips(
 class _Asked:
     """What is to be explained, with the logits of the images and of their baselines."""
 
-    network: Any
+    network: nn.Module
     forward: Callable[[Tensor], Tensor]
     images: Tensor
     blanks: Tensor
@@ -282,8 +282,9 @@ def _exchange(asked: _Asked, part: slice, depth: int, level: int | None) -> Exch
     images, blanks = asked.images[part], asked.blanks[part]
     if level is None:
         return ExchangedPixels(asked.forward, images, blanks, image_leaves(images.shape[2:], depth).to(images.device))
-    own, blank = asked.network.levels(images)[level], asked.network.levels(blanks)[level]
-    return ExchangedFeatures(asked.network, level, own, blank, image_leaves(own.shape[1:3], depth).to(images.device))
+    network = cast(Encoder, asked.network)
+    own, blank = network.levels(images)[level], network.levels(blanks)[level]
+    return ExchangedFeatures(network, level, own, blank, image_leaves(own.shape[1:3], depth).to(images.device))
 
 
 def trees_of(solution: Solution, size: tuple[int, int], baseline: str) -> list[Tree]:

@@ -11,7 +11,8 @@ Where the final norm follows the mean (Hiera) the split is exact, too, on the fe
 
 from __future__ import annotations
 
-from typing import Any, SupportsIndex
+from collections.abc import Callable
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ def class_activation_map_batch(
 
 def head_of(model: nn.Module) -> nn.Module | None:
     """The last layer of an encoder (`head`) or of a model of timm (`get_classifier`); None where there is none."""
-    of_timm: Any = getattr(model, "get_classifier", None)
+    of_timm: Callable[[], nn.Module] | None = getattr(model, "get_classifier", None)
     return getattr(model, "head", None) if of_timm is None else of_timm()
 
 

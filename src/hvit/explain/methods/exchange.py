@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from math import prod
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hvit.models.build import build_empty, count_multiply_adds
+from hvit.models.catalogue import ModelConfig
 from hvit.models.layers.encoder import Encoder
 from hvit.models.nest.model import Nest
 
@@ -106,8 +107,8 @@ def share_above(model: Encoder, level: int) -> float:
 
 
 @cache  # counting takes longer than a coalition of a small model
-def _share_above(config: Any, level: int) -> float:
-    empty: Any = build_empty(config).eval()
+def _share_above(config: ModelConfig, level: int) -> float:
+    empty = cast(Encoder, build_empty(config).eval())
     images = torch.empty(1, config.in_channels, *config.input_size, device="meta")
     with torch.no_grad():
         feature_map = empty.levels(images)[level]

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, SupportsIndex
+from typing import SupportsIndex, cast
 
 import numpy as np
 import torch
@@ -149,7 +149,7 @@ def gradcat_batch(
     return [[tree(item, rank) for rank in range(len(ranks))] for item in range(len(images))]
 
 
-def tree_model(model: Any) -> Encoder:
+def tree_model(model: object) -> Encoder:
     """The encoder inside of what a user gives. Raises UserError for other models, and for what has no classes."""
     network = classifier_of(model)
     if not isinstance(network, Encoder):
@@ -162,7 +162,7 @@ def tree_model(model: Any) -> Encoder:
 def has_tree(model: nn.Module) -> bool:
     """Whether GradCAT supports a model: an encoder of images whose feature maps form a tree of quadrants."""
     try:
-        config: Any = tree_model(model).config
+        config = tree_model(model).config
     except UserError:
         return False
     if len(config.input_size) != 2 or not hasattr(config, "unit_side"):
@@ -210,8 +210,7 @@ def after_norm(model: Encoder, maps: list[Tensor], logits: Tensor) -> tuple[list
     if not model.norm_follows_mean:
         return maps, logits
     top = normalised_map(model, maps[-1])
-    network: Any = model
-    own = network.head(top.mean((1, 2)))
+    own = cast(nn.Module, model.head)(top.mean((1, 2)))
     error, scale = (own - logits).abs(), own.abs() + logits.abs()
     if len(own) and error.max() > torch.finfo(own.dtype).eps ** 0.5 * scale.max():
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import isqrt
 from operator import index
-from typing import Any, SupportsIndex
+from typing import Protocol, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -18,11 +18,21 @@ from hvit.models.gan.generator import Generator
 from hvit.models.inference.prepare import PreparedModel
 from hvit.models.layers.encoder import Encoder, unwrap
 from hvit.models.masked.model import MaskedAutoencoder
+from hvit.models.mvit.model import Mvit
 
 Classes = SupportsIndex | Sequence[SupportsIndex] | np.ndarray | Tensor
+_Numbers: TypeAlias = "int | list[_Numbers]"
 
 
-def classifier_of(model: Any) -> Any:
+class _InTwoParts(Protocol):
+    """A classifier as timm has them: features, and the logits computed from them."""
+
+    def forward_features(self, images: Tensor) -> Tensor: ...
+
+    def forward_head(self, features: Tensor) -> Tensor: ...
+
+
+def classifier_of(model: object) -> nn.Module:
     """The classifier to explain: what a user gives, or what is inside DataParallel, `torch.compile`, an average, or a
     prepared model.
 
@@ -51,7 +61,7 @@ def image_axes(model: nn.Module) -> int | None:
     return None if size is None else len(size)
 
 
-def as_batch(model: nn.Module, images: Any, axes: int = 2) -> Tensor:
+def as_batch(model: nn.Module, images: Tensor | np.ndarray, axes: int = 2) -> Tensor:
     """Images (batch, channels, height, width) of the model's type and on its device; else UserError.
 
     images: those, or one image (channels, height, width): a tensor or an array of floating-point numbers, normalised
@@ -82,7 +92,7 @@ def as_batch(model: nn.Module, images: Any, axes: int = 2) -> Tensor:
     return images.to(like.device, like.dtype)
 
 
-def as_number(value: Any, what: str) -> int:
+def as_number(value: SupportsIndex, what: str) -> int:
     """A whole number as an int. Raises UserError for what is none, and for True and False."""
     try:
         if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) in (torch.bool, np.dtype(bool)):
@@ -121,13 +131,13 @@ def choose_classes(logits: Tensor, classes: Classes | None, top_k: int = 1) -> T
             f"classes must be one class, several, or whole numbers of shape (images, classes per image) for {batch} "
             f"images, got {shape}"
         )
-    wrong = [one for row in rows for one in row if not 0 <= one < count]
+    wrong = [one for row in cast(list[list[int]], rows) for one in row if not 0 <= one < count]
     if wrong:
         raise UserError(f"class index {wrong[0]} is out of range: the model has classes 0 to {count - 1}")
     return torch.tensor(rows, dtype=torch.int64, device=logits.device).view(batch, widths.pop())
 
 
-def _whole_numbers(classes: Any) -> Any:
+def _whole_numbers(classes: Classes) -> _Numbers:
     """Whole numbers as ints, in lists as they were in sequences, arrays and tensors. Raises UserError for others."""
     if isinstance(classes, Tensor | np.ndarray):
         kind = str(classes.dtype).removeprefix("torch.")
@@ -136,7 +146,7 @@ def _whole_numbers(classes: Any) -> Any:
         return classes.tolist()
     if isinstance(classes, Sequence) and not isinstance(classes, str | bytes):
         return [_whole_numbers(one) for one in classes]
-    return as_number(classes, "a class")
+    return as_number(cast(SupportsIndex, classes), "a class")
 
 
 def one_image(batch: Tensor, method: str, several: str) -> Tensor:
@@ -146,7 +156,7 @@ def one_image(batch: Tensor, method: str, several: str) -> Tensor:
     return batch
 
 
-def one_class(class_index: Any) -> list[int] | None:
+def one_class(class_index: SupportsIndex | None) -> list[int] | None:
     """The class to explain, or None for the one of largest logit. Raises UserError for anything but a whole number."""
     return None if class_index is None else [as_number(class_index, "class_index")]
 
@@ -171,9 +181,9 @@ def classifies_a_token(model: nn.Module) -> bool:
 def levels_and_logits(model: Encoder, images: Tensor) -> tuple[list[Tensor], Tensor]:
     """The feature map after every level of an encoder, and the logits (batch, classes) computed from them."""
     if classifies_a_token(model):
-        network: Any = model
-        maps, token = network.encode(images)
-        return maps, network.classify(maps[-1], token)
+        with_token = cast(Mvit, model)
+        maps, token = with_token.encode(images)
+        return maps, with_token.classify(maps[-1], token)
     maps = model.levels(images)
     return maps, model.classify(maps[-1])
 
@@ -203,7 +213,7 @@ def normalised_map(model: Encoder, last_map: Tensor) -> Tensor:
     """
     if not (model.norm_follows_mean and len(last_map)):
         return last_map
-    norm: Any = model.norm
+    norm = model.norm
     if not isinstance(norm, nn.LayerNorm):
         raise UserError(
             f"explanations of this {type(model).__name__} follow its final layer norm, and there is a "
@@ -235,11 +245,11 @@ def features_and_logits(
         return maps[find_level(model, len(maps), level)], logits
     if level is not None:
         raise UserError(f"{type(model).__name__} is asked for by layer, such as layer='layer4', not by level ({level})")
-    network: Any = model
     if layer is not None:
         return _output_of(model, images, layer)
     if not (hasattr(model, "forward_features") and hasattr(model, "forward_head")):
         raise UserError(f"{type(model).__name__} does not say which features it classifies: give the name of a layer")
+    network = cast(_InTwoParts, model)
     with refusing(model, images):
         features = network.forward_features(images)
         return features, network.forward_head(features)
@@ -265,9 +275,9 @@ def _output_of(model: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Te
     if layer not in modules or layer == "":
         parts = ", ".join(name for name, _ in model.named_children())
         raise UserError(f"{type(model).__name__} has no layer {layer!r}; its parts are {parts}, and parts of those")
-    caught: list[Any] = []
+    caught: list[object] = []
 
-    def catch(module: nn.Module, given: Any, output: Any) -> Any:
+    def catch(module: nn.Module, given: object, output: object) -> object:
         # What follows works on a copy, because an activation in place would change what was caught.
         caught.append(output)
         return output.clone() if isinstance(output, Tensor) else output

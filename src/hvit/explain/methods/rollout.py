@@ -8,7 +8,8 @@ does not know about classes: the map is the same for each.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.explain.methods.request import Classes, as_batch, choose_classes, classifier_of, evaluating, refusing
 from hvit.models.layers.encoder import Encoder
+
+if TYPE_CHECKING:
+    from timm.layers.attention import Attention
+    from timm.models.vision_transformer import Block, VisionTransformer
 
 
 @torch.no_grad()
@@ -55,7 +60,7 @@ def attention_rollout(
         tokens = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(images))))
         reaching = torch.eye(tokens.shape[1], device=tokens.device).expand(len(tokens), -1, -1)
         for block in network.blocks:
-            reaching = (reaching + attention_of(block, tokens).float().mean(1) @ reaching) / 2
+            reaching = (reaching + attention_of(cast("Block", block), tokens).float().mean(1) @ reaching) / 2
             tokens = block(tokens)
         logits = network.forward_head(network.norm(tokens))
     chosen = choose_classes(logits, classes, top_k)
@@ -66,22 +71,25 @@ def attention_rollout(
     return maps[:, None].expand(-1, chosen.shape[1], -1, -1).cpu().numpy().copy()
 
 
-def vision_transformer(model: nn.Module) -> Any:
+def vision_transformer(model: nn.Module) -> VisionTransformer | None:
     """The plain vision transformer of timm that a model is, or has inside as our `Vit`; None for other models."""
-    network: Any = getattr(model, "network", model)
+    network: nn.Module = getattr(model, "network", model)
     known = all(hasattr(network, part) for part in ("patch_embed", "_pos_embed", "patch_drop", "norm_pre", "blocks"))
     if not known or getattr(network, "global_pool", None) not in ("token", "avg"):
         return None
-    plain = all(hasattr(block, "norm1") and hasattr(getattr(block, "attn", None), "qkv") for block in network.blocks)
-    return network if plain else None
+    plain = all(
+        hasattr(block, "norm1") and hasattr(getattr(block, "attn", None), "qkv")
+        for block in cast(Iterable[nn.Module], network.blocks)
+    )
+    return cast("VisionTransformer", network) if plain else None
 
 
-def attention_of(block: Any, tokens: Tensor) -> Tensor:
+def attention_of(block: Block, tokens: Tensor) -> Tensor:
     """The attention (batch, heads, tokens, tokens) of a pre-norm block on its tokens (batch, tokens, dim).
 
     Computed apart from the block, from its own queries and keys: the block may use a fused kernel that stores none.
     """
-    attention = block.attn
+    attention = cast("Attention", block.attn)
     parts = attention.qkv(block.norm1(tokens)).unflatten(-1, (3, attention.num_heads, -1))
     queries, keys = (part.transpose(1, 2) for part in parts.unbind(2)[:2])
     scores = attention.q_norm(queries) * attention.scale @ attention.k_norm(keys).transpose(-2, -1)

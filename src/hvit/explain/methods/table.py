@@ -32,13 +32,13 @@ def methods_for(model: Encoder) -> tuple[str, ...]:
     Raises:
         UserError: For a model without classes.
     """
-    model = classifier_of(model)
+    network = classifier_of(model)
     allowed = {
         "block_shapley": True,
-        "gradcat": has_tree(model),
-        "cam": isinstance(head_of(model), nn.Linear) and not classifies_a_token(model),
+        "gradcat": has_tree(network),
+        "cam": isinstance(head_of(network), nn.Linear) and not classifies_a_token(network),
         "gradcam": True,
         "gradcam++": True,
-        "rollout": vision_transformer(model) is not None,
+        "rollout": vision_transformer(network) is not None,
     }
     return tuple(name for name, possible in allowed.items() if possible)
