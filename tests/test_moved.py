@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from importlib import import_module
 
 import pytest
@@ -53,3 +54,13 @@ def test_what_an_old_module_never_had_is_refused_like_anywhere() -> None:
         import_module("hvit.models.nest").no_such_name  # noqa: B018
     with pytest.raises(ImportError):
         exec("from hvit.models.translate import no_such_name")
+
+
+def test_an_old_module_takes_no_name_away_from_its_package() -> None:
+    import hvit.explain
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old = import_module("hvit.explain.gradcat")
+        assert old.gradcat_batch is hvit.explain.gradcat_batch
+    assert callable(hvit.explain.gradcat)

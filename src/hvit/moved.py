@@ -254,7 +254,17 @@ class OldModules(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Lets the module answer for the names that it had."""
         name = module.__name__
+        sys.modules[name.rpartition(".")[0]].__class__ = _KeepsItsNames
         vars(module)["__getattr__"] = old_names_of(name)
+
+
+class _KeepsItsNames(ModuleType):
+    """A package in which an old module takes no name away: `hvit.explain.gradcat` stays the function."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        is_old = isinstance(value, ModuleType) and isinstance(getattr(value.__spec__, "loader", None), OldModules)
+        if not (is_old and name in vars(self)):
+            super().__setattr__(name, value)
 
 
 def find_old_modules() -> None:

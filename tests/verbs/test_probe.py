@@ -23,7 +23,7 @@ def test_an_encoder_is_probed_as_it_was_trained_and_at_another_size(weights: Pat
 
 
 def test_what_cannot_be_probed_is_refused(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="leave out --per-class"):
+    with pytest.raises(UserError, match="omit --per-class"):
         probe_recipe(str(weights), "moving_digits", per_class=3)
     with pytest.raises(UserError, match="nowhere"):
         probe_recipe("nowhere.safetensors")

@@ -83,7 +83,7 @@ IMAGENET = Recipe(
 SAGAN = replace(
     IMAGENET,
     name="sagan_imagenet_64",
-    summary="SAGAN of the convolutional generator's size in NesT's talk, on ImageNet at 64 x 64",
+    summary="SAGAN with a generator of 77.8 M parameters on ImageNet at 64 x 64",
     model=replace(GAN_SIZES["sagan_64"], generator=GENERATOR_SIZES["sagan_generator_64"], reference="training"),
     optimize=replace(_optimizer(1e-4 * 256 / 128, 0.0), betas=(0.0, 0.9)),
     loop=replace(IMAGENET.loop, batch_size=128),
