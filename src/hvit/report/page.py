@@ -229,13 +229,13 @@ def explanations_section(run: Run) -> Html:
         found = f" of {hits.asked:,} cases ({interval(hits.quadrant_hits, hits.asked)}; chance is 25{SPACE}%)."
         control = f" With its sign flipped, as a control, it does in {percent(hits.flipped_sign)}."
         pieces += [
-            "On mosaics of four objects the explanation finds the quadrant of the one it is asked for in ",
+            "On mosaics of four objects GradCAT finds the quadrant of the one it is asked for in ",
             element("strong", percent(hits.quadrant_hits)),
             found + control * (hits.flipped_sign is not None),
         ]
         if hits.single_object_hits is not None:
             pieces.append(
-                " Where an object is alone on its canvas, the largest value is in its quadrant in "
+                " Where an object is alone on its canvas, GradCAT's largest value is in its quadrant in "
                 f"{percent(hits.single_object_hits)}."
             )
     text = element("p", *pieces) if pieces else Html()
