@@ -175,7 +175,7 @@ def compare_peer_at(name: str, options: Options, peer: str, ratio: float) -> dic
     own, other = (loss().item() for _, loss in implementations.values())
     error = abs(own - other) / abs(other)
     if not error < CLOSE:
-        sys.exit(f"{name} beside {peer}: the losses {own} and {other} are not the same, so that they are not compared")
+        sys.exit(f"{name} and {peer}: the losses {own} and {other} are not the same, so that they are not compared")
     times = time_steps(implementations, options.rounds)
     ratios = ratios_of(times[peer], times["hvit"])
     print(

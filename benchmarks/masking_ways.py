@@ -195,7 +195,9 @@ def most_allocated(step: Callable[[], None]) -> int:
 def quality(configs: dict[str, MaskedConfig], options: argparse.Namespace) -> Rows:
     """What the features of every way tell after the same steps: prints the table line by line, returns its rows."""
     print(f"\n### Features after {options.steps} steps of 128 images of CIFAR-10, seed {options.seed}\n")
-    print("| way | neighbours, before | neighbours | linear probe, before | linear probe | variance told | minutes |")
+    print(
+        "| way | neighbours, before | neighbours | linear probe, before | linear probe | variance explained | minutes |"
+    )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     rows: Rows = []
     for name, config in configs.items():
@@ -205,10 +207,10 @@ def quality(configs: dict[str, MaskedConfig], options: argparse.Namespace) -> Ro
         after = pretrain(config, options, options.steps)
         minutes = (time.perf_counter() - start) / 60
         shares = [100 * scores[kind] for kind in ("nearest_neighbours", "linear_probe") for scores in (before, after)]
-        told = 100 * after["explained_variance"]
+        explained = 100 * after["explained_variance"]
         print(
             f"| {name} | {shares[0]:.1f} % | **{shares[1]:.1f} %** | {shares[2]:.1f} % | {shares[3]:.1f} % "
-            f"| {told:.1f} % | {minutes:.1f} |",
+            f"| {explained:.1f} % | {minutes:.1f} |",
             flush=True,
         )
         numbers = ("nearest_neighbours", "linear_probe", "explained_variance", "loss")

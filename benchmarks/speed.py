@@ -99,7 +99,7 @@ GOALS = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="rows to run, as shell patterns")
-    parser.add_argument("--rounds", type=int, help="turns of each implementation; left out, each row's own")
+    parser.add_argument("--rounds", type=int, help="turns of each implementation; default: each row's own")
     parser.add_argument("--threads", type=int, default=2, help="threads torch may use")
     parser.add_argument("--json", type=Path, help="file for the numbers; rows that are in it and not run stay")
     parser.add_argument("--picture", type=Path, help="file for the picture")

@@ -54,7 +54,7 @@ class Implementation:
 
 
 def serve(entry: Entry, pipe: Connection) -> None:
-    """Builds a implementation, tells what it answers, and then takes a turn whenever it is asked to.
+    """Builds an implementation, reports what it answers, and then takes a turn whenever it is asked to.
 
     Every message back is (check, told) once, or the exception that kept it from being built, then (wall seconds,
     processor seconds) for each "turn".

@@ -81,10 +81,10 @@ def to_equal_accuracy(results: Results) -> list[Table]:
     for family, runs in models.items():
         needed = _needed(sorted(runs), goal)
         best = max(accuracy for _, accuracy, _ in runs)
-        told = ["not reached", "not reached"]
+        reached = ["not reached", "not reached"]
         if needed is not None:
-            told = [f"{'at most ' if needed[2] else ''}{needed[0]:.1f}", f"{needed[1]:.0f}"]
-        rows.append([TITLES[family], f"{100 * best:.1f} %", *told])
+            reached = [f"{'at most ' if needed[2] else ''}{needed[0]:.1f}", f"{needed[1]:.0f}"]
+        rows.append([TITLES[family], f"{100 * best:.1f} %", *reached])
     title = f"Epochs and seconds of training to {100 * goal:.1f} %, the ViT's accuracy after its longest run"
     return [Table(title, ["model", "best", "epochs", "seconds"], rows)]
 

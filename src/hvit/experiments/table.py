@@ -85,13 +85,13 @@ def markdown(results: Results) -> str:
         parts += [f"### {table.title}"] if number else []
         parts.append("\n".join([_line(table.columns), _line(["---"] * len(table.columns)), *map(_line, table.rows)]))
     spread, freedom = results.spread(results.experiment.measures[0].key)
-    told = f"{results.finished} of {len(results.experiment.cells) * len(results.seeds)} runs are finished. "
+    summary = f"{results.finished} of {len(results.experiment.cells) * len(results.seeds)} runs are finished. "
     if freedom:
-        told += (
+        summary += (
             f"Intervals: Student's t with {freedom} degrees of freedom, from the spread shared by the cells "
             f"that trained (standard deviation {100 * spread:.2f} points around the means of cells and seeds). "
         )
-    return "\n\n".join([*parts, told + "± is the standard deviation over the seeds."]) + "\n"
+    return "\n\n".join([*parts, summary + "± is the standard deviation over the seeds."]) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -91,7 +91,7 @@ def _read_part(root: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{show(path)} holds images of {pixels.shape[1:]} pixels, and Fashion-MNIST's have 28 x 28")
     path, labels = _read_idx(root, f"{part}-labels-idx1-ubyte", 1)
     if len(labels) != len(pixels):
-        raise UserError(f"{show(path)} has {len(labels):,} labels, but there are {len(pixels):,} images beside it")
+        raise UserError(f"{show(path)} has {len(labels):,} labels, but there are {len(pixels):,} images for them")
     if labels.max() >= len(CLASSES):
         raise UserError(f"{show(path)} has the label {labels.max()}; Fashion-MNIST's are 0 to {len(CLASSES) - 1}")
     return pixels, labels.astype(np.int64)

@@ -6,7 +6,7 @@ The predicted class of each image is explained. No measure needs to know what th
   by the baseline's, or the baseline's by the image's, the highest of the map first; compared with the same map with its
   cells in random order;
 - randomised weights (Adebayo et al. 2018, arXiv 1810.03292): the rank correlation with the map of the same architecture
-  with new weights, which must not look alike; every image has new weights of its own;
+  with random weights, which must not look alike; every image has random weights of its own;
 - baselines: whether the quadrant of largest value is the same with each of them, for block Shapley;
 - pointing (Zhang et al. 2016, arXiv 1608.00507), where it is known where the objects are.
 """
@@ -54,7 +54,7 @@ class Examined:
     before: np.ndarray
     """The probability of the predicted class for the baseline alone."""
     alike: np.ndarray
-    """Rank correlation with the map of the model with new weights."""
+    """Rank correlation with the map of the model with random weights."""
     stable: np.ndarray | None
     """Whether the first step is the same with all baselines; None for methods without baselines."""
     pointing: np.ndarray
@@ -78,7 +78,7 @@ def examine(
     model: an encoder, or one prepared for inference. method: "block_shapley", "gradcat" or a key of `MAP_METHODS`.
     masks: of each image, where its object is: bool (height, width), or None where it is not known. baseline: what
     replaces pixels in the curves, and blocks in block Shapley. budget: of block Shapley. first: the number of the
-    first image among all, which random numbers follow from. renewed: gives the model with new weights for the number
+    first image among all, which random numbers follow from. renewed: gives the model with random weights for the number
     of an image; default: a new one of the encoder's configuration.
     """
     network, forward = callable_model(model)
@@ -150,7 +150,7 @@ def _shuffled(one: np.ndarray, number: int) -> np.ndarray:
 
 
 def _renewed(network: nn.Module, number: int) -> Encoder:
-    """A model of the same configuration with new weights."""
+    """A model of the same configuration with random weights."""
     with seeded(0, "randomised weights", number):
         return build(cast(Encoder, network).config).eval().to(next(network.parameters()).device)
 

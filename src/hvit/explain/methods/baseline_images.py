@@ -37,7 +37,7 @@ def baseline_images(images: Tensor, baseline: Baseline) -> Tensor:
 
 
 def name_of(baseline: Baseline) -> str:
-    """What a reader is told a baseline is."""
+    """How a baseline is called in sentences."""
     return "an image of your own" if isinstance(baseline, Tensor) else NAMES[baseline]
 
 
