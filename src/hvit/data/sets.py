@@ -207,3 +207,50 @@ def statistics_for(
     # Colour channels of photographs rise and fall together, so their deviations mix like their means.
     grey_std = sum(weight * value for weight, value in zip(GREY_WEIGHTS, std, strict=True))
     return (round(grey_mean, 4),), (round(grey_std, 4),)
+
+
+class PublishedData(Protocol):
+    """The options that the published sets held in memory have in common."""
+
+    @property
+    def num_per_class(self) -> int | None: ...
+    @property
+    def fraction(self) -> float | None: ...
+    @property
+    def held_out_per_class(self) -> int | None: ...
+
+
+def check_published_data(config: PublishedData) -> None:
+    """Raises UserError for an option of a published set that is not possible."""
+    check_choices(config)
+    check_subset(config.num_per_class, config.fraction)
+    check_subset(config.held_out_per_class, None, "held_out_per_class")
+
+
+def splits_in_memory(
+    make: Callable[[np.ndarray, np.ndarray], ImageSet],
+    train: tuple[np.ndarray, np.ndarray],
+    held_out: tuple[np.ndarray, np.ndarray],
+    classes: tuple[str, ...],
+    seed: int,
+    config: PublishedData,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Splits:
+    """A published set with its own split, of which a part may be chosen.
+
+    make: a set from pixels and labels. train, held_out: the pixels and the labels (number of images,) of each part.
+    seed: chooses the training images; the chosen held-out images are the same for every seed.
+    """
+    (train_pixels, train_labels), (test_pixels, test_labels) = train, held_out
+    chosen = choose_subset(train_labels, classes, seed, config.num_per_class, config.fraction)
+    tested = choose_subset(test_labels, classes, 0, config.held_out_per_class, None, part="held-out")
+    return Splits(
+        train=make(train_pixels[chosen], train_labels[chosen]),
+        held_out=make(test_pixels[tested], test_labels[tested]),
+        classes=classes,
+        mean=mean,
+        std=std,
+        notes=subset_notes(len(chosen), len(train_labels))
+        + subset_notes(len(tested), len(test_labels), verb="Testing"),
+    )

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from hvit.data.images.listing import show
-from hvit.data.sets import ImageSet, Splits, Stored, check_subset, choose_subset, statistics_for, subset_notes
-from hvit.errors import UserError, check_choices
+from hvit.data.sets import ImageSet, Splits, Stored, check_published_data, splits_in_memory, statistics_for
+from hvit.errors import UserError
 
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
@@ -39,9 +39,7 @@ class CifarData:
     """Test on this many images of each class only, the same ones whatever the seed; none for all."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_subset(self.num_per_class, self.fraction)
-        check_subset(self.held_out_per_class, None, "held_out_per_class")
+        check_published_data(self)
 
 
 class CifarSet(ImageSet):
@@ -76,21 +74,14 @@ def open_cifar(config: CifarData, seed: int, in_channels: int) -> Splits:
     folder = _find_folder(config, published)
     names = _unpickle(folder, published.meta["filename"], published.meta["md5"], published)
     classes = tuple(names[published.meta["key"]])
-    train_pixels, train_labels = _read_batches(folder, published.train_list, published)
-    test_pixels, test_labels = _read_batches(folder, published.test_list, published)
-    chosen = choose_subset(train_labels, classes, seed, config.num_per_class, config.fraction)
-    tested = choose_subset(test_labels, classes, 0, config.held_out_per_class, None, part="held-out")
+    train = _read_batches(folder, published.train_list, published)
+    held_out = _read_batches(folder, published.test_list, published)
     mode = "L" if in_channels == 1 else "RGB"
     mean, std = statistics_for(*STATISTICS[config.kind], in_channels)
-    return Splits(
-        train=CifarSet(train_pixels[chosen], train_labels[chosen], mode),
-        held_out=CifarSet(test_pixels[tested], test_labels[tested], mode),
-        classes=classes,
-        mean=mean,
-        std=std,
-        notes=subset_notes(len(chosen), len(train_labels))
-        + subset_notes(len(tested), len(test_labels), verb="Testing"),
-    )
+    return splits_in_memory(
+        lambda pixels, labels: CifarSet(pixels, labels, mode), train, held_out,
+        classes, seed, config, mean, std,
+    )  # fmt: skip
 
 
 def _find_folder(config: CifarData, published) -> Path:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from hvit.data.images.listing import show
-from hvit.data.sets import ImageSet, Splits, Stored, check_subset, choose_subset, subset_notes
-from hvit.errors import UserError, check_choices
+from hvit.data.sets import ImageSet, Splits, Stored, check_published_data, splits_in_memory
+from hvit.errors import UserError
 from hvit.files import read_whole
 
 CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -44,9 +44,7 @@ class FashionData:
     """Test on this many images of each class only, the same ones whatever the seed; none for all."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_subset(self.num_per_class, self.fraction)
-        check_subset(self.held_out_per_class, None, "held_out_per_class")
+        check_published_data(self)
 
 
 class FashionSet(ImageSet):
@@ -68,20 +66,11 @@ def open_fashion(config: FashionData, seed: int, in_channels: int) -> Splits:
     if not config.root:
         raise UserError(f"{config.kind} needs the folder of its files as the data's root (--data.root DIR): {_ADVICE}")
     root = Path(config.root).expanduser()
-    train_pixels, train_labels = _read_part(root, "train")
-    test_pixels, test_labels = _read_part(root, "t10k")
-    chosen = choose_subset(train_labels, CLASSES, seed, config.num_per_class, config.fraction)
-    tested = choose_subset(test_labels, CLASSES, 0, config.held_out_per_class, None, part="held-out")
     mode = "L" if in_channels == 1 else "RGB"
-    return Splits(
-        train=FashionSet(train_pixels[chosen], train_labels[chosen], mode),
-        held_out=FashionSet(test_pixels[tested], test_labels[tested], mode),
-        classes=CLASSES,
-        mean=(MEAN,) * in_channels,
-        std=(STD,) * in_channels,
-        notes=subset_notes(len(chosen), len(train_labels))
-        + subset_notes(len(tested), len(test_labels), verb="Testing"),
-    )
+    return splits_in_memory(
+        lambda pixels, labels: FashionSet(pixels, labels, mode), _read_part(root, "train"), _read_part(root, "t10k"),
+        CLASSES, seed, config, (MEAN,) * in_channels, (STD,) * in_channels,
+    )  # fmt: skip
 
 
 def _read_part(root: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
