@@ -7,6 +7,7 @@ from hvit.models.probe import ProbeConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.recipe import Recipe
 from hvit.recipes.named import RUN_HERE, named
+from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
 PHOTOS = Recipe(
@@ -14,6 +15,7 @@ PHOTOS = Recipe(
     summary="A classifier of your own photos on pretrained features",
     model=ProbeConfig(encoder=TimmConfig(num_classes=None)),
     data=FolderData(),
+    optimize=OptimizeConfig(freeze="encoder"),
     loop=LoopConfig(epochs=1, batch_size=32),
     crop=0.875,
     interpolation="bicubic",
