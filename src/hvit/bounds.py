@@ -79,6 +79,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "rand_augment_shift": _SHARE,
     "color_jitter": _SHARE,
     "erasing": _SHARE,
+    "block_erasing": _SHARE,
     "mixup": (0, 1_000),
     "cutmix": (0, 1_000),
     "mix_probability": _SHARE,

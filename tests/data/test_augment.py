@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from hvit.data.augment import Augment
 from hvit.data.augment_settings import AugmentConfig, nest_imagenet_augment, no_augment
+from hvit.data.block_erasing import erase_blocks
 from hvit.data.mixing import mix
 from hvit.data.preprocess import Preprocess
 from tests.data.inputs import as_picture, clip_preprocess, moving_picture, picture, plain, still
@@ -24,6 +26,7 @@ EVERY_SWITCH = {
     "rand_augment": {"rand_augment": "rand-m9-p1"},
     "color_jitter": {"color_jitter": 1.0},
     "erasing": {"erasing": 1.0},
+    "block_erasing": {"block_erasing": 1.0},
 }
 
 
@@ -133,6 +136,22 @@ def test_erasing_fills_one_rectangle_of_up_to_a_third_with_noise() -> None:
         area = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
         assert erased.sum() == area
         assert 0.01 < area / 1024 < 0.4
+
+
+def test_blocks_are_erased_after_everything_else_which_stays_as_it_was() -> None:
+    others = AugmentConfig(crop="pad", flip=0.5, color_jitter=0.5, erasing=0.5)
+    preprocess, images = plain(), [picture()] * 40
+    whole = Augment(others, preprocess)(images, 3, range(40))
+    some = Augment(replace(others, block_erasing=0.5), preprocess)(images, 3, range(40))
+    changed = (whole != some).flatten(1).any(1)
+    assert 8 < changed.sum() < 32
+    for before, after in zip(whole[changed], some[changed], strict=True):
+        assert torch.equal(erase_blocks(before[None], block_differences(before, after)[None])[0], after)
+
+
+def block_differences(one: Tensor, other: Tensor) -> Tensor:
+    """Which of the sixteenths of two images differ: bool (4, 4)."""
+    return (one != other).any(0).unflatten(1, (4, -1)).unflatten(0, (4, -1)).any(3).any(1)
 
 
 def test_no_rand_augment_shift_exceeds_its_field() -> None:

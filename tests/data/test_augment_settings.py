@@ -32,6 +32,7 @@ def test_rand_augment_is_understood_as_timm_does(words: str) -> None:
         {"flip": 1.1},
         {"flip": float("nan")},
         {"erasing": 2},
+        {"block_erasing": 1.1},
         {"mixup": -1},
         {"cutmix": float("inf")},
         {"mix_probability": 1.5},

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.batches import train_batches
+from hvit.data.block_erasing import erase_blocks
 from hvit.data.device_augment import DeviceAugment
 from hvit.data.images.cifar import CifarSet
 from hvit.data.images.digits import DigitsData
@@ -142,6 +143,19 @@ def test_erased_rectangles_are_as_many_and_as_large_as_those_of_the_data_workers
         mine, theirs = mine[mine > 0].double(), theirs[theirs > 0].double()
         assert mine.mean().item() == pytest.approx(theirs.mean().item(), rel=0.06)
         assert mine.std().item() == pytest.approx(theirs.std().item(), rel=0.12)
+
+
+def test_blocks_are_erased_as_often_as_by_the_data_workers_and_nothing_else_changes(small: CifarSet) -> None:
+    config = AugmentConfig(crop="pad", flip=0.5, erasing=0.5)
+    whole, some = (torch.cat([images for images, _ in varied(small, one, batch_size=60)])
+                   for one in (config, replace(config, block_erasing=0.5)))  # fmt: skip
+    differ = (whole != some).any(1).unflatten(2, (4, -1)).unflatten(1, (4, -1)).any(4).any(2)
+    chosen = differ.flatten(1).any(1)
+    assert chosen.float().mean().item() == pytest.approx(0.5, abs=0.09)
+    assert torch.equal(erase_blocks(whole, differ), some)
+    shares = [varied(small, replace(OFF, block_erasing=0.5), rank=rank, world_size=2) for rank in range(2)]
+    together = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in zip(*shares, strict=True)]
+    assert are_equal(varied(small, replace(OFF, block_erasing=0.5)), together)
 
 
 def test_bytes_are_not_changed_where_they_are_kept(small: CifarSet) -> None:

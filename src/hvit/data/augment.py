@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from hvit.data.block_erasing import NUMBERS, erase_blocks, erased_blocks
 from hvit.data.preprocess import INTERPOLATIONS, LONGEST_STRIP, Preprocess, resize_clip
 from hvit.data.sets import Needed, Reduced, Sample
 from hvit.randomness import derive_seed, seeded
@@ -32,7 +33,7 @@ class Augment:
     def __init__(self, config: AugmentConfig, preprocess: Preprocess) -> None:
         self.config, self.preprocess = config, preprocess
         self.is_random = config.crop != "none" or bool(
-            config.flip or config.rand_augment or config.color_jitter or config.erasing
+            config.flip or config.rand_augment or config.color_jitter or config.erasing or config.block_erasing
         )
         self.cut_part: Callable[..., Image.Image] | None = None
         self.draw_part = self.rand_augment = self.jitter = self.erase = None
@@ -117,7 +118,17 @@ class Augment:
         if isinstance(sample, np.ndarray):
             return self._vary_clip(sample)
         image = self._recoloured(self._cut(sample))
-        return image if self.erase is None else self.erase(self.preprocess.normalised(image))
+        if self.erase is None and not self.config.block_erasing:
+            return image
+        tensor = self.preprocess.normalised(image)
+        return self._without_blocks(tensor if self.erase is None else self.erase(tensor))
+
+    def _without_blocks(self, tensor: Tensor) -> Tensor:
+        """The last of the augmentations, so that the others draw the same numbers with and without it."""
+        if not self.config.block_erasing:
+            return tensor
+        blocks = erased_blocks(torch.rand(1, NUMBERS), self.config.block_erasing)
+        return erase_blocks(tensor[None], blocks)[0]
 
     def _cut(self, sample: Image.Image | Reduced) -> Image.Image:
         if isinstance(sample, Reduced):
@@ -193,7 +204,7 @@ class Augment:
         if self.erase is not None:
             # All frames in the place of channels: the same rectangle of each, with noise of its own.
             self.erase(tensor.view(-1, *self.preprocess.frame_size))
-        return tensor
+        return self._without_blocks(tensor)
 
     def _rand_augmented(self, clip: np.ndarray) -> np.ndarray:
         """Every frame changed by the same operations: timm draws them from these two generators."""

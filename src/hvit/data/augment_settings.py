@@ -50,6 +50,8 @@ class AugmentConfig:
     with probability 0.8, grey with probability 0.2); 0 for none."""
     erasing: float = 0.0
     """Probability of random erasing: a rectangle (2 % to a third of the image) becomes noise."""
+    block_erasing: float = 0.0
+    """Probability that 1 to 8 of an image's sixteenths take its mean colour, as block Shapley removes blocks."""
     mixup: float = 0.0
     """Alpha of mixup, which averages pairs of images and their targets; 0 for none."""
     cutmix: float = 0.0
@@ -75,6 +77,7 @@ class AugmentConfig:
             "rand_augment_shift",
             "color_jitter",
             "erasing",
+            "block_erasing",
             "mix_probability",
             "mix_switch",
             "label_smoothing",

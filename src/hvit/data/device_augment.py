@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvit.data.augment_settings import AugmentConfig
+from hvit.data.block_erasing import NUMBERS, erase_blocks, erased_blocks
 from hvit.data.mixing import mix
 from hvit.data.preprocess import Preprocess
 from hvit.randomness import derive_seed, generator
@@ -48,6 +49,10 @@ class DeviceAugment:
         images = self.preprocess.normalised_batch(images)
         if self.config.erasing:
             self._erase(images, erase[:, 0] < self.config.erasing, place, rectangles.view(-1, _ATTEMPTS, 2), step)
+        if self.config.block_erasing:
+            numbers = torch.rand(self.batch_size, NUMBERS, generator=generator(self.seed, "device augment blocks", step))
+            numbers = numbers[self.rank * self.share :][: len(images)]
+            images = erase_blocks(images, erased_blocks(numbers, self.config.block_erasing))
         return mix(self.config, images, targets, self.seed, step, self.rank)
 
     def _moved(self, images: Tensor, shift: Tensor, mirrored: Tensor) -> Tensor:
