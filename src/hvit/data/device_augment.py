@@ -50,7 +50,9 @@ class DeviceAugment:
         if self.config.erasing:
             self._erase(images, erase[:, 0] < self.config.erasing, place, rectangles.view(-1, _ATTEMPTS, 2), step)
         if self.config.block_erasing:
-            numbers = torch.rand(self.batch_size, NUMBERS, generator=generator(self.seed, "device augment blocks", step))
+            numbers = torch.rand(
+                self.batch_size, NUMBERS, generator=generator(self.seed, "device augment blocks", step)
+            )
             numbers = numbers[self.rank * self.share :][: len(images)]
             images = erase_blocks(images, erased_blocks(numbers, self.config.block_erasing))
         return mix(self.config, images, targets, self.seed, step, self.rank)
