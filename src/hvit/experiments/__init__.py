@@ -13,6 +13,7 @@ from hvit.experiments.experiment import Experiment, ScaleName
 from hvit.experiments.higher_resolution import higher_resolution
 from hvit.experiments.long_runs import long_runs
 from hvit.experiments.masking import masking
+from hvit.experiments.multi_view import multi_view
 from hvit.experiments.rivals import rivals
 from hvit.experiments.simplification import simplification
 from hvit.experiments.structure import structure
@@ -22,7 +23,7 @@ EXPERIMENTS: dict[str, Callable[[ScaleName], Experiment]] = {
     builder.__name__: builder
     for builder in (
         aggregation, convergence, simplification, rivals, augmentation, data_efficiency, higher_resolution, masking,
-        structure, long_runs,
+        structure, multi_view, long_runs,
     )
 }  # fmt: skip
 """Every experiment by its name, in the order in which they are run."""

@@ -28,7 +28,8 @@ class Cell:
     """A cell of the grid: one recipe, run once for every seed.
 
     factors: what it is, by the columns of the table. family: whose learning rate of the sweep it gets; None: that of
-    its recipe. home: the experiment whose runs it shares, by the same name.
+    its recipe. home: the experiment whose runs it shares, by the same name. trains: whether it trains; a cell that
+    does not tests the weights of its pretraining on the held-out data of its recipe.
     """
 
     name: str
@@ -37,6 +38,10 @@ class Cell:
     family: str | None = None
     pretraining: Pretraining | None = None
     home: str | None = None
+    trains: bool = True
+
+    def __post_init__(self) -> None:
+        assert self.trains or self.pretraining is not None, "what does not train tests what was trained before"
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,17 @@ class Measure:
 TOP1 = Measure("top1", "top-1")
 
 
+def with_seed(recipe: Recipe, seed: int) -> Recipe:
+    """The same recipe with another seed."""
+    return replace(recipe, seed=seed)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A grid of cells with its header and its claims.
 
     reference: the cell that all others are compared with in the table. further: tables that only this experiment has,
-    made of its results.
+    made of its results. of_seed: a recipe for a seed, where more changes with the seed than the seed, such as the fold.
     """
 
     name: str
@@ -106,6 +116,7 @@ class Experiment:
     seeds: int = 2
     measures: tuple[Measure, ...] = (TOP1,)
     further: Callable[[Any], list[Table]] | None = None
+    of_seed: Callable[[Recipe, int], Recipe] = with_seed
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -116,7 +127,7 @@ class Experiment:
     def images(self) -> int:
         """Training images that all runs of one seed see, without the sweeps and what other experiments run."""
         stages = {one.name: one.recipe for cell in self.cells if (one := cell.pretraining) is not None}
-        stages |= {f" {cell.name}": cell.recipe for cell in self.cells if cell.home is None}
+        stages |= {f" {cell.name}": cell.recipe for cell in self.cells if cell.home is None and cell.trains}
         return sum(map(images_seen, stages.values()))
 
 

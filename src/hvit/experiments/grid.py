@@ -20,12 +20,16 @@ State = Literal["new", "begun", "done", "failed"]
 
 @dataclass(frozen=True)
 class Job:
-    """A run of an experiment: where, what, with whose learning rate, and from whose weights."""
+    """A run of an experiment: where, what, with whose learning rate, and from whose weights.
+
+    trains: whether it trains, or tests these weights as they are.
+    """
 
     folder: Path
     recipe: Recipe
     family: str | None = None
     starts_from: Path | None = None
+    trains: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,14 @@ def jobs_of(experiments: Sequence[Experiment], place: Place, seeds: int | None, 
     """All runs in the order in which they are done: for each experiment its sweeps, then seed after seed every cell."""
     jobs: dict[Path, Job] = {}
 
-    def add(folder: Path, recipe: Recipe, family: str | None = None, starts_from: Path | None = None) -> None:
-        jobs.setdefault(folder, Job(folder, with_data_under(recipe, data_root), family, starts_from))
+    def add(
+        folder: Path,
+        recipe: Recipe,
+        family: str | None = None,
+        starts_from: Path | None = None,
+        trains: bool = True,
+    ) -> None:
+        jobs.setdefault(folder, Job(folder, with_data_under(recipe, data_root), family, starts_from, trains))
 
     for experiment in experiments:
         for family in experiment.families:
@@ -65,9 +75,10 @@ def jobs_of(experiments: Sequence[Experiment], place: Place, seeds: int | None, 
                 start = None
                 if cell.pretraining is not None:
                     start = place.pretraining(experiment, cell, seed)
-                    add(start, replace(cell.pretraining.recipe, seed=seed), family=cell.pretraining.family)
-                recipe = replace(cell.recipe, seed=seed)
-                add(place.run(experiment, cell, seed), recipe, family=cell.family, starts_from=start)
+                    before = experiment.of_seed(cell.pretraining.recipe, seed)
+                    add(start, before, family=cell.pretraining.family)
+                recipe = experiment.of_seed(cell.recipe, seed)
+                add(place.run(experiment, cell, seed), recipe, cell.family, start, cell.trains)
     return list(jobs.values())
 
 

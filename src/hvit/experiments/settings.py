@@ -19,6 +19,7 @@ from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
 CIFAR, PHOTOS, IMAGENET = "cifar10", "photos10", "imagenet"
+CLIPS, KINETICS = "clips", "kinetics400"
 """Folders of the data under the one that `--data-root` names."""
 
 MODELS: dict[str, ModelConfig] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import isfinite
+from math import isfinite, nan
 from statistics import stdev
 from typing import cast
 
@@ -33,7 +33,8 @@ def _cells(results: Results) -> Table:
             row[-len(experiment.measures)] += f" ({len(collapsed)} did not train)"
         weights = {cell.name: 1.0, experiment.reference: -1.0} if cell.name != experiment.reference else {}
         row.append(_points(results.difference(weights)) if weights else "reference")
-        row += [f"{scores.seconds:.0f}", f"{scores.speed:.0f}"] if scores else ["", ""]
+        costs = (scores.seconds, scores.speed) if scores else (nan, nan)
+        row += [f"{number:.0f}" if isfinite(number) else "" for number in costs]
         rows.append(row)
     columns = [*factors, "seeds", *(f"{measure.title}, %" for measure in experiment.measures),
                "difference, points [95 %]", "seconds", "images/s"]  # fmt: skip

@@ -17,12 +17,16 @@ from hvit.errors import Stopped, UserError
 from hvit.experiments import get_experiment
 from hvit.experiments.grid import Job, Place, jobs_of, missing, ready, state_of
 from hvit.experiments.results import Results
-from hvit.files import JsonObject
+from hvit.files import JsonObject, replacing
 from hvit.interrupts import Ended
-from hvit.recipe import Recipe, as_json, changed_fields, read_recipe
+from hvit.recipe import Recipe, as_json, changed_fields, read_recipe, write_recipe
+from hvit.run_names import WEIGHTS
+from hvit.runs.folder import write_scores
+from hvit.tasks.task import Scores
 from hvit.training.journal import JOURNAL, Journal, read_journal
 from hvit.training.lock import refuse_if_held
 from hvit.verbs import train
+from hvit.verbs.evaluate import evaluate
 
 Say = Callable[[str], None]
 
@@ -79,7 +83,9 @@ def _do(job: Job, recipe: Recipe, say: Say) -> None:
     refuse_if_held(folder)
     say(f"{'run' if is_new else 'resume'} {folder.parent.name}/{folder.name}")
     try:
-        if is_new:
+        if not job.trains:
+            scores = _test(job.folder, recipe)
+        elif is_new:
             scores = train.train(recipe, folder)
         else:
             changes = changed_fields(as_json(read_recipe(folder)), recipe)
@@ -100,6 +106,25 @@ def _do(job: Job, recipe: Recipe, say: Say) -> None:
         return
     score = next((f"{name} {scores[name]:.3f}" for name in ("top1", "linear_probe", "loss") if name in scores), "")
     say(f"  {score}")
+
+
+def _test(folder: Path, recipe: Recipe) -> Scores:
+    """Tests the weights that a recipe starts from on its held-out data.
+
+    What is left is a run folder with these weights, whose journal has no training.
+    """
+    assert recipe.weights is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / WEIGHTS) as file:
+        file.write(Path(recipe.weights).read_bytes())
+    write_recipe(recipe, folder)
+    start = time.monotonic()
+    scores = evaluate(folder, device=recipe.loop.device)
+    journal = Journal(folder)
+    journal.write("evaluate", 0, **{key: value for key, value in scores.items() if isinstance(value, int | float)})
+    write_scores(folder, scores)
+    journal.write("finish", 0, seconds=time.monotonic() - start)
+    return scores
 
 
 class _OtherRun(UserError):
