@@ -20,7 +20,7 @@ from hvit.models.weights.open import OpenedWeights
 from hvit.recipe import Recipe
 from hvit.tasks.task import Scores, Task
 from hvit.training.distribute import Processes
-from hvit.training.freezing import NOTHING, count_trained, freeze
+from hvit.training.freezing import NOTHING, count_trained, freeze, highest_frozen
 from hvit.training.loop import Trainer
 from hvit.training.schedule import Schedule, few_steps_notes
 from hvit.training.setup import BatchSource, RunSettings
@@ -125,22 +125,32 @@ class Kind(ABC, Generic[Built]):
         recipe, schedule, what = prepared.recipe, prepared.schedule, prepared.sample_kind
         batch, repeats, part = recipe.loop.batch_size, recipe.loop.repeats, schedule.images_per_device
         return {
-            **self._frozen(recipe),
+            **self._frozen(prepared),
             "steps": f"{schedule.total_steps:,} of {batch} {what} ({batch // part} x {part})"
             f"{f', each {repeats} times,' if repeats > 1 else ','} {schedule.steps_per_epoch:,} an epoch",
             "learning rate": schedule.describe_learning_rate(),
         }
 
-    def _frozen(self, recipe: Recipe) -> dict[str, str]:
-        """The line of the plan about frozen layers, where there are some."""
-        how = recipe.optimize.freeze
+    def _frozen(self, prepared: Prepared) -> dict[str, str]:
+        """The lines of the plan about frozen layers, where there are some, and when they are released."""
+        recipe, schedule = prepared.recipe, prepared.schedule
+        how, every = recipe.optimize.freeze, recipe.optimize.steps_between_releases(schedule.steps_per_epoch)
         if how == NOTHING:
             return {}
         networks = self.empty_networks(recipe)
         for network in networks:
             freeze(network, how)
         trained, everything = sum(map(count_trained, networks)), sum(map(count_parameters, networks))
-        return {"frozen": f"{how}: {trained:,} of {everything:,} parameters are trained"}
+        lines = {"frozen": f"{how}: {trained:,} of {everything:,} parameters are trained"}
+        if not every:
+            return lines
+        stages = max(len(highest_frozen(network, how)) for network in networks) - 1
+        reached = [f"{every * number:,}" for number in range(1, stages + 1) if every * number < schedule.total_steps]
+        unit = "level" if any(len(network.config.depths) > 1 for network in networks) else "layer"  # pyright: ignore
+        lines["unfrozen"] = f"one {unit} more, from the top, the stem last, from step {', '.join(reached) or 'none'} on"
+        if len(reached) < stages:
+            lines["unfrozen"] += f"; {stages - len(reached)} of {stages} stay frozen, because the run ends before"
+        return lines
 
     def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
         """Sentences for the plan of a run that will not train well as it is."""

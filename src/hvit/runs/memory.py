@@ -49,7 +49,7 @@ def weight_bytes(recipe: Recipe, kind: Kind) -> int:
     copies = 2 + (2 if recipe.optimize.method == "adamw" else 1) + bool(recipe.optimize.average_decay)
     networks = kind.empty_networks(recipe)
     for network in networks:
-        freeze(network, recipe.optimize.freeze)
+        freeze(network, recipe.optimize.always_frozen)
     frozen = sum(count_parameters(network) - count_trained(network) for network in networks)
     return 4 * (copies * sum(map(count_trained, networks)) + frozen)
 
@@ -61,7 +61,7 @@ def kept_bytes(recipe: Recipe, kind: Kind, device: torch.device) -> int:
     low = recipe.loop.precision == "bfloat16" or (recipe.loop.precision == "auto" and device.type == "cuda")
     passes = kind.forward_passes(recipe)
     for one in passes:
-        freeze(one.network, recipe.optimize.freeze)
+        freeze(one.network, recipe.optimize.always_frozen)
     count = sum(one.share * _layer_inputs(one.network, *one.inputs) for one in passes)
     return int(count) * (2 if low else 4)
 

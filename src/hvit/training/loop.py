@@ -72,6 +72,7 @@ class Trainer:
     def train_step(self, batch: Batch) -> None:
         """One step: in every phase the gradients over all parts of the batch, then the optimizer's step."""
         state, seed = self.state, self.settings.seed
+        state.release()
         torch.manual_seed(derive_seed(seed, "step", state.step, self.settings.ranks.rank))
         self.task.start_step(derive_seed(seed, "step", state.step, 0))
         parts = _parts(self.to_device(batch, self.batches.augment), self.settings.loop.accumulate)

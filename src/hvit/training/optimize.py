@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hvit.errors import UserError, check_choices
-from hvit.training.freezing import FREEZE
+from hvit.training.freezing import FREEZE, NOTHING
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,11 @@ class OptimizeConfig:
     warmup_epochs: float = 20.0
     """Epochs in which the learning rate rises linearly from its start to its peak."""
     freeze: str = "none"
-    """Layers that are not trained: none; stem; levels:N (the stem and the first N levels); encoder (all but the final
-    norm and the head). No gradients are computed for them."""
+    """Layers that are not trained: none; stem; levels:N (the stem and the first N levels); layers:N (the stem and the
+    first N layers); encoder (all but the final norm and the head). No gradients are computed for them."""
+    unfreeze_epochs: float = 0.0
+    """Gradual unfreezing: every so many epochs one more level is trained of those that freeze names, from the top, the
+    stem last; in models of one level, one more layer. 0: they stay frozen."""
     layer_decay: float = 1.0
     """Factor on the learning rate per layer from the head down to the stem; 1 gives all layers the same rate."""
     layer_decay_from: Literal["head", "last_layer"] = "head"
@@ -55,9 +58,14 @@ class OptimizeConfig:
         check_choices(self)
         if not FREEZE.fullmatch(self.freeze):
             raise UserError(
-                f"optimize.freeze must be none, stem, encoder, or levels:N, as levels:2; got {self.freeze!r}"
+                f"optimize.freeze must be none, stem, encoder, levels:N or layers:N, as levels:2; got {self.freeze!r}"
             )
-        for name in ("weight_decay", "warmup_epochs", "clip_norm", "epsilon"):
+        if self.unfreeze_epochs and self.freeze == NOTHING:
+            raise UserError(
+                f"optimize.unfreeze_epochs {self.unfreeze_epochs:g} releases what optimize.freeze holds, now none: "
+                f"set optimize.freeze to encoder, levels:N, layers:N or stem"
+            )
+        for name in ("weight_decay", "warmup_epochs", "unfreeze_epochs", "clip_norm", "epsilon"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise UserError(f"optimize.{name} must be 0 or more; got {getattr(self, name)}")
         if not 0.0 < self.learning_rate_per_256 < math.inf:
@@ -77,6 +85,15 @@ class OptimizeConfig:
             raise UserError(f"optimize.layer_decay must be above 0 and at most 1; got {self.layer_decay}")
         if not all(0.0 <= rate < 1.0 for rate in (*self.betas, self.average_decay)):
             raise UserError("optimize.betas and optimize.average_decay must be at least 0 and below 1")
+
+    @property
+    def always_frozen(self) -> str:
+        """What is never trained, as `freeze` says it: nothing where layers are released one after another."""
+        return NOTHING if self.unfreeze_epochs else self.freeze
+
+    def steps_between_releases(self, steps_per_epoch: int) -> int:
+        """Steps from one release of gradual unfreezing to the next; 0 where there are none."""
+        return max(1, round(self.unfreeze_epochs * steps_per_epoch)) if self.unfreeze_epochs else 0
 
 
 def learning_rate_at(

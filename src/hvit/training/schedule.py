@@ -94,6 +94,12 @@ class Schedule:
                 f"loop.batch_size {loop.batch_size} must be divisible by {ranks.world_size} devices "
                 f"x {loop.accumulate} accumulated parts"
             )
+        if optimize.unfreeze_epochs and ranks.world_size > 1:
+            raise UserError(
+                f"optimize.unfreeze_epochs {optimize.unfreeze_epochs:g} changes while it trains which gradients are "
+                f"averaged, which {ranks.world_size} processes cannot: start it without torchrun, or train in two "
+                f"runs, the second from the weights of the first"
+            )
         total = loop.epochs * steps_per_epoch
         can = ranks.device.type == "cuda" and has_bfloat16("cuda")
         bfloat16 = loop.precision == "bfloat16" or (loop.precision == "auto" and can)

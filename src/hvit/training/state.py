@@ -41,7 +41,8 @@ class TrainingState:
         self.settings = settings
         loop, optimize, ranks = settings.loop, settings.optimize, settings.ranks
         self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
-        self.frozen = tuple(part for network in self.networks.values() for part in freeze(network, optimize.freeze))
+        # The optimizer also has what is released later: it changes nothing that has no gradient.
+        self.frozen = self._freeze(optimize.always_frozen)
         if loop.channels_last:
             _lay_channels_last(self.networks.values())
         if loop.checkpoint_activations:
@@ -49,6 +50,7 @@ class TrainingState:
         compile_mode = loop.compile_mode if loop.compile else None
         self.wrapped = {name: ranks.wrap(network, compile_mode) for name, network in self.networks.items()}
         self.optimizers = {name: make_optimizer(network, optimize) for name, network in self.networks.items()}
+        self.released = -1 if optimize.unfreeze_epochs else 0
         self.averages: dict[str, RunningAverage] = {}
         if optimize.average_decay:
             chosen = task.averaged or tuple(self.networks)
@@ -57,6 +59,17 @@ class TrainingState:
         self.step = self.saved_step = 0
         self.started = self.saved_at = time.monotonic()
         self.owes_evaluation = False
+
+    def release(self) -> None:
+        """Lets those layers be trained that gradual unfreezing has reached at this step."""
+        optimize = self.settings.optimize
+        every = optimize.steps_between_releases(self.settings.schedule.steps_per_epoch)
+        released = self.step // every if every else 0
+        if released != self.released:
+            self.released, self.frozen = released, self._freeze(optimize.freeze, released)
+
+    def _freeze(self, how: str, released: int = 0) -> tuple[nn.Module, ...]:
+        return tuple(part for network in self.networks.values() for part in freeze(network, how, released))
 
     def start_training_mode(self) -> None:
         """Puts the networks into training mode, and what is frozen into evaluation mode."""
