@@ -106,6 +106,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "evaluate_every": (1, 1_000_000),
     "evaluate_steps": (0, 1_000_000_000),
     "checkpoint_steps": (0, 1_000_000_000),
+    "patience": (0, 1_000_000),
     "workers": (0, 512),
     # the recipe itself
     "crop": (0, 1),

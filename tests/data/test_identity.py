@@ -183,3 +183,16 @@ def test_a_file_that_cannot_be_read_is_named(photos: Path) -> None:
     (photos / name).unlink()
     with pytest.raises(UserError, match="there is no such file"):
         identity_of(splits)
+
+
+def test_a_third_part_belongs_to_the_identity(photo_folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        shutil.copytree(photo_folder, tmp_path / part)
+    before = of_folder(tmp_path)
+    assert before["test"]["count"] == 12
+    (tmp_path / "test" / "blue" / "0.png").unlink()
+    assert describe_changes(before, of_folder(tmp_path)) == ("test images: 1 missing (blue/0.png)",)  # pyright: ignore
+    shutil.rmtree(tmp_path / "test")
+    assert describe_changes(before, of_folder(tmp_path))[0].startswith("test images: 12 missing")  # pyright: ignore
+    old = {name: value for name, value in before.items() if name != "test"}
+    assert describe_changes(old, before) == (), "earlier versions did not record it"  # pyright: ignore

@@ -237,3 +237,41 @@ def test_names_with_line_breaks_and_without_encoding_are_shown_in_one_line(tmp_p
     splits = opened("images", tmp_path)
     assert all(text.isprintable() for text in (*splits.classes, *splits.notes))
     assert len(splits.classes) == 3
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_test_folder_next_to_a_validation_folder_is_a_third_part(tmp_path: Path, kind: str) -> None:
+    for part, count in (("train", 4), ("val", 2), ("test", 3)):
+        for name in ("dog", "cat"):
+            MAKE[kind](tmp_path / part / name, count)
+    splits = opened(kind, tmp_path)
+    assert splits.test is not None
+    assert (len(splits.train), len(splits.held_out), len(splits.test)) == (8, 4, 6)
+    assert splits.reported is splits.test
+    assert splits.test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert not any("not used" in note.lower() for note in splits.notes)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_test_folder_that_does_not_fit_is_named_and_not_used(tmp_path: Path, kind: str) -> None:
+    for part in ("train", "val"):
+        for name in ("dog", "cat"):
+            MAKE[kind](tmp_path / part / name)
+    MAKE[kind](tmp_path / "test")  # without class folders, as competitions have it
+    splits = opened(kind, tmp_path)
+    assert splits.test is None
+    assert splits.reported is splits.held_out
+    assert f"{tmp_path / 'test'} is not used: its class folders are not those of {tmp_path / 'train'}." in splits.notes
+    unlabelled = opened(kind, tmp_path, labels="none")
+    assert unlabelled.test is None
+    assert any("test is not used: its labels would not be." in note for note in unlabelled.notes)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_test_folder_alone_is_held_out(tmp_path: Path, kind: str) -> None:
+    for part in ("train", "test"):
+        for name in ("dog", "cat"):
+            MAKE[kind](tmp_path / part / name)
+    splits = opened(kind, tmp_path)
+    assert splits.test is None
+    assert len(splits.held_out) == 6

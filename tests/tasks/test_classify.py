@@ -63,7 +63,7 @@ def test_views_of_a_clip_are_averaged_as_probabilities_however_they_are_cut_into
 
 
 def test_what_is_saved_names_its_classes_and_preprocessing(task: Classify, tmp_path: Path) -> None:
-    task.save(tmp_path, task.networks, 0)
+    task.save_weights(tmp_path, task.networks)
     opened = open_weights(tmp_path)
     assert tuple(opened.classes) == CLASSES
     assert opened.preprocess == PREPROCESS

@@ -94,7 +94,7 @@ def test_the_watched_images_are_saved_at_every_evaluation_and_drawn_together(tmp
     task = Reconstruct(make(), PREPROCESS, labelled=True, watched=watched)
     sizes = []
     for step in (0, 20, 60):
-        task.save(tmp_path, task.networks, step)
+        task.draw(tmp_path, task.networks, step)
         with Image.open(tmp_path / "pictures/reconstructions.png") as picture:
             sizes.append(picture.height)
         if step == 20:  # strips of more steps
@@ -113,10 +113,11 @@ def test_grey_images_are_drawn_and_histograms_are_not(tmp_path: Path) -> None:
     preprocess = Preprocess((32, 32), (0.5,), (0.2,), 1.0)
     images = some_batches(1)[0]["images"][:, :1]
     task = Reconstruct(make(grey), preprocess, labelled=True, watched=images)
-    task.save(tmp_path / "grey", task.networks, 1)
+    task.draw(tmp_path / "grey", task.networks, 1)
     assert (tmp_path / "grey/pictures/reconstructions.png").exists()
     task = Reconstruct(make(replace(grey, target="hog")), preprocess, labelled=True, watched=images)
-    task.save(tmp_path / "hog", task.networks, 1)
+    task.save_weights(tmp_path / "hog", task.networks)
+    task.draw(tmp_path / "hog", task.networks, 1)
     assert [path.name for path in (tmp_path / "hog").iterdir()] == ["weights.safetensors"]
 
 
@@ -132,7 +133,7 @@ def test_training_masks_follow_the_seed_of_the_step() -> None:
 
 def test_weights_come_back_whole_and_are_no_classifier(tmp_path: Path) -> None:
     task = Reconstruct(make(), PREPROCESS, labelled=True)
-    task.save(tmp_path, task.networks, 3)
+    task.save_weights(tmp_path, task.networks)
     opened = open_autoencoder(tmp_path / "weights.safetensors")
     model = opened.model
     assert Preprocess(**(opened.preprocess or {})) == PREPROCESS

@@ -24,13 +24,13 @@ class Line(Task):
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
         return {"loss": 0.0, "near": 1.0}
 
-    def save(self, folder: Path, networks: Networks, step: int) -> None:
+    def save_weights(self, folder: Path, networks: Networks) -> None:
         (folder / "weights").touch()
 
 
 def test_a_task_without_a_loss_is_none() -> None:
     with pytest.raises(TypeError, match="loss"):
-        type("NoLoss", (Task,), {"evaluate": Line.evaluate, "save": Line.save})()
+        type("NoLoss", (Task,), {"evaluate": Line.evaluate, "save_weights": Line.save_weights})()
 
 
 def test_a_phase_runs_at_every_step_with_the_runs_learning_rate_and_all_networks_are_averaged() -> None:

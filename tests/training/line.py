@@ -29,7 +29,6 @@ class Line(Task):
     def __init__(self) -> None:
         torch.manual_seed(0)
         self.networks = {"model": nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 1))}
-        self.saved = 0
 
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         return (networks["model"](batch["inputs"]) - batch["targets"]).square().mean()
@@ -39,8 +38,9 @@ class Line(Task):
             loss = torch.stack([self.loss(self.phases[0], networks, batch) for batch in batches]).mean().item()
         return {"loss": loss, "closeness": -loss, "labels": [1, 2]}
 
-    def save(self, folder: Path, networks: Networks, step: int) -> None:
-        self.saved += 1
+    def save_weights(self, folder: Path, networks: Networks) -> None:
+        values = torch.cat([value.detach().flatten() for value in networks["model"].state_dict().values()])
+        torch.save(values, folder / "weights.pt")
 
 
 def make_batch(step: int, poison_at: int = -1) -> dict[str, Tensor]:

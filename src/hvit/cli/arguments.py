@@ -41,6 +41,8 @@ _SYNONYMS = {
     "batch_size": ("bs", "batch", "per_device_train_batch_size", "train_batch_size", "b"),
     "accumulate": ("accum_iter", "accumulate_grad_batches", "gradient_accumulation_steps", "grad_accum"),
     "repeats": ("repeated_aug", "repeated_augmentation", "aug_repeats"),
+    "keep": ("save_best", "save_best_only", "load_best_model_at_end", "best"),
+    "patience": ("early_stopping", "early_stop", "early_stopping_patience", "patience_epochs"),
     "max_steps": ("steps", "num_steps", "total_steps", "iterations", "max_iters"),
     "precision": ("amp", "fp16", "bf16", "dtype", "mixed_precision"),
     "workers": ("num_workers", "j", "data_workers", "dataloader_num_workers"),

@@ -56,10 +56,12 @@ class Identity(TypedDict):
     classes: list[str]
     train: SplitIdentity
     held_out: SplitIdentity
+    test: NotRequired[SplitIdentity]
 
 
 def identity_of(splits: Splits) -> Identity:
-    """What identifies an opened data set: {"classes": [names], "train": {...}, "held_out": {...}}, plain JSON.
+    """What identifies an opened data set: {"classes": [names], "train": {...}, "held_out": {...}}, plain JSON; with
+    "test" where it has a third part.
 
     Of each split: "count"; "names", "labels" and "contents", a SHA-256 of each in the order of the set; "hashed", how
     contents were hashed ("every byte", or the stated cheaper way: the size of every file, and the first and last
@@ -68,11 +70,14 @@ def identity_of(splits: Splits) -> Identity:
 
     Every byte is hashed where a split has at most 2 GiB and 200,000 files. Raises UserError if a file cannot be read.
     """
-    return {
+    identity: Identity = {
         "classes": list(splits.classes),
         "train": _identity_of_set(splits.train),
         "held_out": _identity_of_set(splits.held_out),
     }
+    if splits.test is not None:
+        identity["test"] = _identity_of_set(splits.test)
+    return identity
 
 
 def describe_changes(before: Identity, now: Identity, what: str = "images") -> tuple[str, ...]:
@@ -84,7 +89,9 @@ def describe_changes(before: Identity, now: Identity, what: str = "images") -> t
     changes = []
     if before["classes"] != now["classes"]:
         changes.append(_classes_changed(before["classes"], now["classes"]))
-    pairs = ((before["train"], now["train"], "training"), (before["held_out"], now["held_out"], "held-out"))
+    pairs = [(before["train"], now["train"], "training"), (before["held_out"], now["held_out"], "held-out")]
+    if "test" in before:  # earlier versions had none
+        pairs.append((before["test"], now.get("test", {**before["test"], "count": 0, "files": {}}), "test"))
     for one, other, name in pairs:
         if one == other:
             continue

@@ -14,6 +14,8 @@ from hvit.data.regular_files import entries_of, is_folder, state_of
 from hvit.errors import UserError
 
 HELD_OUT_NAMES = ("val", "validation", "valid", "test")
+TEST_NAME = "test"
+"""The folder of the part that only the finished run is scored on, where there is another held-out one."""
 LAYOUTS = "DIR/train/CLASS/… with DIR/val/CLASS/…, or DIR/CLASS/…"
 _DEEPEST = 2  # folders around the one with the classes
 _ONCE_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
@@ -22,11 +24,15 @@ _NO_DATA = ("__macosx",)  # what macOS adds to archives
 
 @dataclass(frozen=True)
 class Layout:
-    """The folder to train on, the held-out one if there is one, and sentences about what was found."""
+    """The folder to train on, the held-out one if there is one, and sentences about what was found.
+
+    test: the folder of a third part, next to a held-out one.
+    """
 
     train: Path
     held_out: Path | None = None
     notes: tuple[str, ...] = ()
+    test: Path | None = None
 
 
 def find_layout(
@@ -53,11 +59,12 @@ def find_layout(
         )
     for depth in range(_DEEPEST + 1):
         if split := _find_split(folder):
-            train, held_out, notes = split
-            if unwraps:
-                train = _unwrapped(train, is_sample, may_be_class)
-                held_out = _unwrapped(held_out, is_sample, may_be_class) if held_out else None
-            return Layout(train, held_out, notes)
+            if not unwraps:
+                return split
+            parts = (split.train, split.held_out, split.test)
+            train, held_out, test = (part and _unwrapped(part, is_sample, may_be_class) for part in parts)
+            assert train is not None
+            return Layout(train, held_out, split.notes, test)
         inner = _inner(folder, is_sample, may_be_class) if unwraps and depth < _DEEPEST else None
         if inner is None:
             break
@@ -120,6 +127,18 @@ def same_classes(train: Sequence[str], held_out: Sequence[str], train_folder: Pa
     return [places[spelling(name)] for name in train]
 
 
+def unusable_test(layout: Layout, classes: Sequence[str], labelled: bool) -> tuple[str, ...]:
+    """The sentence on why the test folder of a layout cannot be used, if it cannot; classes: of the training set."""
+    if layout.test is None:
+        return ()
+    if not labelled:
+        return (f"{show(layout.test)} is not used: its labels would not be.",)
+    found = {spelling(name) for name in class_folders(layout.test)[0]}
+    if found != set(map(spelling, classes)):
+        return (f"{show(layout.test)} is not used: its class folders are not those of {show(layout.train)}.",)
+    return ()
+
+
 def imbalance_notes(counts: dict[str, int], what: str, ratio: float = 5) -> tuple[str, ...]:
     """The sentence that names the smallest and the largest classes, if one has many times the samples of another.
 
@@ -173,8 +192,8 @@ def some(names: Sequence[str], most: int = 10) -> str:
     return "; ".join(show(name) for name in names[:most]) + more
 
 
-def _find_split(folder: Path) -> tuple[Path, Path | None, tuple[str, ...]] | None:
-    """The train and the held-out folder in a folder, and what else is not used; None if there are no such."""
+def _find_split(folder: Path) -> Layout | None:
+    """The folders of the parts in a folder, and what else is not used; None if there are no such."""
     children = sub_folders(folder)
     named: dict[str, Path] = {}
     for child in children:
@@ -185,8 +204,10 @@ def _find_split(folder: Path) -> tuple[Path, Path | None, tuple[str, ...]] | Non
     train = named.get("train")
     held_out = next((named[name] for name in HELD_OUT_NAMES if name in named), None)
     if train and (held_out or sub_folders(train)):
-        rest = sorted(child.name for child in children if child not in (train, held_out))
-        return train, held_out, (f"Not used, next to {show(train.name)}: {some(rest)}.",) if rest else ()
+        test = named.get(TEST_NAME) if held_out != named.get(TEST_NAME) else None
+        rest = sorted(child.name for child in children if child not in (train, held_out, test))
+        notes = (f"Not used, next to {show(train.name)}: {some(rest)}.",) if rest else ()
+        return Layout(train, held_out, notes, test)
     if held_out and not train and len(children) == 1:
         raise UserError(f"{show(folder)} has a {show(held_out.name)} folder but no train folder: expected {LAYOUTS}.")
     return None

@@ -104,8 +104,10 @@ class ImageSet(ABC):
 class Splits:
     """An opened data set: the training set, the held-out set, and what the labels mean.
 
-    mean, std: one number a channel on the 0 to 1 scale. notes: sentences the user should read before training, such
-    as files that were skipped. grey_range, page: how files are read (see `reading.read_image`).
+    test: images that only the finished run is scored on, where there are three parts; the held-out set, then called
+    validation, chooses weights and thresholds. mean, std: one number a channel on the 0 to 1 scale. notes: sentences
+    the user should read before training, such as files that were skipped. grey_range, page: how files are read (see
+    `reading.read_image`).
     """
 
     train: ImageSet
@@ -116,6 +118,12 @@ class Splits:
     notes: tuple[str, ...] = ()
     grey_range: GreyRange = "full"
     page: int | None = None
+    test: ImageSet | None = None
+
+    @property
+    def reported(self) -> ImageSet:
+        """What the finished run is scored on: the test set, or the held-out one where there is none."""
+        return self.test or self.held_out
 
 
 class OwnData(Protocol):

@@ -17,6 +17,7 @@ from hvit import pictures
 from hvit.markup import MARK, NOTHING, SPACE, Html, breakable, duration, element, join, percent, short_number, times
 from hvit.metrics import classification
 from hvit.report import generation, pretraining
+from hvit.report.delivery import delivery_sentences
 from hvit.report.generation import generation_section, is_generation, losses_section, memory_section
 from hvit.report.pieces import (
     cards,
@@ -106,7 +107,7 @@ def tiles(run: Run) -> list[Html]:
         detail = f"of {scores.count:,} {run.samples} · {interval(scores.top1, scores.count)}"
         if scores.top5 is not None and len(scores.classes) > 5:
             detail += f" · top-5 {percent(scores.top5)}"
-        made.append(tile("Held-out accuracy", percent(scores.top1), detail))
+        made.append(tile(f"{scores.evaluated_on.capitalize()} accuracy", percent(scores.top1), detail))
     elif evaluated:
         made.append(tile("Held-out accuracy", percent(evaluated[-1]["top1"]), f"at {place(evaluated[-1])}"))
     else:
@@ -150,7 +151,8 @@ def curves_section(run: Run) -> Html:
     story = [f"was resumed at step {resumed}"] if resumed else []
     story += [f"finished at {place(row)}" for row in run.of_kind("finish")[-1:]]
     history = quiet(f"The run {' and '.join(story)}.") if story else Html()
-    return section("Training", element("div", *charts, class_="charts"), history)
+    delivered = [quiet(sentence) for sentence in delivery_sentences(run)]
+    return section("Training", element("div", *charts, class_="charts"), history, *delivered)
 
 
 def classes_section(run: Run) -> Html:

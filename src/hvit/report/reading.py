@@ -81,6 +81,20 @@ class Memorisation(BaseModel):
         return self.sample_to_training / max(self.held_out_to_training, 1e-12)
 
 
+class Delivered(BaseModel):
+    """Which weights a run delivered, and their scores and those of the last step's."""
+
+    keep: str
+    score: str
+    validation: float
+    last_step: int
+    last_validation: float
+    best_step: int | None = None
+    evaluations: int | None = None
+    test: float | None = None
+    last_test: float | None = None
+
+
 class Scores(BaseModel):
     """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`.
 
@@ -114,6 +128,8 @@ class Scores(BaseModel):
     explained_samples: list[Sample] = []
     explanations: ExplanationScores | None = None
     model: ModelFacts | None = None
+    evaluated_on: str = "held-out"
+    delivered: Delivered | None = None
 
 
 @dataclass(frozen=True)

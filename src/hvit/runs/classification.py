@@ -70,7 +70,8 @@ class Classification(Kind[Encoder]):
 
     def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
         """Scores all views of clips; draws the worst mistakes and explanations of some samples."""
-        splits, preprocess, pictures = prepared.splits, prepared.preprocess, folder / PICTURES
+        splits = replace(prepared.splits, held_out=prepared.splits.reported)
+        preprocess, pictures = prepared.preprocess, folder / PICTURES
         model = open_weights(folder).model
         if preprocess.takes_clips:
             scores |= score_clips(model.to(prepared.ranks.device), splits, preprocess, folder / CLIP_RESULTS)

@@ -36,6 +36,7 @@ class Generation(Kind[GanNetworks]):
 
     configs = (GanConfig, *get_args(GeneratorConfig))
     on_timm = False
+    tests = False
 
     def with_full_paths(self, recipe: Recipe) -> Recipe:
         """The recipe with the extractor's file named in full."""

@@ -95,6 +95,8 @@ class Kind(ABC, Generic[Built]):
     """Configurations of a recipe's model, and of the weights a run leaves, that belong to this kind."""
     can_be_prepared: ClassVar[bool] = False
     """Whether its models can be prepared for inference."""
+    tests: ClassVar[bool] = True
+    """Whether a finished run is scored on the test set, where there is one; others leave it alone."""
     on_timm: ClassVar[bool] = True
     """Whether timm may have published weights of its models."""
 
@@ -130,6 +132,30 @@ class Kind(ABC, Generic[Built]):
             f"{f', each {repeats} times,' if repeats > 1 else ','} {schedule.steps_per_epoch:,} an epoch",
             "learning rate": schedule.describe_learning_rate(),
         }
+
+    def describe_delivery(self, prepared: Prepared) -> dict[str, str]:
+        """The line of the plan about which weights are delivered, and what they are scored on."""
+        loop, splits, what = prepared.recipe.loop, prepared.splits, prepared.sample_kind
+        chosen = {
+            "best": "the weights of the best evaluation",
+            "average": "the mean of the weights of the evaluations in the last quarter",
+            "last": "the weights of the last step",
+        }[loop.keep]
+        chooses = loop.keep == "best" or loop.patience > 0
+        if not (chooses or loop.keep == "average" or splits.test):
+            return {}
+        lines = [chosen]
+        if loop.patience:
+            evaluations = "1 evaluation" if loop.patience == 1 else f"{loop.patience:,} evaluations"
+            lines.append(f"training stops after {evaluations} without a better score")
+        if splits.test and self.tests:
+            lines.append(f"scores are of the {len(splits.test):,} test {what}, which choose nothing")
+        elif chooses:
+            lines.append(
+                f"the {len(splits.held_out):,} held-out {what} choose and are scored, because there are no test "
+                f"{what}: scores are a little too good"
+            )
+        return {"delivers": "; ".join(lines)}
 
     def _frozen(self, prepared: Prepared) -> dict[str, str]:
         """The lines of the plan about frozen layers, where there are some, and when they are released."""

@@ -96,8 +96,10 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
         **kind.describe(recipe),
         "weights": f"from {recipe.weights}" if recipe.weights else f"random initialisation, seed {recipe.seed}",
         "data": f"{recipe.data.kind}: {size:,} {what} to train on, {len(splits.held_out):,} held out, "
+        f"{f'{len(splits.test):,} to test on, ' if splits.test else ''}"
         f"{f'{count} classes' if (count := len(splits.classes)) > 1 else 'no labels'}",
         **kind.describe_training(prepared),
+        **kind.describe_delivery(prepared),
         "device": f"{ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
         **({"notes": "\n".join(notes)} if notes else {}),
     }

@@ -69,8 +69,14 @@ class Probing(Classification):
         return _probe(recipe).encoder
 
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
-        """The recipe with the data's number of classes. Raises UserError for data without labels, and for clips."""
-        probe = _probe(recipe)
+        """The recipe with the data's number of classes.
+
+        Raises UserError for data without labels, for clips, and for a choice among evaluations: there is one.
+        """
+        probe, loop = _probe(recipe), recipe.loop
+        if loop.keep != "last" or loop.patience:
+            option = f"--loop.keep {loop.keep}" if loop.keep != "last" else f"--loop.patience {loop.patience}"
+            raise UserError(f"a probe is evaluated once, so {option} has nothing to choose from: omit it")
         fitted = super().fit_to_data(replace(recipe, model=replace(probe.encoder, num_classes=None)), splits)  # pyright: ignore[reportArgumentType]
         return replace(recipe, model=replace(probe, encoder=fitted.model))  # pyright: ignore[reportArgumentType]
 
@@ -87,7 +93,8 @@ class Probing(Classification):
 
     def describe_training(self, prepared: Prepared) -> dict[str, str]:
         """There are no steps: the features are computed once."""
-        count = len(prepared.splits.train) + len(prepared.splits.held_out)
+        splits = prepared.splits
+        count = len(splits.train) + len(splits.held_out) + len(splits.test or ())
         return {"steps": f"none: features of {count:,} images are computed once, then heads are fitted to them"}
 
     def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
@@ -116,7 +123,8 @@ class Probing(Classification):
         journal.write("start", 0, time=time.time(), **facts)
         model = cast(Encoder, task.networks["model"].to(settings.ranks.device).eval())
         probe, classes = _probe(prepared.recipe), len(prepared.splits.classes)
-        known, asked = _all_features(model, prepared, settings, batches)
+        known, held_out, *test = _all_features(model, prepared, settings, batches)
+        asked = test[0] if test else held_out
         heads = {name: _HEADS[name](*known, classes) for name in probe.heads}
         linear = heads["linear"]
         assert isinstance(linear, FittedLinear)
@@ -132,9 +140,15 @@ class Probing(Classification):
             }
             for name, fitted in heads.items()
         }
+        if test:
+            of_validation = _scores(task, head, held_out)
+            scores |= {
+                "evaluated_on": "test",
+                "validation": {name: value for name, value in of_validation.items() if isinstance(value, int | float)},
+            }
         seconds = time.monotonic() - began
         journal.write("evaluate", 1, epoch=1.0, seconds=seconds, loss=scores["loss"], top1=scores["top1"])
-        task.save(settings.folder, task.networks, 1)
+        task.save_weights(settings.folder, task.networks)
         journal.write("finish", 1, seconds=seconds)
         return scores
 
@@ -148,34 +162,34 @@ Features = tuple[np.ndarray, np.ndarray]
 """Features (images, dim) float32 and classes (images,) int64."""
 
 
-def _all_features(
-    model: Encoder, prepared: Prepared, settings: RunSettings, batches: BatchSource
-) -> tuple[Features, Features]:
-    """Features of the training and of the held-out images; kept in the run folder for a run that is resumed."""
+def _all_features(model: Encoder, prepared: Prepared, settings: RunSettings, batches: BatchSource) -> list[Features]:
+    """Features of the training and of the held-out images, and of those to test on where there are any.
+
+    They are kept in the run folder for a run that is resumed.
+    """
     path, identity = settings.folder / FEATURES, settings.belongs_to.get("data", "")
-    if (stored := _stored(path, identity)) is not None:
-        return stored
     splits = prepared.splits
-    found = [_features(model, one, prepared, settings, batches) for one in (splits.train, splits.held_out)]
+    parts = {"train": splits.train, "held_out": splits.held_out} | ({"test": splits.test} if splits.test else {})
+    if (stored := _stored(path, identity, list(parts))) is not None:
+        return stored
+    found = [_features(model, one, prepared, settings, batches) for one in parts.values()]
     with replacing(path) as file:
-        (train, train_classes), (held_out, held_out_classes) = found
-        np.savez(
-            file, identity=np.array(identity), train_features=train, train_classes=train_classes,
-            held_out_features=held_out, held_out_classes=held_out_classes,
-        )  # fmt: skip
-    return found[0], found[1]
+        arrays = {
+            f"{part}_{name}": array
+            for part, both in zip(parts, found, strict=True)
+            for name, array in zip(("features", "classes"), both, strict=True)
+        }
+        np.savez(file, identity=np.array(identity), **arrays)  # pyright: ignore[reportArgumentType]
+    return found
 
 
-def _stored(path: Path, identity: str) -> tuple[Features, Features] | None:
+def _stored(path: Path, identity: str, parts: list[str]) -> list[Features] | None:
     """The features that an earlier start of the run has left; None where there are none of this data."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["identity"]) != identity:
                 return None
-            train, held_out = (
-                (stored[f"{part}_features"], stored[f"{part}_classes"]) for part in ("train", "held_out")
-            )
-            return train, held_out
+            return [(stored[f"{part}_features"], stored[f"{part}_classes"]) for part in parts]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 

@@ -39,7 +39,8 @@ _BATCH = 64  # images, or frames of clips
 def open_held_out(request: ScoreRequest, labels_needed: bool) -> tuple[DataConfig, Splits, Preprocess]:
     """The data to evaluate on, opened, with the preprocessing of the weights.
 
-    labels_needed: whether a folder without classes is refused. Raises UserError for data that cannot be opened.
+    Held out is its test set, where there is one. labels_needed: whether a folder without classes is refused. Raises
+    UserError for data that cannot be opened.
     """
     opened, config = request.opened, request.opened.model.config
     data = data_to_score(request.target, request.data_kind, request.root, "folders" if labels_needed else "auto")
@@ -52,6 +53,11 @@ def open_held_out(request: ScoreRequest, labels_needed: bool) -> tuple[DataConfi
     frames = config.input_size[0] if len(config.input_size) == 3 else None
     with DataOpening(Console(stderr=True)) as progress:
         splits = open_data(data, 0, config.in_channels, frames, progress=progress)
+    if splits.test is not None:
+        note = (
+            f"Scores are of the {len(splits.test):,} test samples, not of the {len(splits.held_out):,} for validation."
+        )
+        splits = replace(splits, held_out=splits.test, notes=(*splits.notes, note))
     if splits.notes:
         request.report({"notes": "\n".join(splits.notes)})
     preprocess = stored or Preprocess(

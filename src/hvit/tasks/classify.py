@@ -68,7 +68,7 @@ class Classify(Task):
             "confidences": [round(share, 4) for share in logits.softmax(dim=1).max(dim=1).values.tolist()],
         }
 
-    def save(self, folder: Path, networks: Networks, step: int) -> None:
+    def save_weights(self, folder: Path, networks: Networks) -> None:
         """Writes `weights.safetensors` with the model's name, configuration, classes and preprocessing."""
         model = networks["model"]
         assert isinstance(model, Encoder)

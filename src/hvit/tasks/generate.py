@@ -209,8 +209,8 @@ class Generate(Task):
             "reference_count": reference.count,
         }
 
-    def save(self, folder: Path, networks: Networks, step: int) -> None:
-        """Writes `weights.safetensors` (the generator) and pictures of what it generates from the same latents now."""
+    def save_weights(self, folder: Path, networks: Networks) -> None:
+        """Writes `weights.safetensors`: the generator."""
         generator = networks["generator"]
         assert isinstance(generator, Generator)
         save_weights(
@@ -219,6 +219,11 @@ class Generate(Task):
             classes=self.classes if self.config.num_classes else (),
             preprocess=asdict(self.preprocess),
         )
+
+    def draw(self, folder: Path, networks: Networks, step: int) -> None:
+        """Draws what the generator makes of the same latents now."""
+        generator = networks["generator"]
+        assert isinstance(generator, Generator)
         keep_samples(generator, folder, step)
 
     def _signed(self, images: Tensor) -> Tensor:

@@ -74,11 +74,16 @@ class Reconstruct(Task):
             scores["linear_probe"] = linear_probe_accuracy(*halves)
         return scores
 
-    def save(self, folder: Path, networks: Networks, step: int) -> None:
-        """Writes `weights.safetensors` (encoder and decoder) and the present reconstructions of the watched images."""
+    def save_weights(self, folder: Path, networks: Networks) -> None:
+        """Writes `weights.safetensors`: encoder and decoder."""
         model = networks["model"]
         assert isinstance(model, MaskedAutoencoder)
         save_weights(model, folder / WEIGHTS, preprocess=asdict(self.preprocess))
+
+    def draw(self, folder: Path, networks: Networks, step: int) -> None:
+        """Draws the present reconstructions of the watched images."""
+        model = networks["model"]
+        assert isinstance(model, MaskedAutoencoder)
         if self.watched is not None:
             keep_strip(model, self.preprocess, self.watched, folder, step)
 

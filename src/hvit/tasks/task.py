@@ -36,7 +36,9 @@ class Task(ABC):
     networks: dict[str, nn.Module]
     phases: tuple[Phase, ...]
     score: str
-    """Name of the value of `evaluate` that people look at first, higher is better."""
+    """Name of the value of `evaluate` that people look at first, and that chooses the best weights."""
+    lower_is_better: bool = False
+    """Whether a lower score is a better one."""
     averaged: tuple[str, ...] = ()
     """The networks whose running averages are evaluated and saved, where a run keeps any; empty: all of them."""
 
@@ -56,5 +58,9 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def save(self, folder: Path, networks: Networks, step: int) -> None:
-        """Writes what a user ships, such as `weights.safetensors`, into the run folder, after so many steps."""
+    def save_weights(self, folder: Path, networks: Networks) -> None:
+        """Writes what a user ships, such as `weights.safetensors`, into the run folder."""
+
+    def draw(self, folder: Path, networks: Networks, step: int) -> None:
+        """Leaves pictures of the present state in the run folder, after so many steps; most tasks draw none."""
+        del folder, networks, step

@@ -42,9 +42,10 @@ class Trainer:
         self.lacks_data = False
 
     def run(self, **facts: object) -> Scores:
-        """Trains to the last step; returns the scores of the last evaluation. facts: more for the journal's first line.
+        """Trains to the last step; returns the scores of the weights that the run delivers.
 
-        Interrupted, or without data, it saves what it has trained and raises UserError.
+        facts: more for the journal's first line. Interrupted, or without data, it saves what it has trained and raises
+        UserError.
         """
         state, ranks, total_steps = self.state, self.settings.ranks, self.settings.schedule.total_steps
         if damaged := state.restore():
@@ -54,20 +55,23 @@ class Trainer:
             ProgressView(state.step, total_steps, not ranks.is_first, self.batches.samples) as view,
             self.batches.interrupts.kept(),
         ):
-            self.agreement = Agreement(ranks, state.step)
+            self.agreement, delivered = Agreement(ranks, state.step), False
             try:
                 if state.owes_evaluation:
                     self.evaluate_and_report(view)
-                for batch in self.watched(self.batches.train(state.step)):
+                for batch in () if state.is_complete else self.watched(self.batches.train(state.step)):
                     self.train_step(batch)
                     if self.after_step(view):
                         break
+                if state.is_complete:
+                    self.scores = self.deliver()
+                    delivered = True
             except (_EvaluationGivenUp, UserError, RuntimeError) as error:
                 self.save_after(error)
-            if state.step < total_steps or state.owes_evaluation:
+            if not delivered:
                 raise Stopped(f"stopped; {self.how_to_continue}")
         self.write("finish", seconds=state.seconds)
-        return self.scores or self.evaluate()
+        return self.scores
 
     def train_step(self, batch: Batch) -> None:
         """One step: in every phase the gradients over all parts of the batch, then the optimizer's step."""
@@ -125,7 +129,7 @@ class Trainer:
         checkpoint_is_due = state.step % loop.checkpoint_steps == 0 if loop.checkpoint_steps else late
         if evaluates or stops or checkpoint_is_due:
             state.save()
-        return stops
+        return stops or state.is_complete
 
     def report(self, view: ProgressView) -> None:
         """Writes the losses, rate and speed since the last time into the journal and on the screen.
@@ -144,15 +148,66 @@ class Trainer:
         )  # fmt: skip
 
     def evaluate_and_report(self, view: ProgressView) -> None:
-        """Evaluates; scores go into the journal and on the screen. Raises _EvaluationGivenUp if the run is to stop."""
-        self.scores = self.evaluate()
-        self.state.owes_evaluation = False
-        self.write("evaluate", epoch=self.epoch, seconds=self.state.seconds, **_numbers(self.scores))
-        view.evaluated(self.epoch, self.scores["loss"], self.task.score, self.scores[self.task.score])
-        view.warn(self.scores.get("warning", ""))
+        """Evaluates and saves the weights; scores go into the journal and on the screen.
 
-    def evaluate(self) -> Scores:
-        """The task's scores on the held-out set, with the averaged weights where there are any, which are saved."""
+        The weights of a run that delivers the best ones are saved when they are. Raises _EvaluationGivenUp if the run
+        is to stop.
+        """
+        state, task, folder = self.state, self.task, self.settings.folder
+        self.scores = self.evaluate(self.batches.held_out)
+        networks, score = state.evaluated_networks, self.scores[task.score]
+        is_best = state.kept.take(state.step, score, self.scores["loss"], networks)
+        state.owes_evaluation = False
+
+        def save() -> None:
+            if is_best or state.kept.keep != "best":
+                task.save_weights(folder, networks)
+            task.draw(folder, networks, state.step)
+
+        self.settings.ranks.first_only(save)
+        self.write("evaluate", epoch=self.epoch, seconds=state.seconds, **_numbers(self.scores))
+        view.evaluated(self.epoch, self.scores["loss"], task.score, score)
+        view.warn(self.scores.get("warning", ""))
+        if state.is_complete and state.step < self.settings.schedule.total_steps:
+            view.say(f"stopped at step {state.step}: no better {task.score} for {state.kept.stale} evaluations")
+
+    def deliver(self) -> Scores:
+        """Saves the weights that the run delivers, and returns their scores on the test set where there is one.
+
+        "delivered" has, if weights were chosen, how, of which step, and the scores of these and of the last weights;
+        "validation", if there is a test set, the numbers on the held-out set.
+        """
+        state, batches = self.state, self.batches
+        kept, networks = state.kept, state.evaluated_networks
+        are_saved = bool(self.scores)
+        validation = self.scores or self.evaluate(batches.held_out)
+        scores = self.evaluate(batches.test) if batches.test else validation
+        facts: Scores = {}
+        if kept.keep != "last":
+            delivered = {"keep": kept.keep, "score": self.task.score, "last_step": state.step}
+            delivered |= {f"last_{name}": value for name, value in self._score_of(validation, scores).items()}
+            if kept.weights and not (kept.keep == "best" and kept.step == state.step):
+                kept.deliver(networks)
+                validation = self.evaluate(batches.held_out)
+                scores = self.evaluate(batches.test) if batches.test else validation
+                are_saved = False
+            delivered |= {"best_step": kept.step} if kept.keep == "best" else {"evaluations": kept.count}
+            delivered |= self._score_of(validation, scores)
+            self.write("deliver", **delivered)
+            facts["delivered"] = delivered
+        if not are_saved:
+            self.settings.ranks.first_only(lambda: self.task.save_weights(self.settings.folder, networks))
+        if batches.test:
+            facts |= {"evaluated_on": "test", "validation": _numbers(validation)}
+        return scores | facts
+
+    def _score_of(self, validation: Scores, scores: Scores) -> dict[str, float]:
+        """The task's score on the held-out set, and on the test set where there is one."""
+        tested = {"test": scores[self.task.score]} if self.batches.test else {}
+        return {"validation": validation[self.task.score], **tested}
+
+    def evaluate(self, held_out: Callable[[], Iterable[Batch]]) -> Scores:
+        """The task's scores on a set, with the averaged weights where there are any."""
         self.state.check_weights()
         scores: Scores = {}
         networks = self.state.evaluated_networks
@@ -162,10 +217,9 @@ class Trainer:
                 network.eval()
             try:
                 with self.autocast():
-                    scores.update(self.task.evaluate(networks, self.until_interrupted(self.batches.held_out())))
+                    scores.update(self.task.evaluate(networks, self.until_interrupted(held_out())))
             except _EvaluationGivenUp:
                 return
-            self.task.save(self.settings.folder, networks, self.state.step)
 
         self.settings.ranks.first_only(work)
         scores = self.settings.ranks.share(scores)

@@ -52,6 +52,10 @@ class ProgressView(BarOrLines):
         self.console.print(f"epoch {epoch:.4g}: held-out {name} {score:.4f}, loss {loss:.4f}")
         self.reported_at = time.monotonic()
 
+    def say(self, sentence: str) -> None:
+        """Shows a sentence in a line that stays."""
+        self.console.print(sentence, markup=False, soft_wrap=True)
+
     def warn(self, sentence: str) -> None:
         """Shows what goes wrong, if anything, in a line that stays."""
         if sentence:

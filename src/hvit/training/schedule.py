@@ -41,6 +41,12 @@ class LoopConfig:
     """Steps between evaluations, in place of epochs; 0: as evaluate_every says."""
     checkpoint_steps: int = 0
     """Steps between checkpoints; 0: at every evaluation and every five minutes."""
+    keep: Literal["last", "best", "average"] = "last"
+    """Which weights the run delivers: those of its last step; those of the evaluation with the best score on the
+    validation images (of equal scores the lower loss); or the mean over the evaluations of the last quarter of its
+    steps."""
+    patience: int = 0
+    """Stop after so many evaluations in a row without a better score on the validation images; 0: never."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on a GPU that has it, float32 elsewhere."""
     compile: bool = False
@@ -66,9 +72,14 @@ class LoopConfig:
                 raise UserError(f"loop.{name} must be 1 or more; got {getattr(self, name)}")
         if self.compile_mode != "default" and not self.compile:
             raise UserError(f"loop.compile_mode {self.compile_mode} needs --loop.compile")
-        for name in ("max_steps", "evaluate_steps", "checkpoint_steps", "workers"):
+        for name in ("max_steps", "evaluate_steps", "checkpoint_steps", "patience", "workers"):
             if getattr(self, name) < 0:
                 raise UserError(f"loop.{name} must be 0 or more; got {getattr(self, name)}")
+        if self.patience and self.keep == "average":
+            raise UserError(
+                "loop.keep average takes the mean over the last quarter of the planned steps, which loop.patience may "
+                "not reach: choose one of them"
+            )
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,12 @@ class BatchSource:
     train: Callable[[int], Iterable[Batch]]
     """This process's share of every training batch, from a step on."""
     held_out: Callable[[], Iterable[Batch]]
-    """The whole held-out set."""
+    """The whole held-out set: validation images where there are others to test on."""
     augment: Callable[[Batch, int], Batch] | None = None
     """What is done to the training batch of a step on the device, if anything."""
     samples: str = "images"
     """What they are made of, as progress counts it: images or clips."""
+    test: Callable[[], Iterable[Batch]] | None = None
+    """The set that the finished run is scored on, where it is not the held-out one."""
     interrupts: Interrupts = field(default_factory=Interrupts)
     """The wish to stop, which the makers of batches may look at, too."""

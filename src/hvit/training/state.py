@@ -16,6 +16,7 @@ from hvit.training.activations import checkpoint_activations
 from hvit.training.average import RunningAverage
 from hvit.training.checkpoint import State, newest_checkpoint, save_checkpoint
 from hvit.training.freezing import freeze
+from hvit.training.keep import Kept
 from hvit.training.optimize import make_optimizer
 from hvit.training.setup import RunSettings
 
@@ -34,7 +35,7 @@ class TrainingState:
     networks: as the task has them. frozen: parts of them that are not trained. wrapped: the networks as the loop calls
     them, averaged over processes and compiled. optimizers, averages: by the name of their network. losses: of each
     phase since the last line of the journal. step: steps done. owes_evaluation: whether the evaluation of this step was
-    given up.
+    given up. kept: what is kept of the evaluations.
     """
 
     def __init__(self, task: Task, settings: RunSettings) -> None:
@@ -59,6 +60,7 @@ class TrainingState:
         self.step = self.saved_step = 0
         self.started = self.saved_at = time.monotonic()
         self.owes_evaluation = False
+        self.kept = Kept(loop.keep, task.lower_is_better, settings.schedule.total_steps)
 
     def release(self) -> None:
         """Lets those layers be trained that gradual unfreezing has reached at this step."""
@@ -85,6 +87,13 @@ class TrainingState:
             name: self.averages[name].module if name in self.averages else network
             for name, network in self.networks.items()
         }
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to train: all steps are done, or the score has not risen for too long."""
+        patience = self.settings.loop.patience
+        ended = self.step >= self.settings.schedule.total_steps or 0 < patience <= self.kept.stale
+        return ended and not self.owes_evaluation
 
     @property
     def seconds(self) -> float:
@@ -135,6 +144,7 @@ class TrainingState:
             "losses": losses,
             "owes_evaluation": self.owes_evaluation,
             "belongs_to": dict(self.settings.belongs_to),
+            "kept": self.kept.state_dict(),
         }
         ranks.first_only(lambda: save_checkpoint(folder, self.step, state))
         self.saved_at, self.saved_step = time.monotonic(), self.step
@@ -142,7 +152,8 @@ class TrainingState:
     def restore(self) -> list[str]:
         """Continues from the newest intact checkpoint, if there is one; returns the names of damaged ones.
 
-        Checkpoints of earlier versions have neither losses nor what they belong to, and are taken as they are. Raises
+        Checkpoints of earlier versions have no losses, nothing of what they belong to, and nothing that is kept; they
+        are taken as they are. Raises
         UserError where all are damaged, or where they are of another recipe or other data.
         """
         folder, ranks, belongs_to = self.settings.folder, self.settings.ranks, self.settings.belongs_to
@@ -170,6 +181,8 @@ class TrainingState:
                 self.optimizers[name].load_state_dict(state["optimizers"][name])
             for name, average in self.averages.items():
                 average.load_state_dict(state["averages"][name])
+            if "kept" in state:
+                self.kept.load_state_dict(state["kept"])
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             raise UserError(
                 f"the checkpoints in {folder} are not those of its recipe.json or data: one of them was changed"

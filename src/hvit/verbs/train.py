@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -16,6 +17,7 @@ from hvit.bounds import check_bounds
 from hvit.data.batches import evaluation_batches, train_batches
 from hvit.data.open import moved
 from hvit.data.preprocess import Preprocess
+from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 from hvit.files import short_path
 from hvit.interrupts import Interrupts
@@ -121,7 +123,7 @@ def _run(
     )
     with _failures_of_the_device_as_sentences(prepared):
         changes = {"accepted": list(accepted)} if accepted else {}
-        scores = kind.learn(task, prepared, _batches(prepared), settings, **changes) | {
+        scores = kind.learn(task, prepared, _batches(prepared, kind), settings, **changes) | {
             "classes": list(prepared.splits.classes),
             "sample_kind": prepared.sample_kind,
         }
@@ -138,8 +140,8 @@ class _Shared(TypedDict):
     stops: Callable[[], bool]
 
 
-def _batches(prepared: Prepared) -> BatchSource:
-    """Where the training and the held-out batches of a run come from."""
+def _batches(prepared: Prepared, kind: Kind) -> BatchSource:
+    """Where the training, the held-out and the test batches of a run come from."""
     recipe, splits, ranks, interrupts = prepared.recipe, prepared.splits, prepared.ranks, Interrupts()
     shared: _Shared = {
         "preprocess": prepared.preprocess,
@@ -155,13 +157,14 @@ def _batches(prepared: Prepared) -> BatchSource:
             repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size, **shared,
         )  # fmt: skip
 
-    def held_out() -> Iterable[Batch]:
+    def held_out(images: ImageSet) -> Iterable[Batch]:
         # During training one view of a clip is seen; all its views are, when training has finished.
         batch_size = held_out_batch_size(prepared.preprocess)
-        return evaluation_batches(splits.held_out, batch_size=batch_size, views=(1, 1), **shared)
+        return evaluation_batches(images, batch_size=batch_size, views=(1, 1), **shared)
 
+    test = partial(held_out, splits.test) if splits.test and kind.tests else None
     augment = augment_on_device(prepared, recipe.loop.batch_size, ranks.rank, ranks.world_size)
-    return BatchSource(training, held_out, augment, prepared.sample_kind, interrupts)
+    return BatchSource(training, partial(held_out, splits.held_out), augment, prepared.sample_kind, test, interrupts)
 
 
 def _finish(prepared: Prepared, kind: Kind, task: Task, scores: Scores, folder: Path) -> None:

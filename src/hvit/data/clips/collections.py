@@ -18,7 +18,15 @@ from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
 from hvit.data.grey import GreyRange
 from hvit.data.images.folders import UNLABELLED
 from hvit.data.images.listing import show
-from hvit.data.layout import alone_notes, ignored_notes, imbalance_notes, same_classes, some, split_name
+from hvit.data.layout import (
+    alone_notes,
+    ignored_notes,
+    imbalance_notes,
+    same_classes,
+    some,
+    split_name,
+    unusable_test,
+)
 from hvit.data.sampling import Sampling
 from hvit.data.sets import Progress, Splits, check_own_data, choose_subset, no_progress, statistics_for, subset_notes
 from hvit.data.survey import LOOKED_AT, Survey, evenly_spaced
@@ -136,8 +144,8 @@ def open_clips(
     if a class is left without clips, or if PyAV is needed and missing.
     """
     progress("listing clips", 0, 0)
-    train, held_out, classes, notes = _list(config)
-    listings = [train] if held_out is None else [train, held_out]
+    train, held_out, test, classes, notes = _list(config)
+    listings = [listing for listing in (train, held_out, test) if listing is not None]
     sources = [source for listing in listings for source in listing.sources]
     facts, more_notes = _check(sources, config, progress, remember)
     survey = _survey_frames([source for source in sources if isinstance(facts[source], ClipFacts | None)], config)
@@ -152,6 +160,7 @@ def open_clips(
         )
     else:
         held_out = _leave_out(held_out, facts, classes)
+    test = _leave_out(test, facts, classes) if test else None
     chosen = choose_subset(train.labels, classes, seed, config.num_per_class, config.fraction, "clips")
     counts = np.bincount(train.labels[chosen], minlength=len(classes)).tolist()
     root = Path(config.root or Path(config.train_list).parent).expanduser()
@@ -187,13 +196,15 @@ def open_clips(
         ),
         grey_range=survey.grey_range,
         page=config.page,
+        test=make_set(test, learns=False) if test else None,
     )
 
 
-def _list(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], tuple[str, ...]]:
-    """The training clips, the held-out ones if they are listed, the classes, and notes."""
+def _list(config: ClipData) -> tuple[Listing, Listing | None, Listing | None, tuple[str, ...], tuple[str, ...]]:
+    """The training clips, the held-out ones if they are listed, those of a test folder, the classes, and notes."""
     if config.train_list:
-        return _list_lists(config)
+        train, held_out, classes, notes = _list_lists(config)
+        return train, held_out, None, classes, notes
     found = clip_lists.find_layout(config.root, config.labels != "none")
     folders = [folder for folder in (found.train, found.held_out) if folder]
     has_labels = config.labels == "folders" or (config.labels == "auto" and clip_lists.has_class_folders(folders))
@@ -206,11 +217,17 @@ def _list(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], t
     if not has_labels:
         notes += (f"The clips in {show(found.train)} have no labels: they are one unlabelled data set.",)
     if not found.held_out:
-        return train, None, classes, notes
-    held_out, names, _ = listed[1]
-    places = same_classes(classes, names, found.train, found.held_out)
-    number_of = np.argsort(places)
-    return train, replace(held_out, labels=number_of[held_out.labels]), classes, notes
+        return train, None, None, classes, notes
+    test_notes = unusable_test(found, classes, has_labels)
+    parts = [(found.held_out, listed[1])]
+    if found.test and not test_notes:
+        parts.append((found.test, clip_lists.list_folders(found.test)))
+    ordered = []
+    for folder, (listing, names, _) in parts:
+        number_of = np.argsort(same_classes(classes, names, found.train, folder))
+        ordered.append(replace(listing, labels=number_of[listing.labels]))
+    notes += test_notes + tuple(note for _, (_, _, some_notes) in parts[1:] for note in some_notes)
+    return train, ordered[0], ordered[1] if len(ordered) > 1 else None, classes, notes
 
 
 def _list_lists(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], tuple[str, ...]]:

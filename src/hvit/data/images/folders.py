@@ -26,6 +26,7 @@ from hvit.data.layout import (
     spelling,
     split_name,
     stray_samples,
+    unusable_test,
 )
 from hvit.data.regular_files import is_folder
 from hvit.data.sets import (
@@ -114,10 +115,21 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
         names = list(held_out_files)
         order = same_classes(list(train_files), names, layout.train, layout.held_out)
         held_out_files = {name: held_out_files[names[place]] for name, place in zip(train_files, order, strict=True)}
-    files = [file for each in (train_files, held_out_files) for members in each.values() for file in members]
+    test_files: dict[str, list[Path]] = {}
+    test_notes = unusable_test(layout, list(train_files), labelled)
+    notes += test_notes
+    if layout.test and not test_notes:
+        found, ignored_too, more_notes = list_files(layout.test)
+        ignored += ignored_too
+        notes += more_notes
+        order = same_classes(list(train_files), list(found), layout.train, layout.test)
+        test_files = {name: list(found.values())[place] for name, place in zip(train_files, order, strict=True)}
+    parts = (train_files, held_out_files, test_files)
+    files = [file for each in parts for members in each.values() for file in members]
     unreadable, grey_range, check_notes = _check_files(files, config, progress)
     train_files = _leave_out(train_files, unreadable, layout.train)
     held_out_files = _leave_out(held_out_files, unreadable, layout.held_out or layout.train)
+    test_files = _leave_out(test_files, unreadable, layout.test or layout.train)
     if not layout.held_out:
         train_files, held_out_files, split_notes = _split(train_files, layout.train, config)
         notes += (
@@ -149,6 +161,7 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
         ),
         grey_range=grey_range,
         page=config.page,
+        test=folder_set(*_flatten(test_files), replaces=False, folder=layout.test) if test_files else None,
     )  # fmt: skip
 
 
