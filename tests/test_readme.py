@@ -150,6 +150,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.cli.experiments.print_table",  # after `hvit experiments list` and `status` have found them
         "hvit.verbs.experiments.run",
         "hvit.verbs.experiments.results",
+        "hvit.cli.completion.words_of_verbs",
         "hvit.recipes.header",  # after `hvit recipes` has found names that match
     ):
         monkeypatch.setattr(work, stop)

@@ -118,7 +118,7 @@ def parse(kind: type[T], command: str, words: Sequence[str], default: T | None =
     default: what holds for options that are not given; nested dataclasses of it become dotted options.
     Raises UserError for words that cannot be used; `--help` is printed, and ends the program with status 0.
     """
-    options = _options(kind, default)
+    options = options_of(kind, default)
     words = _squares(_known(words, options, command), options)
     if default is None:  # of a recipe, an empty list is a value
         _refuse_empty(words, options)
@@ -137,7 +137,7 @@ def _on_error(refuse: Callable[[_Wrong], None]) -> AbstractContextManager[object
     return hook(refuse) if hook else nullcontext()
 
 
-def _options(kind: type, value: object, prefix: str = "") -> dict[str, tuple[object, object]]:
+def options_of(kind: type, value: object, prefix: str = "") -> dict[str, tuple[object, object]]:
     """Every option without its dashes, such as "loop.batch_size", with its type and the value it has now."""
     found: dict[str, tuple[object, object]] = {}
     hints = get_type_hints(kind, include_extras=True)
@@ -148,7 +148,7 @@ def _options(kind: type, value: object, prefix: str = "") -> dict[str, tuple[obj
             continue
         if is_dataclass(now):
             own = "" if any("name=''" in mark for mark in marks) else f"{field.name}."
-            found |= _options(type(now), now, prefix + own)
+            found |= options_of(type(now), now, prefix + own)
         else:
             found[prefix + field.name] = (hint, now)
     return found
@@ -235,7 +235,7 @@ def _refuse_empty(words: Sequence[str], options: dict[str, tuple[object, object]
 
 
 def _option_of(words: Sequence[str], place: int) -> str:
-    """The option that stands at a place, as `_options` calls it; empty where there is none."""
+    """The option that stands at a place, as `options_of` calls it; empty where there is none."""
     return words[place].removeprefix("--").replace("-", "_") if place >= 0 and words[place].startswith("--") else ""
 
 

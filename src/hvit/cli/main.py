@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from rich.table import Table
 
+from hvit.cli.completion import completion
 from hvit.cli.experiments import experiments
 from hvit.cli.explain import explain
 from hvit.cli.generate import generate
@@ -79,13 +80,27 @@ _VERB_SYNONYMS = {
     "test": "evaluate", "eval": "evaluate", "validate": "evaluate", "score": "evaluate", "infer": "predict",
     "classify": "predict", "inference": "predict", "sample": "generate", "fit": "train", "pretrain": "train",
     "finetune": "train", "run": "train", "continue": "resume", "list": "models", "gradcam": "explain", "cam": "explain",
-    "visualize": "explain", "example": "demo", "start": "demo",
+    "visualize": "explain", "example": "demo", "start": "demo", "completions": "completion",
 }  # fmt: skip
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
     verb.__name__: verb
-    for verb in (demo, models, recipes, train, probe, resume, evaluate, predict, explain, generate, report, experiments)
+    for verb in (
+        demo,
+        models,
+        recipes,
+        train,
+        probe,
+        resume,
+        evaluate,
+        predict,
+        explain,
+        generate,
+        report,
+        experiments,
+        completion,
+    )
 }
 
 
