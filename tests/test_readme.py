@@ -30,6 +30,7 @@ from hvit.models.hiera.config import HieraConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.mvit.config import MvitConfig
 from hvit.models.nest.config import NestConfig
+from hvit.models.probe import ProbeConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.recipe import Recipe
 from hvit.training.optimize import OptimizeConfig
@@ -51,7 +52,17 @@ REPOSITORY_PATH = re.compile(r"(src|tests|benchmarks|examples|docs)/[\w./-]+")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(home|root|tmp|work|mnt|Users)/")
 
 SECTIONS = {
-    "model": (NestConfig, MvitConfig, HieraConfig, VitConfig, ResnetConfig, TimmConfig, MaskedConfig, GanConfig),
+    "model": (
+        NestConfig,
+        MvitConfig,
+        HieraConfig,
+        VitConfig,
+        ResnetConfig,
+        TimmConfig,
+        MaskedConfig,
+        GanConfig,
+        ProbeConfig,
+    ),
     "data": (DigitsData, CifarData, FashionData, FolderData, ClipData, MovingDigitsData),
     "augment": (AugmentConfig,),
     "optimize": (OptimizeConfig,),

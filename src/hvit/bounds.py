@@ -94,6 +94,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 1e6),
     "warmup_epochs": (0, 1_000_000),
     "unfreeze_epochs": (0, 1_000_000),
+    "finetune_minutes": (0, 1_000_000),
     "layer_decay": _SHARE,
     "clip_norm": (0, 1e12),
     "average_decay": _SHARE,

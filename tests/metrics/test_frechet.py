@@ -19,6 +19,7 @@ from hvit.metrics.frechet import (
     FeatureSource,
     FeatureStatistics,
     frechet_distance,
+    kernel_distance,
     nearest,
     precision_recall,
     spread,
@@ -201,3 +202,39 @@ def test_spread_tells_alike_images_from_a_few_kinds_of_images() -> None:
     repeated = spread(np.repeat(corners, 20, axis=0))
     assert repeated.mean_distance > 2
     assert repeated.nearest_distance == pytest.approx(0, abs=1e-6)
+
+
+def test_the_kernel_distance_is_the_mean_over_all_pairs_of_different_points() -> None:
+    first, second = points(5, 3, 1), points(4, 3, 2)
+
+    def kernel(one: np.ndarray, other: np.ndarray) -> float:
+        return float((one @ other / 3 + 1) ** 3)
+
+    within = [
+        np.mean([kernel(one, other) for a, one in enumerate(some) for b, other in enumerate(some) if a != b])
+        for some in (first, second)
+    ]
+    across = np.mean([kernel(one, other) for one in first for other in second])
+    assert kernel_distance(first, second) == pytest.approx(sum(within) - 2 * across, rel=1e-10)
+    # Blocks of rows change nothing, and of one distribution it is about 0 however few points there are.
+    many = points(3000, 3)
+    assert abs(kernel_distance(many[:1500], many[1500:])) < 0.05 * kernel_distance(many[:1500], many[1500:] + 1)
+    with pytest.raises(UserError, match="two images or more"):
+        kernel_distance(first[:1], second)
+
+
+def test_the_kernel_distance_is_the_kid_of_torch_fidelity() -> None:
+    theirs = pytest.importorskip("torch_fidelity.metric_kid")
+    first, second = points(60, 8, 1), points(60, 8, 2)
+    # One subset of all points is all points, in another order.
+    settings = {"kid_subsets": 1, "kid_subset_size": 60, "rng_seed": 0, "verbose": False}
+    found = theirs.kid_features_to_metric(torch.from_numpy(first), torch.from_numpy(second), **settings)
+    assert kernel_distance(first, second) == pytest.approx(found["kernel_inception_distance_mean"], rel=1e-9)
+
+
+def test_distances_are_called_what_their_features_allow() -> None:
+    inception = FeatureSource("Inception-v3", is_inception=True)
+    assert (inception.measure, inception.kernel_measure) == ("FID", "KID")
+    other = FeatureSource("EfficientNet-Lite0", short="FD-EfficientNet-Lite0")
+    assert other.measure == "FD-EfficientNet-Lite0"
+    assert other.kernel_measure == "kernel distance in EfficientNet-Lite0 features"

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed
-from torch import Tensor
+from torch import Tensor, nn
 
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.models.build import build
 from hvit.models.catalogue import change, entry
+from hvit.models.timm_encoder import TimmConfig, TimmEncoder
+from hvit.models.weights import teacher
 from hvit.models.weights.save import save_weights
 from hvit.tasks.extractors import classifier_extractor, full_name, open_extractor
 
@@ -56,6 +58,8 @@ def test_a_classifier_s_features_are_what_its_head_sees(tmp_path: Path) -> None:
 def test_paths_of_extractors_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert full_name("pixels") == "pixels"
+    assert full_name("teacher") == "teacher"
+    assert full_name("dinov2:vit-s-14") == "dinov2:vit-s-14"
     assert full_name("runs/digits") == str(tmp_path / "runs" / "digits")
     assert full_name("inception:weights.pth") == f"inception:{tmp_path / 'weights.pth'}"
 
@@ -95,3 +99,64 @@ def test_inception_needs_its_library_and_its_file(tmp_path: Path, monkeypatch: p
     assert extractor.source.measure == "FID"
     assert len(extractor.source.fingerprint) == 64
     np.testing.assert_allclose(extractor.features(torch.full((1, 1, 4, 4), 0.5)), [[128.0] * 3])
+
+
+def test_the_teacher_is_an_extractor_whose_distance_is_no_fid(monkeypatch: pytest.MonkeyPatch) -> None:
+    if teacher.teacher_file() is None:
+        pytest.skip("the extra `teacher` is not installed")
+    extractor = open_extractor("teacher")
+    assert extractor.source.measure == "FD-EfficientNet-Lite0"
+    assert extractor.source.fingerprint == teacher.SHA256
+    assert extractor.classes == ()
+    images = torch.rand(2, 1, 28, 28)
+    features = extractor.features(images)
+    assert features.shape == (2, 1280)
+    # They are what the network's own head takes, of grey images in colour.
+    network = TimmEncoder(TimmConfig(name=teacher.ARCHITECTURE))
+    network.load_state_dict(teacher.teacher_state(network.config))
+    inputs = torch.nn.functional.interpolate(images.expand(-1, 3, -1, -1), (224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        own = network.eval()((inputs - 0.498) / 0.502)
+        given = network.head(torch.from_numpy(features).float())
+    torch.testing.assert_close(given, own, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(teacher, "teacher_file", lambda: None)
+    with pytest.raises(UserError, match=r"install hvit\[teacher\]"):
+        open_extractor("teacher")
+
+
+def test_dinov2_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="there is no DINOv2 'vit-x'; name dinov2:vit-s-14"):
+        open_extractor("dinov2:vit-x")
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_dinov2", None)
+    with pytest.raises(UserError, match=r"DINOv2 needs torch-fidelity 0\.4"):
+        open_extractor("dinov2:vit-s-14")
+
+    class Dino(nn.Module):
+        """Stands for torch-fidelity's network."""
+
+        def __init__(self, name: str, features_list: list[str]) -> None:
+            super().__init__()
+            assert (name, features_list) == ("dinov2-vit-s-14", ["dinov2"])
+            self.scale = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, images: Tensor) -> tuple[Tensor]:
+            assert images.dtype == torch.uint8
+            return (images.float().mean((2, 3)) * self.scale,)
+
+    library: Any = ModuleType("torch_fidelity.feature_extractor_dinov2")
+    library.FeatureExtractorDinoV2 = Dino
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_dinov2", library)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(UserError, match=r"there is no .*facebookresearch_dinov2_main: run torch\.hub\.load"):
+        open_extractor("dinov2:vit-s-14")
+    (tmp_path / "facebookresearch_dinov2_main").mkdir()
+    with pytest.raises(UserError, match=r"there is no .*dinov2_vits14_pretrain\.pth: run"):
+        open_extractor("dinov2:vit-s-14")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "dinov2_vits14_pretrain.pth").write_bytes(b"weights")
+    extractor = open_extractor("dinov2:vit-s-14")
+    assert extractor.source.measure == "FD-DINOv2 (vit-s-14)"
+    np.testing.assert_allclose(extractor.features(torch.full((1, 3, 4, 4), 0.2)), [[102.0] * 3])
+    library.FeatureExtractorDinoV2 = lambda *_: pickle.loads(b"no pickle")
+    with pytest.raises(UserError, match=r"cannot be loaded \(.*\): load it anew"):
+        open_extractor("dinov2:vit-s-14")

@@ -196,6 +196,11 @@ def print_scores(scores: JsonObject) -> None:
     reached += [f"loss {scores['loss']:.4f}", f"calibration error {percent(scores['calibration_error'])}"]
     say()
     say(f"{scores['count']:,} held-out {samples_of(scores)}: {', '.join(reached)}")
+    if "finetuning" in scores:
+        found = scores["finetuning"]
+        say(found["sentence"])
+        if found["delivered"]:
+            say(f"On the held-out ones frozen features have top-1 {percent(found['held_out_frozen'])}.")
     if "views" in scores and "multiply_adds" in scores:
         time, space = scores["views"]
         one = in_billions(scores["multiply_adds"])
@@ -222,6 +227,7 @@ def print_distances(scores: JsonObject) -> None:
     against = f"{scores['reference_count']:,} {scores['split'].replace('held out', 'held-out')} images"
     lines = [
         f"{scores['measure']}: {scores['distance']:.3g} from {against}{usual}",
+        f"{scores['kernel_measure']}: {scores['kernel_distance']:.3g} from held-out images",
         f"precision {percent(scores['precision'])}, recall {percent(scores['recall'])}",
         f"diversity {scores['diversity']:.2f} and distinctness {scores['distinctness']:.2f} of real images",
     ]

@@ -27,7 +27,7 @@ class ProbeArguments:
     published weights of a model of timm, teacher (extra `teacher`), or auto for the best that this machine has."""
     root: str = ""
     """Folder of the data."""
-    data: Literal["folder", "cifar10", "cifar100", "digits", "clips", "moving_digits"] = "folder"
+    data: Literal["folder", "cifar10", "cifar100", "fashion_mnist", "digits", "clips", "moving_digits"] = "folder"
     """Data set; folder is your own images, in a folder per class."""
     heads: tuple[Literal["linear", "neighbours", "network"], ...] = ("linear",)
     """Heads to compare: linear (always fitted), neighbours (k-NN), network (one hidden layer)."""

@@ -100,6 +100,33 @@ class ImageSet(ABC):
         return self.read(index, index)
 
 
+class ChosenImages(ImageSet):
+    """Some images of another set, by their numbers in it."""
+
+    def __init__(self, images: ImageSet, chosen: np.ndarray) -> None:
+        self.images, self.chosen = images, chosen
+        self.labels, self.views, self.sampling = images.labels[chosen], images.views, images.sampling
+
+    def read(self, index: int, draw: int) -> tuple[Sample, Target]:
+        return self.images.read(int(self.chosen[index]), draw)
+
+    def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Sample | Reduced, Target]:
+        """As the set does."""
+        return self.images.read_enough(int(self.chosen[index]), draw, needed)
+
+    def stored_pixels(self, indices: np.ndarray) -> np.ndarray | None:
+        """As the set has them."""
+        return self.images.stored_pixels(self.chosen[indices])
+
+    def name(self, index: int) -> str:
+        """What the set calls it."""
+        return self.images.name(int(self.chosen[index]))
+
+    def read_view(self, index: int, view: int, views: int) -> tuple[Sample, Target]:
+        """As the set does."""
+        return self.images.read_view(int(self.chosen[index]), view, views)
+
+
 @dataclass(frozen=True)
 class Splits:
     """An opened data set: the training set, the held-out set, and what the labels mean.

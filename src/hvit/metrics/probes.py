@@ -58,11 +58,14 @@ class FittedLinear(Fitted):
     """(classes,) float32."""
 
 
-def fit_linear(features: np.ndarray, labels: np.ndarray, num_classes: int) -> FittedLinear:
+def fit_linear(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, strength: float | None = None
+) -> FittedLinear:
     """Fits multinomial logistic regression with an L2 penalty.
 
     features: (samples, dim), standardised for the fit; the scale is folded into the weights. labels: (samples,) from 0
-    to num_classes - 1. Raises UserError for fewer than two classes, and for features that are not finite.
+    to num_classes - 1. strength: the inverse strength of the penalty; default: chosen by cross-validation.
+    Raises UserError for fewer than two classes, and for features that are not finite.
     """
     from sklearn.linear_model import LogisticRegression  # takes a second to import
 
@@ -74,7 +77,10 @@ def fit_linear(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Fi
             warnings.filterwarnings("ignore", message=".*failed to converge")
             return cast(_Linear, LogisticRegression(C=strength, max_iter=500).fit(points, labels))
 
-    chosen, tried = _choose(fit, _STRENGTHS, points, labels, num_classes, default=1e-2)
+    if strength is None:
+        chosen, tried = _choose(fit, _STRENGTHS, points, labels, num_classes, default=1e-2)
+    else:
+        chosen, tried = strength, {}
     fitted = fit(points, labels, chosen)
     weight, bias = np.zeros((num_classes, points.shape[1])), np.zeros(num_classes)
     rows, offsets = fitted.coef_, fitted.intercept_

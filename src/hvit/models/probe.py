@@ -37,6 +37,10 @@ class ProbeConfig:
     std: tuple[float, ...] | None = None
     """Standard deviation of each channel; default: as its weights say."""
 
+    finetune_minutes: float = 0.0
+    """Fine-tuning after the probe takes at most so many minutes: a trial, which is delivered only if it recognises more
+    of a validation part of the training images; 0: none. `optimize.freeze` says which layers stay frozen in it."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         if "linear" not in self.heads:

@@ -38,6 +38,10 @@ def generation_tiles(run: Run) -> list[Html]:
     if halves is not None:
         details.append(f"between halves of the real ones {halves:.3g}")
     made = [tile(measure, f"{distance:.3g}", " · ".join(details))]
+    kernel = number_in(found, "kernel_distance")
+    if kernel is not None:
+        name = str(found.get("kernel_measure") or (run.scores and run.scores.kernel_measure) or "kernel distance")
+        made.append(tile(name[:1].upper() + name[1:], f"{kernel:.3g}", "unbiased; from held-out images"))
     if evaluated:
         best = min(evaluated, key=lambda row: row["distance"])
         made.append(tile("Smallest on the way", f"{best['distance']:.3g}", f"at {place(best)}"))

@@ -134,10 +134,23 @@ def tiles(run: Run) -> list[Html]:
     return made
 
 
+def _after_a_probe(run: Run) -> list[str]:
+    """What a probe did, and what came of fine-tuning, a sentence each."""
+    found = run.scores.finetuning if run.scores else None
+    if found is None or not found.delivered:
+        said = ["The encoder was not trained: heads were fitted to its features."]
+        return said if found is None else [*said, found.sentence]
+    said = ["Heads were fitted to the encoder's features, and its last layers fine-tuned.", found.sentence]
+    if found.held_out_frozen is not None and found.held_out_tuned is not None:
+        first, second = percent(found.held_out_frozen), percent(found.held_out_tuned)
+        said.append(f"On the held-out images, which chose nothing: {second}, with frozen features {first}.")
+    return said
+
+
 def curves_section(run: Run) -> Html:
     """How loss, accuracy and learning rate went, and where the run was resumed."""
     if object_in(run.recipe, "model").get("family") == "probe":
-        return section("Training", quiet("The encoder was not trained: heads were fitted to its features."))
+        return section("Training", *map(quiet, _after_a_probe(run)))
     charts, rows = [], run.rows
     if (number_in(object_in(run.recipe, "model"), "num_classes") or 6) < 6:  # then all are among the first five
         rows = [{key: value for key, value in row.items() if key != "top5"} for row in rows]

@@ -95,6 +95,15 @@ class Delivered(BaseModel):
     last_test: float | None = None
 
 
+class Finetuning(BaseModel):
+    """What came of fine-tuning after a probe, in a sentence, and the held-out top-1 before and after."""
+
+    delivered: bool
+    sentence: str
+    held_out_frozen: Share | None = None
+    held_out_tuned: Share | None = None
+
+
 class Scores(BaseModel):
     """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`.
 
@@ -112,6 +121,8 @@ class Scores(BaseModel):
     measure: str | None = None
     distance: Distance | None = None
     distance_of_halves: Distance | None = None
+    kernel_measure: str | None = None
+    kernel_distance: Annotated[float, Field(allow_inf_nan=False)] | None = None
     split: str | None = None
     reference_count: Count | None = None
     precision: Share | None = None
@@ -121,6 +132,7 @@ class Scores(BaseModel):
     distinctness: Distance | None = None
     warning: str | None = None
     memorisation: Memorisation | None = None
+    finetuning: Finetuning | None = None
     classes: list[str] = []
     labels: list[int] = []
     predictions: list[int] = []

@@ -178,6 +178,10 @@ class Kind(ABC, Generic[Built]):
             lines["unfrozen"] += f"; {stages - len(reached)} of {stages} stay frozen, because the run ends before"
         return lines
 
+    def estimate(self, prepared: Prepared, model: Built) -> dict[str, str]:
+        """Lines of a plan that is only printed, about how long the run takes on this machine; most kinds have none."""
+        return {}
+
     def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
         """Sentences for the plan of a run that will not train well as it is."""
         recipe, what, size = prepared.recipe, prepared.sample_kind, len(prepared.splits.train)

@@ -1,4 +1,4 @@
-"""Runs of probing: heads are fitted to the features of a frozen, pretrained encoder; minutes on a laptop."""
+"""Runs of probing: heads are fitted to the features of a pretrained encoder, whose last layers may then be tuned."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
 from hvit.run_names import FEATURES
 from hvit.runs.classification import Classification
+from hvit.runs.finetuning import choose_trial, describe, fine_tune, measure_speeds
 from hvit.runs.kind import Prepared
 from hvit.runs.starting import choose_start, started
 from hvit.tasks.classify import Classify
@@ -93,9 +94,28 @@ class Probing(Classification):
 
     def describe_training(self, prepared: Prepared) -> dict[str, str]:
         """There are no steps: the features are computed once."""
-        splits = prepared.splits
-        count = len(splits.train) + len(splits.held_out) + len(splits.test or ())
-        return {"steps": f"none: features of {count:,} images are computed once, then heads are fitted to them"}
+        count = _count(prepared)
+        lines = {"steps": f"none: features of {count:,} images are computed once, then heads are fitted to them"}
+        if _probe(prepared.recipe).finetune_minutes:
+            lines["fine-tuning"] = describe(prepared)
+        return lines
+
+    def estimate(self, prepared: Prepared, model: Encoder) -> dict[str, str]:
+        """Times a few images, and says how long all of them take."""
+        speeds = measure_speeds(model, prepared, prepared.ranks.device)
+        text = f"about {_in_words(_count(prepared) * speeds.image)} for the features, then seconds for the head"
+        if _probe(prepared.recipe).finetune_minutes:
+            trial = choose_trial(prepared, speeds)
+            if isinstance(trial, str):
+                text += f"; fine-tuning is not tried: {trial}"
+            else:
+                seen = trial.validation + len(prepared.splits.held_out) + len(prepared.splits.test or ())
+                most = 2 * trial.steps * speeds.step + seen * speeds.image
+                text += (
+                    f"; fine-tuning: a trial of {trial.steps:,} steps, and as many on all training images if it is "
+                    f"delivered, at most {_in_words(most)}"
+                )
+        return {"time": f"{text} (timed on this machine just now)"}
 
     def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
         """Nothing can go wrong with steps that there are not."""
@@ -146,11 +166,28 @@ class Probing(Classification):
                 "evaluated_on": "test",
                 "validation": {name: value for name, value in of_validation.items() if isinstance(value, int | float)},
             }
-        seconds = time.monotonic() - began
-        journal.write("evaluate", 1, epoch=1.0, seconds=seconds, loss=scores["loss"], top1=scores["top1"])
+        journal.write(
+            "evaluate", 1, epoch=1.0, seconds=time.monotonic() - began, loss=scores["loss"], top1=scores["top1"]
+        )
         task.save_weights(settings.folder, task.networks)
-        journal.write("finish", 1, seconds=seconds)
+        if probe.finetune_minutes:
+            found, tuned = fine_tune(task, prepared, batches, settings, known, linear)
+            scores["finetuning"] = asdict(replace(found, held_out_frozen=scores["top1"]))
+            scores |= tuned
+            if found.delivered:
+                task.save_weights(settings.folder, task.networks)
+        journal.write("finish", 1, seconds=time.monotonic() - began)
         return scores
+
+
+def _count(prepared: Prepared) -> int:
+    """How many images have their features computed."""
+    splits = prepared.splits
+    return len(splits.train) + len(splits.held_out) + len(splits.test or ())
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"
 
 
 def _probe(recipe: Recipe) -> ProbeConfig:

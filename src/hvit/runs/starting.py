@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -14,7 +13,7 @@ from hvit.models.probe import ProbeConfig, ProbedConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.models.weights import teacher
 from hvit.models.weights.open import open_any
-from hvit.models.weights.timm import cached_timm, download_timm
+from hvit.models.weights.timm import cached_timm, download_timm, licence_of
 from hvit.recipe import Recipe
 
 PREFERRED = ("hiera_tiny_224", "nest_tiny_224", "hiera_base_224")
@@ -72,7 +71,9 @@ def _best(probe: ProbeConfig, download: bool) -> Start | None:
     for name, config in wanted.items():
         if cached_timm(name):
             return _published(config, "published weights, in the hub's cache")
-    if download and not os.environ.get("HF_HUB_OFFLINE"):
+    from huggingface_hub import constants  # takes a while to import
+
+    if download and not constants.HF_HUB_OFFLINE:
         name = PREFERRED[0]
         try:
             download_timm(name)
@@ -105,7 +106,10 @@ def _published(encoder: NetworkConfig, reason: str) -> Start:
         if found is None or not found.has_weights:
             raise UserError(f"timm has no published weights of {encoder.name}")
         mean, std, crop, interpolation = found.mean, found.std, found.crop_pct, found.interpolation
-    return Start(cast(ProbedConfig, encoder), TIMM, mean, std, crop, interpolation, name_of(encoder), reason)
+    name = name_of(encoder)
+    if licence := licence_of(name):
+        reason = f"{reason}; licence of the weights: {licence}"
+    return Start(cast(ProbedConfig, encoder), TIMM, mean, std, crop, interpolation, name, reason)
 
 
 def _of_file(path: str, probe: ProbeConfig) -> Start:
@@ -128,4 +132,18 @@ def started(recipe: Recipe, start: Start) -> Recipe:
     """The recipe with the encoder, and with the preparation of images that belongs to it."""
     assert isinstance(recipe.model, ProbeConfig)
     probe = replace(recipe.model, encoder=start.encoder, mean=start.mean, std=start.std)
-    return replace(recipe, model=probe, weights=start.weights, crop=start.crop, interpolation=start.interpolation)
+    optimize = recipe.optimize
+    if probe.finetune_minutes and optimize.freeze == "encoder":
+        optimize = replace(optimize, freeze=all_but_the_last(start.encoder))
+    return replace(
+        recipe, model=probe, weights=start.weights, crop=start.crop, interpolation=start.interpolation,
+        optimize=optimize,
+    )  # fmt: skip
+
+
+def all_but_the_last(encoder: ProbedConfig) -> str:
+    """What stays frozen in fine-tuning: all but the last level, in models of one level all but the last quarter."""
+    if len(encoder.depths) > 1:
+        return f"levels:{len(encoder.depths) - 1}"
+    layers = sum(encoder.depths) * 3 // 4
+    return f"layers:{layers}" if layers else "encoder"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hvit.data.batches import evaluation_batches
 from hvit.data.preprocess import Preprocess
-from hvit.data.sets import ImageSet
+from hvit.data.sets import ChosenImages, ImageSet
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.pictures import LIGHT, Theme, draw_points
 
@@ -20,16 +20,10 @@ MOST_MAPPED = 2_000
 _FEWEST_FOR_TSNE = 50
 
 
-class SomeImages(ImageSet):
-    """Images of another set, at most so many, evenly from all over it."""
-
-    def __init__(self, images: ImageSet, most: int) -> None:
-        count = min(most, len(images))
-        self.images, self.chosen = images, np.linspace(0, len(images) - 1, count).round().astype(int)
-        self.labels = images.labels[self.chosen]
-
-    def read(self, index: int, draw: int):
-        return self.images.read(int(self.chosen[index]), int(self.chosen[index]))
+def some_images(images: ImageSet, most: int) -> ChosenImages:
+    """At most so many images, evenly from all over a set."""
+    count = min(most, len(images))
+    return ChosenImages(images, np.linspace(0, len(images) - 1, count).round().astype(int))
 
 
 @torch.no_grad()
@@ -50,7 +44,7 @@ def encoder_features(
     device = next(model.parameters()).device
     features, labels, done = [], [], 0
     model.eval()
-    for batch in evaluation_batches(SomeImages(images, most), preprocess=preprocess, batch_size=64, workers=workers):
+    for batch in evaluation_batches(some_images(images, most), preprocess=preprocess, batch_size=64, workers=workers):
         features.append(model.features(batch["images"].to(device)).float().cpu())
         labels.append(batch["targets"])
         progress(done := done + len(batch["targets"]))

@@ -1,4 +1,4 @@
-"""The features that generated images are evaluated with: pixels, a classifier of ours, or Inception."""
+"""The features that generated images are evaluated with: pixels, a classifier, the teacher, DINOv2 or Inception."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from hvit.errors import UserError
 from hvit.files import read_whole
 from hvit.metrics.frechet import Extractor, FeatureSource
 from hvit.models.layers.encoder import Encoder
+from hvit.models.timm_encoder import TimmConfig, TimmEncoder
+from hvit.models.weights import teacher
 from hvit.models.weights.open import open_weights
 
-_PIXELS = "pixels"
-_INCEPTION = "inception:"
+_PIXELS, _TEACHER = "pixels", "teacher"
+_INCEPTION, _DINOV2 = "inception:", "dinov2:"
+_DINOV2_SIZES = {"vit-s-14": "dinov2_vits14", "vit-b-14": "dinov2_vitb14", "vit-l-14": "dinov2_vitl14",
+                 "vit-g-14": "dinov2_vitg14"}  # fmt: skip
 _LARGEST_INCEPTION = 1_000_000_000  # bytes; the published file has 95 million
 _GREY = (0.299, 0.587, 0.114)
 
@@ -26,11 +30,16 @@ _GREY = (0.299, 0.587, 0.114)
 def open_extractor(what: str) -> Extractor:
     """The extractor that a recipe names.
 
-    what: "pixels"; "inception:" and the weights file of torch-fidelity, for FID; or the weights file or run folder of
-    a classifier. Raises UserError where there is no such file, or it is of another kind.
+    what: "pixels"; "teacher", the network of the extra `teacher`; "dinov2:" and a size, such as vit-s-14;
+    "inception:" and the weights file of torch-fidelity, for FID; or the weights file or run folder of a classifier.
+    Raises UserError where there is no such file, or it is of another kind.
     """
     if what == _PIXELS:
         return pixel_extractor()
+    if what == _TEACHER:
+        return teacher_extractor()
+    if what.startswith(_DINOV2):
+        return dinov2_extractor(what.removeprefix(_DINOV2))
     if what.startswith(_INCEPTION):
         return inception_extractor(Path(what.removeprefix(_INCEPTION)))
     opened = open_weights(what)
@@ -46,7 +55,7 @@ def open_extractor(what: str) -> Extractor:
 
 def full_name(what: str) -> str:
     """The same extractor, with a path that holds wherever it is opened from."""
-    if what == _PIXELS:
+    if what in (_PIXELS, _TEACHER) or what.startswith(_DINOV2):
         return what
     kind = _INCEPTION if what.startswith(_INCEPTION) else ""
     return f"{kind}{Path(what.removeprefix(kind)).expanduser().resolve()}"
@@ -88,6 +97,67 @@ def classifier_extractor(model: Encoder, preprocess: Preprocess, name: str, clas
     return Extractor(source, extract, classes, recognise)
 
 
+def teacher_extractor() -> Extractor:
+    """What the head of EfficientNet-Lite0 takes (1,280 features, trained on ImageNet-1K); its distance is no FID.
+
+    Raises UserError where the extra `teacher` is not installed.
+    """
+    teacher.check_installed()
+    model = TimmEncoder(TimmConfig(name=teacher.ARCHITECTURE))
+    model.load_state_dict(teacher.teacher_state(model.config))
+    model = model.eval().requires_grad_(False)
+    side = model.config.input_size
+
+    def extract(images: Tensor) -> Tensor:
+        model.to(images.device)
+        images = F.interpolate(_in_channels(images, 3), size=side, mode="bilinear", antialias=True)
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (teacher.MEAN, teacher.STD))
+        return model.features((images - mean) / std)
+
+    resize = f"bilinear to {side[0]}x{side[1]}, antialiased"
+    source = FeatureSource("EfficientNet-Lite0", teacher.SHA256, resize, short="FD-EfficientNet-Lite0")
+    return Extractor(source, extract)
+
+
+def dinov2_extractor(size: str) -> Extractor:
+    """DINOv2 by torch-fidelity, from what torch.hub has in its cache; nothing is downloaded, and it resizes by itself.
+
+    size: "vit-s-14", "vit-b-14", "vit-l-14" or "vit-g-14". Raises UserError, with what is missing, where torch-fidelity
+    0.4 is not installed, or the cache has no code or weights of this size.
+    """
+    if size not in _DINOV2_SIZES:
+        raise UserError(f"there is no DINOv2 {size!r}; name dinov2:{', dinov2:'.join(_DINOV2_SIZES)}")
+    try:
+        from torch_fidelity.feature_extractor_dinov2 import (  # pyright: ignore[reportMissingImports]
+            FeatureExtractorDinoV2,
+        )
+    except ImportError as error:
+        raise UserError(
+            "DINOv2 needs torch-fidelity 0.4: pip install 'hvit[fid]'; or name another extractor"
+        ) from error
+    cache, name = Path(torch.hub.get_dir()), _DINOV2_SIZES[size]
+    wanted = (cache / "facebookresearch_dinov2_main", cache / "checkpoints" / f"{name}_pretrain.pth")
+    if missing := [path for path in wanted if not path.exists()]:
+        raise UserError(
+            f"DINOv2 needs its code and its weights in the cache of torch.hub, and there is no {show(missing[0])}: run "
+            f"torch.hub.load('facebookresearch/dinov2', '{name}') on a connected machine; or name another extractor"
+        )
+    try:
+        network = FeatureExtractorDinoV2(f"dinov2-{size}", ["dinov2"])
+    except Exception as error:  # whatever the code in the cache raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(f"DINOv2 of the cache of torch.hub cannot be loaded ({reason}): load it anew") from error
+
+    def extract(images: Tensor) -> Tensor:
+        network.to(images.device)
+        return network(_bytes(images))[0]
+
+    source = FeatureSource(
+        f"DINOv2 {size}", _fingerprint(network), "TensorFlow 1 bilinear to 224x224", short=f"FD-DINOv2 ({size})"
+    )
+    return Extractor(source, extract)
+
+
 def inception_extractor(path: Path) -> Extractor:
     """The Inception that FIDs are published with, by torch-fidelity, from a local weights file; it resizes by itself.
 
@@ -110,9 +180,14 @@ def inception_extractor(path: Path) -> Extractor:
 
     def extract(images: Tensor) -> Tensor:
         network.to(images.device)
-        return network((_in_channels(images, 3) * 255).round().clamp(0, 255).to(torch.uint8))[0]
+        return network(_bytes(images))[0]
 
     return Extractor(FeatureSource("Inception-v3", fingerprint, "TensorFlow 1 bilinear to 299x299", True), extract)
+
+
+def _bytes(images: Tensor) -> Tensor:
+    """Images from 0 to 1 as torch-fidelity takes them: in colour, from 0 to 255."""
+    return (_in_channels(images, 3) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def _in_channels(images: Tensor, channels: int) -> Tensor:

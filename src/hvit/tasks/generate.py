@@ -20,7 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
-from hvit.metrics.frechet import Extractor, FeatureStatistics, frechet_distance, precision_recall, spread
+from hvit.metrics.frechet import (
+    Extractor,
+    FeatureStatistics,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+    spread,
+)
 from hvit.models.gan.config import GanConfig
 from hvit.models.gan.discriminators import Discriminator
 from hvit.models.gan.generator import Generator
@@ -34,6 +41,7 @@ from hvit.tasks.task import Batch, Networks, Phase, Scores, Task
 _LATENT_SEED = 2105
 _LATENTS_TO_SETTLE = 256
 _MOST_FOR_PRECISION = 5_000
+_MOST_FOR_KERNEL = 2_000
 _LEAST_DIVERSITY = 0.1
 _LEAST_LOSS = 0.02
 
@@ -134,7 +142,8 @@ class Generate(Task):
 
         "loss" and "generator_loss" are those on held-out images, where there is a discriminator. "distance" is the
         Frechet distance that "measure" names, in the features of "features", from the images of "split";
-        "distance_of_halves" is that between two halves of the held-out images, for comparison. "precision" and
+        "distance_of_halves" is that between two halves of the held-out images, for comparison. "kernel_distance", which
+        "kernel_measure" names, is that from 2,000 held-out images at most to as many generated ones. "precision" and
         "recall" are shares. "diversity" is the mean distance between two generated images, "distinctness" the median
         distance of one to the nearest other, both as multiples of real ones. "recognised" is the share of generated
         images that are predicted as the class that was asked for, where there are classes and the extractor is a
@@ -191,6 +200,7 @@ class Generate(Task):
         reference = self.reference or real.statistics
         distance = frechet_distance(reference, FeatureStatistics.of(points, source, "generated"))
         precision, recall = precision_recall(real.points[:_MOST_FOR_PRECISION], points[:_MOST_FOR_PRECISION])
+        kernel = kernel_distance(real.points[:_MOST_FOR_KERNEL], points[:_MOST_FOR_KERNEL])
         mine, usual = spread(points), real.spread
         diversity = mine.mean_distance / max(usual.mean_distance, 1e-12)
         distinctness = mine.nearest_distance / max(usual.nearest_distance, 1e-12)
@@ -203,7 +213,9 @@ class Generate(Task):
             "diversity": diversity,
             "distinctness": distinctness,
             "collapsed": min(diversity, distinctness) < _LEAST_DIVERSITY,
+            "kernel_distance": kernel,
             "measure": source.measure,
+            "kernel_measure": source.kernel_measure,
             "features": asdict(source),
             "split": reference.split,
             "reference_count": reference.count,

@@ -39,7 +39,7 @@ def highest_frozen(network: nn.Module, how: str) -> tuple[int, ...]:
     layers, depths = _layers(network, how), _depths(network)
     head = max(layers.values())
     first = _highest(how, depths, head)
-    ends = accumulate(depths) if len(depths) > 1 else range(1, depths[0] + 1)
+    ends = accumulate(depths) if len(depths) > 1 else range(1, sum(depths) + 1)
     return (first, *sorted((end for end in {0, *ends} if end < first), reverse=True), -1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hvit.data.augment_settings import AugmentConfig
 from hvit.errors import UserError
 from hvit.models.catalogue import change, entry
 from hvit.models.probe import Head, ProbeConfig
@@ -12,6 +13,7 @@ from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
 from hvit.runs.scoring import usual_data
 from hvit.runs.starting import TIMM, choose_start, started
+from hvit.training.optimize import OptimizeConfig
 
 
 def probe_recipe(
@@ -29,7 +31,8 @@ def probe_recipe(
 
     Args:
         weights: A run folder, a weights file, `"timm/NAME"`, `"teacher"`, or `"auto"` for the best that there is.
-        data: Kind of the data: `"folder"`, `"cifar10"`, `"cifar100"`, `"digits"`, `"clips"` or `"moving_digits"`.
+        data: Kind of the data: `"folder"`, `"cifar10"`, `"cifar100"`, `"fashion_mnist"`, `"digits"`, `"clips"` or
+            `"moving_digits"`.
         root: Folder of the data.
         heads: Heads to compare; the linear one is always fitted, and is the one that is saved.
         input_size: Height and width in pixels of the input; default: as the encoder was trained.
@@ -43,7 +46,8 @@ def probe_recipe(
     recipe = get_recipe("photos")
     probe = recipe.model
     assert isinstance(probe, ProbeConfig)
-    probe = replace(probe, heads=tuple(heads))
+    probe = replace(probe, heads=tuple(heads), finetune_minutes=0.0)
+    recipe = replace(recipe, augment=AugmentConfig(), optimize=OptimizeConfig(freeze="encoder"))
     if weights.startswith("timm/"):
         probe, weights = replace(probe, encoder=entry(weights).config), TIMM
     start = choose_start(probe, weights)

@@ -53,7 +53,8 @@ def plan(recipe: Recipe) -> dict[str, str]:
         prepared = prepare(recipe, kind, ranks, remember=False)
         lines = plan_lines(prepared, kind) | decided
         if recipe.weights is not None:
-            new_model(prepared.recipe, kind, lines.update)
+            model = new_model(prepared.recipe, kind, lines.update)
+            lines |= kind.estimate(prepared, model)
         return lines
 
 

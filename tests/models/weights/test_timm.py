@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import types
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from timm.models.nest import Nest as TimmNest
@@ -17,6 +19,7 @@ from timm.models.nest import Nest as TimmNest
 from hvit.errors import UserError
 from hvit.models.create import create_model
 from hvit.models.nest.model import Nest
+from hvit.models.weights import teacher
 from hvit.models.weights import timm as timm_weights
 from hvit.models.weights.load import (
     download_timm,
@@ -118,3 +121,42 @@ def test_published_weights_offline_are_refused_with_the_way_out(
         download_timm("nest_base_224")
     with pytest.raises(UserError, match="no weights for 'nest_micro_32'; it has for nest_tiny_224"):
         download_timm("nest_micro_32")
+
+
+def test_the_table_of_names_is_that_of_the_code_and_of_the_installed_packages() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "weights.md").read_text(encoding="utf-8")
+    table = page.split("## Published weights by name")[1].split("\n## ")[0]
+    rows = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in table.splitlines() if "| `" in line]
+    listed = set(timm.list_pretrained())
+    named = {}
+    for name, published, licence, commit, sha256 in rows[:-1]:
+        timm_name = published.removeprefix("timm/")
+        found = timm.get_pretrained_cfg(timm_name)
+        assert found is not None
+        assert (found.hf_hub_id, found.license) == (published, licence)
+        assert timm_name in listed
+        pinned = timm_weights.PINNED.get(timm_name, Pin())
+        assert commit == (pinned.revision or "newest")
+        assert sha256 == (pinned.sha256 or "as the hub names it")
+        named[name] = timm_name
+    assert named == timm_weights.DOWNLOADS
+    assert rows[-1][0] == "teacher"
+    assert rows[-1][-1] == teacher.SHA256
+    # Whatever else timm has of these families is said to be left to the user.
+    ours = re.compile(r"(nest|jx_nest|hiera|mvitv2|sam2_hiera)_")
+    left = {name for name in listed if ours.match(name)} - set(named.values())
+    said = r"hiera_\w+_224\.mae|hiera_small_abswin_256\.sbb2_\w+|sam2_\w+\.\w+_2pt1"
+    assert not [name for name in left if not re.fullmatch(said, name)]
+
+
+def test_the_names_of_transformers_are_those_in_its_package() -> None:
+    package = find_spec("transformers")
+    if package is None or package.origin is None:
+        pytest.skip("transformers is not installed")
+    folder = Path(package.origin).parent / "models"
+    files = [path for part in ("hiera", "sam2") for path in (folder / part).glob("*.py")]
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
+    names = set(re.findall(r"facebook/(?:sam2\.1-)?hiera-[\w-]+", text))
+    assert any(re.fullmatch(r"facebook/hiera-\w+-224-hf", name) for name in names)
+    assert any(re.fullmatch(r"facebook/hiera-\w+-224-mae-hf", name) for name in names)
+    assert any(name.startswith("facebook/sam2.1-hiera-") for name in names)

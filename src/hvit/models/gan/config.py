@@ -60,7 +60,8 @@ class GanConfig:
     discriminator_rate: float = 1.0
     """The discriminator's learning rate as a multiple of the generator's (SAGAN: 4)."""
     extractor: str = "pixels"
-    """What samples are evaluated with: pixels (8 x 8 means), a classifier's weights file or run, or inception:FILE."""
+    """What samples are evaluated with: pixels (8 x 8 means), a classifier's weights file or run, teacher (the network
+    of the extra `teacher`), dinov2:SIZE (such as vit-s-14), or inception:FILE (for FID)."""
     compared: int = 10_000
     """How many generated images an evaluation compares with real ones; fewer where fewer are held out."""
     reference: Literal["held_out", "training"] = "held_out"

@@ -128,12 +128,36 @@ def cached_timm(name: str) -> str | None:
     import huggingface_hub
 
     repository, file, pin = _published_file(name)
-    cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=pin.revision)
-    if not isinstance(cached, str):
+    # A download of one commit leaves no note in the cache that it was the newest one.
+    revisions = (pin.revision,) if pin.revision else (None, *_cached_commits(repository))
+    found = (huggingface_hub.try_to_load_from_cache(repository, file, revision=one) for one in revisions)
+    cached = next((path for path in found if isinstance(path, str)), None)
+    if cached is None:
         return None
     # The cache calls a file by the hash that the hub gave it.
     _check_content(cached, pin.sha256 or _as_sha256(Path(cached).resolve().name), repository)
     return cached
+
+
+def _cached_commits(repository: str) -> list[str]:
+    """The commits of a repository that the hub's local cache has, the one that was downloaded last first."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots"
+    try:
+        kept = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True)
+    except OSError:
+        return []
+    return [one.name for one in kept]
+
+
+def licence_of(name: str) -> str:
+    """The licence of a catalogue model's published weights, as timm states it; empty where it states none."""
+    import timm
+
+    published = DOWNLOADS.get(name)
+    found = timm.get_pretrained_cfg(published) if published else None
+    return (found.license if found else None) or ""
 
 
 def _published_file(name: str) -> tuple[str, str, Pin]:
