@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import hvit
-from hvit.cli import experiments, explain, generate, inference, listing, runs
+from hvit.cli import experiments, explain, generate, inference, listing, probe, runs
 from hvit.cli.main import VERBS, main
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
@@ -78,6 +78,7 @@ VERB_OPTIONS = (
     inference.PredictArguments,
     explain.ExplainArguments,
     generate.GenerateArguments,
+    probe.ProbeArguments,
     *(arguments for arguments, _ in experiments.ACTIONS.values()),
 )
 

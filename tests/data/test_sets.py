@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvit.data.sets import check_subset, choose_subset, statistics_for, subset_notes
+from hvit.data.sets import (
+    ChosenImages,
+    ImageSet,
+    Sample,
+    check_subset,
+    choose_subset,
+    statistics_for,
+    subset_notes,
+)
 from hvit.errors import UserError
 
 LABELS = np.array([0] * 40 + [1] * 10 + [2] * 3)
@@ -47,3 +55,22 @@ def test_grey_statistics_are_those_of_the_weighted_channels() -> None:
     grey_mean, grey_std = statistics_for(mean, std, 1)
     assert grey_mean == pytest.approx((0.299 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6,), abs=1e-3)
     assert grey_std == pytest.approx((0.1,), abs=1e-3)
+
+
+def test_chosen_images_are_those_of_the_set_under_other_numbers() -> None:
+    class Numbers(ImageSet):
+        labels, views = np.arange(10) % 3, (2, 1)
+
+        def read(self, index: int, draw: int) -> tuple[Sample, int]:
+            return np.full((1, 1, 1, 1), 10 * index + draw, np.uint8), int(self.labels[index])
+
+        def stored_pixels(self, indices: np.ndarray) -> np.ndarray:
+            return indices[:, None, None, None].astype(np.uint8)
+
+    some = ChosenImages(Numbers(), np.array([7, 2]))
+    assert (len(some), some.labels.tolist(), some.views) == (2, [1, 2], (2, 1))
+    assert np.asarray(some.read(0, 5)[0]).item() == 75
+    assert np.asarray(some.read_enough(1, 3, lambda width, height: (width, height))[0]).item() == 23
+    assert np.asarray(some.read_view(0, 0, 2)[0]).item() == 77
+    assert some.stored_pixels(np.array([1, 0])).flatten().tolist() == [2, 7]
+    assert some.name(1) == "2"

@@ -14,6 +14,7 @@ from hvit.models.layers.masking import Mask
 from hvit.models.timm_encoder import TimmConfig, TimmEncoder
 from hvit.models.weights.open import open_weights
 from hvit.models.weights.save import save_weights
+from hvit.training.freezing import freeze
 
 SMALL = {
     "resnet18": (64, 64),
@@ -106,3 +107,17 @@ def test_timms_own_weights_are_loaded_under_its_names(tmp_path) -> None:
     assert set(report.reinitialised) == {"network.fc.weight", "network.fc.bias"}
     with pytest.raises(UserError):
         hvit.load_weights(hvit.create_model("timm/pvt_v2_b0", input_size=64), tmp_path / "theirs.pth")
+
+
+def test_of_an_architecture_without_named_layers_all_but_the_head_is_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("timm.models.resnet.ResNet.group_matcher")
+    with torch.device("meta"):
+        model = TimmEncoder(TimmConfig(name="resnet10t", input_size=(40, 48), num_classes=3))
+    assert {model.level_of(name) for name, _ in model.named_parameters()} == {0, 1}
+    assert {name for name, _ in model.named_parameters() if model.level_of(name) == 1} == {
+        "network.fc.weight", "network.fc.bias",
+    }  # fmt: skip
+    freeze(model, "encoder")
+    assert {name for name, one in model.named_parameters() if one.requires_grad} == {
+        "network.fc.weight", "network.fc.bias",
+    }  # fmt: skip

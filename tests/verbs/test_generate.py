@@ -118,6 +118,7 @@ def test_evaluating_a_run_gives_the_scores_that_it_ended_with(hvit: Run, digits_
     _, out, _ = hvit("evaluate", digits_run, "--device", "cpu")
     assert f"Frechet distance in custom nest features: {scores['distance']:.3g} from 450 held-out images" in out
     assert "between halves of the real ones" in out
+    assert f"kernel distance in custom nest features: {scores['kernel_distance']:.3g} from held-out images" in out
     assert f"recognised as the class that was asked for: {100 * scores['recognised']:.1f} %" in out
 
 

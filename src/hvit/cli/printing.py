@@ -227,10 +227,11 @@ def print_distances(scores: JsonObject) -> None:
     against = f"{scores['reference_count']:,} {scores['split'].replace('held out', 'held-out')} images"
     lines = [
         f"{scores['measure']}: {scores['distance']:.3g} from {against}{usual}",
-        f"{scores['kernel_measure']}: {scores['kernel_distance']:.3g} from held-out images",
         f"precision {percent(scores['precision'])}, recall {percent(scores['recall'])}",
         f"diversity {scores['diversity']:.2f} and distinctness {scores['distinctness']:.2f} of real images",
     ]
+    if "kernel_distance" in scores:
+        lines.insert(1, f"{scores['kernel_measure']}: {scores['kernel_distance']:.3g} from held-out images")
     if "recognised" in scores:
         lines.append(f"recognised as the class that was asked for: {percent(scores['recognised'])}")
     if "warning" in scores:
