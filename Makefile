@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test notebooks lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/hvit demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# Runs the notebooks of examples/ from the first cell to the last.
+notebooks: $(STAMP)
+	$(BIN)/python -m pytest -m slow tests/test_notebooks.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

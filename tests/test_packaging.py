@@ -82,6 +82,22 @@ def test_every_dependency_has_its_licence_listed() -> None:
     assert set(rows) == wanted
 
 
+def test_the_conda_recipe_asks_for_the_same_packages() -> None:
+    recipe = (ROOT / "packaging" / "recipe.yaml").read_text(encoding="utf-8")
+    assert f'version: "{PROJECT["version"]}"' in recipe
+    runs_with = re.findall(r"^    - ([\w-]+)", recipe.partition("  run:\n")[2].partition("\ntests:")[0], re.MULTILINE)
+    other_names = {"torch": "pytorch", "msgpack": "msgpack-python", "matplotlib": "matplotlib-base"}
+    wanted = [_name(one) for one in PROJECT["dependencies"]]
+    assert runs_with == ["python", *(other_names.get(name, name) for name in wanted)]
+
+
+def test_the_container_copies_what_exists() -> None:
+    lines = (ROOT / "Containerfile").read_text(encoding="utf-8").splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    assert copied
+    assert all((ROOT / name).exists() for name in copied)
+
+
 def _name(requirement: str) -> str:
     found = re.match(r"[\w.-]+", requirement)
     assert found
