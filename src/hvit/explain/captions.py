@@ -36,8 +36,9 @@ def method_words(tree: Tree) -> str:
     """How the values came about, in one sentence; nothing for other methods."""
     if tree.removal is None:
         return ""
+    gone = {"exchanged": f"are replaced by {tree.removal.baseline}", "removed": "are not shown to the model"}
     return (
-        f"Shapley values: blocks are replaced by {tree.removal.baseline} in many combinations, and a block's value is "
+        f"Shapley values: blocks {gone[tree.removal.absent]} in many combinations, and a block's value is "
         f"how much the logit of the class rises on average when the block is added ({tree.removal.form}; the work of "
         f"{tree.removal.passes:.0f} predictions)."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Node(NamedTuple):
     path: tuple[int, ...]
     value: float
     region: Region
+
+
+Absent = Literal["exchanged", "removed"]
+"""What happens to the blocks that are removed: the baseline takes their place, or the model does not compute them."""
 
 
 class Prediction(NamedTuple):
@@ -69,6 +73,8 @@ class Removal:
     """The cost of all coalitions, in forward passes of the whole model."""
     shift: float
     """The most that was added to a value so that children add up to their parent; 0 where that follows by itself."""
+    absent: Absent = "exchanged"
+    """Whether the baseline stood in the place of removed blocks, or the model did not compute them."""
 
     @property
     def clear_steps(self) -> int:

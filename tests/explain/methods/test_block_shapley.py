@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.explain import Tree, block_shapley, block_shapley_clips
-from hvit.explain.methods.block_shapley import budget_of
-from hvit.explain.methods.exchange import share_above
+from hvit.explain.methods.block_shapley import budget_of, passes_planned
+from hvit.explain.methods.exchanged_features import cost_of
 from hvit.explain.methods.solution import plan
+from hvit.models.build import count_multiply_adds, multiply_adds
 from hvit.models.create import create_model
 
 SMALL = 1e6  # a budget that affords everything
@@ -33,6 +34,13 @@ def randomised(name: str, **fields: Any) -> Any:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def of_timm() -> nn.Module:
+    import timm
+
+    torch.manual_seed(0)
+    return timm.create_model("test_resnet.r160_in1k", num_classes=5).eval()
 
 
 class Products(nn.Module):
@@ -59,12 +67,17 @@ def efficiency_errors(tree: Tree) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "name", ["nest_micro_32", "mvit_micro_32", "mvitv2_micro_32", "hiera_micro_32", "vit_micro_64", "resnet_micro_32"]
-)
+    "name",
+    ["nest_micro_32", "mvit_micro_32", "mvitv2_micro_32", "hiera_micro_32", "hiera_micro_32 removed", "vit_micro_64",
+     "resnet_micro_32", "timm"],
+)  # fmt: skip
 @pytest.mark.parametrize("settings", [{"budget": SMALL}, {"exact": False, "budget": SMALL}, {"budget": 50}])
 def test_children_add_up_to_their_parent_in_every_family(name: str, settings: dict[str, Any]) -> None:
-    model = randomised(name)
-    images = random_images(1, model.config.in_channels, model.config.input_size[0])
+    name, _, absent = name.partition(" ")
+    if absent:
+        settings = settings | {"absent": absent}
+    model = of_timm() if name == "timm" else randomised(name)
+    images = random_images(1, 3, 64 if name == "vit_micro_64" else 32)
     if settings == {"budget": SMALL} and name not in ("nest_micro_32", "hiera_micro_32"):
         settings = {"budget": SMALL, "depth": 1}
     for tree in block_shapley(model, images, top_k=2, baseline="zeros", **settings)[0]:
@@ -169,15 +182,36 @@ def test_all_classes_come_from_one_set_of_coalitions() -> None:
 def test_the_budget_decides_what_is_exact_and_the_tree_says_so(
     settings: dict[str, Any], form: str, passes: int
 ) -> None:
-    asked: list[int] = []
+    asked: list[float] = []
     (tree,) = block_shapley(Products(), random_images(1, 1, 16), 1, progress=asked.append, **settings)[0]
     assert tree.removal
     assert tree.removal.form == form
-    assert tree.removal.passes == passes == 2 + sum(asked)
+    assert tree.removal.passes == passes == sum(asked)
     assert tree.depth == (1 if passes == 16 else 2)
     if "along" in form:
         assert np.isfinite(tree.values[1]).sum() == 4
         assert len(tree.path) == 2
+
+
+@pytest.mark.parametrize("budget", [16, 44, 128, 464])
+def test_the_passes_are_known_before(budget: int) -> None:
+    images = random_images(1, 1, 16)
+    (tree,) = block_shapley(Products(), images, 1, budget=budget)[0]
+    assert tree.removal
+    assert passes_planned(Products(), images, budget=budget) == tree.removal.passes == budget
+
+
+def test_a_nest_runs_once_on_an_image_and_once_on_its_baseline() -> None:
+    nest = randomised("nest_micro_32")
+    spent: list[float] = []
+    trees: list[Tree] = []
+    settings: dict[str, Any] = {"depth": 1, "budget": 20, "progress": spent.append}
+    passes_planned(nest, random_images(1), depth=1, budget=20)  # counts multiply-adds itself, once
+    work = count_multiply_adds(lambda: trees.extend(block_shapley(nest, random_images(1), 1, **settings)[0]))
+    (tree,) = trees
+    assert tree.removal
+    assert work / multiply_adds(nest.config) == pytest.approx(tree.removal.passes, rel=1e-6)
+    assert sum(spent) == pytest.approx(tree.removal.passes)
 
 
 def test_small_models_may_spend_more_passes_and_large_ones_about_forty() -> None:
@@ -185,8 +219,8 @@ def test_small_models_may_spend_more_passes_and_large_ones_about_forty() -> None
     assert budget_of(small, random_images(1), None) > 464
     assert budget_of(large, random_images(1), None) == 45
     assert budget_of(large, random_images(1), 7) == 7.0
-    assert 2 + 14 * share_above(large, 1) < 11, "quadrants of a NesT-T cost about ten passes"
-    assert plan((4, 4), share_above(large, 0), 45)[1] == "along the paths"
+    assert plan((4,), cost_of(large, 1), 10) == ["exact"], "quadrants of a NesT-T cost ten passes"
+    assert plan((4, 4), cost_of(large, 0), 45)[1] == "along the paths"
 
 
 def test_it_says_what_the_model_predicts_without_a_block_and_before_it_sees_anything() -> None:

@@ -1,4 +1,4 @@
-"""Claims about exchanged blocks: they are the squares of the tree, and where a NesT exchanges features."""
+"""Claims about exchanged blocks: they are the squares of the tree."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from hvit.explain.methods.coalitions import leaves_of, nodes_above
-from hvit.explain.methods.exchange import ExchangedPixels, image_leaves, line_parts, local_level, presence
+from hvit.explain.methods.exchange import ExchangedPixels, image_leaves, line_parts, presence
 from hvit.explain.tree import region_of
-from hvit.models.create import create_model
 
 
 @pytest.mark.parametrize("size", [(8, 8), (14, 14), (15, 22)])
@@ -26,7 +25,7 @@ def test_the_leaves_of_a_node_are_the_pixels_of_its_region(size: tuple[int, int]
 
 def test_what_is_absent_is_the_baselines() -> None:
     images, blanks = torch.ones(2, 1, 4, 4) * torch.tensor([2.0, 3.0])[:, None, None, None], torch.zeros(2, 1, 4, 4)
-    exchange = ExchangedPixels(lambda batch: batch.flatten(1), images, blanks, image_leaves((4, 4), 1))
+    exchange = ExchangedPixels(lambda batch: batch.flatten(1), image_leaves((4, 4), 1), images, blanks)
     found = exchange.logits([(1, 0b0001), (0, 0b1010)]).view(2, 4, 4)
     assert found[0].sum() == 4 * 3
     assert found[0, :2, :2].sum() == 4 * 3
@@ -38,10 +37,3 @@ def test_equal_parts_of_a_line_differ_by_one_at_most() -> None:
     assert line_parts(7, 2).tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert line_parts(8, 4).bincount().tolist() == [2, 2, 2, 2]
     assert line_parts(5, 1).tolist() == [0] * 5
-
-
-def test_a_nest_exchanges_features_where_blocks_are_whole_and_other_models_pixels() -> None:
-    nest = create_model("nest_micro_32")
-    assert [local_level(nest, depth) for depth in (1, 2, 3)] == [1, 0, None]
-    assert local_level(create_model("hiera_micro_32"), 1) is None
-    assert local_level(torch.nn.Linear(1, 1), 1) is None

@@ -7,8 +7,8 @@ of the smaller blocks (`coalitions`). Every coalition's logits serve all classes
 - the values of four siblings add up to their parent's, and the quadrants to logit(image) - logit(baseline);
 - a block that changes nothing gets 0, and blocks that always change the same get the same.
 
-Where blocks are exchanged: in a NesT the features of the level on which the smallest blocks of the tree are whole;
-elsewhere the pixels (`exchange`).
+Where blocks are exchanged: in a NesT the features of the level on which the smallest blocks of the tree are whole
+(`exchanged_features`); elsewhere the pixels (`exchange`). From a Hiera blocks can also be removed (`removed_units`).
 
 How much is computed follows a budget of forward passes, depth by depth: all blocks exactly; else all blocks with either
 nothing or everything else present; else that along the paths only; else the tree ends there. What the estimate from two
@@ -20,46 +20,42 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.explain.methods import exchanged_features, removed_units
 from hvit.explain.methods.baseline_images import Baseline, baseline_images, name_of
 from hvit.explain.methods.coalitions import Path, everything, leaves_of
-from hvit.explain.methods.exchange import (
-    Exchange,
-    ExchangedFeatures,
-    ExchangedPixels,
-    Worths,
-    image_leaves,
-    line_parts,
-    local_level,
-    share_above,
-    together,
-)
+from hvit.explain.methods.exchange import Cost, ExchangedPixels, Make, Worths, image_leaves, line_parts
+from hvit.explain.methods.exchanged_features import ExchangedFeatures, local_level
+from hvit.explain.methods.removed_units import RemovedUnits, removes_units
 from hvit.explain.methods.request import (
     Classes,
     as_batch,
     as_number,
+    check_logits,
     choose_classes,
     classifier_of,
     evaluating,
     refusing,
 )
-from hvit.explain.methods.solution import Mode, Solution, count_coalitions, plan, solve
-from hvit.explain.tree import ClipTree, Prediction, Removal, Tree, greedy_path, place_of
+from hvit.explain.methods.solution import Mode, Solution, count_coalitions, passes, plan, solve
+from hvit.explain.tree import Absent, ClipTree, Prediction, Removal, Tree, greedy_path, place_of
 from hvit.models.build import count_multiply_adds, multiply_adds
 from hvit.models.inference.prepare import PreparedModel
 from hvit.models.layers.encoder import Encoder
+from hvit.models.nest.model import Nest
 
-Progress = Callable[[int], None]
+Progress = Callable[[float], object]
 
 DEPTH = 2  # sixteenths
 PASSES, SMALL_WORK = 45.0, 20e9  # the default budget: passes, or as many as cost that many multiply-adds
-_TOGETHER = 8192  # coalitions of several images that are asked for in one go
+_TOGETHER = 4096  # coalitions of several images that are asked for in one go
 
 
 def block_shapley(
@@ -72,6 +68,7 @@ def block_shapley(
     baseline: Baseline = "mean",
     budget: float | None = None,
     exact: bool = True,
+    absent: Absent = "exchanged",
     progress: Progress | None = None,
 ) -> list[list[Tree]]:
     """Explains one or more classes for each of many images by removing blocks: Shapley and Owen values.
@@ -91,35 +88,41 @@ def block_shapley(
         budget: Forward passes for one image, at most; default: 45, more for a small model. Coalitions that run a part
             of the model cost that part.
         exact: False estimates the blocks below the quadrants even where the budget would allow exact values.
-        progress: Called with the number of coalitions that were computed since the last call.
+        absent: "exchanged": the baseline stands in the place of removed blocks; "removed": the model does not compute
+            them at all, as in masked pretraining, which a Hiera can do, and an MViT with mask units.
+        progress: Called with the forward passes that were spent since the last call.
 
     Returns:
         For each image, its k trees in the order of the classes. `Tree.removal` says what is exact, what the baseline
         is, and what the model predicts for the baseline.
 
     Raises:
-        UserError: For a class that the model does not have, for blocks smaller than a pixel, and for a budget that does
-            not reach the quadrants.
+        UserError: For a class that the model does not have, for blocks smaller than a pixel, for a budget that does not
+            reach the quadrants, and for a model that cannot remove blocks.
     """
-    with _asked(model, images, 2, classes, top_k, baseline, budget) as asked:
+    with _asked(model, images, 2, classes, top_k, baseline, budget, absent) as asked:
         size = asked.images.shape[-2], asked.images.shape[-1]
-        depth = DEPTH if depth is None else as_number(depth, "depth")
-        if depth < 1 or 2**depth > min(size):
-            sides = " x ".join(map(str, size))
-            raise UserError(f"depth must be 1 or more, with blocks of a pixel or more; got {depth}, images of {sides}")
-        while True:
-            level = local_level(asked.network, depth)
-            cost = 1.0 if level is None else share_above(cast(Encoder, asked.network), level)
-            modes = plan((4,) * depth, cost, asked.limit, exact)
-            if len(modes) == depth:
-                break
-            depth = len(modes)  # a shallower tree is exchanged on a coarser, cheaper level
+        arities, modes, way = _planned(asked, depth, exact)
+        solutions = _solutions(asked, arities, modes, way, progress)
+    return [trees_of(one, size, name_of(baseline), absent) for one in solutions]
 
-        def exchange(part: slice) -> Exchange:
-            return _exchange(asked, part, depth, level)
 
-        solutions = _solutions(asked, (4,) * depth, modes, cost, exchange, progress)
-    return [trees_of(one, size, name_of(baseline)) for one in solutions]
+def passes_planned(
+    model: nn.Module | Callable[[Tensor], Tensor],
+    images: Tensor,
+    *,
+    depth: int | None = None,
+    budget: float | None = None,
+    exact: bool = True,
+    absent: Absent = "exchanged",
+) -> float:
+    """The forward passes that `block_shapley` will take for one of such images, to tell progress by.
+
+    Where values are computed along the paths only, it is that of one path: more classes take more, within the budget.
+    """
+    with _asked(model, images, 2, None, 1, "mean", budget, absent) as asked:
+        arities, modes, way = _planned(asked, depth, exact)
+    return passes(arities, modes, way.cost)
 
 
 def block_shapley_clips(
@@ -131,6 +134,7 @@ def block_shapley_clips(
     segments: int | None = None,
     baseline: Baseline = "mean",
     budget: float | None = None,
+    absent: Absent = "exchanged",
     progress: Progress | None = None,
 ) -> list[list[ClipTree]]:
     """Explains classes of clips: what each segment of time adds to the logit, and each quadrant of the segments.
@@ -146,6 +150,7 @@ def block_shapley_clips(
         segments: How many segments of equal time: 1 to 8, no more than frames; default: four, or as many as frames.
         baseline: As in `block_shapley`; "blur" blurs every frame, "mean" is the mean colour of the clip.
         budget: As in `block_shapley`.
+        absent: As in `block_shapley`.
         progress: As in `block_shapley`.
 
     Returns:
@@ -154,36 +159,39 @@ def block_shapley_clips(
     Raises:
         UserError: As `block_shapley`, and for an impossible number of segments.
     """
-    with _asked(model, clips, 3, classes, top_k, baseline, budget) as asked:
+    with _asked(model, clips, 3, classes, top_k, baseline, budget, absent) as asked:
         frames = asked.images.shape[2]
         segments = min(4, frames) if segments is None else as_number(segments, "segments")
         if not 1 <= segments <= min(8, frames):
             raise UserError(f"segments must be from 1 to {min(8, frames)} for clips of {frames} frames, got {segments}")
         arities = (segments, 4)
-        modes = plan(arities, 1.0, asked.limit)
         quadrants = image_leaves(asked.images.shape[-2:], 1)
-        leaves = (4 * line_parts(frames, segments)[:, None, None] + quadrants).to(asked.images.device)
-
-        def exchange(part: slice) -> Exchange:
-            return ExchangedPixels(asked.forward, asked.images[part], asked.blanks[part], leaves)
-
-        solutions = _solutions(asked, arities, modes, 1.0, exchange, progress)
-    return [clip_trees_of(one, name_of(baseline)) for one in solutions]
+        way = _on_pixels(asked, 4 * line_parts(frames, segments)[:, None, None] + quadrants)
+        modes = plan(arities, way.cost, asked.limit)
+        solutions = _solutions(asked, arities, modes, way, progress)
+    return [clip_trees_of(one, name_of(baseline), absent) for one in solutions]
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is to be explained, with the logits of the images and of their baselines."""
+    """What is to be explained."""
 
     network: nn.Module
     forward: Callable[[Tensor], Tensor]
     images: Tensor
     blanks: Tensor
-    full: Tensor
-    empty: Tensor
-    classes: list[list[int]]
+    absent: Absent
+    classes: Classes | None
+    top_k: int
     limit: float
     """Forward passes for one image."""
+
+
+class _Way(NamedTuple):
+    """How blocks are made absent, and what that costs."""
+
+    cost: Cost
+    make: Make
 
 
 @contextmanager
@@ -195,41 +203,77 @@ def _asked(
     top_k: int,
     baseline: Baseline,
     budget: float | None,
+    absent: Absent,
 ) -> Iterator[_Asked]:
     """What is to be explained, while the model is in evaluation mode and nothing is recorded for gradients."""
+    if absent not in get_args(Absent):
+        raise UserError(f"absent must be one of {', '.join(get_args(Absent))}; got {absent!r:.80}")
     network, forward = callable_model(model)
     images = as_batch(network, images, axes)
     with evaluating(network), torch.inference_mode():
         blanks = baseline_images(images, baseline)
-        few = together(images)
-        full, empty = (torch.cat([forward(one).float() for one in part.split(few)]) for part in (images, blanks))
-        chosen = choose_classes(full, classes, top_k).tolist()
-        if not torch.isfinite(empty).all():
-            raise UserError("the model's logits of the baseline are not finite numbers: choose another baseline")
-        yield _Asked(network, forward, images, blanks, full, empty, chosen, budget_of(network, images, budget))
+        yield _Asked(network, forward, images, blanks, absent, classes, top_k, budget_of(network, images, budget))
+
+
+def _planned(asked: _Asked, depth: int | None, exact: bool) -> tuple[tuple[int, ...], list[Mode], _Way]:
+    """The tree of an image, how each depth of it is divided, and how blocks are made absent."""
+    size = asked.images.shape[-2:]
+    depth = DEPTH if depth is None else as_number(depth, "depth")
+    if depth < 1 or 2**depth > min(size):
+        sides = " x ".join(map(str, size))
+        raise UserError(f"depth must be 1 or more, with blocks of a pixel or more; got {depth}, images of {sides}")
+    while True:
+        arities, level = (4,) * depth, local_level(asked.network, depth)
+        if level is None or asked.absent == "removed":
+            way = _on_pixels(asked, image_leaves(size, depth))
+        else:
+            nest = cast(Nest, asked.network)
+            way = _Way(exchanged_features.cost_of(nest, level), partial(ExchangedFeatures, nest, level))
+        modes = plan(arities, way.cost, asked.limit, exact)
+        if len(modes) == depth:
+            return arities, modes, way
+        depth = len(modes)  # a shallower tree is exchanged on a coarser, cheaper level
+
+
+def _on_pixels(asked: _Asked, leaf_map: Tensor) -> _Way:
+    """Blocks of pixels exchanged or removed; leaf_map: the leaf of every pixel."""
+    network = asked.network
+    if asked.absent == "exchanged":
+        return _Way(Cost(), partial(ExchangedPixels, asked.forward, leaf_map))
+    if not removes_units(network):
+        raise UserError(
+            f"blocks can be removed from a Hiera, and from an MViT with mask units; this "
+            f"{type(network).__name__} computes all of an image, so that blocks are exchanged: absent='exchanged'"
+        )
+    remover = cast(removed_units.Remover, network)
+    return _Way(removed_units.cost_of(remover, leaf_map), partial(RemovedUnits, remover, asked.forward, leaf_map))
 
 
 def _solutions(
-    asked: _Asked,
-    arities: tuple[int, ...],
-    modes: list[Mode],
-    cost: float,
-    exchange: Callable[[slice], Exchange],
-    progress: Progress | None,
+    asked: _Asked, arities: tuple[int, ...], modes: list[Mode], way: _Way, progress: Progress | None
 ) -> list[Solution]:
-    """The values of every image's blocks, some images at a time.
-
-    cost: of a coalition, in forward passes. exchange: gives the logits of coalitions of a part of the images.
-    """
+    """The values of every image's blocks, some images at a time."""
     solutions: list[Solution] = []
     group = max(1, _TOGETHER // sum(count_coalitions(arities, step, mode) for step, mode in enumerate(modes)))
     for start in range(0, len(asked.images), group):
         part = slice(start, start + group)
-        worths = Worths(exchange(part), asked.images, progress)
-        worths.learn(everything(arities), asked.full[part])
-        worths.learn(0, asked.empty[part])
-        solutions += solve(worths, arities, modes, cost, asked.classes[part], asked.limit)
+        images = asked.images[part]
+        exchange = way.make(images, asked.blanks[part])
+        classes = _classes(asked, exchange.full.float(), part)
+        if not torch.isfinite(exchange.empty).all():
+            raise UserError("the model's logits of the baseline are not finite numbers: choose another baseline")
+        worths = Worths(exchange, arities, images, way.cost, progress)
+        solutions += solve(worths, arities, modes, classes, asked.limit)
     return solutions
+
+
+def _classes(asked: _Asked, logits: Tensor, part: slice) -> list[list[int]]:
+    """The classes to explain of a part of the images, whose logits are known."""
+    check_logits(logits)
+    if asked.classes is None:
+        return choose_classes(logits, None, asked.top_k).tolist()
+    unknown = logits.new_zeros(len(asked.images), logits.shape[1])
+    return choose_classes(unknown, asked.classes, asked.top_k)[part].tolist()
 
 
 def callable_model(model: nn.Module | Callable[[Tensor], Tensor]) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
@@ -277,17 +321,7 @@ def budget_of(network: nn.Module, images: Tensor, budget: float | None) -> float
     return max(PASSES, SMALL_WORK / max(count_multiply_adds(lambda: network(images[:1])), 1))
 
 
-def _exchange(asked: _Asked, part: slice, depth: int, level: int | None) -> Exchange:
-    """What gives the logits of coalitions of the blocks of a depth: on a level, or None for pixels."""
-    images, blanks = asked.images[part], asked.blanks[part]
-    if level is None:
-        return ExchangedPixels(asked.forward, images, blanks, image_leaves(images.shape[2:], depth).to(images.device))
-    network = cast(Encoder, asked.network)
-    own, blank = network.levels(images)[level], network.levels(blanks)[level]
-    return ExchangedFeatures(network, level, own, blank, image_leaves(own.shape[1:3], depth).to(images.device))
-
-
-def trees_of(solution: Solution, size: tuple[int, int], baseline: str) -> list[Tree]:
+def trees_of(solution: Solution, size: tuple[int, int], baseline: str, absent: Absent) -> list[Tree]:
     """The trees of one image's classes; size: (height, width) in pixels."""
     full, trees = solution.logits(everything(solution.arities)), []
     for rank, index in enumerate(solution.classes):
@@ -298,12 +332,12 @@ def trees_of(solution: Solution, size: tuple[int, int], baseline: str) -> list[T
             for quadrant in range(4):
                 values[len(node)][place_of((*node, quadrant))] = division.values[quadrant, rank]
         path = greedy_path(values)
-        removal = removal_of(solution, path, rank, baseline)
+        removal = removal_of(solution, path, rank, baseline, absent)
         trees.append(Tree(index, float(full[index]), path, values, size, removal=removal))
     return trees
 
 
-def clip_trees_of(solution: Solution, baseline: str) -> list[ClipTree]:
+def clip_trees_of(solution: Solution, baseline: str, absent: Absent) -> list[ClipTree]:
     """The trees of one clip's classes."""
     full, trees = solution.logits(everything(solution.arities)), []
     segments = solution.arities[0]
@@ -313,12 +347,12 @@ def clip_trees_of(solution: Solution, baseline: str) -> list[ClipTree]:
         for segment in range(segments):
             if (segment,) in solution.divisions:
                 blocks[segment] = solution.divisions[segment,].values[:, rank].reshape(2, 2)
-        removal = removal_of(solution, solution.path(rank), rank, baseline)
+        removal = removal_of(solution, solution.path(rank), rank, baseline, absent)
         trees.append(ClipTree(index, float(full[index]), solution.path(rank), times, blocks, removal))
     return trees
 
 
-def removal_of(solution: Solution, path: Path, rank: int, baseline: str) -> Removal:
+def removal_of(solution: Solution, path: Path, rank: int, baseline: str, absent: Absent) -> Removal:
     """How one class's values were computed, and what the model predicts without the blocks of its path."""
     whole, index = everything(solution.arities), solution.classes[rank]
     blocks = [leaves_of(path[:step], solution.arities) for step in range(1, len(path) + 1)]
@@ -330,6 +364,7 @@ def removal_of(solution: Solution, path: Path, rank: int, baseline: str) -> Remo
         **lead_of(solution, path, rank),
         passes=solution.passes,
         shift=float(solution.shifts[rank]),
+        absent=absent,
     )
 
 

@@ -1,72 +1,82 @@
-"""A coalition of blocks as an input: blocks that are absent are exchanged for those of a baseline.
+"""A coalition of blocks as an input: blocks that are absent are exchanged for those of a baseline, or removed.
 
-Pixels can be exchanged for every model. In a NesT a block of the levels below the top has seen its own square of the
-image only, so that its features can be exchanged instead, and only the levels above run again. On the finest level that
-is the same as exchanging pixels; on the others its neighbours differ by what the window of an aggregation reads across
-the seam, one token wide.
+Pixels can be exchanged for every model. `exchanged_features` does it in the middle of a NesT, `removed_units` lets a
+model compute the present mask units only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from math import prod
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from hvit.models.build import build_empty, count_multiply_adds
-from hvit.models.catalogue import ModelConfig
-from hvit.models.layers.encoder import Encoder
-from hvit.models.nest.model import Nest
 
 _PIXELS_AT_ONCE = 16 * 224 * 224
 Question = tuple[int, int]
 """The number of an image, and a coalition of its blocks."""
 
 
+class Cost(NamedTuple):
+    """What logits cost, in forward passes of the whole model."""
+
+    each: float = 1.0
+    """Of one coalition."""
+    fixed: float = 2.0
+    """Of an image and its baseline, with all that is computed once for the coalitions."""
+
+
 class Exchange(Protocol):
-    """Gives the logits of coalitions."""
+    """Gives the logits of coalitions of some images."""
+
+    full: Tensor
+    """Logits (batch, classes) of the images."""
+    empty: Tensor
+    """Logits (batch, classes) with all blocks absent."""
 
     def logits(self, questions: Sequence[Question]) -> Tensor:
         """The logits (questions, classes) of coalitions of images."""
         ...
 
 
+Make = Callable[[Tensor, Tensor], Exchange]
+"""Makes an exchange from images and their baselines (batch, channels, *sizes)."""
+
+
 class ExchangedPixels:
     """Exchanges pixels and runs the whole model: for any model."""
 
-    def __init__(self, forward: Callable[[Tensor], Tensor], images: Tensor, blanks: Tensor, leaf_map: Tensor) -> None:
+    def __init__(self, forward: Callable[[Tensor], Tensor], leaf_map: Tensor, images: Tensor, blanks: Tensor) -> None:
         """images, blanks: (batch, channels, *sizes). leaf_map: (*sizes), the number of each pixel's leaf."""
-        self.forward, self.images, self.blanks, self.leaf_map = forward, images, blanks, leaf_map
+        self.forward, self.leaf_map, self.images, self.blanks = forward, leaf_map, images, blanks
+        self.full, self.empty = (in_parts(forward, inputs) for inputs in (images, blanks))
 
     def logits(self, questions: Sequence[Question]) -> Tensor:
-        numbers = torch.tensor([image for image, _ in questions], device=self.images.device)
-        present = presence(questions, self.leaf_map).unsqueeze(1)
-        return self.forward(torch.where(present, self.images[numbers], self.blanks[numbers]))
+        return self.forward(mixed(questions, self.leaf_map, self.images, self.blanks))
 
 
-class ExchangedFeatures:
-    """Exchanges the feature map of one level and runs the levels above."""
+def mixed(questions: Sequence[Question], leaf_map: Tensor, images: Tensor, blanks: Tensor) -> Tensor:
+    """Images with the baseline's pixels where blocks are absent: (questions, channels, *sizes)."""
+    numbers = torch.tensor([image for image, _ in questions], device=images.device)
+    present = presence(questions, leaf_map).unsqueeze(1).to(images.device)
+    return torch.where(present, images[numbers], blanks[numbers])
 
-    def __init__(self, model: Encoder, level: int, own: Tensor, blank: Tensor, leaf_map: Tensor) -> None:
-        """own, blank: feature maps (batch, rows, columns, dim). leaf_map: (rows, columns), a leaf of each position."""
-        self.model, self.level, self.own, self.blank, self.leaf_map = model, level, own, blank, leaf_map
 
-    def logits(self, questions: Sequence[Question]) -> Tensor:
-        numbers = torch.tensor([image for image, _ in questions], device=self.own.device)
-        present = presence(questions, self.leaf_map).unsqueeze(-1)
-        mixed = torch.where(present, self.own[numbers], self.blank[numbers])
-        return self.model.classify(self.model.levels_from(self.level, mixed)[-1])
+def in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """What a function gives for images, asked for as many at a time as run together."""
+    return torch.cat([function(part) for part in images.split(together(images))])
 
 
 def presence(questions: Sequence[Question], leaf_map: Tensor) -> Tensor:
     """Where coalitions are present: bool (questions, *sizes of leaf_map)."""
-    leaves = int(leaf_map.max()) + 1
-    table = torch.tensor([[coalition >> leaf & 1 for leaf in range(leaves)] for _, coalition in questions])
-    return table.bool().to(leaf_map.device)[:, leaf_map]
+    return present_leaves(questions, int(leaf_map.max()) + 1)[:, leaf_map]
+
+
+def present_leaves(questions: Sequence[Question], leaves: int) -> Tensor:
+    """Which leaves of a tree are present in coalitions: bool (questions, leaves)."""
+    return torch.tensor([[bool(coalition >> leaf & 1) for leaf in range(leaves)] for _, coalition in questions])
 
 
 def image_leaves(size: Sequence[int], depth: int) -> Tensor:
@@ -92,42 +102,32 @@ def together(images: Tensor) -> int:
     return max(1, _PIXELS_AT_ONCE // prod(images.shape[2:]))
 
 
-def local_level(model: object, depth: int) -> int | None:
-    """The coarsest level of a model in which the blocks of a depth are whole and have seen nothing but their square.
-
-    None where no level does: every model but NesT mixes blocks from its first layers on, or in other shapes.
-    """
-    level = len(model.config.depths) - 1 - depth if isinstance(model, Nest) else -1
-    return level if level >= 0 else None
-
-
-def share_above(model: Encoder, level: int) -> float:
-    """What the levels above a level and the head cost, as a share of a forward pass, by multiply-adds."""
-    return _share_above(model.config, level)
-
-
-@cache  # counting takes longer than a coalition of a small model
-def _share_above(config: ModelConfig, level: int) -> float:
-    empty = cast(Encoder, build_empty(config).eval())
-    images = torch.empty(1, config.in_channels, *config.input_size, device="meta")
-    with torch.no_grad():
-        feature_map = empty.levels(images)[level]
-    upper = count_multiply_adds(lambda: empty.classify(empty.levels_from(level, feature_map)[-1]))
-    return upper / count_multiply_adds(lambda: empty(images))
-
-
 class Worths:
     """The logits of the coalitions of one game, each computed once."""
 
-    def __init__(self, exchange: Exchange, images: Tensor, progress: Callable[[int], None] | None = None) -> None:
-        """images: (batch, channels, *sizes); how large they are decides how many coalitions run together."""
-        self.exchange, self.progress = exchange, progress
+    def __init__(
+        self,
+        exchange: Exchange,
+        arities: Sequence[int],
+        images: Tensor,
+        cost: Cost,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        """images: (batch, channels, *sizes); how large they are decides how many coalitions run together.
+
+        cost: of the exchange. progress: called with the forward passes that were spent since the last call.
+        """
+        self.exchange, self.cost, self.progress = exchange, cost, progress
         self.together = together(images)
         self.known: dict[Question, np.ndarray] = {}
+        self.learn((1 << prod(arities)) - 1, exchange.full)
+        self.learn(0, exchange.empty)
+        if progress:
+            progress(len(images) * cost.fixed)
 
     def learn(self, coalition: int, logits: Tensor) -> None:
         """Takes the logits (batch, classes) of a coalition of every image from elsewhere."""
-        for image, row in enumerate(logits.cpu().numpy()):
+        for image, row in enumerate(logits.float().cpu().numpy()):
             self.known[image, coalition] = row
 
     def ask(self, questions: Iterable[Question]) -> int:
@@ -137,5 +137,5 @@ class Worths:
             part = new[start : start + self.together]
             self.known.update(zip(part, self.exchange.logits(part).float().cpu().numpy(), strict=True))
             if self.progress:
-                self.progress(len(part))
+                self.progress(len(part) * self.cost.each)
         return len(new)

@@ -107,11 +107,8 @@ def choose_classes(logits: Tensor, classes: Classes | None, top_k: int = 1) -> T
 
     logits: (batch, num_classes). Raises UserError for logits that are not finite and for classes that do not exist.
     """
-    if logits.ndim != 2:
-        raise UserError(f"a classifier gives logits (batch, classes); this model gives shape {tuple(logits.shape)}")
+    check_logits(logits)
     batch, count = logits.shape
-    if not torch.isfinite(logits).all():
-        raise UserError("the model's logits are not finite numbers for these images: there is nothing to explain")
     top_k = as_number(top_k, "top_k")
     if classes is None:
         if not 1 <= top_k <= count:
@@ -135,6 +132,14 @@ def choose_classes(logits: Tensor, classes: Classes | None, top_k: int = 1) -> T
     if wrong:
         raise UserError(f"class index {wrong[0]} is out of range: the model has classes 0 to {count - 1}")
     return torch.tensor(rows, dtype=torch.int64, device=logits.device).view(batch, widths.pop())
+
+
+def check_logits(logits: Tensor) -> None:
+    """Raises UserError for what is no batch of finite logits (batch, classes)."""
+    if logits.ndim != 2:
+        raise UserError(f"a classifier gives logits (batch, classes); this model gives shape {tuple(logits.shape)}")
+    if not torch.isfinite(logits).all():
+        raise UserError("the model's logits are not finite numbers for these images: there is nothing to explain")
 
 
 def _whole_numbers(classes: Classes) -> _Numbers:

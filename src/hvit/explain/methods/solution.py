@@ -18,7 +18,7 @@ from hvit.explain.methods.coalitions import (
     divide,
     nodes_above,
 )
-from hvit.explain.methods.exchange import Worths
+from hvit.explain.methods.exchange import Cost, Worths
 
 Mode = Literal["exact", "estimated", "along the paths"]
 """How the blocks of a depth are divided: all of them with Owen's weights; all of them with nothing or everything else
@@ -33,27 +33,31 @@ def count_coalitions(arities: Sequence[int], step: int, mode: Mode) -> int:
     return nodes * around * (2 ** arities[step] - 2)
 
 
-def plan(arities: Sequence[int], cost: float, limit: float, exact: bool = True) -> list[Mode]:
+def plan(arities: Sequence[int], cost: Cost, limit: float, exact: bool = True) -> list[Mode]:
     """How each depth is divided within a budget, the first depth first; depths that it does not reach are missing.
 
-    cost: of a coalition, in forward passes. limit: forward passes for one image; two of them are for the image and its
-    baseline. exact: False estimates all depths but the first. Raises UserError for a budget that does not reach the
-    first depth.
+    limit: forward passes for one image. exact: False estimates all depths but the first. Raises UserError for a budget
+    that does not reach the first depth.
     """
     modes: list[Mode] = ["exact"]
-    spent = 2 + count_coalitions(arities, 0, "exact") * cost
+    spent = passes(arities, modes, cost)
     if spent > limit:
         raise UserError(f"a budget of {limit:g} forward passes is too small: the largest blocks alone need {spent:.3g}")
     for step in range(1, len(arities)):
         first = max(MODES.index(modes[-1]), 0 if exact else 1)
         fitting: list[Mode] = [
-            mode for mode in MODES[first:] if spent + count_coalitions(arities, step, mode) * cost <= limit
+            mode for mode in MODES[first:] if spent + count_coalitions(arities, step, mode) * cost.each <= limit
         ]
         if not fitting:
             break
         modes.append(fitting[0])
-        spent += count_coalitions(arities, step, fitting[0]) * cost
+        spent += count_coalitions(arities, step, fitting[0]) * cost.each
     return modes
+
+
+def passes(arities: Sequence[int], modes: Sequence[Mode], cost: Cost) -> float:
+    """The forward passes that a plan takes for one image; of paths for one, as several may share theirs."""
+    return cost.fixed + cost.each * sum(count_coalitions(arities, step, mode) for step, mode in enumerate(modes))
 
 
 FORMS: dict[Mode, str] = {
@@ -77,7 +81,7 @@ class Solution:
     """How every divided node is divided among its children, for each class: values (children, classes)."""
     shifts: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """For each class, the most that was added to a value so that children add up to their parent."""
-    passes: float = 2.0
+    passes: float = 0.0
     """What was spent, in forward passes."""
 
     def logits(self, coalition: int) -> np.ndarray:
@@ -119,25 +123,26 @@ class Solution:
 
 
 def solve(
-    worths: Worths, arities: tuple[int, ...], modes: list[Mode], cost: float, classes: Sequence[list[int]], limit: float
+    worths: Worths, arities: tuple[int, ...], modes: list[Mode], classes: Sequence[list[int]], limit: float
 ) -> list[Solution]:
     """Divides the blocks of every image as planned.
 
-    cost: of a coalition, in forward passes. classes: those to explain of each image. limit: of forward passes, for one
-    image.
+    classes: those to explain of each image. limit: of forward passes, for one image.
     """
+    cost = worths.cost
     solutions = [
-        Solution(image, arities, own, worths, modes, shifts=np.zeros(len(own))) for image, own in enumerate(classes)
+        Solution(image, arities, own, worths, modes, shifts=np.zeros(len(own)), passes=cost.fixed)
+        for image, own in enumerate(classes)
     ]
     for step, mode in enumerate(modes):
         if mode == "along the paths":
             for solution in solutions:
-                _along_paths(solution, step, cost, limit)
+                _along_paths(solution, step, cost.each, limit)
             continue
         nodes = list(nodes_above(arities, step))
         asked = [{question for node in nodes for question in one.questions(node)} for one in solutions]
         for solution, questions in zip(solutions, asked, strict=True):
-            solution.passes += cost * sum(one not in worths.known for one in questions)
+            solution.passes += cost.each * sum(one not in worths.known for one in questions)
         worths.ask(sorted(question for questions in asked for question in questions))
         for solution in solutions:
             for node in nodes:
@@ -146,7 +151,7 @@ def solve(
 
 
 def _along_paths(solution: Solution, step: int, cost: float, limit: float) -> None:
-    """Divides the last block of each class's path, while the budget lasts."""
+    """Divides the last block of each class's path, while the budget lasts; cost: of a coalition."""
     for rank in range(len(solution.classes)):
         node = solution.path(rank)
         if len(node) != step or node in solution.divisions:

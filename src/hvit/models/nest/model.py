@@ -33,7 +33,7 @@ from hvit.models.layers.grids import (
     resize_blocks,
     tiles_to_batch,
 )
-from hvit.models.layers.linear import Linear, Mlp
+from hvit.models.layers.linear import Linear, Mlp, is_hooked, is_plain
 from hvit.models.layers.masking import (
     Mask,
     check_mask,
@@ -140,7 +140,11 @@ class ConvolutionPool(nn.Module):
         maps = feature_map.permute(0, 3, 1, 2)
         if self.stride == 2 and not self.padding:
             maps = F.pad(maps, (0, 1, 0, 1))
-        maps = self.norm(self.convolution(maps).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.after_convolution(self.convolution(maps).permute(0, 2, 3, 1), seen)
+
+    def after_convolution(self, convolved: Tensor, seen: Tensor | None = None) -> Tensor:
+        """The rest of `forward`, from the convolution's result with channels last."""
+        maps = self.norm(convolved).permute(0, 3, 1, 2)
         if self.pool != "none":
             maps = self._pool(maps) if seen is None else self._pool_seen(maps, seen[:, None])
         return self.widen(maps.permute(0, 2, 3, 1))
@@ -321,6 +325,32 @@ class Nest(Encoder):
             raise UserError(
                 "the mask must leave as many blocks of every two by two visible: all nodes of the tree are alike"
             )
+
+    def convolution_of(self, level: int) -> nn.Conv2d | None:
+        """The convolution, of stride 1, by which a level begins to read the map below on the image plane, if it does.
+
+        As a convolution is linear, what it makes of a map that is put together is the sum of what it makes of the parts
+        (see `levels_from_convolution`). None where the level begins otherwise, or the layer is not torch's own.
+        """
+        aggregation = self.hierarchies[level].aggregation
+        if not isinstance(aggregation, BlockAggregation) or aggregation.tile is not None:
+            return None
+        function = aggregation.function
+        if not isinstance(function, ConvolutionPool) or function.stride != 1 or is_hooked(function):
+            return None
+        convolution = function.convolution
+        return convolution if is_plain(convolution, nn.Conv2d) else None  # pyright: ignore[reportReturnType]
+
+    def levels_from_convolution(self, level: int, convolved: Tensor) -> list[Tensor]:
+        """The feature maps of a level and those above, as `levels_from`, where `convolution_of` the level was computed.
+
+        convolved: (batch, rows, columns, dim), what the convolution makes of the map of the level below.
+        """
+        hierarchy = self.hierarchies[level]
+        joined = hierarchy.aggregation.function.after_convolution(convolved)
+        blocks = hierarchy.layers(grid_to_blocks(joined, hierarchy.side) + hierarchy.positions)
+        feature_map = blocks_to_grid(self.norm(blocks) if level == len(self.hierarchies) - 1 else blocks)
+        return [feature_map, *self._levels_above(level, feature_map, None)]
 
     def classify(self, last_map: Tensor) -> Tensor:
         """Logits (batch, num_classes): a linear head on the mean over the last feature map (batch, side, side, dim)."""
