@@ -68,8 +68,10 @@ from hvit.explain.localization.measures import (
     region_centres,
 )
 from hvit.explain.localization.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
-from hvit.explain.methods.exchange import local_level, share_above
-from hvit.explain.methods.solution import Mode, count_coalitions
+from hvit.explain.methods.exchange import Cost
+from hvit.explain.methods.exchanged_features import cost_of, local_level
+from hvit.explain.methods.solution import Mode
+from hvit.explain.methods.solution import passes as passes_of
 from hvit.metrics.intervals import mean_interval, share_interval
 from hvit.models.create import create_model
 from hvit.models.layers.encoder import Encoder
@@ -378,18 +380,17 @@ def passes(names: list[str]) -> list[dict[str, Any]]:
         model = create_model(name).eval()
         for depth in (1, 2, 3):
             level = local_level(model, depth)
-            share = 1.0 if level is None else share_above(model, level)
+            cost = Cost() if level is None else cost_of(model, level)
             row: dict[str, Any] = {
                 "model": name,
                 "depth": depth,
                 "exchanged": "pixels" if level is None else f"level {level}",
             }
-            row["share of a pass"] = share
+            row |= {"one coalition": cost.each, "once": cost.fixed}
             ways: tuple[Mode, ...] = ("exact", "estimated", "along the paths")
             for way in ways:
                 steps: list[Mode] = ["exact", *[way] * (depth - 1)]
-                numbers = [count_coalitions((4,) * depth, step, mode) for step, mode in enumerate(steps)]
-                row[way] = 2 + share * sum(numbers)
+                row[way] = passes_of((4,) * depth, steps, cost)
             print("  ".join(f"{key} {shown(value)}" for key, value in row.items()), flush=True)
             rows.append(row)
     return rows

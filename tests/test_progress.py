@@ -62,3 +62,28 @@ def test_refused_files_are_counted_as_before() -> None:
     sentences: list[str] = []
     count(20, terminal=True, refused=sentences.append)
     assert sentences == ["9 cannot be read", "19 cannot be read"]
+
+
+def test_forward_passes_are_counted_also_of_a_single_file() -> None:
+    written = StringIO()
+    console = Console(file=written, force_terminal=True, width=100, highlight=False)
+    with FilesDone(1, console) as done:
+        for _ in range(4):
+            done.spend(10.0, 40.0)
+            assert done.bar is not None
+            done.bar.refresh()
+        done.step()
+    assert "20/40 forward passes" in written.getvalue()
+
+
+def test_lines_count_forward_passes_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvit.progress._SECONDS_BETWEEN_LINES", 0.0)
+    written = StringIO()
+    with FilesDone(2, Console(file=written, width=100, highlight=False)) as done:
+        done.spend(15.0, 30.0)
+        done.step()
+        done.spend(40.0, 30.0)
+        done.step()
+    first, second = written.getvalue().splitlines()[:2]
+    assert first.startswith("explained 0/2 files  15 of 60 forward passes  ")
+    assert second.startswith("explained 1/2 files  30 of 60 forward passes  ")

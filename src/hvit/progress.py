@@ -46,8 +46,9 @@ class BarOrLines:
 class FilesDone(BarOrLines):
     """Counts files that are explained or refused: a bar with the time left, or a line every ten seconds.
 
-    total: how many files there are; a single one is not counted. console: where it is shown, stderr. Nothing of it
-    reaches stdout, so that answers can be piped. words: what is done, what was done, and to what.
+    total: how many files there are; a single one is not counted, unless the forward passes spent on it are. console:
+    where it is shown, stderr. Nothing of it reaches stdout, so that answers can be piped. words: what is done, what was
+    done, and to what.
     """
 
     def __init__(
@@ -55,24 +56,38 @@ class FilesDone(BarOrLines):
     ) -> None:
         super().__init__(console)
         self.total, self.done = total, 0
+        self.spent = self.planned = 0.0
         doing, *self.words = words
-        if console.is_terminal and not console.quiet and total > 1:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
+        if console.is_terminal and not console.quiet and total > 0:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"), TimeRemainingColumn(),
+                       TextColumn("left"))  # fmt: skip
             # Answers on the same terminal go above the bar; in a pipe or a file they stay what they are.
             self.bar = Progress(
                 TextColumn(doing), *columns, console=console, redirect_stdout=sys.stdout.isatty(), transient=True
             )
-            self.row = self.bar.add_task(doing, total=total)
+            self.row = self.bar.add_task(doing, total=total, unit="", visible=total > 1)
+
+    def spend(self, passes: float, planned: float) -> None:
+        """So many forward passes more were spent on the file at hand, of those planned for each: they are counted."""
+        self.spent, self.planned = self.spent + passes, planned
+        self._show()
 
     def step(self) -> None:
         """One more file is done."""
-        self.done += 1
-        now = time.monotonic()
+        self.done, self.spent = self.done + 1, 0.0
+        self._show()
+
+    def _show(self) -> None:
+        files = self.done + (min(self.spent / self.planned, 1) if self.planned else 0)
+        unit, now = self.planned or 1, time.monotonic()
         if self.bar:
-            self.bar.update(self.row, completed=self.done)
-        elif self.done < self.total and self.line_is_due(now):
-            left = (now - self.start) / self.done * (self.total - self.done) / 60
-            self.console.print(f"{self.words[0]} {self.done}/{self.total} {self.words[1]}  {left:.1f} min left")
+            words = "forward passes" if self.planned else ""
+            completed, total = round(files * unit), round(self.total * unit)
+            self.bar.update(self.row, completed=completed, total=total, unit=words, visible=total > 1)
+        elif 0 < files < self.total and self.line_is_due(now):
+            passes = f"  {files * unit:,.0f} of {self.total * unit:,.0f} forward passes" if self.planned else ""
+            left = (now - self.start) / files * (self.total - files) / 60
+            self.console.print(f"{self.words[0]} {self.done}/{self.total} {self.words[1]}{passes}  {left:.1f} min left")
 
     def over(self, answers: Iterator[T]) -> Iterator[T]:
         """The same answers, one a file; each is counted when the next is asked for."""

@@ -11,7 +11,8 @@ from hvit.errors import UserError
 from hvit.files import JsonObject
 
 if TYPE_CHECKING:
-    from hvit.explain.methods.baseline_images import BaselineName
+    from hvit.explain.methods.baseline_images import Baseline
+    from hvit.explain.tree import Absent
     from hvit.verbs.classifier import Classifier
 
 
@@ -22,12 +23,13 @@ def check(
     methods: Sequence[str],
     where: Path | None,
     as_json: bool,
-    baseline: BaselineName = "mean",
+    baseline: Baseline = "mean",
     budget: float | None = None,
+    absent: Absent = "exchanged",
 ) -> None:
     """Measures methods on `count` of the images, and prints a table and a sentence for each; where: the objects are.
 
-    baseline, budget: of block Shapley.
+    baseline, budget, absent: of block Shapley.
     """
     from hvit.data.open import list_images
     from hvit.explain.localization.places import Places
@@ -54,7 +56,7 @@ def check(
             done.step()
 
         answers = checking.check(
-            classifier, files, count, methods, places, done.refusing(refused), step, baseline, budget
+            classifier, files, count, methods, places, done.refusing(refused), step, baseline, budget, absent
         )
     for answer in answers:
         print_json_lines([answer]) if as_json else _print(answer)

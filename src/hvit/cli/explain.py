@@ -24,6 +24,8 @@ from hvit.cli.printing import (
 from hvit.errors import UserError
 
 if TYPE_CHECKING:
+    from hvit.explain.methods.baseline_images import Baseline
+    from hvit.explain.tree import Absent
     from hvit.verbs.classifier import Classifier
 
 # Heavy imports stand inside the verb, so that `hvit --help` answers at once.
@@ -48,9 +50,13 @@ class ExplainArguments:
     block_shapley, gradcat and cam, or what the model supports."""
     budget: float | None = None
     """Forward passes that block_shapley may cost for an image; default: 45, more for a small model."""
-    baseline: Literal["mean", "blur", "zeros"] = "mean"
+    baseline: Literal["mean", "blur", "zeros", "dataset"] = "mean"
     """What block_shapley puts in the place of removed blocks. mean: the image's mean colour; blur: the blurred image;
-    zeros: the colour that preprocessing makes zero."""
+    zeros: the colour that preprocessing makes zero; dataset: the mean of the run's training images."""
+    absent: Literal["exchanged", "removed"] | None = None
+    """What block_shapley does with absent blocks. exchanged: the baseline takes their place; removed: a Hiera does not
+    compute them, as in masked pretraining; default: removed if the run began with masked pretraining and the model can,
+    else exchanged."""
     level: int | None = None
     """Hierarchy level that gradcat starts from, 0 for the finest; default: the last."""
     beam: int = 1
@@ -90,6 +96,7 @@ def explain(rest: list[str]) -> None:
         raise UserError("a picture shows four classes at most; choose fewer with --classes or --top-k")
     from hvit.verbs.classifier import open_classifier
     from hvit.verbs.explain import PAGE, explain
+    from hvit.verbs.run_baseline import training_mean, usual_absent
 
     check_paths(arguments.images)
     wait_for(f"hvit explain: opening {arguments.weights}")
@@ -97,15 +104,19 @@ def explain(rest: list[str]) -> None:
     classes = [classifier.class_index(name) for name in arguments.classes] or None
     if arguments.fast:
         classifier = prepared(classifier, 1)
+    baseline = arguments.baseline
+    if baseline == "dataset":
+        baseline = training_mean(arguments.weights, classifier)
+    absent = arguments.absent or usual_absent(arguments.weights, classifier)
     if arguments.check is not None:
         check(
             classifier, arguments.images, arguments.check, arguments.methods, arguments.places, arguments.json,
-            arguments.baseline, arguments.budget,
+            baseline, arguments.budget, absent,
         )  # fmt: skip
         return
     refused = Refusals()
     if classifier.preprocess.takes_clips:
-        _explain_clips(classifier, arguments, classes, top_k, refused)
+        _explain_clips(classifier, arguments, classes, top_k, refused, baseline, absent)
         return
     allowed = classifier.methods
     for method in arguments.methods:
@@ -118,8 +129,9 @@ def explain(rest: list[str]) -> None:
         raise UserError("--level is for gradcat only: omit it, or add gradcat to --methods")
     if not {"block_shapley", "gradcat"} & set(methods) and arguments.beam > 1:
         raise UserError("--beam is for trees of blocks only: omit it, or add block_shapley or gradcat to --methods")
-    if "block_shapley" not in methods and arguments.budget is not None:
-        raise UserError("--budget is for block_shapley only: omit it, or add block_shapley to --methods")
+    for option, is_given in (("--budget", arguments.budget is not None), ("--absent", arguments.absent is not None)):
+        if "block_shapley" not in methods and is_given:
+            raise UserError(f"{option} is for block_shapley only: omit it, or add block_shapley to --methods")
     from hvit.data.open import list_images
     from hvit.progress import FilesDone
 
@@ -128,7 +140,7 @@ def explain(rest: list[str]) -> None:
     with FilesDone(len(files), notes) as done:
         answers = explain(
             classifier, files, classes, top_k, methods, arguments.out, done.refusing(refused),
-            arguments.level, arguments.beam, arguments.budget, arguments.baseline,
+            arguments.level, arguments.beam, arguments.budget, baseline, absent, done.spend,
         )  # fmt: skip
         for answer in done.over(answers):
             print_explanation(answer, arguments.json)
@@ -138,7 +150,13 @@ def explain(rest: list[str]) -> None:
 
 
 def _explain_clips(
-    classifier: Classifier, arguments: ExplainArguments, classes: list[int] | None, top_k: int, refused: Refusals
+    classifier: Classifier,
+    arguments: ExplainArguments,
+    classes: list[int] | None,
+    top_k: int,
+    refused: Refusals,
+    baseline: Baseline,
+    absent: Absent,
 ) -> None:
     """Explains clips by block Shapley and by class activation maps over time."""
     if set(arguments.methods) - {"block_shapley", "cam"} or arguments.level is not None or arguments.beam > 1:
@@ -150,7 +168,7 @@ def _explain_clips(
     for answer in explain_clips(
         classifier, files, classes, top_k, arguments.out, refused,
         arguments.methods or tuple(one for one in ("block_shapley", "cam") if one in classifier.methods),
-        arguments.budget, arguments.baseline,
+        arguments.budget, baseline, absent,
     ):  # fmt: skip
         if arguments.json:
             print_json_lines([answer])

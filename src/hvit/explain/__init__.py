@@ -5,6 +5,7 @@ from __future__ import annotations
 from hvit.explain.drawing.canvas import save_figure
 from hvit.explain.drawing.map_picture import draw_cam
 from hvit.explain.drawing.tree_picture import draw_trees
+from hvit.explain.methods.baseline_images import mean_image
 from hvit.explain.methods.block_shapley import block_shapley, block_shapley_clips
 from hvit.explain.methods.cam import class_activation_map, class_activation_map_batch, normalise, upsample
 from hvit.explain.methods.gradcam import grad_cam, grad_cam_plus_plus
@@ -33,6 +34,7 @@ __all__ = [
     "gradcat",
     "gradcat_batch",
     "has_tree",
+    "mean_image",
     "methods_for",
     "normalise",
     "save_figure",

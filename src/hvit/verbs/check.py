@@ -14,7 +14,8 @@ from PIL import Image
 from hvit.errors import UserError
 from hvit.explain.localization.faithfulness import Examined, examine, findings_of, verdict
 from hvit.explain.localization.places import Places
-from hvit.explain.methods.baseline_images import NAMES, BaselineName
+from hvit.explain.methods.baseline_images import Baseline, name_of
+from hvit.explain.tree import Absent
 from hvit.files import JsonObject
 from hvit.randomness import derive_seed
 from hvit.verbs.classifier import Classifier, read_or_refuse
@@ -31,13 +32,14 @@ def check(
     places: Places | None,
     refused: Callable[[str], None],
     step: Callable[[int], None] = lambda count: None,
-    baseline: BaselineName = "mean",
+    baseline: Baseline = "mean",
     budget: float | None = None,
+    absent: Absent = "exchanged",
 ) -> list[JsonObject]:
     """Measures methods on `count` of the images, drawn at random but always the same; on all if there are fewer.
 
-    refused: as in `predict`. step: called with how many images were done. baseline, budget: of block Shapley; the
-    baseline also stands for pixels that are deleted. Returns for each method {"method", "images", "baseline",
+    refused: as in `predict`. step: called with how many images were done. baseline, budget, absent: of block Shapley;
+    the baseline also stands for pixels that are deleted. Returns for each method {"method", "images", "baseline",
     "probability" and "probability_before" (of the predicted class, of the image and of the baseline alone),
     "measures": [{"name", "value", "interval", "compared_with", "passes", "rule", "images"}], "trusted", "verdict"}.
     Raises UserError for fewer than ten images, and for places of which none belongs to an image.
@@ -58,7 +60,9 @@ def check(
         batch = torch.stack([tensor for tensor, _ in part]).to(classifier.device)
         masks = [mask for _, mask in part]
         for method in methods:
-            examined[method].append(examine(model, batch, method, masks, baseline, budget, len(probabilities)))
+            examined[method].append(
+                examine(model, batch, method, masks, baseline, budget, len(probabilities), absent=absent)
+            )
         with torch.inference_mode():
             probabilities.extend(classifier.logits(batch).softmax(1).amax(1).tolist())
         known += sum(mask is not None for mask in masks)
@@ -89,7 +93,7 @@ def check(
             {
                 "method": method,
                 "images": len(probabilities),
-                "baseline": NAMES[baseline],
+                "baseline": name_of(baseline),
                 "probability": float(np.mean(probabilities)),
                 "probability_before": float(np.concatenate([one.before for one in examined[method]]).mean()),
                 "measures": [{key: value for key, value in asdict(one).items() if key != "fails"} for one in findings],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,10 @@ from hvit.explain import (
 )
 from hvit.explain.drawing.clip_picture import draw_clip_maps, write_clip_gif
 from hvit.explain.drawing.comparison import draw_comparison
-from hvit.explain.methods.baseline_images import BaselineName
+from hvit.explain.methods.baseline_images import Baseline
+from hvit.explain.methods.block_shapley import passes_planned
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
+from hvit.explain.tree import Absent
 from hvit.files import JsonObject
 from hvit.models import catalogue
 from hvit.verbs.classifier import Classifier, Method, clip_input, frame_sampling, free_name, read_or_refuse
@@ -49,21 +52,25 @@ def explain(
     level: int | None = None,
     beam: int = 1,
     budget: float | None = None,
-    baseline: BaselineName = "mean",
+    baseline: Baseline = "mean",
+    absent: Absent = "exchanged",
+    spent: Callable[[float, float], None] | None = None,
 ) -> Iterator[JsonObject]:
     """Writes pictures of why every image gets its classes, and one page of all, and yields the trees as numbers.
 
     classes: what to explain; None for the `top_k` most probable. methods: the first of block_shapley and gradcat gives
     the tree of the pictures, the other one a map. folder: where `<file name>_block_shapley.png` (or `_gradcat.png`),
     `<file name>_maps.png` and, when all are done, `index.html` go. refused: as in `predict`. level: of the features
-    that GradCAT starts from; None for the last. beam: how many paths through a tree are reported. budget, baseline: of
-    block Shapley.
+    that GradCAT starts from; None for the last. beam: how many paths through a tree are reported. budget, baseline,
+    absent: of block Shapley. spent: called with the forward passes that block Shapley has spent since the last call,
+    and with how many it plans for an image.
     Yields {"file", "pictures": [...], "trees": [{"method", "class", "probability", "logit", "path", "paths", "regions",
     "values", "clear_path", "removal"}, ...]}; regions are (left, top, right, bottom) in pixels of the model's input;
     values that were not computed are None; removal is that of the tree, and None for GradCAT.
     """
     taken: set[str] = set()
     explained: list[ExplainedImage] = []
+    planned, progress = 0.0, None
     # The same part of the image as the model sees, in more pixels than a small model has; digits keep their squares.
     size, colours = classifier.preprocess.input_size, len(classifier.preprocess.mean)
     times = max(1, _LEAST_SHOWN // max(size)) if colours == 3 else 1
@@ -84,7 +91,12 @@ def explain(
         by_method: dict[str, list[Tree]] = {}
         if "block_shapley" in methods:
             model = classifier.model if classifier.prepared is None else classifier.prepared
-            by_method["block_shapley"] = block_shapley(model, batch, chosen, baseline=baseline, budget=budget)[0]
+            if spent is not None:
+                planned = planned or passes_planned(model, batch, budget=budget, absent=absent)
+                progress = partial(spent, planned=planned)
+            by_method["block_shapley"] = block_shapley(
+                model, batch, chosen, baseline=baseline, budget=budget, absent=absent, progress=progress
+            )[0]
         if "gradcat" in methods:
             by_method["gradcat"] = gradcat_batch(classifier.model, batch, chosen, level=level)[0]
         trees = next((by_method[one] for one in methods if one in by_method), None)
@@ -162,12 +174,14 @@ def explain_clips(
     refused: Callable[[str], None],
     methods: tuple[Method, ...] = ("block_shapley", "cam"),
     budget: float | None = None,
-    baseline: BaselineName = "mean",
+    baseline: Baseline = "mean",
+    absent: Absent = "exchanged",
+    spent: Callable[[float, float], None] | None = None,
 ) -> Iterator[JsonObject]:
     """Writes the evidence for every class in the middle of each clip: `<name>_<method>.png` (a strip) and `.gif`.
 
     classes: what to explain; None for the `top_k` most probable. refused: as in `predict_clips`.
-    methods: block_shapley, cam, or both; which the model must allow. budget, baseline: of block Shapley.
+    methods: block_shapley, cam, or both; which the model must allow. budget, baseline, absent: of block Shapley.
     Yields {"file", "pictures": [...], "classes": [{"class", "index", "probability", "over_time", "segments"}, ...]};
     over_time is the mean of the class's map in each of the model's times: they add up to the logit without its bias,
     divided by their number. segments has the "times" and "values" of block Shapley (see `ClipTree`), null where a value
@@ -188,7 +202,9 @@ def explain_clips(
         maps: dict[str, list[np.ndarray]] = {}
         trees: list[ClipTree] = []
         if "block_shapley" in methods:
-            trees = block_shapley_clips(classifier.model, batch, chosen, baseline=baseline, budget=budget)[0]
+            trees = block_shapley_clips(
+                classifier.model, batch, chosen, baseline=baseline, budget=budget, absent=absent
+            )[0]
             maps["block_shapley"] = [tree.block_map for tree in trees]
         if "cam" in methods:
             maps["cam"] = list(class_activation_map_batch(classifier.model, batch, chosen)[0])

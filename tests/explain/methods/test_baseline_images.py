@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hvit.errors import UserError
-from hvit.explain.methods.baseline_images import Baseline, baseline_images
+from hvit.explain.methods.baseline_images import Baseline, baseline_images, mean_image, name_of
 
 IMAGES = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 
@@ -40,3 +40,13 @@ def test_what_does_not_fit_is_refused() -> None:
         baseline_images(IMAGES, torch.zeros(16, 24))
     with pytest.raises(UserError, match="floating-point"):
         baseline_images(IMAGES, torch.zeros(3, dtype=torch.int64))
+
+
+def test_the_mean_of_a_data_set_is_a_baseline_with_a_name() -> None:
+    mean = mean_image(iter(IMAGES), "the mean photo")
+    assert torch.allclose(baseline_images(IMAGES, mean), IMAGES.mean(0).expand_as(IMAGES), atol=1e-6)
+    assert name_of(mean) == "the mean photo"
+    with pytest.raises(UserError, match="no mean of no images"):
+        mean_image([])
+    with pytest.raises(UserError, match=r"one shape; got \(3, 2, 2\) and \(3, 2, 4\)"):
+        mean_image([torch.zeros(3, 2, 2), torch.zeros(3, 2, 4)])

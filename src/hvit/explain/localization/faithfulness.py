@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from hvit.explain.localization.measures import area_under, highest_points, perturbation_curves
-from hvit.explain.methods.baseline_images import BaselineName, baseline_images
+from hvit.explain.methods.baseline_images import Baseline, BaselineName, baseline_images
 from hvit.explain.methods.block_shapley import block_shapley, budget_of, callable_model
 from hvit.explain.methods.gradcat import gradcat_batch
 from hvit.explain.methods.request import evaluating
 from hvit.explain.methods.table import MAP_METHODS
-from hvit.explain.tree import Tree
+from hvit.explain.tree import Absent, Tree
 from hvit.metrics.intervals import mean_interval, share_interval
 from hvit.models.build import build
 from hvit.models.layers.encoder import Encoder
@@ -68,18 +68,19 @@ def examine(
     images: Tensor,
     method: str,
     masks: Sequence[np.ndarray | None],
-    baseline: BaselineName = "mean",
+    baseline: Baseline = "mean",
     budget: float | None = None,
     first: int = 0,
     renewed: Callable[[int], Classifier] | None = None,
+    absent: Absent = "exchanged",
 ) -> Examined:
     """Measures a method on images (batch, channels, height, width), normalised, on the model's device.
 
     model: an encoder, or one prepared for inference. method: "block_shapley", "gradcat" or a key of `MAP_METHODS`.
     masks: of each image, where its object is: bool (height, width), or None where it is not known. baseline: what
-    replaces pixels in the curves, and blocks in block Shapley. budget: of block Shapley. first: the number of the
-    first image among all, which random numbers follow from. renewed: gives the model with random weights for the number
-    of an image; default: a new one of the encoder's configuration.
+    replaces pixels in the curves, and blocks in block Shapley. budget, absent: of block Shapley. first: the number of
+    the first image among all, which random numbers follow from. renewed: gives the model with random weights for the
+    number of an image; default: a new one of the encoder's configuration.
     """
     network, forward = callable_model(model)
     size = (images.shape[-2], images.shape[-1])
@@ -95,7 +96,7 @@ def examine(
     with evaluating(network), torch.inference_mode():
         classes = forward(images).argmax(1, keepdim=True)
         blanks = baseline_images(images, baseline).cpu().numpy()
-    maps = evidence_maps(model, images, classes, method, baseline, budget)
+    maps = evidence_maps(model, images, classes, method, baseline, budget, absent)
     shuffled = np.stack([_shuffled(one, first + number) for number, one in enumerate(maps)])
     pixels = images.cpu().numpy()
     with evaluating(network), torch.inference_mode():
@@ -106,7 +107,9 @@ def examine(
             for name, order in ((kind, maps), (f"{kind}_random", shuffled))
         }
     alike = [
-        rank_correlation(one, evidence_maps(renew(first + number), image[None], own[None], method, baseline, budget)[0])
+        rank_correlation(
+            one, evidence_maps(renew(first + number), image[None], own[None], method, baseline, budget, absent)[0]
+        )
         for number, (one, image, own) in enumerate(zip(maps, images, classes, strict=True))
     ]
     points = highest_points(maps, size).astype(int)
@@ -115,18 +118,24 @@ def examine(
         **areas,
         before=before,
         alike=np.array(alike),
-        stable=_same_first_steps(model, images, classes, budget) if method == "block_shapley" else None,
+        stable=_same_first_steps(model, images, classes, budget, absent) if method == "block_shapley" else None,
         pointing=np.array([mask[y, x] for mask, (x, y) in known], dtype=bool),
         chance=np.array([mask.mean() for mask, _ in known]),
     )
 
 
 def evidence_maps(
-    model: Classifier, images: Tensor, classes: Tensor, method: str, baseline: BaselineName, budget: float | None
+    model: Classifier,
+    images: Tensor,
+    classes: Tensor,
+    method: str,
+    baseline: Baseline,
+    budget: float | None,
+    absent: Absent,
 ) -> np.ndarray:
     """The map of one class of each image by any method: (images, rows, columns). classes: (images, 1)."""
     if method == "block_shapley":
-        return _block_maps(block_shapley(model, images, classes, baseline=baseline, budget=budget))
+        return _block_maps(block_shapley(model, images, classes, baseline=baseline, budget=budget, absent=absent))
     network, _ = callable_model(model)
     if method == "gradcat":
         return _block_maps(gradcat_batch(network, images, classes))  # pyright: ignore[reportArgumentType]
@@ -137,9 +146,13 @@ def _block_maps(explained: list[list[Tree]]) -> np.ndarray:
     return np.stack([tree.block_map for (tree,) in explained])
 
 
-def _same_first_steps(model: Classifier, images: Tensor, classes: Tensor, budget: float | None) -> np.ndarray:
+def _same_first_steps(
+    model: Classifier, images: Tensor, classes: Tensor, budget: float | None, absent: Absent
+) -> np.ndarray:
     names = get_args(BaselineName)
-    explained = [block_shapley(model, images, classes, depth=1, baseline=name, budget=budget) for name in names]
+    explained = [
+        block_shapley(model, images, classes, depth=1, baseline=name, budget=budget, absent=absent) for name in names
+    ]
     steps = np.array([[tree.path[0] for (tree,) in of_baseline] for of_baseline in explained])
     return (steps == steps[0]).all(0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -11,7 +13,18 @@ from torch import Tensor
 from hvit.errors import UserError
 
 BaselineName = Literal["blur", "mean", "zeros"]
-Baseline = BaselineName | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class NamedImage:
+    """An image as a baseline, with what it is called in sentences."""
+
+    image: Tensor
+    """As a baseline of your own (see `baseline_images`)."""
+    name: str
+
+
+Baseline = BaselineName | Tensor | NamedImage
 
 _BLUR = 8  # the blur's standard deviation: a side of the image divided by this
 
@@ -22,9 +35,11 @@ def baseline_images(images: Tensor, baseline: Baseline) -> Tensor:
     baseline: "blur", the image blurred by a Gaussian whose standard deviation is an eighth of each side; "mean", the
     mean colour of each image; "zeros", zero after normalisation, which is the mean colour of the training data for most
     models; or an image of your own, normalised as the model expects, such as the mean over a data set: (channels,
-    [time,] height, width), one for each image, or (channels,) for a plain colour.
+    [time,] height, width), one for each image, or (channels,) for a plain colour; `mean_image` makes such a mean.
     Raises UserError for any other name or shape, and for a baseline with values that are not finite.
     """
+    if isinstance(baseline, NamedImage):
+        baseline = baseline.image
     if isinstance(baseline, Tensor):
         return _own(images, baseline)
     if baseline == "zeros":
@@ -38,11 +53,29 @@ def baseline_images(images: Tensor, baseline: Baseline) -> Tensor:
 
 def name_of(baseline: Baseline) -> str:
     """How a baseline is called in sentences."""
+    if isinstance(baseline, NamedImage):
+        return baseline.name
     return "an image of your own" if isinstance(baseline, Tensor) else NAMES[baseline]
 
 
 NAMES: dict[str, str] = {"blur": "the blurred image", "mean": "the image's mean colour", "zeros": "a plain colour"}
 """The baselines in words."""
+
+
+def mean_image(images: Iterable[Tensor], name: str = "the mean image of the data") -> NamedImage:
+    """The mean of a data set's images, as a baseline.
+
+    images: each (channels, [time,] height, width), normalised as the model expects. name: what it is called in
+    sentences. Raises UserError for none, and for images of different shapes.
+    """
+    total, count = torch.zeros(()), 0
+    for image in images:
+        if count and image.shape != total.shape:
+            raise UserError(f"images of a mean must have one shape; got {tuple(total.shape)} and {tuple(image.shape)}")
+        total, count = total + image.double(), count + 1
+    if not count:
+        raise UserError("there is no mean of no images")
+    return NamedImage((total / count).float(), name)
 
 
 def _own(images: Tensor, baseline: Tensor) -> Tensor:
