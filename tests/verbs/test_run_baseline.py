@@ -12,6 +12,7 @@ import hvit
 from hvit.data.images.folders import FolderData
 from hvit.data.open import open_data
 from hvit.errors import UserError
+from hvit.models.build import build
 from hvit.models.weights.save import save_weights
 from hvit.recipe import read_recipe, write_recipe
 from hvit.recipes import get_recipe
@@ -29,7 +30,7 @@ def hiera_run(tmp_path: Path, photo_folder: Path) -> Path:
     folder.mkdir()
     size, third = model.input_size, (1 / 3,) * 3
     preprocess = {"input_size": size, "mean": third, "std": third, "crop": 1.0, "interpolation": "bilinear"}
-    save_weights(hvit.models.build.build(model), folder / "weights.safetensors", classes=("blue", "red"),
+    save_weights(build(model), folder / "weights.safetensors", classes=("blue", "red"),
                  preprocess=preprocess)  # fmt: skip
     write_recipe(replace(recipe, model=model, data=FolderData(root=str(photo_folder))), folder)
     return folder

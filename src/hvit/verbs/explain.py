@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +69,12 @@ def explain(
     """
     taken: set[str] = set()
     explained: list[ExplainedImage] = []
-    planned, progress = 0.0, None
+    planned = 0.0
+
+    def progress(passes: float) -> None:
+        if spent is not None:
+            spent(passes, planned)
+
     # The same part of the image as the model sees, in more pixels than a small model has; digits keep their squares.
     size, colours = classifier.preprocess.input_size, len(classifier.preprocess.mean)
     times = max(1, _LEAST_SHOWN // max(size)) if colours == 3 else 1
@@ -93,7 +97,6 @@ def explain(
             model = classifier.model if classifier.prepared is None else classifier.prepared
             if spent is not None:
                 planned = planned or passes_planned(model, batch, budget=budget, absent=absent)
-                progress = partial(spent, planned=planned)
             by_method["block_shapley"] = block_shapley(
                 model, batch, chosen, baseline=baseline, budget=budget, absent=absent, progress=progress
             )[0]

@@ -111,7 +111,7 @@ class Worths:
         arities: Sequence[int],
         images: Tensor,
         cost: Cost,
-        progress: Callable[[float], None] | None = None,
+        progress: Callable[[float], object] | None = None,
     ) -> None:
         """images: (batch, channels, *sizes); how large they are decides how many coalitions run together.
 

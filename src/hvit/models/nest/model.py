@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 from math import isqrt
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -346,8 +346,9 @@ class Nest(Encoder):
 
         convolved: (batch, rows, columns, dim), what the convolution makes of the map of the level below.
         """
-        hierarchy = self.hierarchies[level]
-        joined = hierarchy.aggregation.function.after_convolution(convolved)
+        hierarchy = cast(Hierarchy, self.hierarchies[level])
+        function = cast(ConvolutionPool, cast(BlockAggregation, hierarchy.aggregation).function)
+        joined = function.after_convolution(convolved)
         blocks = hierarchy.layers(grid_to_blocks(joined, hierarchy.side) + hierarchy.positions)
         feature_map = blocks_to_grid(self.norm(blocks) if level == len(self.hierarchies) - 1 else blocks)
         return [feature_map, *self._levels_above(level, feature_map, None)]
