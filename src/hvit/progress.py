@@ -57,19 +57,24 @@ class FilesDone(BarOrLines):
         super().__init__(console)
         self.total, self.done = total, 0
         self.spent = self.planned = 0.0
+        self.later: Progress | None = None  # the bar of a single file, which waits for the first passes
         doing, *self.words = words
         if console.is_terminal and not console.quiet and total > 0:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"), TimeRemainingColumn(),
                        TextColumn("left"))  # fmt: skip
             # Answers on the same terminal go above the bar; in a pipe or a file they stay what they are.
-            self.bar = Progress(
+            bar = Progress(
                 TextColumn(doing), *columns, console=console, redirect_stdout=sys.stdout.isatty(), transient=True
             )
-            self.row = self.bar.add_task(doing, total=total, unit="", visible=total > 1)
+            self.row = bar.add_task(doing, total=total, unit="")
+            self.bar, self.later = (bar, None) if total > 1 else (None, bar)
 
     def spend(self, passes: float, planned: float) -> None:
         """So many forward passes more were spent on the file at hand, of those planned for each: they are counted."""
         self.spent, self.planned = self.spent + passes, planned
+        if self.later:
+            self.bar, self.later = self.later, None
+            self.bar.start()
         self._show()
 
     def step(self) -> None:
@@ -83,7 +88,7 @@ class FilesDone(BarOrLines):
         if self.bar:
             words = "forward passes" if self.planned else ""
             completed, total = round(files * unit), round(self.total * unit)
-            self.bar.update(self.row, completed=completed, total=total, unit=words, visible=total > 1)
+            self.bar.update(self.row, completed=completed, total=total, unit=words)
         elif 0 < files < self.total and self.line_is_due(now):
             passes = f"  {files * unit:,.0f} of {self.total * unit:,.0f} forward passes" if self.planned else ""
             left = (now - self.start) / files * (self.total - files) / 60
