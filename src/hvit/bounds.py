@@ -98,6 +98,12 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "layer_decay": _SHARE,
     "clip_norm": (0, 1e12),
     "average_decay": _SHARE,
+    # distillation
+    "temperature": (0, 1_000),
+    "label_weight": _SHARE,
+    "feature_weight": (0, 1e9),
+    "level": (0, 64),
+    "labels_per_class": (1, 1_000_000_000),
     # the loop
     "epochs": (1, 1_000_000),
     "batch_size": (1, 131_072),

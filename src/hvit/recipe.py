@@ -30,6 +30,7 @@ from hvit.models.probe import ProbeConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.renames import rename
 from hvit.run_names import RECIPE
+from hvit.tasks.distill_settings import DistillConfig
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
@@ -66,6 +67,8 @@ class Recipe:
     """The optimizer and its schedule."""
     loop: LoopConfig = field(default_factory=LoopConfig)
     """Length, batch size, evaluation and device."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """What a classifier is distilled from, and how."""
     weights: str | None = None
     """Weights to start from: a file in any known format, a run folder, timm (the published ones), or teacher (the
     network of the extra `teacher`); default: none, and for the recipe photos the best that this machine has."""

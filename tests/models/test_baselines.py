@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.explain import class_activation_map_batch, grad_cam, methods_for
 from hvit.models import catalogue
-from hvit.models.baselines import RESNET_SIZES, Resnet, ResnetConfig
+from hvit.models.baselines import RESNET_SIZES, Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.build import build_empty, count_parameters
 from hvit.models.create import create_model
 from hvit.models.layers.masking import Mask
@@ -242,3 +242,44 @@ def test_masks_and_images_of_another_size_are_refused() -> None:
         model.levels(photos(BASIC), Mask(torch.ones(2, 1, 1, dtype=torch.bool)))
     with pytest.raises(UserError, match="this model takes batches"):
         model(photos(BOTTLENECK))
+
+
+DEIT = VitConfig(
+    input_size=(16, 24), patch_size=(4, 4), num_classes=5, dims=(12,), heads=(2,), depths=(2,), distillation_token=True
+)
+
+
+def test_a_vit_with_a_distillation_token_is_timms_distilled_deit() -> None:
+    from timm.models.deit import VisionTransformerDistilled
+
+    torch.manual_seed(0)
+    theirs: Any = VisionTransformerDistilled(
+        img_size=(16, 24), patch_size=4, num_classes=5, embed_dim=12, depth=2, num_heads=2, global_pool="token"
+    ).eval()
+    nn.init.normal_(theirs.head.weight), nn.init.normal_(theirs.head_dist.weight)
+    model = Vit(DEIT).eval()
+    model.network.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, 3, 16, 24)
+    assert torch.allclose(model(images), theirs(images), atol=1e-6)
+    maps, tokens = model.encode(images)
+    assert maps[0].shape == (2, 4, 6, 12)
+    theirs.train().set_distilled_training(True)
+    for own, wanted in zip(model.both_logits(tokens), theirs(images), strict=True):
+        assert torch.allclose(own, wanted, atol=1e-6)
+    with pytest.raises(UserError, match="classifies its tokens"):
+        model.classify(maps[0])
+    assert "rollout" in methods_for(model)
+
+
+def test_the_weights_of_a_vit_with_a_token_open_again_and_fit_other_classes_and_sizes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    square = replace(DEIT, input_size=(16, 16))
+    model = Vit(square).eval()
+    save_weights(model, tmp_path / "deit.safetensors")
+    images = torch.randn(1, 3, 16, 16)
+    assert torch.equal(open_weights(tmp_path / "deit.safetensors").model(images), model(images))
+    wider = Vit(replace(square, input_size=(24, 16), num_classes=3))
+    report = load_weights(wider, tmp_path / "deit.safetensors")
+    assert {"network.head.weight", "network.head_dist.weight"} <= set(report.reinitialised)
+    assert torch.equal(wider.network.pos_embed[:, :2], model.network.pos_embed[:, :2])
+    assert [wider.level_of(f"network.{name}") for name in ("dist_token", "blocks.1.x", "head_dist.weight")] == [0, 2, 3]

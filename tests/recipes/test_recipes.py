@@ -14,6 +14,7 @@ from hvit.cli.main import main
 from hvit.data.images.folders import FolderData
 from hvit.data.open import CifarData, ClipData, FashionData
 from hvit.errors import UserError
+from hvit.models.baselines import ResnetConfig
 from hvit.models.build import build
 from hvit.models.gan.config import GanConfig
 from hvit.models.masked.config import MaskedConfig
@@ -84,8 +85,14 @@ def test_a_recipe_shrinks_to_two_steps(
         weights = str(tmp_path / "start.safetensors")
         size = model.input_size if takes_clips else (224, 224)
         save_weights(build(replace(model, input_size=size, num_classes=2)), weights)  # pyright: ignore[reportArgumentType]
+    distill = recipe.distill
+    if distill.teachers:
+        teacher = build(ResnetConfig(input_size=(32, 32), num_classes=2, dims=(8,) * 4, depths=(1,) * 4))
+        save_weights(teacher, tmp_path / "teacher.safetensors")
+        distill = replace(distill, teachers=(str(tmp_path / "teacher.safetensors"),))
     loop = replace(recipe.loop, batch_size=max(2, recipe.loop.repeats), max_steps=2, workers=0, epochs=1, device="cpu")
-    scores = train.train(replace(recipe, model=model, data=data, loop=loop, weights=weights), tmp_path / "run")
+    recipe = replace(recipe, model=model, data=data, loop=loop, weights=weights, distill=distill)
+    scores = train.train(recipe, tmp_path / "run")
     assert 0.0 <= scores["nearest_neighbours" if isinstance(whole, MaskedConfig) else "top1"] <= 1.0
     assert not isinstance(whole, MaskedConfig) or (tmp_path / "run/pictures/reconstructions.png").stat().st_size > 5_000
     if takes_clips and not isinstance(whole, MaskedConfig):

@@ -14,15 +14,19 @@ from hvit.randomness import seeded
 def soft_targets(targets: list[Target], num_classes: int, label_smoothing: float = 0.0) -> Tensor:
     """Targets as shares: (batch, num_classes) float32, each row summing to 1.
 
-    label_smoothing: the share that is spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567).
+    label_smoothing: the share that is spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567). The row
+    of a sample without a label (-1) is all zeros, so that it has no part in a cross entropy.
     """
     shares = torch.zeros(len(targets), num_classes)
     for row, target in zip(shares, targets, strict=True):
         if isinstance(target, np.ndarray):
             row += torch.from_numpy(target)
-        else:
+        elif target >= 0:
             row[target] = 1
-    return shares * (1 - label_smoothing) + label_smoothing / num_classes
+    smooth = shares * (1 - label_smoothing) + label_smoothing / num_classes
+    absent = [number for number, target in enumerate(targets) if isinstance(target, int) and target < 0]
+    smooth[absent] = 0
+    return smooth
 
 
 def mix(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ from hvit.models.sizes import check_heads, check_rate, class_count, known_classe
 
 @dataclass(frozen=True)
 class VitConfig:
-    """Sizes of a plain vision transformer with mean pooling and no class token: one level, global attention."""
+    """Sizes of a plain vision transformer: one level, global attention; mean pooling, or DeiT's two tokens."""
 
     family: Literal["vit"] = "vit"
     """The model family."""
@@ -42,6 +43,9 @@ class VitConfig:
     """Width of the hidden layer of the MLP, relative to the tokens' width."""
     drop_path: float = 0.0
     """Stochastic-depth rate of the last layer; earlier layers have linearly less."""
+    distillation_token: bool = False
+    """DeiT's class token and distillation token, each with a head, instead of the mean over positions; the logits are
+    the mean of both heads' (arXiv 2012.12877)."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -59,19 +63,30 @@ class VitConfig:
             )
         check_rate("drop_path", self.drop_path)
 
+    @property
+    def class_token(self) -> bool:
+        """Whether the logits are those of tokens, so that they do not follow from the feature map."""
+        return self.distillation_token
+
 
 class Vit(Encoder):
-    """timm's plain vision transformer (arXiv 2010.11929) as an encoder of one level, after the final norm."""
+    """timm's plain vision transformer (arXiv 2010.11929) as an encoder of one level, after the final norm.
+
+    With a distillation token it is timm's distilled DeiT.
+    """
 
     config: VitConfig
 
     def __init__(self, config: VitConfig) -> None:
         # Imported here because timm takes seconds to import, and only this model needs it.
+        from timm.models.deit import VisionTransformerDistilled
         from timm.models.vision_transformer import VisionTransformer
 
         super().__init__()
         self.config = config
-        self.network = VisionTransformer(
+        tokens = config.distillation_token
+        pooling = {"global_pool": "token"} if tokens else {"class_token": False, "global_pool": "avg", "fc_norm": False}
+        self.network: Any = (VisionTransformerDistilled if tokens else VisionTransformer)(
             img_size=config.input_size,
             patch_size=config.patch_size,  # pyright: ignore[reportArgumentType]  (timm takes a pair, its hint says int)
             in_chans=config.in_channels,
@@ -81,15 +96,14 @@ class Vit(Encoder):
             num_heads=config.heads[0],
             mlp_ratio=config.mlp_ratio,
             drop_path_rate=config.drop_path,
-            class_token=False,
-            global_pool="avg",
-            fc_norm=False,
+            **pooling,  # pyright: ignore[reportArgumentType]
         )
 
     @property
-    def head(self):
-        """The linear head on the mean over positions."""
-        return self.network.head
+    def head(self) -> nn.Module:
+        """The linear head on the mean over positions; of a model with a distillation token the list of its two."""
+        network = self.network
+        return nn.ModuleList([network.head, network.head_dist]) if self.config.distillation_token else network.head
 
     def level_sizes(self, level: int) -> tuple[int, ...]:
         """Rows and columns of the feature map."""
@@ -100,18 +114,48 @@ class Vit(Encoder):
         self.check_images(images)
         if mask is not None:
             raise UserError("the plain ViT is here to compare classifiers with; it takes no mask")
-        tokens = self.network.forward_features(images)
-        return tokens.unflatten(1, self.level_sizes(0))
+        return self.encode(images)[0][0]
+
+    def encode(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The level, and what the heads take: class and distillation token (batch, 2, dim), none without them."""
+        self.check_images(images)
+        features, count = self.network.forward_features(images), 2 * self.config.distillation_token
+        return [features[:, count:].unflatten(1, self.level_sizes(0))], features[:, :count]
+
+    def both_logits(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (batch, num_classes) of the class token and of the distillation token, given both (batch, 2, dim)."""
+        return self.network.head(tokens[:, 0]), self.network.head_dist(tokens[:, 1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, num_classes) of images (batch, channels, height, width), never softmaxed."""
+        maps, tokens = self.encode(images)
+        return self.classify(maps[-1], tokens)
 
     def _next_level(self, level: int, below: Tensor, visible: Tensor | None) -> Tensor:
         raise AssertionError("a plain ViT has one level")
 
-    def classify(self, last_map: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim)."""
+    def classify(self, last_map: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Logits (batch, num_classes) of the last grid (batch, rows, columns, dim).
+
+        Of a model with a distillation token they are those of the tokens that `encode` gives (UserError without).
+        """
+        if self.config.distillation_token:
+            if tokens is None:
+                raise UserError("this model classifies its tokens, which `encode` returns with the level")
+            return torch.stack(self.both_logits(tokens)).mean(0)
         return self.network.forward_head(last_map.flatten(1, 2))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
-        """As `Encoder.resize_positions`, from a map (1, rows, columns, dim) to this model's flat table; bicubic."""
+        """As `Encoder.resize_positions`, from a map (1, rows, columns, dim) to this model's flat table; bicubic.
+
+        With a distillation token from the flat table of a square map, whose first two entries are the tokens'.
+        """
+        if name == "network.pos_embed" and self.config.distillation_token and tensor.ndim == 3:
+            side = isqrt(max(0, tensor.shape[1] - 2))
+            if tensor.shape[1] != side**2 + 2 or tensor.shape[2] != shape[2]:
+                return None
+            plane = resize_plane(tensor[:, 2:].unflatten(1, (side, side)), self.level_sizes(0))
+            return torch.cat([tensor[:, :2], plane.flatten(1, 2)], dim=1)
         if name != "network.pos_embed" or tensor.ndim != 4 or (len(tensor), tensor.shape[3]) != (shape[0], shape[2]):
             return None
         return resize_plane(tensor, self.level_sizes(0)).flatten(1, 2)
@@ -119,7 +163,7 @@ class Vit(Encoder):
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter: 0 the stem, i + 1 layer i, one more the norm and head."""
         parts = parameter_name.split(".")
-        if parts[1] in ("patch_embed", "pos_embed"):
+        if parts[1] in ("patch_embed", "pos_embed", "cls_token", "dist_token"):
             return 0
         return int(parts[2]) + 1 if parts[1] == "blocks" else self.config.depths[0] + 1
 

@@ -18,6 +18,7 @@ from hvit.markup import MARK, NOTHING, SPACE, Html, breakable, duration, element
 from hvit.metrics import classification
 from hvit.report import generation, pretraining
 from hvit.report.delivery import delivery_sentences
+from hvit.report.distillation import distillation_section
 from hvit.report.generation import generation_section, is_generation, losses_section, memory_section
 from hvit.report.pieces import (
     cards,
@@ -59,7 +60,10 @@ def render_page(run: Run) -> str:
     elif is_pretraining(run):
         kind_sections = (curves_section(run), pretraining_section(run))
     else:
-        kind_sections = (curves_section(run), classes_section(run), mistakes_section(run), explanations_section(run))
+        kind_sections = (
+            curves_section(run), distillation_section(run), classes_section(run), mistakes_section(run),
+            explanations_section(run),
+        )  # fmt: skip
     sections = (
         headline(run, name),
         *kind_sections,

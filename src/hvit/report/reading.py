@@ -104,6 +104,20 @@ class Finetuning(BaseModel):
     held_out_tuned: Share | None = None
 
 
+class TeacherScore(BaseModel):
+    """A teacher of a distilled run, and its own accuracy where it knows the classes."""
+
+    name: str
+    top1: Share | None = None
+
+
+class Distillation(BaseModel):
+    """What a run was distilled from."""
+
+    target: str
+    teachers: list[TeacherScore] = []
+
+
 class Scores(BaseModel):
     """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`.
 
@@ -142,6 +156,7 @@ class Scores(BaseModel):
     model: ModelFacts | None = None
     evaluated_on: str = "held-out"
     delivered: Delivered | None = None
+    distillation: Distillation | None = None
 
 
 @dataclass(frozen=True)

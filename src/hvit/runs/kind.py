@@ -100,6 +100,10 @@ class Kind(ABC, Generic[Built]):
     on_timm: ClassVar[bool] = True
     """Whether timm may have published weights of its models."""
 
+    def takes(self, recipe: Recipe) -> bool:
+        """Whether a recipe is of this kind; the first kind of the table that says so runs it."""
+        return isinstance(recipe.model, self.configs)
+
     def settle(self, recipe: Recipe, download: bool) -> tuple[Recipe, str]:
         """The recipe with what depends on this machine decided, and a sentence on it; most recipes leave nothing open.
 
@@ -110,6 +114,10 @@ class Kind(ABC, Generic[Built]):
     def with_full_paths(self, recipe: Recipe) -> Recipe:
         """The recipe with the paths of its model made absolute; most models have none."""
         return recipe
+
+    def fit_splits(self, recipe: Recipe, splits: Splits) -> Splits:
+        """The data as this kind uses it, such as with some labels only; usually as it was opened."""
+        return splits
 
     @abstractmethod
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
@@ -197,6 +205,14 @@ class Kind(ABC, Generic[Built]):
     @abstractmethod
     def build(self, recipe: Recipe) -> Built:
         """The model, or the networks, of a recipe at random initialisation."""
+
+    def for_training(self, prepared: Prepared) -> Prepared:
+        """How training batches are made; usually as the run's model takes images."""
+        return prepared
+
+    def fixed_networks(self, recipe: Recipe) -> tuple[nn.Module, ...]:
+        """Networks that a run uses beside its own and does not train, for counting the memory they take."""
+        return ()
 
     def empty_networks(self, recipe: Recipe) -> tuple[nn.Module, ...]:
         """The networks of a recipe without memory, for counting. Raises UserError for sizes that none can have."""

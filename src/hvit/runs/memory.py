@@ -51,6 +51,7 @@ def weight_bytes(recipe: Recipe, kind: Kind) -> int:
     for network in networks:
         freeze(network, recipe.optimize.always_frozen)
     frozen = sum(count_parameters(network) - count_trained(network) for network in networks)
+    frozen += sum(map(count_parameters, kind.fixed_networks(recipe)))
     return 4 * (copies * sum(map(count_trained, networks)) + frozen)
 
 

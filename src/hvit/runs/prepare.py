@@ -57,7 +57,7 @@ def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True)
             splits = open_data(
                 recipe.data, recipe.seed, model.in_channels, frames, progress=progress, remember=remember
             )
-        opened.update(splits=splits)
+        opened.update(splits=kind.fit_splits(recipe, splits))
 
     # One process looks at the files, so that all agree on which of them can be read.
     ranks.first_only(look)

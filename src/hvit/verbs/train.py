@@ -16,7 +16,6 @@ from torch import nn
 from hvit.bounds import check_bounds
 from hvit.data.batches import evaluation_batches, train_batches
 from hvit.data.open import moved
-from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 from hvit.files import short_path
@@ -26,7 +25,7 @@ from hvit.report import write_report
 from hvit.run_names import TRAINING_IMAGES, picture_file
 from hvit.runs.folder import held, refuse_old_run, start_folder, write_scores
 from hvit.runs.kind import Kind, Prepared, Report, silent
-from hvit.runs.kinds import kind_of, settle
+from hvit.runs.kinds import kind_of_run, settle
 from hvit.runs.plan_file import compare, fingerprints, read_plan, write_plan
 from hvit.runs.prepare import (
     augment_on_device,
@@ -87,7 +86,7 @@ def resume(folder: Path, root: str | None = None, report: Report = silent, accep
     process trains in the folder.
     """
     recipe = read_recipe(folder)
-    kind = kind_of(recipe.model)
+    kind = kind_of_run(recipe)
     with processes(recipe.loop.device) as ranks, _faults_as_sentences(), held(folder, ranks):
         prepared = prepare(replace(recipe, data=moved(recipe.data, root)), kind, ranks)
         check_memory(prepared, kind)
@@ -102,7 +101,7 @@ def resume(folder: Path, root: str | None = None, report: Report = silent, accep
 def _start(prepared: Prepared, kind: Kind, folder: Path) -> None:
     """Writes what the run begins with, and a picture of what the model will see."""
     start_folder(prepared, plan_lines(prepared, kind), folder)
-    draw_training_images(prepared, folder / picture_file(TRAINING_IMAGES))
+    draw_training_images(kind.for_training(prepared), folder / picture_file(TRAINING_IMAGES))
 
 
 def _run(
@@ -135,7 +134,6 @@ def _run(
 class _Shared(TypedDict):
     """What training and held-out batches have in common."""
 
-    preprocess: Preprocess
     workers: int
     pin_memory: bool
     stops: Callable[[], bool]
@@ -144,8 +142,8 @@ class _Shared(TypedDict):
 def _batches(prepared: Prepared, kind: Kind) -> BatchSource:
     """Where the training, the held-out and the test batches of a run come from."""
     recipe, splits, ranks, interrupts = prepared.recipe, prepared.splits, prepared.ranks, Interrupts()
+    shown = kind.for_training(prepared)
     shared: _Shared = {
-        "preprocess": prepared.preprocess,
         "workers": recipe.loop.workers,
         "pin_memory": ranks.device.type == "cuda",
         "stops": interrupts.__bool__ if ranks.world_size == 1 else lambda: False,
@@ -153,18 +151,18 @@ def _batches(prepared: Prepared, kind: Kind) -> BatchSource:
 
     def training(start_step: int) -> Iterable[Batch]:
         return train_batches(
-            splits.train, num_classes=len(splits.classes), augment=recipe.augment, seed=recipe.seed,
-            batch_size=recipe.loop.batch_size, total_steps=prepared.schedule.total_steps, start_step=start_step,
-            repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size, **shared,
+            splits.train, num_classes=len(splits.classes), preprocess=shown.preprocess, augment=shown.recipe.augment,
+            seed=recipe.seed, batch_size=recipe.loop.batch_size, total_steps=prepared.schedule.total_steps,
+            start_step=start_step, repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size, **shared,
         )  # fmt: skip
 
     def held_out(images: ImageSet) -> Iterable[Batch]:
         # During training one view of a clip is seen; all its views are, when training has finished.
         batch_size = held_out_batch_size(prepared.preprocess)
-        return evaluation_batches(images, batch_size=batch_size, views=(1, 1), **shared)
+        return evaluation_batches(images, preprocess=prepared.preprocess, batch_size=batch_size, views=(1, 1), **shared)
 
     test = partial(held_out, splits.test) if splits.test and kind.tests else None
-    augment = augment_on_device(prepared, recipe.loop.batch_size, ranks.rank, ranks.world_size)
+    augment = augment_on_device(shown, recipe.loop.batch_size, ranks.rank, ranks.world_size)
     return BatchSource(training, partial(held_out, splits.held_out), augment, prepared.sample_kind, test, interrupts)
 
 

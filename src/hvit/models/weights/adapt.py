@@ -51,7 +51,8 @@ def adapt(model: Network, name: str, tensor: Tensor, shape: tuple[int, ...], how
 
 def head_names(model: nn.Module, names: Iterable[str]) -> set[str]:
     head = getattr(model, "head", None)
-    paths = [f"{path}." for path, module in model.named_modules() if module is head]
+    heads = list(head) if isinstance(head, nn.ModuleList) else [head]
+    paths = [f"{path}." for path, module in model.named_modules() if any(module is one for one in heads)]
     return {name for name in names if name.startswith(tuple(paths))}
 
 

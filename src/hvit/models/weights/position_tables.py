@@ -67,7 +67,7 @@ def _grids(config: object) -> dict[str, Axes]:
         return {"positions": config.token_grid[-2:]}
     if isinstance(config, MvitConfig) and config.positions == "absolute":
         return {"positions": config.token_grid[-2:]}
-    if isinstance(config, VitConfig):
+    if isinstance(config, VitConfig) and not config.distillation_token:
         rows, columns = (side // patch for side, patch in zip(config.input_size, config.patch_size, strict=True))
         return {_FLAT_HERE: (rows, columns)}
     return {}
