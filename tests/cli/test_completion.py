@@ -16,7 +16,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def scripts() -> dict[str, str]:
-    from hvit.cli.completion import words_of_verbs, bash, fish, zsh
+    from hvit.cli.completion import bash, fish, words_of_verbs, zsh
 
     words = words_of_verbs()
     return {"bash": bash(words), "zsh": zsh(words), "fish": fish(words)}

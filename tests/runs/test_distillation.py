@@ -180,3 +180,18 @@ def test_a_vit_gets_its_distillation_token(photo_folder: Path, teacher: str, tmp
     assert model.config.distillation_token
     assert "network.head_dist.weight" in model.state_dict()
     assert len(model(torch.zeros(1, 3, 8, 8))[0]) == 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_teachers_are_asked_about_the_test_part_too(photo_folder: Path, teacher: str, tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "val", "test")):
+        for name in ("red", "blue"):
+            (tmp_path / "parts" / part / name).mkdir(parents=True)
+            for file in sorted((photo_folder / name).iterdir())[2 * number : 2 * number + 2]:
+                shutil.copy(file, tmp_path / "parts" / part / name)
+    recipe = recipe_of(tmp_path / "parts", teacher)
+    scores = train(replace(recipe, loop=replace(recipe.loop, batch_size=4)), tmp_path / "run")
+    with np.load(tmp_path / "run" / "teachers.npz") as stored:
+        assert stored["part_1"].shape == (1, 4, 2)
+        decided = stored["part_1"][0].argmax(1).tolist()
+    assert scores["teacher_top1"] == np.mean(np.array(decided) == np.array(scores["labels"]))

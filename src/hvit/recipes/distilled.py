@@ -23,7 +23,8 @@ _ROWS = (
 
 def _distilled(usual: Recipe, name: str, how: DistillConfig) -> Named:
     """A classifier's run on photos, with a teacher."""
-    recipe = replace(usual, name=name, summary=f"{usual.summary}, distilled from a probe of a larger one", distill=how)
+    summary = f"{usual.summary.partition(',')[0]}, distilled from a larger model"
+    recipe = replace(usual, name=name, summary=summary, distill=how)
     token = "with DeiT's distillation token: a second head for the teacher's decision" if how.token else ""
     return named(
         recipe,
