@@ -1,7 +1,8 @@
 """How much distillation gives a micro student with few labels: the tables of docs/results/transfer.md.
 
     python benchmarks/distillation.py --data ../shared/data --fashion DIR --out DIR      trains what is not there yet
-    python benchmarks/distillation.py --out DIR --table                                  prints the tables of the runs
+    python benchmarks/distillation.py --out DIR --table                                  prints the table of the runs
+    python benchmarks/distillation.py --out DIR --write docs/results/transfer.md         puts it into the page
 
 Of every set: a linear head on the teacher's features (at 128 pixels) from so many labels per class; a student from
 random initialisation on these labels alone; and the same student distilled from that head on all images of the pool, of
@@ -152,6 +153,16 @@ def table(out: Path) -> str:
     return "\n".join(lines)
 
 
+def write(page: Path, rows: str) -> None:
+    """Puts the table into the section of a page, in place of the one that is there."""
+    before, title, rest = page.read_text(encoding="utf-8").partition("## Distillation\n")
+    section, following, after = rest.partition("\n## ")
+    lines = [line for line in section.splitlines() if not line.startswith("|")]
+    lines = [line for line in lines if line != "Not measured yet."]
+    text = "\n".join(lines).rstrip()
+    page.write_text(f"{before}{title}{text}\n\n{rows}\n{following}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Trains, or prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -159,7 +170,11 @@ def main() -> None:
     parser.add_argument("--fashion", default="", help="folder with the files of Fashion-MNIST; default: without it")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--table", action="store_true", help="print the tables and train nothing")
+    parser.add_argument("--write", type=Path, help="page to put the table into; trains nothing")
     options = parser.parse_args()
+    if options.write:
+        write(options.write, table(options.out))
+        return
     if not options.table:
         for job in jobs():
             if job.data != "fashion" or options.fashion:

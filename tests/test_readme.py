@@ -33,6 +33,7 @@ from hvit.models.nest.config import NestConfig
 from hvit.models.probe import ProbeConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.recipe import Recipe
+from hvit.tasks.distill_settings import DistillConfig
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 
@@ -65,6 +66,7 @@ SECTIONS = {
     ),
     "data": (DigitsData, CifarData, FashionData, FolderData, ClipData, MovingDigitsData),
     "augment": (AugmentConfig,),
+    "distill": (DistillConfig,),
     "optimize": (OptimizeConfig,),
     "loop": (LoopConfig,),
 }
