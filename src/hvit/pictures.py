@@ -202,6 +202,28 @@ def draw_confusion(matrix: ArrayLike, classes: Sequence[str], theme: Theme = LIG
     return figure
 
 
+def draw_reliability(
+    before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]], theme: Theme = LIGHT
+) -> Figure:
+    """The reliability diagram of a classifier: accuracy against confidence, before and after temperature scaling.
+
+    before, after: "count", "confidence" and "accuracy" of every bin. The diagonal is what would be right.
+    """
+    figure = _new_figure(3.9, 2.9, theme)
+    axes = figure.subplots()
+    _style_axes(axes, theme, "Reliability")
+    axes.plot([0, 1], [0, 1], color=theme.rule, linewidth=1)
+    for bins, name, colour, style in ((before, "logits as they are", 1, "--"), (after, "at the temperature", 0, "-")):
+        filled = [one for one in bins if one["count"]]
+        places, heights = ([one[key] for one in filled] for key in ("confidence", "accuracy"))
+        axes.plot(places, heights, style, color=theme.curves[colour], label=name, marker="o", markersize=3)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="highest probability", ylabel="share that is right")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _percent(value)))
+    axes.legend(frameon=False, fontsize=TEXT_SIZE, labelcolor=theme.ink)
+    return figure
+
+
 def draw_points(
     places: np.ndarray, labels: np.ndarray, classes: Sequence[str], title: str, theme: Theme = LIGHT
 ) -> Figure:

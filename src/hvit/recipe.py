@@ -30,6 +30,7 @@ from hvit.models.probe import ProbeConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.renames import rename
 from hvit.run_names import RECIPE
+from hvit.tasks.confidence import ConfidenceConfig
 from hvit.tasks.distill_settings import DistillConfig
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
@@ -69,6 +70,8 @@ class Recipe:
     """Length, batch size, evaluation and device."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """What a classifier is distilled from, and how."""
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    """What a classifier's probabilities are worth."""
     weights: str | None = None
     """Weights to start from: a file in any known format, a run folder, timm (the published ones), or teacher (the
     network of the extra `teacher`); default: none, and for the recipe photos the best that this machine has."""

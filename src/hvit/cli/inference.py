@@ -21,6 +21,7 @@ from hvit.cli.printing import (
     say,
     wait_for,
 )
+from hvit.files import JsonObject
 
 if TYPE_CHECKING:
     from hvit.verbs.classifier import Classifier
@@ -125,8 +126,18 @@ def predict(rest: list[str]) -> None:
             print_json_lines([answer])
             continue
         ranked = "  ".join(f"{one['class']} {percent(one['probability'])}" for one in answer["classes"])
-        say(f"{answer['file']}: {ranked}")
+        say(f"{answer['file']}: {'unsure  ' if answer.get('unsure') else ''}{ranked}{_unlike(answer)}")
     refused.end()
+
+
+def _unlike(answer: JsonObject) -> str:
+    """The end of a line on an image that is unlike the training images."""
+    from hvit.metrics.outliers import FAR
+
+    share = answer.get("outlier")
+    if share is None or share < FAR:
+        return ""
+    return f"  (unlike the training images: farther from them than {percent(share)} of the held-out ones)"
 
 
 def prepared(classifier: Classifier, batch_size: int) -> Classifier:

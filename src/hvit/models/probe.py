@@ -77,22 +77,27 @@ class ProbeConfig:
         return replace(self, encoder=replace(self.encoder, num_classes=count))
 
 
-@torch.no_grad()
 def head_features(model: Encoder, images: Tensor) -> Tensor:
     """What a classifier's linear head takes: features (batch, dim) of images (batch, channels, *input_size).
 
     Raises UserError for a model whose head is no linear layer.
     """
+    return logits_and_features(model, images)[1]
+
+
+@torch.no_grad()
+def logits_and_features(model: Encoder, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (batch, classes), and features as `head_features`, both float32."""
     taken: list[Tensor] = []
     head = model.head
     if not isinstance(head, nn.Linear):
         raise UserError(f"a probe replaces a linear head, and this {type(model).__name__} has a {type(head).__name__}")
     handle = head.register_forward_pre_hook(lambda module, inputs: taken.append(inputs[0].flatten(1)))
     try:
-        model(images)
+        logits = model(images)
     finally:
         handle.remove()
-    return taken[0].float()
+    return logits.float(), taken[0].float()
 
 
 @torch.no_grad()

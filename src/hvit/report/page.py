@@ -17,6 +17,7 @@ from hvit import pictures
 from hvit.markup import MARK, NOTHING, SPACE, Html, breakable, duration, element, join, percent, short_number, times
 from hvit.metrics import classification
 from hvit.report import generation, pretraining
+from hvit.report.confidence import confidence_section
 from hvit.report.delivery import delivery_sentences
 from hvit.report.distillation import distillation_section
 from hvit.report.generation import generation_section, is_generation, losses_section, memory_section
@@ -61,8 +62,8 @@ def render_page(run: Run) -> str:
         kind_sections = (curves_section(run), pretraining_section(run))
     else:
         kind_sections = (
-            curves_section(run), distillation_section(run), classes_section(run), mistakes_section(run),
-            explanations_section(run),
+            curves_section(run), distillation_section(run), classes_section(run), confidence_section(run),
+            mistakes_section(run), explanations_section(run),
         )  # fmt: skip
     sections = (
         headline(run, name),

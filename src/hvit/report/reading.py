@@ -118,6 +118,39 @@ class Distillation(BaseModel):
     teachers: list[TeacherScore] = []
 
 
+class ReliabilityBin(BaseModel):
+    """Samples whose highest probability lies in an interval."""
+
+    count: Annotated[int, Field(ge=0)]
+    confidence: Share
+    accuracy: Share
+
+
+class Unsure(BaseModel):
+    """From which probability a model answers, and how often it then does and is wrong."""
+
+    below: float
+    wanted_error: Share
+    coverage: Share
+    error: Share
+    measured_coverage: Share
+    measured_error: Share
+
+
+class Calibration(BaseModel):
+    """How far probabilities are from the shares that are right, before and after temperature scaling."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    bins: Count
+    fitted_on: Count
+    measured_on: str
+    error_before: Share
+    error_after: Share
+    before: list[ReliabilityBin]
+    after: list[ReliabilityBin]
+    unsure: Unsure | None = None
+
+
 class Scores(BaseModel):
     """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`.
 
@@ -157,6 +190,7 @@ class Scores(BaseModel):
     evaluated_on: str = "held-out"
     delivered: Delivered | None = None
     distillation: Distillation | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast, get_args
@@ -11,6 +12,7 @@ from hvit.data.images.digits import SMALLEST_CANVAS, DigitsData
 from hvit.data.layout import spelling
 from hvit.data.open import Splits
 from hvit.data.preprocess import Preprocess
+from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 from hvit.explain.methods.gradcat import has_tree
 from hvit.files import write_text
@@ -24,11 +26,13 @@ from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe
 from hvit.run_names import CLIP_RESULTS, PICTURES
+from hvit.runs.confidence import Outputs, measure, outputs_of
 from hvit.runs.folder import write_scores
 from hvit.runs.kind import Kind, Prepared, ScoreRequest
 from hvit.runs.scoring import held_out_batch_size, held_out_batches, open_held_out
 from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
 from hvit.tasks.classify import Classify
+from hvit.tasks.confidence import Confidence
 from hvit.tasks.task import Scores, Task
 
 
@@ -73,9 +77,22 @@ class Classification(Kind[Encoder]):
         splits = replace(prepared.splits, held_out=prepared.splits.reported)
         preprocess, pictures = prepared.preprocess, folder / PICTURES
         model = open_weights(folder).model
+        model.to(prepared.ranks.device)
+        measured = measure(prepared, self.looker(prepared, model, folder), folder)
+        confidence = None
+        if measured is not None:
+            confidence, scores["calibration"] = measured
         if preprocess.takes_clips:
-            scores |= score_clips(model.to(prepared.ranks.device), splits, preprocess, folder / CLIP_RESULTS)
-            model.cpu()
+            scores |= score_clips(model, splits, preprocess, folder / CLIP_RESULTS, confidence)
+            scores.get("calibration", {}).pop("confidences", None)
+        model.cpu()
+        if confidence is not None:
+            assert isinstance(task, Classify)
+            if not preprocess.takes_clips:
+                scores["calibration_error"] = scores["calibration"]["error_after"]
+                scores["confidences"] = scores["calibration"].pop("confidences")
+            task.confidence = confidence
+            task.save_weights(folder, {"model": model})
         scores["model"] = {
             "name": name_of(model.config),
             "parameters": count_parameters(model),
@@ -90,7 +107,13 @@ class Classification(Kind[Encoder]):
             if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS:
                 scores["explanations"] = digit_explanations(model, preprocess, data, pictures)
             else:
-                scores["explained_samples"] = draw_samples(model, preprocess, splits, pictures)
+                scores["explained_samples"] = draw_samples(
+                    model, preprocess, splits, pictures, confidence.temperature if confidence else 1.0
+                )
+
+    def looker(self, prepared: Prepared, model: Encoder, folder: Path) -> Callable[[str, ImageSet], Outputs]:
+        """What a trained model makes of a part of the data (see `measure`)."""
+        return lambda part, images: outputs_of(model, images, prepared.preprocess, prepared.recipe.loop.workers)
 
     def score(self, request: ScoreRequest) -> Scores:
         """Accuracy, the confusion matrix and more (see `Classify.evaluate`), in float32."""
@@ -105,15 +128,16 @@ class Classification(Kind[Encoder]):
             )
         if len(splits.classes) != config.num_classes:
             raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
+        confidence = Confidence.read(opened.confidence, str(target))
         asked, fast = model, ""
         if request.fast:
             ready = prepare_for_inference(model, held_out_batch_size(preprocess))
             asked, fast = cast(Encoder, ready), str(ready.choice)
             request.report({"fast": fast})
         if preprocess.takes_clips:
-            scores = score_clips(asked, splits, preprocess)
+            scores = score_clips(asked, splits, preprocess, confidence=confidence)
         else:
-            task = Classify(asked, splits.classes, asdict(preprocess))
+            task = Classify(asked, splits.classes, asdict(preprocess), confidence)
             scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
         if request.fast:
             scores["fast"] = fast
@@ -125,12 +149,18 @@ class Classification(Kind[Encoder]):
         return scores
 
 
-def score_clips(model: Encoder, splits: Splits, preprocess: Preprocess, results: Path | None = None) -> Scores:
+def score_clips(
+    model: Encoder,
+    splits: Splits,
+    preprocess: Preprocess,
+    results: Path | None = None,
+    confidence: Confidence | None = None,
+) -> Scores:
     """Scores of a classifier of clips over all their views (see `Classify.evaluate`), and what one view costs.
 
     results: a file of JSON lines to write, one a held-out clip: its name, its class, and the predicted class.
     """
-    task = Classify(model.eval(), splits.classes, asdict(preprocess))
+    task = Classify(model.eval(), splits.classes, asdict(preprocess), confidence)
     scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
     scores["views"] = list(splits.held_out.views)
     if (config := getattr(model, "config", None)) is not None:

@@ -27,8 +27,10 @@ from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
 from hvit.run_names import FEATURES
 from hvit.runs.classification import Classification
+from hvit.runs.confidence import Outputs
 from hvit.runs.finetuning import choose_trial, describe, fine_tune, measure_speeds
 from hvit.runs.kind import Prepared
+from hvit.runs.plan_file import fingerprints, read_plan
 from hvit.runs.starting import choose_start, started
 from hvit.tasks.classify import Classify
 from hvit.tasks.task import Scores, Task
@@ -178,6 +180,24 @@ class Probing(Classification):
                 task.save_weights(settings.folder, task.networks)
         journal.write("finish", 1, seconds=time.monotonic() - began)
         return scores
+
+    def looker(self, prepared: Prepared, model: Encoder, folder: Path) -> Callable[[str, ImageSet], Outputs]:
+        """See `Classification.looker`: the features that the run has kept of a frozen encoder are used."""
+        parts = ["train", "held_out"] + (["test"] if prepared.splits.test else [])
+        stored = _stored(folder / FEATURES, fingerprints(read_plan(folder)).get("data", ""), parts)
+        if stored is None or _probe(prepared.recipe).finetune_minutes:
+            return super().looker(prepared, model, folder)
+        by_part = dict(zip(parts, stored, strict=True))
+        head = model.head
+        assert isinstance(head, nn.Linear)
+
+        @torch.no_grad()
+        def look(part: str, images: ImageSet) -> Outputs:
+            features, labels = map(torch.from_numpy, by_part[part])
+            logits = head(features.to(head.weight.device)).cpu()
+            return Outputs(logits, labels, torch.empty(0, dtype=torch.long), features)
+
+        return look
 
 
 def _count(prepared: Prepared) -> int:

@@ -28,11 +28,11 @@ _IMAGES_AT_ONCE = 100
 
 
 def draw_samples(
-    model: Encoder, preprocess: Preprocess, splits: Splits, folder: Path, count: int = 6
+    model: Encoder, preprocess: Preprocess, splits: Splits, folder: Path, temperature: float = 1.0, count: int = 6
 ) -> list[dict[str, object]]:
     """Writes `explain_<number>.png` for held-out images of different classes: the trees of their most probable classes.
 
-    Returns what a reader should know of each, as `describe_sample`.
+    temperature: of the probabilities. Returns what a reader should know of each, as `describe_sample`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     labels = splits.held_out.labels
@@ -43,7 +43,7 @@ def draw_samples(
         image, _ = splits.held_out.read(index, index)
         name = f"explain_{number}"
         shares, _ = draw_explanation(
-            model, preprocess, cast(Image.Image, image), splits.classes, folder / f"{name}.png"
+            model, preprocess, cast(Image.Image, image), splits.classes, folder / f"{name}.png", temperature=temperature
         )
         described.append(describe_sample(splits, index, name, int(shares.argmax()), float(shares.max())))
     return described
@@ -88,6 +88,7 @@ def draw_explanation(
     classes: tuple[str, ...],
     path: Path,
     chosen: list[int] | None = None,
+    temperature: float = 1.0,
 ) -> tuple[torch.Tensor, list[Tree]]:
     """Draws the trees of the chosen classes of an image, by block Shapley.
 
@@ -97,7 +98,7 @@ def draw_explanation(
     shown = preprocess.shown(image)
     batch = preprocess.normalised(shown)[None]
     with torch.no_grad():
-        probabilities = model.eval()(batch)[0].softmax(dim=0)
+        probabilities = (model.eval()(batch)[0] / temperature).softmax(dim=0)
     likely = probabilities.topk(min(_CLASSES_SHOWN, len(classes)))
     asked = chosen or likely.indices[likely.values >= 0.2 * likely.values[0]].tolist()
     trees = block_shapley(model, batch, asked, exact=False)[0]

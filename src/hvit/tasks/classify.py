@@ -13,6 +13,7 @@ from hvit.metrics.classification import expected_calibration_error, top_k_accura
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.save import save_weights
 from hvit.run_names import WEIGHTS
+from hvit.tasks.confidence import Confidence
 from hvit.tasks.task import Batch, Networks, Phase, Scores, Task
 
 
@@ -20,16 +21,23 @@ class Classify(Task):
     """Trains a classifier.
 
     model: any encoder. classes: names in the order of the logits. preprocess: how an image becomes the model's
-    input, stored with the weights.
+    input, stored with the weights. confidence: what is known of its probabilities, stored with the weights, too.
     """
 
     phases = (Phase("classify", network="model"),)
     score = "top1"
 
-    def __init__(self, model: Encoder, classes: tuple[str, ...], preprocess: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        model: Encoder,
+        classes: tuple[str, ...],
+        preprocess: Mapping[str, object],
+        confidence: Confidence | None = None,
+    ) -> None:
         self.networks = {"model": model}
         self.classes = classes
         self.preprocess = preprocess
+        self.confidence = confidence
 
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """Cross entropy of batch["images"] (batch, channels, height, width) against batch["targets"].
@@ -41,7 +49,7 @@ class Classify(Task):
     @torch.no_grad()
     def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
         """Loss, top-1 and top-5 accuracy and calibration error (fractions), every label and prediction in order,
-        and the probability of every prediction.
+        and the probability of every prediction. Probabilities are of the temperature; the loss is of the logits.
 
         Where batches have "clips", rows are views of clips: a clip's probabilities are the mean over its views, as in
         SlowFast, and their logarithms stand for its logits.
@@ -55,28 +63,37 @@ class Classify(Task):
             for batch in batches
         ]
         logits, labels, clips = (torch.cat(parts) for parts in zip(*outputs, strict=True))
-        if len(clips):
-            logits, labels = _mean_over_views(logits, labels, clips)
+        temperature = self.confidence.temperature if self.confidence else 1.0
+        cooled, _ = as_samples(logits / temperature, labels, clips)
+        logits, labels = as_samples(logits, labels, clips)
+        ranked = cooled if len(clips) else logits  # of one view a temperature changes no order
         return {
             "loss": F.cross_entropy(logits, labels).item(),
-            "top1": top_k_accuracy(logits, labels, 1),
-            "top5": top_k_accuracy(logits, labels, 5),
-            "calibration_error": expected_calibration_error(logits, labels),
+            "top1": top_k_accuracy(ranked, labels, 1),
+            "top5": top_k_accuracy(ranked, labels, 5),
+            "calibration_error": expected_calibration_error(cooled, labels),
             "count": len(labels),
             "labels": labels.tolist(),
-            "predictions": logits.argmax(dim=1).tolist(),
-            "confidences": [round(share, 4) for share in logits.softmax(dim=1).max(dim=1).values.tolist()],
+            "predictions": ranked.argmax(dim=1).tolist(),
+            "confidences": [round(share, 4) for share in cooled.softmax(dim=1).max(dim=1).values.tolist()],
         }
 
     def save_weights(self, folder: Path, networks: Networks) -> None:
         """Writes `weights.safetensors` with the model's name, configuration, classes and preprocessing."""
         model = networks["model"]
         assert isinstance(model, Encoder)
-        save_weights(model, folder / WEIGHTS, classes=self.classes, preprocess=self.preprocess)
+        confidence = self.confidence.as_json() if self.confidence else None
+        save_weights(model, folder / WEIGHTS, classes=self.classes, preprocess=self.preprocess, confidence=confidence)
 
 
-def _mean_over_views(logits: Tensor, labels: Tensor, clips: Tensor) -> tuple[Tensor, Tensor]:
-    """Views (views, classes) and the clips they are of (views,) as log-probabilities (clips, classes) and labels."""
+def as_samples(logits: Tensor, labels: Tensor, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and labels of samples: of images as they are, of clips from those of their views.
+
+    logits, labels: (views, classes) and (views,). clips: (views,), the clips they are of, empty for images. Returns of
+    clips the logarithms of mean probabilities (clips, classes).
+    """
+    if not len(clips):
+        return logits, labels
     numbers, place, counts = clips.unique(return_inverse=True, return_counts=True)
     sums = torch.zeros(len(numbers), logits.shape[1], dtype=torch.float64)
     sums.index_add_(0, place, logits.double().softmax(dim=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -26,9 +26,13 @@ from hvit.errors import UserError
 from hvit.explain import methods_for
 from hvit.files import JsonObject
 from hvit.markup import shown as printable
+from hvit.metrics.outliers import NearestTraining
 from hvit.models.inference.prepare import PreparedModel, prepare_for_inference
 from hvit.models.layers.encoder import Encoder
+from hvit.models.probe import logits_and_features
 from hvit.models.weights.open import open_weights
+from hvit.run_names import OUTLIERS
+from hvit.tasks.confidence import Confidence
 from hvit.training.distribute import choose_device
 
 Made = TypeVar("Made")
@@ -50,10 +54,45 @@ class Classifier:
     device: torch.device
     prepared: PreparedModel | None = None
     """The model made ready for inference (see `made_fast`), for answers that need no gradients."""
+    confidence: Confidence = field(default_factory=Confidence)
+    """What its weights carry of its probabilities."""
+    training: NearestTraining | None = None
+    """Features of training images, where they lie next to the weights."""
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits (batch, num_classes), float32, of a batch on the device."""
         return (self.model if self.prepared is None else self.prepared)(batch).float()
+
+    def probabilities(self, batch: torch.Tensor) -> torch.Tensor:
+        """Probabilities (batch, num_classes), float32, at the temperature of the weights."""
+        return (self.logits(batch) / self.confidence.temperature).softmax(dim=1)
+
+    def look(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Probabilities as `probabilities`, and features for `remarks`; both on the CPU.
+
+        None for weights without features of training images, and for a model that is prepared for inference.
+        """
+        if self.training is None or self.prepared is not None:
+            return self.probabilities(batch).cpu(), None
+        logits, features = logits_and_features(self.model, batch)
+        return (logits / self.confidence.temperature).softmax(dim=1).cpu(), features.cpu()
+
+    def remarks(self, probabilities: torch.Tensor, features: torch.Tensor | None) -> list[JsonObject]:
+        """What to say of each answer besides its classes, as far as the weights know it.
+
+        "unsure": whether the highest probability is below the threshold. "distance": from the nearest training images;
+        "outlier": the share of held-out images that are nearer to theirs.
+        """
+        found: list[JsonObject] = [{} for _ in probabilities]
+        if (below := self.confidence.unsure_below) is not None:
+            for remark, highest in zip(found, probabilities.max(dim=1).values.tolist(), strict=True):
+                remark["unsure"] = highest < below
+        if features is not None and self.training is not None:
+            distances = self.training.distances(features.numpy())
+            shares = self.training.shares_nearer(distances)
+            for remark, distance, share in zip(found, distances.tolist(), shares.tolist(), strict=True):
+                remark |= {"distance": round(distance, 6), "outlier": round(share, 4)}
+        return found
 
     @property
     def methods(self) -> tuple[Method, ...]:
@@ -83,7 +122,12 @@ def open_classifier(weights: Path, device: str = "auto") -> Classifier:
         mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, config.in_channels)
         preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear", grey_range="auto")
     chosen = choose_device(device)
-    return Classifier(opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen)
+    confidence = Confidence.read(opened.confidence, printable(str(weights)))
+    beside = (weights if weights.is_dir() else weights.parent) / OUTLIERS
+    training = NearestTraining.load(beside, confidence.outliers) if confidence.outliers and beside.exists() else None
+    return Classifier(
+        opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen, None, confidence, training
+    )
 
 
 def made_fast(classifier: Classifier, batch_size: int) -> tuple[Classifier, str]:

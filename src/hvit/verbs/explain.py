@@ -86,7 +86,7 @@ def explain(
     for file, (tensor, shown) in read_or_refuse(files, classifier.preprocess, refused, seen):
         batch = tensor[None].to(classifier.device)
         with torch.inference_mode():
-            probabilities = classifier.logits(batch)[0].softmax(dim=0)
+            probabilities = classifier.probabilities(batch)[0]
         chosen = classes or probabilities.topk(min(top_k, len(probabilities))).indices.tolist()
         names = [classifier.name(index) for index in chosen]
         shares = [float(probabilities[index]) for index in chosen]
@@ -200,7 +200,7 @@ def explain_clips(
             continue
         batch = tensor[None].to(classifier.device)
         with torch.inference_mode():
-            shares = classifier.logits(batch)[0].softmax(dim=0)
+            shares = classifier.probabilities(batch)[0]
         chosen = classes or shares.topk(min(top_k, len(shares))).indices.tolist()
         maps: dict[str, list[np.ndarray]] = {}
         trees: list[ClipTree] = []

@@ -19,7 +19,8 @@ def predict(
     """The most probable classes of every image, in the order of the files.
 
     refused: called with one sentence for each file that cannot be read; the others go on.
-    Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, most probable first.
+    Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, most probable first, and what
+    `Classifier.remarks` adds.
     """
     for start in range(0, len(files), batch_size):
         # One image at a time becomes the model's input: a batch of huge ones would take gigabytes.
@@ -29,14 +30,16 @@ def predict(
             continue
         batch = torch.stack([tensor for _, tensor in read]).to(classifier.device)
         with torch.inference_mode():
-            probabilities = classifier.logits(batch).softmax(dim=1).cpu()
+            probabilities, features = classifier.look(batch)
+        remarks = classifier.remarks(probabilities, features)
         likely = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
-        for (file, _), values, indices in zip(read, likely.values.tolist(), likely.indices.tolist(), strict=True):
+        rows = zip(read, likely.values.tolist(), likely.indices.tolist(), remarks, strict=True)
+        for (file, _), values, indices, remark in rows:
             ranked = [
                 {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
                 for value, index in zip(values, indices, strict=True)
             ]
-            yield {"file": str(file), "classes": ranked}
+            yield {"file": str(file), "classes": ranked, **remark}
 
 
 def predict_clips(
@@ -59,10 +62,14 @@ def predict_clips(
             refused(str(error))
             continue
         with torch.inference_mode():
-            shares = [classifier.logits(one[None].to(classifier.device))[0].softmax(0).cpu() for one in batch]
+            looked = [classifier.look(one[None].to(classifier.device)) for one in batch]
+        shares = [share[0] for share, _ in looked]
+        mean, features = torch.stack(shares).mean(0), [one for _, one in looked if one is not None]
+        together = torch.cat(features).mean(0, keepdim=True) if features else None
         yield {
             "file": str(file),
-            "classes": ranked_classes(classifier, torch.stack(shares).mean(0), top_k),
+            "classes": ranked_classes(classifier, mean, top_k),
+            **classifier.remarks(mean[None], together)[0],
             "over_time": [
                 {
                     "start": round(float(indices[0]) / facts.rate, 3),

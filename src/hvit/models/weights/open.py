@@ -35,6 +35,8 @@ class OpenedWeights(Generic[Model]):
     """How images are prepared for it, as JSON values; None where the file does not say."""
     report: WeightsReport
     """What became of every tensor of the file."""
+    confidence: dict[str, Any] | None = None
+    """What a run measured of its probabilities, as JSON values; None where the file does not say."""
 
 
 def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
@@ -97,6 +99,7 @@ def open_any(path: str | Path) -> OpenedWeights[Network]:
         classes=_classes(header, config, where),
         preprocess=preparation,
         report=report,
+        confidence=confidence if isinstance(confidence := header.get("confidence"), dict) else None,
     )
 
 

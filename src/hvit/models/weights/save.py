@@ -30,6 +30,7 @@ def save_weights(
     *,
     classes: Sequence[str] = (),
     preprocess: Mapping[str, object] | None = None,
+    confidence: Mapping[str, object] | None = None,
 ) -> None:
     """Writes a model's weights as safetensors, with its name, configuration, class names and preprocessing.
 
@@ -44,6 +45,7 @@ def save_weights(
         path: The file to write.
         classes: One name per class, text or integers, or none.
         preprocess: JSON values; an `"input_size"` among them must be the model's.
+        confidence: JSON values: what a run measured of its probabilities, such as their `"temperature"`.
 
     Raises:
         UserError: Before anything is written, for any other model that differs from its configuration, for weights that
@@ -64,6 +66,7 @@ def save_weights(
         "config": asdict(config),
         "classes": names,
         "preprocess": preparation,
+        **({"confidence": dict(confidence)} if confidence else {}),
     }
     check_preprocess(preparation, config, "preprocess")
     text = json.dumps(header, allow_nan=False)

@@ -1,0 +1,117 @@
+"""After training: a temperature, a threshold for saying nothing, and features that tell what is unlike the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit.data.batches import evaluation_batches
+from hvit.data.preprocess import Preprocess
+from hvit.data.sets import ImageSet
+from hvit.files import JsonObject
+from hvit.metrics.calibration import BINS, calibration_error, fit_temperature, reliability, threshold_for
+from hvit.metrics.outliers import MOST_KEPT, NearestTraining
+from hvit.models.layers.encoder import Encoder
+from hvit.models.probe import logits_and_features
+from hvit.run_names import OUTLIERS
+from hvit.runs.kind import Prepared
+from hvit.runs.scoring import held_out_batch_size
+from hvit.snapshots.features import SomeImages
+from hvit.tasks.classify import as_samples
+from hvit.tasks.confidence import Confidence
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a classifier makes of a set: a row for each view, and the clip that it is of; images are their only view.
+
+    logits: (views, classes). labels: (views,). clips: (views,), empty for images. features: (views, dim), what the head
+    takes; None for a head that is no linear layer.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    clips: Tensor
+    features: Tensor | None
+
+    def answers(self, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """The highest probability of every sample (samples,), and whether it is that of the true class."""
+        rows, labels = as_samples(self.logits.double() / temperature, self.labels, self.clips)
+        highest = rows.softmax(dim=1).max(dim=1)
+        return highest.values.numpy(), (highest.indices == labels).numpy()
+
+    def loss(self, temperature: float) -> float:
+        """The sum of the negative log-likelihoods of the true classes at a temperature."""
+        rows, labels = as_samples(self.logits.double() / temperature, self.labels, self.clips)
+        return F.cross_entropy(rows.double(), labels, reduction="sum").item()
+
+    @property
+    def places(self) -> np.ndarray:
+        """The features of every sample (samples, dim), of a clip the mean over its views."""
+        assert self.features is not None
+        if not len(self.clips):
+            return self.features.numpy()
+        numbers, place, counts = self.clips.unique(return_inverse=True, return_counts=True)
+        sums = torch.zeros(len(numbers), self.features.shape[1]).index_add_(0, place, self.features)
+        return (sums / counts[:, None]).numpy()
+
+
+@torch.no_grad()
+def outputs_of(model: Encoder, images: ImageSet, preprocess: Preprocess, workers: int = 0) -> Outputs:
+    """Looks at all views of every sample of a set, on the device of the model, in float32."""
+    device, linear = next(model.parameters()).device, isinstance(model.head, nn.Linear)
+    rows: list[tuple[Tensor, ...]] = []
+    model.eval()
+    batch_size = held_out_batch_size(preprocess)
+    for batch in evaluation_batches(images, preprocess=preprocess, batch_size=batch_size, workers=workers):
+        inputs = batch["images"].to(device)
+        logits, features = logits_and_features(model, inputs) if linear else (model(inputs).float(), torch.empty(0))
+        rows.append((logits.cpu(), features.cpu(), batch["targets"], batch.get("clips", torch.empty(0).long())))
+    logits, features, labels, clips = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    return Outputs(logits, labels, clips, features if linear else None)
+
+
+def measure(
+    prepared: Prepared, look: Callable[[str, ImageSet], Outputs], folder: Path
+) -> tuple[Confidence, JsonObject] | None:
+    """What the weights of a run are to carry, and the scores that say how it was measured; None where nothing is asked.
+
+    look: the outputs for a part of the data ("train", of which some images are enough, "held_out", "test").
+    """
+    config, splits = prepared.recipe.confidence, prepared.splits
+    if not config.calibrate and config.unsure_error is None and not config.outliers:
+        return None
+    held_out = look("held_out", splits.held_out)
+    tested = look("test", splits.test) if splits.test else held_out
+    temperature = fit_temperature(held_out.loss) if config.calibrate else 1.0
+    facts: JsonObject = {
+        "fitted_on": len(splits.held_out),
+        "measured_on": "test" if splits.test else "held-out",
+        "temperature": temperature,
+        "bins": BINS,
+        "before": reliability(*tested.answers()),
+        "after": reliability(*tested.answers(temperature)),
+    }
+    facts["confidences"] = [round(share, 4) for share in tested.answers(temperature)[0].tolist()]
+    facts |= {f"error_{when}": calibration_error(facts[when]) for when in ("before", "after")}
+    below = None
+    if config.unsure_error is not None:
+        threshold = threshold_for(*held_out.answers(temperature), config.unsure_error)
+        below = threshold["below"]
+        confidences, hits = tested.answers(temperature)
+        answered = confidences >= below
+        facts["unsure"] = threshold | {
+            "measured_coverage": float(answered.mean()),
+            "measured_error": float((~hits[answered]).mean()) if answered.any() else 0.0,
+        }
+    checksum = None
+    if config.outliers and held_out.features is not None:
+        training = look("train", SomeImages(splits.train, MOST_KEPT))
+        checksum = NearestTraining.of(training.places, held_out.places).save(folder / OUTLIERS)
+    return Confidence(temperature, below, checksum), facts
