@@ -113,7 +113,7 @@ def test_a_run_that_asks_for_nothing_leaves_weights_as_before(photo_folder: Path
         confidence=ConfidenceConfig(calibrate=False, outliers=False),
     )
     train.train(recipe, tmp_path / "run")
-    assert "confidence" not in json.loads(read_checkpoint(tmp_path / "run")[1]["hvit"])
+    assert "confidence" not in json.loads(str(read_checkpoint(tmp_path / "run")[1]["hvit"]))
     assert "calibration" not in json.loads((tmp_path / "run" / "scores.json").read_text())
     assert not (tmp_path / "run" / "outliers.npz").exists()
     assert open_classifier(tmp_path / "run").confidence == Confidence()

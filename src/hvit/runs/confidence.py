@@ -22,7 +22,7 @@ from hvit.models.probe import logits_and_features
 from hvit.run_names import OUTLIERS
 from hvit.runs.kind import Prepared
 from hvit.runs.scoring import held_out_batch_size
-from hvit.snapshots.features import SomeImages
+from hvit.snapshots.features import some_images
 from hvit.tasks.classify import as_samples
 from hvit.tasks.confidence import Confidence
 
@@ -112,6 +112,6 @@ def measure(
         }
     checksum = None
     if config.outliers and held_out.features is not None:
-        training = look("train", SomeImages(splits.train, MOST_KEPT))
+        training = look("train", some_images(splits.train, MOST_KEPT))
         checksum = NearestTraining.of(training.places, held_out.places).save(folder / OUTLIERS)
     return Confidence(temperature, below, checksum), facts
