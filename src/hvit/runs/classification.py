@@ -92,7 +92,7 @@ class Classification(Kind[Encoder]):
                 scores["calibration_error"] = scores["calibration"]["error_after"]
                 scores["confidences"] = scores["calibration"].pop("confidences")
             task.confidence = confidence
-            task.save_weights(folder, {"model": model})
+            task.write_classifier(folder, model)
         scores["model"] = {
             "name": name_of(model.config),
             "parameters": count_parameters(model),

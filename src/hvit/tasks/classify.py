@@ -82,6 +82,10 @@ class Classify(Task):
         """Writes `weights.safetensors` with the model's name, configuration, classes and preprocessing."""
         model = networks["model"]
         assert isinstance(model, Encoder)
+        self.write_classifier(folder, model)
+
+    def write_classifier(self, folder: Path, model: Encoder) -> None:
+        """As `save_weights`, for a classifier alone."""
         confidence = self.confidence.as_json() if self.confidence else None
         save_weights(model, folder / WEIGHTS, classes=self.classes, preprocess=self.preprocess, confidence=confidence)
 
