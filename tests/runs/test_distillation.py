@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from safetensors.torch import load_file
 
 import hvit
 from hvit.data.augment_settings import AugmentConfig
-from hvit.data.open import FolderData
+from hvit.data.open import ClipData, FolderData
 from hvit.errors import Stopped, UserError
 from hvit.models.baselines import VIT_SIZES
+from hvit.models.build import build
+from hvit.models.hiera.config import HieraConfig
 from hvit.models.nest.config import NestConfig
 from hvit.models.weights.open import open_weights
 from hvit.models.weights.save import save_weights
@@ -33,7 +36,7 @@ from hvit.verbs.train import plan, resume, train
 TINY = NestConfig(
     input_size=(8, 8), num_classes=None, patch_size=(1, 1), dims=(8, 16), heads=(2, 2), depths=(1, 1), drop_path=0.2
 )
-SMALL = {"input_size": 16, "dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1)}
+SMALL: dict[str, Any] = {"input_size": 16, "dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1)}
 
 
 def write_teacher(path: Path, classes: tuple[str, ...], seed: int = 0) -> str:
@@ -116,7 +119,7 @@ def test_a_students_run_stands_alone(photo_folder: Path, teacher: str, tmp_path:
     assert kinds[-1] == "finish"
 
 
-def vars_of(config: NestConfig) -> dict[str, object]:
+def vars_of(config: NestConfig) -> dict[str, Any]:
     names = ("input_size", "patch_size", "dims", "heads", "depths")
     return {name: getattr(config, name) for name in names} | {"num_classes": 2}
 
@@ -146,7 +149,7 @@ def test_another_teacher_than_at_the_start_is_refused(photo_folder: Path, teache
 def test_what_cannot_be_distilled_is_refused_in_one_sentence(photo_folder: Path, teacher: str, tmp_path: Path) -> None:
     recipe = recipe_of(photo_folder, teacher)
     other = write_teacher(tmp_path / "other.safetensors", ("red", "green"))
-    wide = hvit.create_model("resnet_micro_32", num_classes=2, **(SMALL | {"input_size": (16, 32)}))
+    wide = hvit.create_model("resnet_micro_32", num_classes=2, **{**SMALL, "input_size": (16, 32)})
     save_weights(wide, tmp_path / "wide.safetensors")
     masked = hvit.create_model("mae_hiera_micro_32").config
     for changed, words in (
@@ -195,3 +198,21 @@ def test_the_teachers_are_asked_about_the_test_part_too(photo_folder: Path, teac
         assert stored["part_1"].shape == (1, 4, 2)
         decided = stored["part_1"][0].argmax(1).tolist()
     assert scores["teacher_top1"] == np.mean(np.array(decided) == np.array(scores["labels"]))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_clips_are_distilled_alike(clip_folder: Path, tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"num_classes": 2, "dims": (8,), "heads": (1,), "depths": (1,)}
+    sizes |= {"unit_size": (1, 1, 1), "unit_attention": (True,), "query_stride": (1, 2, 2)}
+    student = HieraConfig(input_size=(4, 8, 8), patch_size=(2, 4, 4), patch_kernel=(3, 7, 7), query_pools=0, **sizes)
+    larger = build(replace(student, input_size=(4, 16, 16)))
+    statistics = {"mean": [0.5] * 3, "std": [0.3] * 3}
+    save_weights(larger, tmp_path / "teacher.safetensors", classes=("dark", "light"), preprocess={
+        "input_size": [4, 16, 16], **statistics})  # fmt: skip
+    recipe = recipe_of(clip_folder, str(tmp_path / "teacher.safetensors"), target="both")
+    recipe = replace(recipe, model=student, data=ClipData(root=str(clip_folder)), augment=AugmentConfig(flip=0.5))
+    assert plan(recipe)["view"].startswith("crops of 16x16 for all, 8x8 for the student")
+    scores = train(replace(recipe, loop=replace(recipe.loop, batch_size=4)), tmp_path / "run")
+    assert 0 <= scores["agreement"] <= 1
+    with pytest.raises(UserError, match="clips of as many frames"):
+        plan(replace(recipe, model=replace(student, input_size=(8, 8, 8))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from hvit.models.weights.save import save_weights
 from hvit.models.weights.teacher import teacher_file
 from hvit.runs.teachers import class_order, open_teacher
 
-SMALL = {"input_size": 16, "dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1)}
+SMALL: dict[str, Any] = {"input_size": 16, "dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1)}
 
 
 def written(path: Path, classes: list[str], **fields) -> str:

@@ -59,7 +59,9 @@ def test_logits_come_in_the_order_of_the_data_and_features_are_what_the_head_tak
     teacher = teacher_of(16, 0, 0.5)
     rows = Teachers([teacher], [[2, 0, 1]], VIEW, True)(images)
     prepared = (images * 0.25 + 0.5 - 0.5) / 0.3
-    logits, features = teacher.model(prepared), teacher.model.levels(prepared)[-1].mean((1, 2))
+    model = teacher.model
+    assert isinstance(model, Encoder)
+    logits, features = model(prepared), model.levels(prepared)[-1].mean((1, 2))
     assert torch.allclose(rows[:, :3], logits[:, [2, 0, 1]], atol=1e-5)
     assert torch.allclose(rows[:, 3:], features, atol=1e-5)
     assert not rows.requires_grad

@@ -25,3 +25,9 @@ from hvit.tasks.distill_settings import DistillConfig
 def test_impossible_settings_are_refused(fields: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
         DistillConfig(teachers=("a",), **fields)
+
+
+def test_settings_without_a_teacher_are_not_ignored() -> None:
+    assert DistillConfig() == DistillConfig(teachers=())
+    with pytest.raises(UserError, match=r"distill\.labels_per_class has no meaning without a teacher"):
+        DistillConfig(labels_per_class=20)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from hvit.errors import UserError
@@ -43,6 +43,9 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        if changed and not self.teachers:
+            raise UserError(f"distill.{changed[0]} has no meaning without a teacher: name one with distill.teachers")
         if not self.temperature > 0:
             raise UserError(f"distill.temperature must be above 0; got {self.temperature}")
         if not 0 <= self.label_weight < 1:
@@ -51,7 +54,7 @@ class DistillConfig:
             raise UserError(f"distill.feature_weight must be above 0; got {self.feature_weight}")
         if self.labels_per_class is not None and self.labels_per_class < 1:
             raise UserError(f"distill.labels_per_class must be 1 or more; got {self.labels_per_class}")
-        if self.target == "features" and not self.label_weight and self.teachers:
+        if self.target == "features" and not self.label_weight:
             raise UserError(
                 "distill.target features trains no head, so labels have to: set distill.label_weight above 0, or "
                 "distill.target both"
