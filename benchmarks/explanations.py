@@ -11,8 +11,8 @@ one level below the top), gradcat -1 (the sign flipped, a control), the methods 
 of captum and torchcam (the extra `rivals`), and chance (random maps). The columns are means over all questions:
 
     found      share of what is asked for that is among as many of the model's most probable classes
-    first, second  alone, clutter: the largest quadrant, and the largest of all sixteenths of the map, is the one whose
-               blackening reduces the logit most; guesses are right in 25 % and 6 %
+    first, second  alone, clutter: the largest quadrant (of trees, by its own value), and the largest of all sixteenths
+               of the map, is the one whose blackening reduces the logit most; guesses are right in 25 % and 6 %
     block k    the path's block at step k is on the object (`pointing.block_hits`)
     point      the highest place, for gradcat the middle of the path's last block, is inside the object's box
     energy     share of the map's positive part inside the box
@@ -39,6 +39,7 @@ import json
 import os
 import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -48,13 +49,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, a
 import numpy as np
 import torch
 from compare import interleave
+from explanation_methods import costliest_squares, explain, methods_of
 from PIL import Image
-from rival_explanations import RIVALS, rivals_of
 
 from hvit.data.images.digits import CLASSES, DigitsData, open_digits
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
-from hvit.explain import MAP_METHODS, block_shapley, gradcat_batch, methods_for, upsample
+from hvit.explain import MAP_METHODS, gradcat_batch, methods_for
 from hvit.explain.localization.measures import (
     area_under,
     block_hits,
@@ -65,7 +66,6 @@ from hvit.explain.localization.measures import (
     max_box_accuracy,
     perturbation_curves,
     pointing_hits,
-    region_centres,
 )
 from hvit.explain.localization.mosaics import Scenes, digits_on_clutter, four_digits, image_mosaics
 from hvit.explain.methods.exchange import Cost
@@ -185,37 +185,12 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
     found = (likeliest[:, :, None] == torch.from_numpy(scenes.classes)[:, None]).any(1).float().mean().item()
 
     costs = erasure_costs(model, images, scenes) if kind == "four_digits" else None
-    truth = [most_costly(model, images, scenes.classes, parts) for parts in (2, 4)] if asked == 1 else None
+    square = partial(costliest_squares, model.network, images, scenes.classes, black=black(model))
+    truth = [square(parts=number) for number in (2, 4)] if asked == 1 else None
 
     def explained(method: str) -> dict[str, Any]:
-        paths, points = None, None
-        if method == "chance":
-            maps = np.random.default_rng(0).random((len(images), asked, 4, 4), dtype=np.float32)
-        elif method == "block shapley":
-            explained_images = block_shapley(model.network, images, scenes.classes, baseline=arguments.baseline)
-            trees = [tree for of_image in explained_images for tree in of_image]
-            maps = np.stack([tree.block_map for tree in trees])
-            paths, points = np.array([tree.path for tree in trees]), None
-        elif method in RIVALS:
-            maps = RIVALS[method](model.network, images, scenes.classes, arguments.baseline)
-        elif method.startswith("gradcat"):
-            options: dict[str, int] = {"gradcat down": {"level": -2}, "gradcat -1": {"sign": -1}}.get(method, {})
-            trees = [
-                tree
-                for part in parts
-                for of_image in gradcat_batch(model.network, images[part], scenes.classes[part], **options)
-                for tree in of_image
-            ]
-            maps = np.stack([tree.values[min(1, tree.depth - 1)] for tree in trees])
-            paths, points = (
-                np.array([tree.path for tree in trees]),
-                region_centres([tree.regions[-1] for tree in trees]),
-            )
-        else:
-            maps = np.concatenate(
-                [MAP_METHODS[method](model.network, images[part], scenes.classes[part]) for part in parts]
-            )
-        maps = maps.reshape(-1, *maps.shape[-2:])
+        found_by = explain(model.network, images, scenes.classes, method, arguments.baseline, arguments.batch)
+        maps, paths, points = found_by.maps, found_by.paths, found_by.points
         best = max_box_accuracy(maps, boxes, size)
         row: dict[str, Any] = {"model": model.name, "set": kind, "method": method, "found": found}
         samples: dict[str, np.ndarray] = {}
@@ -223,10 +198,8 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
             hits = block_hits(paths, boxes, size)
             samples |= {f"block {step}": hits[:, step - 1] for step in range(1, min(hits.shape[1], 3) + 1)}
         if truth is not None:
-            fine = maps if maps.shape[-1] % 4 == 0 else upsample(maps, size)
-            for name, right, number in zip(("first", "second"), truth, (2, 4), strict=True):
-                sums = fine.reshape(len(maps), number, fine.shape[1] // number, number, -1).sum((2, 4))
-                samples[name] = sums.reshape(len(maps), -1).argmax(1) == right
+            samples["first"] = found_by.quadrants.argmax(1) == truth[0]
+            samples["second"] = found_by.sixteenths.argmax(1) == truth[1]
         samples["point"] = pointing_hits(highest_points(maps, size) if points is None else points, boxes)
         samples["energy"] = energy_inside(maps, boxes, size)
         samples["overlap"] = box_overlaps(boxes_from_maps(maps, size, (best.threshold,))[:, 0], boxes)
@@ -250,23 +223,8 @@ def rows_of(model: Model, kind: str, scenes: Scenes, arguments: argparse.Namespa
         row["intervals"] = {name: [round(end, 4) for end in ends] for name, ends in intervals.items()}
         return row
 
-    trees = ["gradcat", "gradcat down", "gradcat -1"] if "gradcat" in methods_for(model.network) else []
-    maps = [name for name in methods_for(model.network) if name in MAP_METHODS]
-    rivals = rivals_of(model.network) if arguments.rivals else []
-    methods = ["block shapley", *trees, *maps, *rivals, "chance"]
+    methods = methods_of(model.network, arguments.rivals)
     return [explained(method) for method in methods if not arguments.methods or method in arguments.methods]
-
-
-@torch.inference_mode()
-def most_costly(model: Model, images: torch.Tensor, classes: np.ndarray, parts: int) -> np.ndarray:
-    """Which of parts x parts squares of an image costs the logit most when it is blackened: (images,)."""
-    side, lost = images.shape[-1] // parts, []
-    for row, column in np.ndindex(parts, parts):
-        erased = images.clone()
-        erased[..., side * row : side * (row + 1), side * column : side * (column + 1)] = black(model)
-        logits = torch.cat([model.network(part) for part in erased.split(100)])
-        lost.append(logits.gather(1, torch.from_numpy(classes))[:, 0].numpy())
-    return np.stack(lost, 1).argmin(1)
 
 
 def guessed(paths: np.ndarray, boxes: np.ndarray, size: Any) -> float:

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
-    """Imports a benchmark by its name."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield import_module
-    for name in set(sys.modules) - before:
-        if (BENCHMARKS / f"{name}.py").is_file():
-            del sys.modules[name]
 
 
 def test_implementations_take_turns_and_the_order_is_reversed_every_round(load: Callable[[str], Any]) -> None:
@@ -62,5 +48,5 @@ def test_the_comparison_of_small_models_prints_a_row_for_each(
     "name", ["speed", "speed_rows", "masked_speed", "masking_ways", "generators", "data_speed", "explanations"]
 )
 def test_every_speed_benchmark_uses_the_one_loop(name: str) -> None:
-    text = (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[2] / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
     assert "compare import" in text or "import compare" in text

@@ -12,6 +12,7 @@ from hvit.explain.localization.measures import (
     boxes_from_maps,
     energy_inside,
     highest_points,
+    mask_overlaps,
     max_box_accuracy,
     perturbation_curves,
     pointing_hits,
@@ -130,3 +131,15 @@ def test_all_channels_of_a_pixel_go_together_and_the_map_is_enlarged() -> None:
 def test_the_area_under_a_curve_is_that_of_its_trapezoids() -> None:
     curves = np.array([[1.0, 1.0, 1.0], [1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])
     assert area_under(curves).tolist() == [1.0, 0.5, 0.25]
+
+
+def test_the_overlap_with_a_mask_is_that_of_the_best_threshold_for_all() -> None:
+    masks = np.zeros((2, 8, 8), dtype=bool)
+    masks[0, :4, :4] = masks[1, 4:, 4:] = True
+    maps = np.zeros((2, 2, 2), dtype=np.float32)
+    maps[0, 0, 0], maps[0, 0, 1] = 1.0, 0.4
+    maps[1, 1, 1] = 3.0
+    upright = maps.repeat(4, 1).repeat(4, 2)
+    np.testing.assert_allclose(mask_overlaps(upright, masks), [1, 1])
+    np.testing.assert_allclose(mask_overlaps(upright, masks, thresholds=(0.2,)), [0.5, 1])
+    assert mask_overlaps(np.zeros((2, 2, 2), dtype=np.float32), ~masks, thresholds=(0.5,)).tolist() == [0, 0]

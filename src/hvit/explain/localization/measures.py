@@ -141,6 +141,24 @@ def max_box_accuracy(
     return BoxAccuracy(float(right[best]), float(thresholds[best]), float(mean[best]))
 
 
+def mask_overlaps(maps: np.ndarray, masks: np.ndarray, thresholds: Sequence[float] = THRESHOLDS) -> np.ndarray:
+    """Intersection over union of each map above a threshold with its object's mask: (samples,), from 0 to 1.
+
+    Each map is enlarged to the mask and stretched to the range 0 to 1. The threshold is the same for all samples, the
+    one of largest mean overlap. maps: (samples, rows, columns). masks: (samples, height, width), bool.
+    """
+    large = upsample(maps, (masks.shape[1], masks.shape[2]))
+    low, high = large.min((1, 2), keepdims=True), large.max((1, 2), keepdims=True)
+    stretched = (large - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    best = np.full(len(maps), -1.0)
+    for threshold in thresholds:
+        found = stretched >= threshold
+        shared, union = (found & masks).sum((1, 2)), (found | masks).sum((1, 2))
+        overlaps = np.divide(shared, union, out=np.zeros(len(maps)), where=union > 0)
+        best = max(best, overlaps, key=lambda values: values.mean())
+    return best
+
+
 def perturbation_curves(
     images: np.ndarray,
     maps: np.ndarray,
