@@ -12,6 +12,7 @@ method of each model is bold. --write replaces what stands between the two comme
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -163,7 +164,7 @@ def lines_of(grid: Grid) -> Iterator[str]:
             yield from table(grid, data, title)
     missing = list(not_run(grid))
     if missing:
-        yield f"Not run: {'; '.join(missing)}."
+        yield from textwrap.wrap(f"Not run: {'; '.join(missing)}.", 120)
         yield ""
 
 
