@@ -169,7 +169,7 @@ def ask(model: Model, kind: str, arguments: argparse.Namespace) -> Questions:
 
 def measures(questions: Questions, found: Explained, kind: str, most: int) -> tuple[dict[str, np.ndarray], float]:
     """All measures of every question, and the threshold of the boxes."""
-    scenes, size = questions.scenes, questions.model.preprocess.input_size
+    scenes, size = questions.scenes, (questions.images.shape[2], questions.images.shape[3])
     boxes, asked = scenes.boxes.reshape(-1, 4), scenes.classes.shape[1]
     points = highest_points(found.maps, size) if found.points is None else found.points
     best = max_box_accuracy(found.maps, boxes, size)

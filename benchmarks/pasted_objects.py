@@ -54,7 +54,7 @@ def main() -> None:
             for number in range(count):
                 random = Random(derive_seed(0, f"pasted/{split}/{name}", number))
                 canvas, mask = paste(random.choice(stamps), background(random.choice(photos), random), random)
-                save(canvas, arguments.out / "images" / split / name / f"{number:04}.jpg", quality=92)
+                save(canvas, arguments.out / "images" / split / name / f"{number:04}.jpg")
                 if split == "val":
                     save(mask, arguments.out / "masks" / split / name / f"{number:04}.png")
             print(f"{split}/{name}: {count} canvases of {len(stamps)} cut-outs on {len(photos)} photos", flush=True)
@@ -96,13 +96,13 @@ def paste(stamp: Image.Image, photo: Image.Image, random: Random) -> tuple[Image
     place = random.randint(0, photo.width - size[0]), random.randint(0, photo.height - size[1])
     canvas, mask = photo.copy(), Image.new("L", photo.size)
     canvas.paste(stamp, place, stamp.getchannel("A"))
-    mask.paste(stamp.getchannel("A").point(lambda alpha: 255 * (alpha > 127)), place)
+    mask.paste(Image.fromarray(np.where(np.asarray(stamp.getchannel("A")) > 127, 255, 0).astype(np.uint8)), place)
     return canvas, mask
 
 
-def save(image: Image.Image, path: Path, **options: int) -> None:
+def save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **options)
+    image.save(path, quality=92)  # of JPEG; PNG has none
 
 
 class PastedScenes(NamedTuple):

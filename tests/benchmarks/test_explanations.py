@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -63,6 +63,16 @@ def test_a_grid_computes_only_what_is_missing(grid: Any, tmp_path: Path) -> None
     assert len(again["samples"]["point"]) == 2
     assert len(again["samples"]["insertion"]) == 1
     assert run(count=3) == ["cam.json", "chance.json"]  # other settings: measured again
+
+
+def test_a_mosaic_asks_for_each_of_its_objects(grid: Any, tmp_path: Path) -> None:
+    (cell,) = grid.cells_of("NesT=runs/any", "four_digits", asked(tmp_path, methods=["gradcat"], label="mosaics"))
+    assert cell.path == tmp_path / "mosaics" / "NesT-7" / "gradcat.json"
+    samples = json.loads(cell.path.read_text())["samples"]
+    assert {name: len(values) for name, values in samples.items()} == {
+        **dict.fromkeys(("found", "first", "second", "point", "overlap", "box", "quadrant"), 8),
+        **dict.fromkeys(("deletion", "insertion"), 4),
+    }
 
 
 def test_a_map_that_is_right_is_measured_as_right(load: Load) -> None:
@@ -128,7 +138,7 @@ def test_a_pasted_object_is_where_its_mask_says(load: Load, tmp_path: Path) -> N
     assert (red == (np.asarray(mask) > 0)).all()
     assert 0.3 * 128 <= red.any(0).sum() <= 0.6 * 128
     for name in ("cat", "dog"):
-        module.save(canvas, tmp_path / "images" / "val" / name / "0000.jpg", quality=95)
+        module.save(canvas, tmp_path / "images" / "val" / name / "0000.jpg")
         module.save(mask, tmp_path / "masks" / "val" / name / "0000.png")
     size = Preprocess(input_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3, crop=1.0)
     scenes, masks = module.read_pasted(tmp_path, ("cat", "dog"), size, 10)
@@ -140,7 +150,7 @@ def test_a_pasted_object_is_where_its_mask_says(load: Load, tmp_path: Path) -> N
     assert abs(masks[0].mean() - red.mean()) < 0.02
 
 
-def stored(folder: Path, model: str, seed: int, method: str, **samples: list[float]) -> None:
+def stored(folder: Path, model: str, seed: int, method: str, **samples: Sequence[float]) -> None:
     settings = {"model": model, "seed": seed, "data": "alone", "method": method, "count": 4}
     path = folder / f"{model}-{seed}-{method}.json"
     path.write_text(json.dumps({"settings": settings, "samples": {"found": [1, 1, 1, 0]} | samples}))
