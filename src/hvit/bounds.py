@@ -58,6 +58,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "held_out_per_class": (1, 1_000_000_000),
     "fraction": _SHARE,
     "val_fraction": _SHARE,
+    "folds": (0, 1_000),
+    "fold": (0, 1_000),
     "split_seed": (-_LARGEST_SEED, _LARGEST_SEED),
     "grey_range": (-1e12, 1e12),
     "page": (1, 1_000_000),

@@ -35,6 +35,10 @@ FINETUNING = "finetuning"
 """The folder of the training that fine-tuning after a probe has not finished, and the name of the file of its steps."""
 TEACHERS = "teachers.npz"
 """What the teachers of a run say to its held-out images, and to its training images where these are not augmented."""
+PREDICTIONS = "predictions.csv"
+"""What a run of a fold predicts for the samples that the fold holds out."""
+OUT_OF_FOLD = "out_of_fold.csv"
+"""The predictions of all folds, in the folder of the cross-validation."""
 OUTLIERS = "outliers.npz"
 """Features of training images, by which `predict` knows images that are unlike them."""
 SAMPLES = "samples"
@@ -61,6 +65,11 @@ EXPLANATION, MISTAKE = "explain_", "mistake_"
 def picture_file(name: str) -> str:
     """The file of a picture, from the run folder."""
     return f"{PICTURES}/{name}.png"
+
+
+def fold_folder(fold: int) -> str:
+    """The run folder of a fold, counted from 1, in the folder of the cross-validation."""
+    return f"fold_{fold}"
 
 
 def step_file(step: int, ending: str) -> str:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from hvit.metrics.intervals import mean_interval, share_interval
+from hvit.metrics.intervals import grouped_interval, mean_interval, share_interval
 
 
 def test_an_interval_of_a_mean_is_that_of_its_standard_error() -> None:
@@ -27,3 +27,12 @@ def test_a_share_has_wilsons_interval() -> None:
 def test_without_samples_nothing_is_known() -> None:
     assert share_interval(np.zeros(0, dtype=bool)) == (0.0, 1.0)
     assert mean_interval(np.zeros(0)) == (-math.inf, math.inf)
+
+
+def test_samples_of_a_group_count_together() -> None:
+    hits = np.random.default_rng(0).random(40) < 0.7
+    groups = [str(number) for number in range(40)]
+    assert grouped_interval(hits, groups) == share_interval(hits), "every sample its own group"
+    low, high = grouped_interval(np.repeat(hits, 10), np.repeat(groups, 10).tolist())
+    assert (low, high) == pytest.approx(share_interval(hits), abs=0.04), "copies add nothing"
+    assert high - low > 2 * np.subtract(*share_interval(np.repeat(hits, 10))[::-1])

@@ -21,6 +21,7 @@ from hvit.cli.printing import (
     say,
     wait_for,
 )
+from hvit.errors import UserError
 from hvit.files import JsonObject
 
 if TYPE_CHECKING:
@@ -101,12 +102,17 @@ def predict(rest: list[str]) -> None:
     """predicts the most probable classes of images and clips"""
     arguments = parse(PredictArguments, "hvit predict", rest)
     check_at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size, views=arguments.views)
-    from hvit.verbs import predict
-    from hvit.verbs.classifier import open_classifier
+    from hvit.verbs import folds, predict
+    from hvit.verbs.classifier import open_classifier, open_ensemble
 
     check_paths(arguments.files)
     wait_for(f"hvit predict: opening {arguments.weights}")
-    classifier = open_classifier(arguments.weights, arguments.device)
+    if folds.is_cross_validation(arguments.weights):
+        if arguments.fast:
+            raise UserError("--fast prepares one model, and this is an ensemble of all folds; omit it, or name a fold")
+        classifier = open_ensemble(folds.members_of(arguments.weights), arguments.device)
+    else:
+        classifier = open_classifier(arguments.weights, arguments.device)
     if arguments.fast:
         classifier = prepared(classifier, 1 if classifier.preprocess.takes_clips else arguments.batch_size)
     refused = Refusals()

@@ -19,7 +19,7 @@ from rich.text import Text
 from hvit.files import JsonObject
 from hvit.markup import shown
 from hvit.models.counts import in_billions
-from hvit.run_names import WEIGHTS
+from hvit.run_names import OUT_OF_FOLD, WEIGHTS
 
 # Of several processes that torchrun started, the first one speaks; errors are shown by all.
 _silent = os.environ.get("RANK", "0") != "0"
@@ -249,6 +249,21 @@ def print_confusions(matrix: list[list[int]], classes: list[str]) -> None:
     rows = [(str(count), classes[truth], classes[guess]) for truth, guess, count in commonest_mistakes(matrix, 10)]
     if rows:
         print_table(["mistakes", "class", "predicted as"], rows)
+
+
+def print_folds(scores: JsonObject, folder: Path) -> None:
+    """The scores over all folds of a cross-validation, and where they are."""
+    low, high = scores["interval"]
+    each = ", ".join(percent(one["top1"]) for one in scores["folds"])
+    say()
+    say(
+        f"{scores['count']:,} samples, each predicted by the run that did not train on it: top-1 "
+        f"{percent(scores['top1'])}, 95 % interval {100 * low:.1f} to {percent(high)}"
+    )
+    say(f"Folds: {each}; mean {percent(scores['mean_of_folds'])}")
+    say()
+    say(f"The predictions: {folder / OUT_OF_FOLD}")
+    say(f"The report: {folder / 'report.html'}")
 
 
 def print_report(folder: Path) -> None:

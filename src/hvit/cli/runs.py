@@ -10,8 +10,9 @@ from typing import Annotated
 import tyro
 
 from hvit.cli.arguments import parse
-from hvit.cli.printing import print_plan, print_report, print_scores, say, wait_for
+from hvit.cli.printing import print_folds, print_plan, print_report, print_scores, say, wait_for
 from hvit.errors import UserError
+from hvit.run_names import REPORT
 
 # Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
 
@@ -53,7 +54,7 @@ def train(rest: list[str]) -> None:
         return
     from hvit.recipe import Recipe, with_classes_of_the_data
     from hvit.recipes.families import with_family
-    from hvit.verbs import train
+    from hvit.verbs import folds, train
 
     name, *fields = rest
     recipe = with_family(with_classes_of_the_data(get_recipe(name)), fields)
@@ -70,10 +71,13 @@ def train(rest: list[str]) -> None:
     arguments = parse(options, f"hvit train {name}", fields, options(recipe))
     if arguments.dry_run:
         wait_for(f"hvit train {name}: opening the data")
-        print_plan(train.plan(arguments.recipe))
+        print_plan((folds if folds.has_folds(arguments.recipe) else train).plan(arguments.recipe))
         return
     folder = arguments.out or new_folder(name)
     wait_for(f"hvit train {name}: opening the data")
+    if folds.has_folds(arguments.recipe):
+        print_folds(folds.cross_validate(arguments.recipe, folder, print_plan), folder)
+        return
     print_scores(train.train(arguments.recipe, folder, print_plan))
     print_report(folder)
 
@@ -101,9 +105,13 @@ class ReportArguments:
 def resume(rest: list[str]) -> None:
     """continues a stopped run from its last checkpoint"""
     arguments = parse(ResumeArguments, "hvit resume", rest)
-    from hvit.verbs import train
+    from hvit.verbs import folds, train
 
     wait_for("hvit resume: opening the data")
+    if folds.is_cross_validation(arguments.run):
+        scores = folds.resume(arguments.run, arguments.root, print_plan, arguments.accept_changed_data)
+        print_folds(scores, arguments.run)
+        return
     print_scores(train.resume(arguments.run, arguments.root, print_plan, arguments.accept_changed_data))
     print_report(arguments.run)
 
@@ -112,7 +120,12 @@ def report(rest: list[str]) -> None:
     """writes the report of a run again"""
     arguments = parse(ReportArguments, "hvit report", rest)
     from hvit.report import write_report
+    from hvit.verbs import folds
 
+    if folds.is_cross_validation(arguments.run):
+        folds.summarise(arguments.run)
+        say(str(arguments.run / REPORT))
+        return
     say(str(write_report(arguments.run)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hvit.metrics.classification import wilson_interval
@@ -13,6 +15,21 @@ RESAMPLES = 2000
 def share_interval(hits: np.ndarray) -> tuple[float, float]:
     """The 95 % interval of Wilson for the share of hits (samples,), booleans; (0, 1) without samples."""
     return wilson_interval(int(np.count_nonzero(hits)), len(hits)) if len(hits) else (0.0, 1.0)
+
+
+def grouped_interval(hits: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
+    """The 95 % interval for the share of hits (samples,) where samples of a group are alike.
+
+    By the percentiles of 2,000 bootstrap samples of whole groups; Wilson's where every sample is its own group.
+    """
+    names, members = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
+    if len(names) == len(hits):
+        return share_interval(hits)
+    counts, right = np.bincount(members), np.bincount(members, weights=hits)
+    random = np.random.default_rng(derive_seed(0, "bootstrap of groups", len(names)))
+    drawn = random.integers(0, len(names), (RESAMPLES, len(names)))
+    low, high = np.percentile(right[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (2.5, 97.5))
+    return float(low), float(high)
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float]:

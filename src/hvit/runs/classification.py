@@ -25,8 +25,8 @@ from hvit.models.inference.prepare import prepare_for_inference
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe
-from hvit.run_names import CLIP_RESULTS, PICTURES
-from hvit.runs.confidence import Outputs, measure, outputs_of
+from hvit.run_names import CLIP_RESULTS, PICTURES, PREDICTIONS
+from hvit.runs.confidence import Outputs, measure, outputs_of, write_predictions
 from hvit.runs.folder import write_scores
 from hvit.runs.kind import Kind, Prepared, ScoreRequest
 from hvit.runs.scoring import held_out_batch_size, held_out_batches, open_held_out
@@ -82,6 +82,11 @@ class Classification(Kind[Encoder]):
         confidence = None
         if measured is not None:
             confidence, scores["calibration"] = measured
+        if getattr(prepared.recipe.data, "fold", 0):
+            held_out = prepared.splits.held_out
+            looked = self.looker(prepared, model, folder)("held_out", held_out)
+            names = [held_out.name(index) for index in range(len(held_out))]
+            write_predictions(folder / PREDICTIONS, names, looked, splits.classes)
         if preprocess.takes_clips:
             scores |= score_clips(model, splits, preprocess, folder / CLIP_RESULTS, confidence)
             scores.get("calibration", {}).pop("confidences", None)

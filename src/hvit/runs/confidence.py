@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from hvit.data.batches import evaluation_batches
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
-from hvit.files import JsonObject
+from hvit.files import JsonObject, write_text
 from hvit.metrics.calibration import BINS, calibration_error, fit_temperature, reliability, threshold_for
 from hvit.metrics.outliers import MOST_KEPT, NearestTraining
 from hvit.models.layers.encoder import Encoder
@@ -75,6 +77,21 @@ def outputs_of(model: Encoder, images: ImageSet, preprocess: Preprocess, workers
         rows.append((logits.cpu(), features.cpu(), batch["targets"], batch.get("clips", torch.empty(0).long())))
     logits, features, labels, clips = (torch.cat(parts) for parts in zip(*rows, strict=True))
     return Outputs(logits, labels, clips, features if linear else None)
+
+
+def write_predictions(path: Path, names: Sequence[str], looked: Outputs, classes: Sequence[str]) -> None:
+    """Writes a table: name, class, predicted class, and a column of probabilities for every class.
+
+    Probabilities are of the logits as they are: the temperature of the run was fitted to these samples.
+    """
+    rows, labels = as_samples(looked.logits.double(), looked.labels, looked.clips)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["name", "class", "predicted", *classes])
+    for name, label, shares in zip(names, labels.tolist(), rows.softmax(dim=1), strict=True):
+        guess = classes[int(shares.argmax())]
+        table.writerow([name, classes[label], guess, *(f"{share:.6f}" for share in shares.tolist())])
+    write_text(path, text.getvalue())
 
 
 def measure(

@@ -58,21 +58,25 @@ class Classifier:
     """What its weights carry of its probabilities."""
     training: NearestTraining | None = None
     """Features of training images, where they lie next to the weights."""
+    others: tuple[Classifier, ...] = ()
+    """Classifiers of other folds, whose probabilities are averaged with its own."""
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits (batch, num_classes), float32, of a batch on the device."""
         return (self.model if self.prepared is None else self.prepared)(batch).float()
 
     def probabilities(self, batch: torch.Tensor) -> torch.Tensor:
-        """Probabilities (batch, num_classes), float32, at the temperature of the weights."""
-        return (self.logits(batch) / self.confidence.temperature).softmax(dim=1)
+        """Probabilities (batch, num_classes), float32, at the temperature of the weights; of an ensemble the mean."""
+        own = (self.logits(batch) / self.confidence.temperature).softmax(dim=1)
+        return torch.stack([own, *(other.probabilities(batch) for other in self.others)]).mean(dim=0)
 
     def look(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Probabilities as `probabilities`, and features for `remarks`; both on the CPU.
 
-        None for weights without features of training images, and for a model that is prepared for inference.
+        None for weights without features of training images, for a model that is prepared for inference, and for an
+        ensemble.
         """
-        if self.training is None or self.prepared is not None:
+        if self.training is None or self.prepared is not None or self.others:
             return self.probabilities(batch).cpu(), None
         logits, features = logits_and_features(self.model, batch)
         return (logits / self.confidence.temperature).softmax(dim=1).cpu(), features.cpu()
@@ -84,7 +88,7 @@ class Classifier:
         "outlier": the share of held-out images that are nearer to theirs.
         """
         found: list[JsonObject] = [{} for _ in probabilities]
-        if (below := self.confidence.unsure_below) is not None:
+        if (below := self.confidence.unsure_below) is not None and not self.others:
             for remark, highest in zip(found, probabilities.max(dim=1).values.tolist(), strict=True):
                 remark["unsure"] = highest < below
         if features is not None and self.training is not None:
@@ -106,6 +110,18 @@ class Classifier:
     def class_index(self, wanted: str) -> int:
         """The number of the class that a person means (see `find_class`). Raises UserError for one it does not have."""
         return find_class(wanted, self.classes, self.model.config.num_classes)
+
+
+def open_ensemble(members: list[Path], device: str = "auto") -> Classifier:
+    """The classifier whose probabilities are the mean of those of several run folders.
+
+    Raises UserError where their classes or their preparation of images differ.
+    """
+    first, *others = [open_classifier(member, device) for member in members]
+    for member, other in zip(members[1:], others, strict=True):
+        if (other.classes, other.preprocess) != (first.classes, first.preprocess):
+            raise UserError(f"{member} and {members[0]} differ in classes or preparation: they are no ensemble")
+    return replace(first, others=tuple(others))
 
 
 def open_classifier(weights: Path, device: str = "auto") -> Classifier:

@@ -65,6 +65,8 @@ def train(recipe: Recipe, folder: Path, report: Report = silent) -> Scores:
     small, and as `prepare` and `Trainer` do.
     """
     check_bounds(recipe)
+    if getattr(recipe.data, "folds", 0) and not getattr(recipe.data, "fold", 0):
+        raise UserError("this recipe has folds: train all with hvit.verbs.folds.cross_validate, or one with data.fold")
     recipe, kind = settle(recipe, report)
     recipe = with_absolute_paths(recipe, kind)
     with processes(recipe.loop.device) as ranks, _faults_as_sentences():

@@ -15,10 +15,12 @@ from hvit.data.clips.index import index_clips
 from hvit.data.clips.lists import Listing
 from hvit.data.clips.sets import ClipSet
 from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
+from hvit.data.folds import check_folds, held_out_fold
 from hvit.data.grey import GreyRange
 from hvit.data.images.folders import UNLABELLED
 from hvit.data.images.listing import show
 from hvit.data.layout import (
+    TEST_NAME,
     alone_notes,
     ignored_notes,
     imbalance_notes,
@@ -100,6 +102,14 @@ class ClipData:
     """Which page of frames that are TIFF files with several is read, from 1; none to refuse such files."""
     cache: str = ""
     """The file that remembers what the check found; empty for .hvit_clips.json in the data's root, none for no file."""
+    folds: int = 0
+    """Parts for cross-validation, stratified by class: each is held out once, in a run of its own; 0: none. The clips
+    of a val folder are among them, those of a test folder are not."""
+    fold: int = 0
+    """Which of the folds this run holds out, from 1; 0: all of them, one run after the other."""
+    group: str = ""
+    """What stays in one fold, such as all clips of a patient: a file of lines name,group, or a regular expression that
+    finds the group in the path from the data's root; default: nothing."""
     num_per_class: int | None = None
     """Number of training clips per class; default: all."""
     fraction: float | None = None
@@ -107,6 +117,7 @@ class ClipData:
 
     def __post_init__(self) -> None:
         check_own_data(self)
+        check_folds(self)
         for name in ("stride", "temporal_views"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}.")
@@ -152,14 +163,17 @@ def open_clips(
     other: Counter[str] = sum((listing.other for listing in listings), Counter())
     notes += (*ignored_notes(other, "clips"), *more_notes, *survey.notes(len(sources), "frames"))
     train = _leave_out(train, facts, classes)
-    if held_out is None:
+    if held_out is not None:
+        held_out = _leave_out(held_out, facts, classes)
+    if config.folds:
+        train, held_out, fold_notes = _fold(train, held_out, classes, config)
+        notes += fold_notes
+    elif held_out is None:
         train, held_out, split_notes = _hold_out(train, classes, config)
         notes += (
             f"{config.val_fraction:.0%} of {'each class' if len(classes) > 1 else 'the clips'} is held out.",
             *split_notes,
         )
-    else:
-        held_out = _leave_out(held_out, facts, classes)
     test = _leave_out(test, facts, classes) if test else None
     chosen = choose_subset(train.labels, classes, seed, config.num_per_class, config.fraction, "clips")
     counts = np.bincount(train.labels[chosen], minlength=len(classes)).tolist()
@@ -227,6 +241,8 @@ def _list(config: ClipData) -> tuple[Listing, Listing | None, Listing | None, tu
         number_of = np.argsort(same_classes(classes, names, found.train, folder))
         ordered.append(replace(listing, labels=number_of[listing.labels]))
     notes += test_notes + tuple(note for _, (_, _, some_notes) in parts[1:] for note in some_notes)
+    if config.folds and found.held_out.name.lower() == TEST_NAME:
+        return train, None, ordered[0], classes, notes
     return train, ordered[0], ordered[1] if len(ordered) > 1 else None, classes, notes
 
 
@@ -311,6 +327,18 @@ def _leave_out(listing: Listing, facts: dict[Path, ClipFacts | str | None], clas
             "can be read: add readable ones, or omit the class."
         )
     return listing.only(np.flatnonzero(kept))
+
+
+def _fold(
+    train: Listing, held_out: Listing | None, classes: tuple[str, ...], config: ClipData
+) -> tuple[Listing, Listing, tuple[str, ...]]:
+    """All clips but those of a fold, and these; notes."""
+    sources = [*train.sources, *(held_out.sources if held_out else ())]
+    labels = np.concatenate([train.labels, held_out.labels]) if held_out else train.labels
+    pool = Listing(sources, labels, train.other)
+    root = Path(config.root or Path(config.train_list).parent).expanduser()
+    chosen, notes = held_out_fold(config, labels, [split_name(source, root) for source in sources], classes)
+    return pool.only(np.flatnonzero(~chosen)), pool.only(np.flatnonzero(chosen)), notes
 
 
 def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> tuple[Listing, Listing, tuple[str, ...]]:

@@ -10,10 +10,12 @@ from typing import Literal
 
 import numpy as np
 
+from hvit.data.folds import check_folds, held_out_fold
 from hvit.data.grey import GreyRange
 from hvit.data.images.folder_sets import FolderSet
 from hvit.data.images.listing import SUFFIXES, files_below, is_image_name, show
 from hvit.data.layout import (
+    TEST_NAME,
     Layout,
     alone_notes,
     class_folders,
@@ -80,6 +82,14 @@ class FolderData:
     page: int | None = None
     """Which page of TIFF files with several, and which frame of animations, is read, from 1; none to take the first
     frame of animations and to refuse such TIFF files."""
+    folds: int = 0
+    """Parts for cross-validation, stratified by class: each is held out once, in a run of its own; 0: none. The images
+    of a val folder are among them, those of a test folder are not."""
+    fold: int = 0
+    """Which of the folds this run holds out, from 1; 0: all of them, one run after the other."""
+    group: str = ""
+    """What stays in one fold, such as all images of a patient: a file of lines name,group, or a regular expression that
+    finds the group in the path from the data's root; default: nothing."""
     num_per_class: int | None = None
     """Number of training images per class; default: all."""
     fraction: float | None = None
@@ -87,6 +97,7 @@ class FolderData:
 
     def __post_init__(self) -> None:
         check_own_data(self)
+        check_folds(self)
 
 
 def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progress = no_progress) -> Splits:
@@ -130,7 +141,14 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
     train_files = _leave_out(train_files, unreadable, layout.train)
     held_out_files = _leave_out(held_out_files, unreadable, layout.held_out or layout.train)
     test_files = _leave_out(test_files, unreadable, layout.test or layout.train)
-    if not layout.held_out:
+    base, test_folder = layout.train, layout.test
+    if config.folds:
+        base = layout.train.parent if layout.held_out else layout.train
+        if layout.held_out and layout.held_out.name.lower() == TEST_NAME:
+            test_folder, test_files, held_out_files = layout.held_out, held_out_files, {}
+        train_files, held_out_files, fold_notes = _fold(train_files, held_out_files, base, config)
+        notes += fold_notes
+    elif not layout.held_out:
         train_files, held_out_files, split_notes = _split(train_files, layout.train, config)
         notes += (
             f"{show(layout.train)} has no val folder: {config.val_fraction:.0%} of "
@@ -146,9 +164,12 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
     return Splits(
         train=folder_set(
             [train[index] for index in chosen], labels[chosen], replaces=True, reduced=config.decode == "reduced",
-            folder=layout.train,
+            folder=base,
         ),
-        held_out=folder_set(*_flatten(held_out_files), replaces=False, folder=layout.held_out or layout.train),
+        held_out=folder_set(
+            *_flatten(held_out_files), replaces=False,
+            folder=base if config.folds else layout.held_out or layout.train,
+        ),
         classes=classes,
         mean=mean,
         std=std,
@@ -161,7 +182,7 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
         ),
         grey_range=grey_range,
         page=config.page,
-        test=folder_set(*_flatten(test_files), replaces=False, folder=layout.test) if test_files else None,
+        test=folder_set(*_flatten(test_files), replaces=False, folder=test_folder) if test_files else None,
     )  # fmt: skip
 
 
@@ -285,6 +306,22 @@ def _split(
             "add some, or make a val folder."
         )
     return train, held_out, alone_notes(alone, "image")
+
+
+def _fold(
+    train: dict[str, list[Path]], held_out: dict[str, list[Path]], base: Path, config: FolderData
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]], tuple[str, ...]]:
+    """All images but those of a fold, and these; notes. base: the folder that names start from."""
+    pool = {name: [*files, *held_out.get(name, ())] for name, files in train.items()}
+    files, labels = _flatten(pool)
+    names = [file.relative_to(base).as_posix() for file in files]
+    chosen, notes = held_out_fold(config, labels, names, list(pool))
+    of_class = {name: np.flatnonzero(labels == number) for number, name in enumerate(pool)}
+    parts = [
+        {name: [files[index] for index in members if chosen[index] == side] for name, members in of_class.items()}
+        for side in (False, True)
+    ]
+    return parts[0], parts[1], notes
 
 
 def _where(folder: Path, name: str) -> str:

@@ -1,0 +1,177 @@
+"""Cross-validation: a run for every fold, the predictions of all on what they did not train on, and what they say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hvit.data.folds import groups_of
+from hvit.data.open import moved
+from hvit.errors import UserError
+from hvit.files import JsonObject, read_object, read_whole, write_text
+from hvit.metrics.intervals import grouped_interval
+from hvit.recipe import Recipe, read_recipe, write_recipe
+from hvit.report.folds import write_folds_report
+from hvit.run_names import JOURNAL, OUT_OF_FOLD, PREDICTIONS, RECIPE, SCORES, WEIGHTS, fold_folder
+from hvit.runs.classification import Classification
+from hvit.runs.folder import refuse_old_run
+from hvit.runs.kind import Report, silent
+from hvit.runs.kinds import kind_of
+from hvit.runs.prepare import with_absolute_paths
+from hvit.tasks.task import Scores
+from hvit.training.journal import read_journal
+from hvit.verbs import train
+
+_LONGEST_TABLE = 2**30
+
+
+def has_folds(recipe: Recipe) -> bool:
+    """Whether a recipe is of a cross-validation, and not of one of its folds."""
+    return getattr(recipe.data, "folds", 0) > 0 and not getattr(recipe.data, "fold", 0)
+
+
+def is_cross_validation(folder: Path) -> bool:
+    """Whether a folder holds the runs of folds."""
+    return (folder / RECIPE).is_file() and has_folds(read_recipe(folder))
+
+
+def plan(recipe: Recipe) -> dict[str, str]:
+    """The plan of the first fold, and what is done with all."""
+    _refuse_what_cannot_be(recipe)
+    count = _folds(recipe)
+    lines = train.plan(_of_fold(recipe, 1))
+    return lines | {"folds": f"{count} runs like this one, each holds out another fold"}
+
+
+def cross_validate(recipe: Recipe, folder: Path, report: Report = silent) -> Scores:
+    """Trains a run for every fold of a recipe's data, in a folder of its own; returns the scores over all folds.
+
+    report: called with the plan of every run. Raises UserError as `train`, and for data that cannot be divided.
+    """
+    _refuse_what_cannot_be(recipe)
+    recipe = with_absolute_paths(recipe, kind_of(recipe.model))
+    refuse_old_run(folder)
+    train.plan(_of_fold(recipe, 1))  # before anything is written
+    write_recipe(recipe, folder)
+    return _go_on(recipe, folder, None, report, False)
+
+
+def resume(folder: Path, root: str | None = None, report: Report = silent, accept_changed_data: bool = False) -> Scores:
+    """Continues with the fold that was in progress, then with those after it; as `hvit.verbs.train.resume`."""
+    return _go_on(read_recipe(folder), folder, root, report, accept_changed_data)
+
+
+def summarise(folder: Path) -> Scores:
+    """Puts the predictions of all folds together, and writes table, scores and report.
+
+    "top1" is the share of all samples that were predicted right by the run that held them out, "interval" its 95 %
+    interval (by groups where there are any), "folds" the scores of every run. Raises UserError where predictions of a
+    fold are missing.
+    """
+    recipe = read_recipe(folder)
+    rows: list[dict[str, str]] = []
+    folds: list[JsonObject] = []
+    classes: list[str] = []
+    for fold in range(1, _folds(recipe) + 1):
+        place = folder / fold_folder(fold)
+        classes, found = _read_predictions(place / PREDICTIONS)
+        rows += [row | {"fold": str(fold)} for row in found]
+        hits = sum(row["class"] == row["predicted"] for row in found)
+        folds.append({"fold": fold, "count": len(found), "top1": hits / max(1, len(found))})
+        if "delivered" in (scores := read_object(place / SCORES)):
+            folds[-1]["best_step"] = scores["delivered"].get("best_step")
+    names = [row["name"] for row in rows]
+    groups = groups_of(getattr(recipe.data, "group", ""), names)
+    hits = np.array([row["class"] == row["predicted"] for row in rows])
+    number = {name: index for index, name in enumerate(classes)}
+    of_folds = np.array([one["top1"] for one in folds])
+    scores: Scores = {
+        "count": len(rows),
+        "top1": float(hits.mean()),
+        "interval": list(grouped_interval(hits, groups)),
+        "groups": len(set(groups)) if getattr(recipe.data, "group", "") else None,
+        "mean_of_folds": float(of_folds.mean()),
+        "deviation_of_folds": float(of_folds.std(ddof=1)),
+        "folds": folds,
+        "classes": classes,
+        "labels": [number[row["class"]] for row in rows],
+        "predictions": [number[row["predicted"]] for row in rows],
+    }
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["name", "group", "fold", "class", "predicted", *classes])
+    for row, group in zip(rows, groups, strict=True):
+        shares = [row[f"p {name}"] for name in classes]
+        table.writerow([row["name"], group, row["fold"], row["class"], row["predicted"], *shares])
+    write_text(folder / OUT_OF_FOLD, text.getvalue())
+    write_text(folder / SCORES, json.dumps(scores) + "\n")
+    write_folds_report(folder, recipe, scores)
+    return scores
+
+
+def members_of(folder: Path) -> list[Path]:
+    """The run folders of a cross-validation. Raises UserError where one has no weights yet."""
+    places = [folder / fold_folder(fold) for fold in range(1, _folds(read_recipe(folder)) + 1)]
+    missing = [place.name for place in places if not (place / WEIGHTS).is_file()]
+    if missing:
+        raise UserError(f"{folder} has no weights of {', '.join(missing)} yet: `hvit resume {folder}` trains them")
+    return places
+
+
+def _go_on(recipe: Recipe, folder: Path, root: str | None, report: Report, accepts: bool) -> Scores:
+    for fold in range(1, _folds(recipe) + 1):
+        place = folder / fold_folder(fold)
+        if _is_finished(place):
+            continue
+        report({"fold": f"{fold} of {_folds(recipe)}"})
+        if (place / RECIPE).is_file():
+            train.resume(place, root, report, accepts)
+        else:
+            own = _of_fold(recipe, fold)
+            train.train(replace(own, data=moved(own.data, root)), place, report)
+    return summarise(folder)
+
+
+def _is_finished(place: Path) -> bool:
+    if not (place / SCORES).is_file() or not (place / PREDICTIONS).is_file():
+        return False
+    return any(row["kind"] == "finish" for row in read_journal(place / JOURNAL))
+
+
+def _of_fold(recipe: Recipe, fold: int) -> Recipe:
+    return replace(recipe, data=replace(recipe.data, fold=fold))  # pyright: ignore[reportCallIssue]  (of this data, as `has_folds` says)
+
+
+def _folds(recipe: Recipe) -> int:
+    return getattr(recipe.data, "folds", 0)
+
+
+def _refuse_what_cannot_be(recipe: Recipe) -> None:
+    if not isinstance(kind_of(recipe.model), Classification):
+        raise UserError("cross-validation is for classifiers; omit --data.folds")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("cross-validation starts its runs itself, one after the other: start it without torchrun, or "
+                        "start each fold with --data.fold")  # fmt: skip
+
+
+def _read_predictions(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The classes of a table of predictions, and its rows; probabilities under "p <class>"."""
+    try:
+        header, *lines = csv.reader(io.StringIO(read_whole(path, _LONGEST_TABLE).decode("utf-8")))
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged: it is no table of predictions; remove it, and resume") from error
+    classes = header[3:]
+    keys = ["name", "class", "predicted", *(f"p {name}" for name in classes)]
+    known = set(classes)
+    rows = [dict(zip(keys, line, strict=False)) for line in lines]
+    if header[:3] != keys[:3] or any(
+        len(row) != len(keys) or not {row["class"], row["predicted"]} <= known for row in rows
+    ):
+        raise UserError(f"{path} is damaged: it is no table of predictions; remove it, and resume")
+    return classes, rows
