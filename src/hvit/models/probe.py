@@ -36,10 +36,9 @@ class ProbeConfig:
     """Mean of each channel that the encoder's images are normalised with, from 0 to 1; default: as its weights say."""
     std: tuple[float, ...] | None = None
     """Standard deviation of each channel; default: as its weights say."""
-
     finetune_minutes: float = 0.0
-    """Fine-tuning after the probe takes at most so many minutes: a trial, which is delivered only if it recognises more
-    of a validation part of the training images; 0: none. `optimize.freeze` says which layers stay frozen in it."""
+    """Fine-tuning after the probe takes at most about so many minutes: a trial, delivered only if it recognises more of
+    a validation part of the training images; 0: none. `optimize.freeze` says which layers stay frozen in it."""
 
     def __post_init__(self) -> None:
         check_fields(self)

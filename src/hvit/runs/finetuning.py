@@ -32,6 +32,8 @@ SHARE, FEWEST, MOST = 0.2, 50, 1000
 """Validation images: that share of the training images, but so many at least and at most."""
 FEWEST_STEPS, MOST_EPOCHS = 10, 10
 """Fewer steps are not tried; more passes over the training images are not made, whatever time is left."""
+MARGIN = 0.15
+"""Share of the time that is left for starting data workers, and for a machine that becomes slower."""
 _TIMED = 8
 
 
@@ -92,7 +94,7 @@ def choose_trial(prepared: Prepared, speeds: Speeds) -> Trial | str:
     if not validation:
         return f"{images:,} training {prepared.sample_kind} are too few to choose by ({3 * FEWEST} are needed)"
     # The images are looked at after the trial, and after the training that is delivered.
-    left = minutes * 60 - speeds.image * (validation + len(splits.held_out) + len(splits.test or ()))
+    left = minutes * 60 * (1 - MARGIN) - speeds.image * (validation + len(splits.held_out) + len(splits.test or ()))
     most = MOST_EPOCHS * -(-images // prepared.recipe.loop.batch_size)
     steps = min(int(left / 2 / speeds.step), most)
     if steps < FEWEST_STEPS:
@@ -266,6 +268,6 @@ def describe(prepared: Prepared) -> str:
     if not count:
         return f"not tried: {len(prepared.splits.train):,} training {what} are too few to choose by"
     return (
-        f"then at most {probe.finetune_minutes:g} minutes (all above {frozen}), delivered only if it recognises "
+        f"then at most about {probe.finetune_minutes:g} minutes (all above {frozen}), delivered only if it recognises "
         f"more of {count:,} training {what} that it was not trained on"
     )
