@@ -18,7 +18,7 @@ PHOTOS = Recipe(
     data=FolderData(),
     # For fine-tuning; "encoder" stands for all but the last level, or the last quarter of a model of one level.
     augment=AugmentConfig(crop="resized", area=(0.35, 1.0), flip=0.5),
-    optimize=OptimizeConfig(freeze="encoder", learning_rate_per_256=8e-4, layer_decay=0.75),
+    optimize=OptimizeConfig(freeze="encoder", learning_rate_per_256=4e-3, layer_decay=0.75),
     loop=LoopConfig(epochs=1, batch_size=32),
     crop=0.875,
     interpolation="bicubic",
