@@ -39,7 +39,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "latent_dim": (1, 65_536),
     "attention_side": (0, 16_384),
     "decoder_dim": (1, 65_536),
-    "decoder_depth": (1, 256),
+    "decoder_depth": (0, 256),
     "decoder_heads": (1, 4_096),
     "mask_ratio": _SHARE,
     "drop_path": _SHARE,

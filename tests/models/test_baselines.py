@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.explain import class_activation_map_batch, grad_cam, methods_for
+from hvit.explain.methods.request import normalised_map
 from hvit.models import catalogue
-from hvit.models.baselines import RESNET_SIZES, Resnet, ResnetConfig, Vit, VitConfig
+from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.build import build_empty, count_parameters
 from hvit.models.create import create_model
 from hvit.models.layers.masking import Mask
@@ -283,3 +284,31 @@ def test_the_weights_of_a_vit_with_a_token_open_again_and_fit_other_classes_and_
     assert {"network.head.weight", "network.head_dist.weight"} <= set(report.reinitialised)
     assert torch.equal(wider.network.pos_embed[:, :2], model.network.pos_embed[:, :2])
     assert [wider.level_of(f"network.{name}") for name in ("dist_token", "blocks.1.x", "head_dist.weight")] == [0, 2, 3]
+
+
+@pytest.mark.parametrize("norm_after_mean", [False, True])
+def test_a_vit_whose_tokens_are_all_visible_is_the_vit_without_a_mask(norm_after_mean: bool) -> None:
+    torch.manual_seed(0)
+    model = shaken(Vit(replace(VIT_SIZES["vit_micro_32"], norm_after_mean=norm_after_mean)))
+    nn.init.normal_(model.network.pos_embed)
+    images, visible = torch.randn(2, 3, 32, 32), torch.ones(2, 8, 8, dtype=torch.bool)
+    with torch.no_grad():
+        (whole,) = model.levels(images)
+        (sparse,) = model.levels(images, Mask(visible))
+        (dense,) = model.levels(images, Mask(visible, torch.zeros(96)))
+        torch.testing.assert_close(sparse[:, :, 0, 0], whole.flatten(1, 2))
+        torch.testing.assert_close(dense, whole)
+        torch.testing.assert_close(model.classify(whole), model(images))
+        visible[:, :, 4:] = False
+        (half,) = model.levels(images, Mask(visible))
+    assert half.shape == (2, 32, 1, 1, 96)
+
+
+def test_a_vits_norm_after_the_mean_is_what_explanations_follow() -> None:
+    torch.manual_seed(0)
+    model = shaken(Vit(replace(VIT_SIZES["vit_micro_32"], norm_after_mean=True)))
+    nn.init.normal_(model.norm.weight)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        mean = normalised_map(model, model.levels(images)[0]).mean((1, 2))
+        torch.testing.assert_close(model.head(mean), model(images), atol=1e-4, rtol=1e-4)

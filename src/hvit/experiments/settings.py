@@ -41,6 +41,10 @@ TITLES = {
     "swin": "Swin",
     "swin_no_shift": "Swin without shift",
     "pvtv2": "PVT v2",
+    "regnety": "RegNetY",
+    "wide_resnet": "Wide ResNet",
+    "deit": "ViT with a class token",
+    "vit_patch2": "ViT with 2x2 patches",
 }
 
 SUMMARY = "A run of an experiment (hvit experiments)"

@@ -15,7 +15,7 @@ from hvit.fields import check_fields
 from hvit.models.formats import Format, State
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import PositionResize, channels_first, channels_last, resize_plane
-from hvit.models.layers.masking import Mask
+from hvit.models.layers.masking import Mask, check_mask, fill_masked, visible_units
 from hvit.models.sizes import check_heads, check_rate, class_count, known_classes
 
 
@@ -46,6 +46,8 @@ class VitConfig:
     distillation_token: bool = False
     """DeiT's class token and distillation token, each with a head, instead of the mean over positions; the logits are
     the mean of both heads' (arXiv 2012.12877)."""
+    norm_after_mean: bool = False
+    """Whether the final norm follows the mean over the feature map (masked autoencoders) or precedes it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -62,17 +64,35 @@ class VitConfig:
                 f"a ViT's input_size {self.input_size} must be divisible by its patch_size {self.patch_size}"
             )
         check_rate("drop_path", self.drop_path)
+        if self.distillation_token and self.norm_after_mean:
+            raise UserError("a ViT with a distillation token has no mean: norm_after_mean must be False")
 
     @property
     def class_token(self) -> bool:
         """Whether the logits are those of tokens, so that they do not follow from the feature map."""
         return self.distillation_token
 
+    @property
+    def total_stride(self) -> tuple[int, int]:
+        """Tokens along both axes that a token of the last level stands for: one, as nothing is pooled."""
+        return (1, 1)
+
+    @property
+    def unit_size(self) -> tuple[int, int]:
+        """Tokens per mask-unit side: every token is a mask unit."""
+        return (1, 1)
+
+    def unit_side(self, level: int) -> tuple[int, int]:
+        """Tokens along both axes of a mask unit in a level."""
+        return (1, 1)
+
 
 class Vit(Encoder):
-    """timm's plain vision transformer (arXiv 2010.11929) as an encoder of one level, after the final norm.
+    """timm's plain vision transformer (arXiv 2010.11929) as an encoder of one level.
 
-    With a distillation token it is timm's distilled DeiT.
+    The feature map is after the final norm, unless that follows the mean (`norm_after_mean`). In sparse encoding only
+    the visible tokens are computed (masked autoencoders, arXiv 2111.06377). With a distillation token it is timm's
+    distilled DeiT, which takes no mask.
     """
 
     config: VitConfig
@@ -85,7 +105,11 @@ class Vit(Encoder):
         super().__init__()
         self.config = config
         tokens = config.distillation_token
-        pooling = {"global_pool": "token"} if tokens else {"class_token": False, "global_pool": "avg", "fc_norm": False}
+        pooling = (
+            {"global_pool": "token"}
+            if tokens
+            else {"class_token": False, "global_pool": "avg", "fc_norm": config.norm_after_mean}
+        )
         self.network: Any = (VisionTransformerDistilled if tokens else VisionTransformer)(
             img_size=config.input_size,
             patch_size=config.patch_size,  # pyright: ignore[reportArgumentType]  (timm takes a pair, its hint says int)
@@ -98,12 +122,24 @@ class Vit(Encoder):
             drop_path_rate=config.drop_path,
             **pooling,  # pyright: ignore[reportArgumentType]
         )
+        self.norm_follows_mean = config.norm_after_mean
 
     @property
     def head(self) -> nn.Module:
         """The linear head on the mean over positions; of a model with a distillation token the list of its two."""
         network = self.network
         return nn.ModuleList([network.head, network.head_dist]) if self.config.distillation_token else network.head
+
+    @property
+    def norm(self) -> nn.Module:
+        """The final norm."""
+        return self.network.fc_norm if self.config.norm_after_mean else self.network.norm
+
+    def remove_head(self) -> None:
+        """As `Encoder.remove_head`."""
+        self.network.head = nn.Identity()
+        if self.norm_follows_mean:
+            self.network.fc_norm = nn.Identity()
 
     def level_sizes(self, level: int) -> tuple[int, ...]:
         """Rows and columns of the feature map."""
@@ -112,9 +148,20 @@ class Vit(Encoder):
 
     def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
         self.check_images(images)
-        if mask is not None:
-            raise UserError("the plain ViT is here to compare classifiers with; it takes no mask")
-        return self.encode(images)[0][0]
+        if mask is None:
+            return self.encode(images)[0][0]
+        if self.config.distillation_token:
+            raise UserError("a ViT with a distillation token takes no mask; masked pretraining needs one without")
+        network, grid = self.network, self.level_sizes(0)
+        check_mask(mask, images.shape[0], grid, grid, self.config.dims[0])
+        tokens = network.patch_embed(images)
+        if mask.token is not None:
+            tokens = fill_masked(tokens.unflatten(1, grid), mask.visible, mask.token).flatten(1, 2)
+        tokens = tokens + network.pos_embed
+        if mask.is_sparse:
+            tokens = visible_units(tokens, mask.visible)
+        tokens = network.norm(network.blocks(tokens))
+        return tokens[:, :, None, None] if mask.is_sparse else tokens.unflatten(1, grid)
 
     def encode(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """The level, and what the heads take: class and distillation token (batch, 2, dim), none without them."""
@@ -169,8 +216,15 @@ class Vit(Encoder):
 
 
 VIT_SIZES: dict[str, VitConfig] = {
+    # As masked autoencoders are fine-tuned (arXiv 2111.06377): the norm after the mean.
+    "vit_base_224": VitConfig(dims=(768,), heads=(12,), norm_after_mean=True),
+    "vit_large_224": VitConfig(dims=(1024,), heads=(16,), depths=(24,), norm_after_mean=True),
+    "vit_huge_224": VitConfig(patch_size=(14, 14), dims=(1280,), heads=(16,), depths=(32,), norm_after_mean=True),
     "vit_micro_32": VitConfig(
         input_size=(32, 32), patch_size=(4, 4), num_classes=10, dims=(96,), heads=(3,), depths=(5,)
+    ),
+    "vit_patch2_micro_32": VitConfig(
+        input_size=(32, 32), patch_size=(2, 2), num_classes=10, dims=(96,), heads=(3,), depths=(5,)
     ),
     "vit_micro_64": VitConfig(
         input_size=(64, 64), patch_size=(8, 8), num_classes=10, dims=(96,), heads=(3,), depths=(5,)
@@ -300,6 +354,9 @@ RESNET_SIZES: dict[str, ResnetConfig] = {
         depths=(1, 3, 4, 1),
         block="basic",
         stem="conv3",
+    ),
+    "wide_resnet_micro_32": ResnetConfig(
+        input_size=(32, 32), num_classes=10, dims=(32, 64, 128, 128), depths=(1, 1, 1, 1), block="basic", stem="conv3"
     ),
 }
 

@@ -21,6 +21,7 @@ from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
 from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
 from hvit.models.mvit.simplification import SIMPLIFIED
 from hvit.models.nest.config import NEST_SIZES, NestConfig
+from hvit.models.timm_baselines import MICRO, baseline, settings_of
 from hvit.models.timm_encoder import TimmConfig, timm_config
 from hvit.moved import old_names_of
 from hvit.renames import rename_json
@@ -72,6 +73,11 @@ _PUBLISHED |= {
             "hiera_huge_224": 86.9,
         },
         "arXiv 2110.00476": {"resnet50_224": 80.4},
+        "arXiv 2111.06377, after masked pretraining": {
+            "vit_base_224": 83.6,
+            "vit_large_224": 85.9,
+            "vit_huge_224": 86.9,
+        },
         "arXiv 2306.00989, Table 1": {
             "mvitv2_large_224_step_0": 85.3,
             "mvitv2_large_224_step_a": 85.6,
@@ -90,6 +96,7 @@ _PUBLISHED |= {
         "arXiv 2104.11227": {"mvit_base_16x224": 78.4, "mvit_base_32x224": 80.2, "mvit_base_64x224": 81.2},
         "arXiv 2112.09133, without pretraining 80.5": {"mvitv2_large_16x224": 84.3},
         "facebookresearch/SlowFast": {"mvit_base24_32x224": 80.4},
+        "arXiv 2112.09133, after MaskFeat": {"mvitv2_small_mean_16x224": 82.2, "mvitv2_large_mean_16x224": 84.3},
         "arXiv 2112.01526": {"mvitv2_small_16x224": 81.0, "mvitv2_base_32x224": 82.9, "mvitv2_large_40x312": 86.1},
         "arXiv 2306.00989": {
             "hiera_base_16x224": 84.0,
@@ -122,12 +129,18 @@ _PUBLISHED |= {
             "hiera_base_plus_sam2_224",
             "hiera_large_sam2_256",
         ),
+        "arXiv 2111.06377, masked pretraining": [f"mae_vit_{size}_224" for size in ("base", "large", "huge")],
+        "arXiv 2112.09133, masked pretraining": [
+            name for name in MASKED_SIZES if name.startswith("maskfeat") and "micro" not in name
+        ],
         "after arXiv 2306.00989": [name for name in SIMPLIFIED if name.startswith("mvitv2_base")],
     }.items()
     for name in names
 }
 _PUBLISHED |= {
-    name: Published("-", "arXiv 2306.00989, masked pretraining") for name in MASKED_SIZES if "micro" not in name
+    name: Published("-", "arXiv 2306.00989, masked pretraining")
+    for name in MASKED_SIZES
+    if name.startswith("mae_hiera") and "micro" not in name
 }
 _PUBLISHED["nest_generator_64"] = Published("-", "after arXiv 2105.12723 and its talk")
 _PUBLISHED["transgan_like_64"] = Published("-", "after arXiv 2102.07074")
@@ -141,6 +154,8 @@ _CONFIGS: dict[str, NetworkConfig] = {
     **MASKED_SIZES,
     **GENERATOR_SIZES,
 }
+_NAMES = (*_CONFIGS, *MICRO)
+"""In the order in which they are listed; what timm has to be imported for is made when it is asked for."""
 
 # Fields a user, or another library's copy of the weights, changes without leaving the named architecture.
 _FREE_FIELDS = (
@@ -179,15 +194,17 @@ class Entry:
 
 def list_models(pattern: str = "*") -> list[str]:
     """Lists the names of the catalogue that match a shell pattern such as `"nest*"`, in catalogue order."""
-    return [name for name in _CONFIGS if fnmatchcase(name, pattern)]
+    return [name for name in _NAMES if fnmatchcase(name, pattern)]
 
 
 def entry(name: str) -> Entry:
     """The catalogue's row for a model name, or that of `timm/NAME`. Raises UserError for an unknown one."""
     if isinstance(name, str) and name.startswith("timm/"):
         return Entry(name, timm_config(name.removeprefix("timm/")), None)
+    if isinstance(name, str) and name in MICRO:
+        return Entry(name, baseline(MICRO[name]), None)
     if not isinstance(name, str) or name not in _CONFIGS:
-        meant = did_you_mean(name, _CONFIGS) if isinstance(name, str) else ""
+        meant = did_you_mean(name, _NAMES) if isinstance(name, str) else ""
         raise UserError(f"there is no model called {quoted(str(name))}{meant or ';'} `hvit models` lists them")
     return Entry(name, _CONFIGS[name], _PUBLISHED.get(name))
 
@@ -195,12 +212,14 @@ def entry(name: str) -> Entry:
 def name_of(config: NetworkConfig) -> str:
     """The catalogue's name for a configuration, whatever the fields that leave its weights' shapes mostly alone.
 
-    A configuration that is in no row is called "custom <family>", a masked autoencoder "mae_" and its encoder.
+    A configuration that is in no row is called "custom <family>", a masked autoencoder "mae_" and its encoder, or
+    "maskfeat_" where it has no decoder.
     """
     if isinstance(config, MaskedConfig):
-        return f"mae_{name_of(config.encoder)}"
+        return f"{'mae' if config.decoder_depth else 'maskfeat'}_{name_of(config.encoder)}"
     if isinstance(config, TimmConfig):
-        return f"timm/{config.name}"
+        same = (name for name, own in MICRO.items() if config.settings and config.settings == settings_of(own))
+        return next(same, f"timm/{config.name}")
     if isinstance(config, ClipBaselineConfig):
         return config.name
 

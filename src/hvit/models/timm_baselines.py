@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
-from hvit.models.baselines import VIT_SIZES, ResnetConfig, VitConfig
+from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, ResnetConfig, VitConfig
 from hvit.models.timm_encoder import TimmConfig
 
 _SWIN: dict[str, object] = {
@@ -24,19 +23,26 @@ _TIMM: dict[str, tuple[str, int, dict[str, object]]] = {
     "deit": ("vit_tiny_patch16_224", 32, {"patch_size": 4, "embed_dim": 96, "depth": 5, "num_heads": 3}),
 }  # fmt: skip
 _PLAIN: dict[str, VitConfig | ResnetConfig] = {
-    "vit_patch2": replace(VIT_SIZES["vit_micro_32"], patch_size=(2, 2)),
-    "wide_resnet": ResnetConfig(
-        input_size=(32, 32), num_classes=10, dims=(32, 64, 128, 128), depths=(1, 1, 1, 1), block="basic", stem="conv3"
-    ),
+    "vit_patch2": VIT_SIZES["vit_patch2_micro_32"],
+    "wide_resnet": RESNET_SIZES["wide_resnet_micro_32"],
 }
 BASELINES = (*_TIMM, *_PLAIN)
 """swin_no_shift: windows never exchange anything; deit: a ViT with a class token; vit_patch2: the plain ViT with four
 times as many tokens; wide_resnet: twice as wide and half as deep as `resnet_micro_32`."""
 
 
+MICRO = {f"{name}_micro_{side}": name for name, (_, side, _) in _TIMM.items()}
+"""The catalogue's names of the baselines that are timm's own, by their names here."""
+
+
+def settings_of(name: str) -> str:
+    """What a baseline that is timm's own has in place of its architecture's sizes, as `TimmConfig` takes it."""
+    return json.dumps(_TIMM[name][2])
+
+
 def baseline(name: str) -> TimmConfig | VitConfig | ResnetConfig:
     """The configuration of a baseline for CIFAR; timm is imported for those that are its own."""
     if name in _PLAIN:
         return _PLAIN[name]
-    architecture, side, settings = _TIMM[name]
-    return TimmConfig(name=architecture, input_size=(side, side), num_classes=10, settings=json.dumps(settings))
+    architecture, side, _ = _TIMM[name]
+    return TimmConfig(name=architecture, input_size=(side, side), num_classes=10, settings=settings_of(name))

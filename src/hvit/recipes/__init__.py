@@ -11,12 +11,12 @@ from fnmatch import fnmatchcase
 from hvit.errors import UserError, did_you_mean
 from hvit.markup import quoted
 from hvit.recipe import Recipe
-from hvit.recipes import distilled, generation, hiera, micro, mvit, nest, photos
+from hvit.recipes import distilled, generation, hiera, masked, micro, mvit, nest, photos
 from hvit.recipes.named import Header, Named
 
 __all__ = ["Header", "get_recipe", "header", "list_recipes"]
 
-_FILES = (photos, micro, distilled, nest, mvit, hiera, generation)
+_FILES = (photos, micro, distilled, nest, mvit, hiera, masked, generation)
 _RECIPES: dict[str, Named] = {one.recipe.name: one for file in _FILES for one in file.RECIPES}
 
 

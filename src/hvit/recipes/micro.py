@@ -147,6 +147,18 @@ _MAE_CIFAR10 = Recipe(
     optimize=replace(_MAE_OPTIMIZER, learning_rate_per_256=2e-3, warmup_epochs=4),
     loop=LoopConfig(epochs=40, batch_size=128, evaluate_every=5),
 )
+_MAE_VIT = replace(
+    _MAE_CIFAR10,
+    name="vit_micro_mae_cifar10",
+    summary="Masked pretraining of a small plain ViT on CIFAR-10",
+    model=MASKED_SIZES["mae_vit_micro_32"],
+)
+_MASKFEAT = replace(
+    _MAE_CIFAR10,
+    name="mvitv2_micro_maskfeat_cifar10",
+    summary="MaskFeat: a small MViTv2 predicts HOG of masked parts of CIFAR-10",
+    model=MASKED_SIZES["maskfeat_mvitv2_micro_32"],
+)
 _MAE_FOLDER = replace(
     _MAE_CIFAR10,
     name="hiera_micro_mae_folder",
@@ -191,14 +203,15 @@ _MAE_CLIPS = Recipe(
 MASKED_SOURCE = "ours, after arXiv 2306.00989, Table 14"
 
 
-def _finetuned(data: str, **said: str) -> Named:
+def _finetuned(pretraining: Recipe, **said: str) -> Named:
     """The classifier's run, started from the weights of a pretraining run, for a third of the epochs."""
-    usual, weights = _CLASSIFIERS[f"hiera_micro_{data}"].recipe, f"runs/hiera_micro_mae_{data}"
+    family, data = pretraining.name.split("_")[0], pretraining.name.rpartition("_")[2]
+    usual, weights = _CLASSIFIERS[f"{family}_micro_{data}"].recipe, f"runs/{pretraining.name}"
     optimize = replace(usual.optimize, learning_rate_per_256=2e-3, layer_decay=0.8, no_decay="positions_and_vectors")
     recipe = replace(
         usual,
         name=f"{usual.name}_finetune",
-        summary=f"{usual.summary}, starting from its masked pretraining",
+        summary=f"{usual.summary.partition(', a baseline')[0]}, starting from its masked pretraining",
         optimize=optimize,
         loop=replace(usual.loop, epochs=usual.loop.epochs // 3),
         weights=weights,
@@ -217,7 +230,7 @@ RECIPES = (
         run_here="2 of its 40 epochs",
     ),
     _finetuned(
-        "cifar10",
+        _MAE_CIFAR10,
         claim="better than random initialisation at the same budget with 50 labels a class, worse with 500 and a small "
         "budget",
         cost="not measured with all labels",
@@ -232,10 +245,36 @@ RECIPES = (
         source=MASKED_SOURCE,
     ),
     _finetuned(
-        "folder",
+        _MAE_FOLDER,
         claim="as hiera_micro_cifar10_finetune, on photos of your own",
         cost="not measured",
         expected=PHOTOS,
+    ),
+    named(
+        _MAE_VIT,
+        claim="what hiera_micro_mae_cifar10 is compared with: the same pretraining of a plain ViT",
+        cost="not measured",
+        expected=NO_SCORE,
+        source="ours, after arXiv 2111.06377",
+    ),
+    _finetuned(
+        _MAE_VIT,
+        claim="as hiera_micro_cifar10_finetune, of a plain ViT",
+        cost="not measured",
+        expected=NO_SCORE,
+    ),
+    named(
+        _MASKFEAT,
+        claim="histograms of gradients as the target, predicted by one linear layer, with all tokens encoded",
+        cost="not measured",
+        expected=NO_SCORE,
+        source="ours, after arXiv 2112.09133",
+    ),
+    _finetuned(
+        _MASKFEAT,
+        claim="as hiera_micro_cifar10_finetune, of MViTv2 after MaskFeat",
+        cost="not measured",
+        expected=NO_SCORE,
     ),
     named(
         _MOVING_DIGITS,

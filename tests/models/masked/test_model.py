@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
+from hvit.models.baselines import VitConfig
 from hvit.models.build import build
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.hiera.model import Hiera, HieraConfig
@@ -35,6 +36,7 @@ CLIP = replace(
 NEST = NestConfig(
     input_size=(32, 32), patch_size=(2, 2), num_classes=3, dims=(8, 16, 32), heads=(1, 2, 4), depths=(1, 1, 1)
 )  # fmt: skip
+VIT = VitConfig(input_size=(16, 32), patch_size=(4, 4), num_classes=3, dims=(16,), heads=(2,), depths=(2,))
 SMALL: dict[str, Any] = {"decoder_dim": 16, "decoder_depth": 2, "decoder_heads": 4}
 STRATEGIES: dict[str, MaskedConfig] = {
     "hiera, sparse": MaskedConfig(IMAGE, **SMALL),
@@ -44,6 +46,20 @@ STRATEGIES: dict[str, MaskedConfig] = {
     "mvitv2 clip, dense, hog": MaskedConfig(
         MVIT_SIZES["mvitv2_micro_16x64"], encoding="dense", target="hog", decoder_depth=0
     ),
+    "mvitv2 clip, mean, maskfeat": MaskedConfig(
+        replace(
+            MVIT_SIZES["mvitv2_micro_16x64"], expansion="mlp", norm_after_mean=True, query_pools=1, class_token=False
+        ),
+        encoding="dense",
+        mask_ratio=0.4,
+        mask_pattern="block",
+        target="hog",
+        multi_scale=False,
+        decoder_depth=0,
+    ),
+    "vit, sparse": MaskedConfig(VIT, mask_ratio=0.75, multi_scale=False, **SMALL),
+    "vit, mean and norm, sparse": MaskedConfig(replace(VIT, norm_after_mean=True), multi_scale=False, **SMALL),
+    "vit, dense": MaskedConfig(VIT, encoding="dense", mask_unit=(1, 1), target="hog", decoder_depth=0),
     "mvitv2, separate and pad": MaskedConfig(SIMPLIFIED["mvitv2_micro_64_step_a"], **SMALL),
     "mvitv2, kernel = stride": MaskedConfig(SIMPLIFIED["mvitv2_micro_64_step_e"], **SMALL),
     "nest, whole blocks": MaskedConfig(NEST, mask_pattern="nested", mask_ratio=0.5, **SMALL),

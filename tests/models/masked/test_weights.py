@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from hvit.models.baselines import VIT_SIZES
 from hvit.models.build import build
+from hvit.models.catalogue import entry
 from hvit.models.hiera.config import HIERA_SIZES
-from hvit.models.masked.config import MaskedConfig
+from hvit.models.masked.config import MASKED_SIZES, MaskedConfig
 from hvit.models.masked.model import MaskedAutoencoder, present_name
 from hvit.models.mvit.config import MVIT_SIZES
 from hvit.models.weights.load import load_weights
@@ -34,6 +36,31 @@ def as_before(model: MaskedAutoencoder) -> dict[str, Tensor]:
         old["hidden_token" if name == "mask_token" and model.config.encoding == "dense" else name] = tensor
     assert any(name.startswith("tell.") for name in old)
     return old
+
+
+@pytest.mark.parametrize("name", ["mae_vit_micro_32", "maskfeat_mvitv2_micro_32", "maskfeat_mvitv2_micro_16x64"])
+def test_a_classifier_starts_from_a_vit_and_from_maskfeat(name: str) -> None:
+    config = MASKED_SIZES[name]
+    pretrained = make(config, 0)
+    classifier = build(entry(name.partition("_")[2]).config)
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    report = load_weights(classifier, pretrained.state_dict())
+    assert all("head" in key for key in report.missing), report
+    assert all("relative" in key for key in report.resized), "only positions in the level that is not pooled"
+    assert bool(report.resized) == name.startswith("maskfeat")
+    kept = {key for key, value in classifier.state_dict().items() if torch.equal(value, before[key])}
+    assert {key for key in kept if "norm" not in key and "bias" not in key} == {
+        key for key in before if "head.weight" in key
+    }
+
+
+def test_the_norm_after_a_vits_mean_is_that_of_its_autoencoder() -> None:
+    encoder = replace(VIT_SIZES["vit_micro_32"], norm_after_mean=True)
+    pretrained = make(replace(MASKED_SIZES["mae_vit_micro_32"], encoder=encoder), 0)
+    torch.nn.init.normal_(pretrained.norm.weight)
+    classifier = build(encoder)
+    assert all("head" in key for key in load_weights(classifier, pretrained.state_dict()).missing)
+    assert torch.equal(classifier.state_dict()["network.fc_norm.weight"], pretrained.norm.weight)
 
 
 @BOTH

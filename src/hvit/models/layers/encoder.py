@@ -95,6 +95,12 @@ class Encoder(nn.Module, ABC):
         0 is the stem, i + 1 the i-th transformer layer counted from the image, and one more the final norm and head.
         """
 
+    def remove_head(self) -> None:
+        """Removes what comes after the last feature map: the head, and the final norm where that follows the mean."""
+        self.head = nn.Identity()
+        if self.norm_follows_mean:
+            self.norm = nn.Identity()
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, height, width), never softmaxed."""
         return self.classify(self.levels(images)[-1])

@@ -9,13 +9,14 @@ from pydantic import Field
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
+from hvit.models.baselines import VIT_SIZES, VitConfig
 from hvit.models.hiera.config import HIERA_SIZES, HieraConfig
 from hvit.models.masked.masks import MaskPattern, count_visible
 from hvit.models.masked.targets import Target
-from hvit.models.mvit.config import MvitConfig
+from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
 from hvit.models.nest.config import NestConfig
 
-EncoderConfig = NestConfig | MvitConfig | HieraConfig
+EncoderConfig = NestConfig | MvitConfig | HieraConfig | VitConfig
 
 
 Encoding = Literal["sparse", "dense"]
@@ -56,6 +57,8 @@ class MaskedConfig:
             raise UserError(f"decoder_dim {self.decoder_dim} must be divisible by decoder_heads {self.decoder_heads}")
         if not 0.0 < self.mask_ratio < 1.0:
             raise UserError(f"mask_ratio must be above 0 and below 1; got {self.mask_ratio}")
+        if isinstance(self.encoder, VitConfig) and self.encoder.distillation_token:
+            raise UserError("the encoder of masked pretraining must be a ViT without a distillation token")
         if self.encoding == "sparse":
             _check_sparse(self)
         elif self.mask_unit is not None:
@@ -171,6 +174,20 @@ def _published(name: str) -> MaskedConfig:
     return MaskedConfig(encoder, mask_ratio=0.9 if len(encoder.input_size) == 3 else 0.6)
 
 
+def _maskfeat(encoder: MvitConfig | VitConfig, unit: tuple[int, ...]) -> MaskedConfig:
+    """MaskFeat (arXiv 2112.09133): boxes of masked tokens, and one linear layer that predicts HOG.
+
+    The queries of MViT's last level are not pooled, so that a token of it stands for 16 x 16 pixels as a ViT's does.
+    """
+    if isinstance(encoder, MvitConfig):
+        encoder = replace(encoder, query_pools=len(encoder.depths) - 2)
+    return MaskedConfig(
+        replace(encoder, drop_path=0.0, **{"head_dropout": 0.0} if isinstance(encoder, MvitConfig) else {}),
+        encoding="dense", mask_ratio=0.4, mask_pattern="block", mask_unit=unit, target="hog", multi_scale=False,
+        decoder_depth=0,
+    )  # fmt: skip
+
+
 MASKED_SIZES: dict[str, MaskedConfig] = {
     **{
         f"mae_hiera_{size}": _published(f"hiera_{size}")
@@ -186,5 +203,19 @@ MASKED_SIZES: dict[str, MaskedConfig] = {
         )
         for size in ("32", "64", "16x64")
     },
+    **{
+        f"mae_vit_{size}_224": MaskedConfig(VIT_SIZES[f"vit_{size}_224"], mask_ratio=0.75, multi_scale=False)
+        for size in ("base", "large", "huge")
+    },
+    "mae_vit_micro_32": MaskedConfig(
+        VIT_SIZES["vit_micro_32"], mask_ratio=0.75, multi_scale=False, decoder_dim=96, decoder_depth=2, decoder_heads=3
+    ),
+    **{f"maskfeat_vit_{size}_224": _maskfeat(VIT_SIZES[f"vit_{size}_224"], (1, 1)) for size in ("base", "large")},
+    **{
+        f"maskfeat_mvitv2_{size}_mean_16x224": _maskfeat(MVIT_SIZES[f"mvitv2_{size}_mean_16x224"], (1, 8, 8))
+        for size in ("small", "large")
+    },
+    "maskfeat_mvitv2_micro_32": _maskfeat(MVIT_SIZES["mvitv2_micro_32"], (2, 2)),
+    "maskfeat_mvitv2_micro_16x64": _maskfeat(MVIT_SIZES["mvitv2_micro_16x64"], (1, 4, 4)),
 }
 """The autoencoders whose weights the authors published, with the masks of their training; and ours for a CPU."""

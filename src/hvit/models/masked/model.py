@@ -11,6 +11,7 @@ Masking strategies:
 | --- | --- | --- |
 | sparse, kernel = stride | the visible units; nothing crosses a unit's border | Hiera; MViTv2's steps d to f |
 | sparse, separate and pad | the visible units; every pooling is padded inside its unit | MViTv2's steps a to c |
+| sparse, token by token | the visible tokens, each a mask unit (arXiv 2111.06377) | the plain ViT |
 | sparse, whole blocks | the visible blocks; aggregation sees nothing where a block is masked | NesT (ours) |
 | dense | all tokens; masked ones are a learned token from the stem on (MaskFeat, arXiv 2112.09133) | every family |
 
@@ -42,6 +43,8 @@ from hvit.models.layers.masking import Mask, place_units, spread_mask
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.masked.masks import sample_visible
 from hvit.models.masked.targets import make_targets, target_width
+
+_STEMS = ("encoder.patch_embed", "encoder.network.patch_embed.proj")
 
 
 class DecoderLayer(nn.Module):
@@ -94,9 +97,7 @@ class MaskedAutoencoder(nn.Module):
         self.config = config
         self.encoder = encoder
         # What comes after the last level is for classes, and belongs to fine-tuning.
-        encoder.head = nn.Identity()
-        if encoder.norm_follows_mean:
-            encoder.norm = nn.Identity()
+        encoder.remove_head()
         dims, dim = encoder.level_dims, config.decoder_dim
         last = config.level_sides()[-1]
         scales = {}
@@ -138,11 +139,11 @@ class MaskedAutoencoder(nn.Module):
             for key, parameter in module.named_parameters(recurse=False):
                 if name.startswith("fusion"):
                     continue
-                if isinstance(module, nn.Linear) or (name == "encoder.patch_embed" and key == "weight"):
+                if isinstance(module, nn.Linear) or (name in _STEMS and key == "weight"):
                     nn.init.xavier_uniform_(parameter.flatten(1)) if key == "weight" else nn.init.zeros_(parameter)
                 elif isinstance(module, nn.LayerNorm):
                     nn.init.constant_(parameter, 1.0 if key == "weight" else 0.0)
-                elif not name.endswith("patch_embed") and "scale" not in key:
+                elif name not in _STEMS and "scale" not in key:
                     truncated_normal_(parameter)
 
     def forward(self, images: Tensor, visible: Tensor, masked_only: bool = False) -> Tensor:

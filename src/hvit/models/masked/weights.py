@@ -13,6 +13,7 @@ from functools import partial
 
 from torch import Tensor
 
+from hvit.models.baselines import VitConfig
 from hvit.models.formats import Format, State, renamed
 from hvit.models.hiera.weights import HIERA_FORMATS
 from hvit.models.masked.config import MaskedConfig
@@ -61,12 +62,16 @@ def from_ours(state: State, config: object) -> dict[str, Tensor]:
     if isinstance(config, MaskedConfig):
         return state
     ours = {}
-    follows = "encoder.norm.weight" not in state
+    follows = not {"encoder.norm.weight", "encoder.network.norm.weight"} & state.keys()
+    norm = "norm."
+    if isinstance(config, VitConfig):
+        norm = "network.fc_norm." if config.norm_after_mean else "network.norm."
     for name, tensor in state.items():
         if name.startswith("encoder."):
             ours[name.removeprefix("encoder.")] = tensor
         else:
-            ours[name if follows and name.startswith("norm.") else f"autoencoder.{name}"] = tensor
+            is_last_norm = follows and name.startswith("norm.")
+            ours[norm + name.removeprefix("norm.") if is_last_norm else f"autoencoder.{name}"] = tensor
     return ours
 
 
@@ -79,7 +84,7 @@ _NAMES = {"official Hiera MAE": _OFFICIAL, "transformers Hiera MAE": _TRANSFORME
 MASKED_FORMATS = (
     Format(
         name="hvit masked autoencoder",
-        pattern=r"encoder\.(blocks|hierarchies)\.\d+\.\S*(attention|layers)\.",
+        pattern=r"encoder\.(network\.blocks\.\d+\.attn|(blocks|hierarchies)\.\d+\.\S*(attention|layers))\.",
         translate=from_ours,
         config=lambda state, size: None,
     ),

@@ -281,6 +281,14 @@ MVIT_SIZES: dict[str, MvitConfig] = {
         _V2, **_clip(16), **_LARGE, expansion="mlp", class_token=True, drop_path=0.2, head_dropout=0.5
     ),
     "mvitv2_large_40x312": replace(_V2, **_clip(40, 312), **_LARGE, class_token=True, drop_path=0.75, head_dropout=0.5),
+    # As MaskFeat fine-tunes them (arXiv 2112.09133; SlowFast, k400_MVITv2_{S,L}_16x4_FT): the mean over the map is
+    # classified, and the width grows in the MLP.
+    "mvitv2_small_mean_16x224": replace(
+        _V2, **_clip(16), depths=_B16, expansion="mlp", norm_after_mean=True, drop_path=0.1
+    ),
+    "mvitv2_large_mean_16x224": replace(
+        _V2, **_clip(16), **_LARGE, expansion="mlp", norm_after_mean=True, drop_path=0.2
+    ),
     "mvit_micro_32": replace(
         _V2, **_MICRO, input_size=(32, 32), patch_size=(2, 2), patch_kernel=(3, 3), query_pooling="strided",
         positions="absolute", query_residual=False, expansion="mlp", class_token=True,
