@@ -60,6 +60,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "val_fraction": _SHARE,
     "folds": (0, 1_000),
     "fold": (0, 1_000),
+    "effective_beta": _SHARE,
     "split_seed": (-_LARGEST_SEED, _LARGEST_SEED),
     "grey_range": (-1e12, 1e12),
     "page": (1, 1_000_000),

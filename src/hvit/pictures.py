@@ -59,10 +59,13 @@ QUANTITIES = {
     "top1": "Accuracy",
     "explained_variance": "Explained variance of masked patches",
     "nearest_neighbours": "Classes from features",
+    "mean_average_precision": "Mean average precision",
+    "r2": "Explained variance (R²)",
+    "quadratic_kappa": "Quadratic kappa",
     "learning_rate": "Learning rate",
 }
 """What a chart can show over the epochs, by its key in the journal, with the chart's title."""
-_SHARES = ("top1", "top5", "explained_variance", "nearest_neighbours", "linear_probe")
+_SHARES = ("top1", "top5", "mean_average_precision", "explained_variance", "nearest_neighbours", "linear_probe")
 
 
 def draw_curves(
@@ -84,7 +87,7 @@ def draw_curves(
         elif quantity == "nearest_neighbours":
             _draw_line(axes, rows, "evaluate", quantity, theme.curves[1], "nearest neighbours")
             _draw_line(axes, rows, "evaluate", "linear_probe", theme.curves[2], "linear probe", "--")
-        elif quantity == "explained_variance":
+        elif quantity in ("explained_variance", "mean_average_precision", "r2", "quadratic_kappa"):
             _draw_line(axes, rows, "evaluate", quantity, theme.curves[1], "held out")
         else:
             _draw_line(axes, rows, "train", quantity, theme.curves[0])
@@ -250,6 +253,23 @@ def draw_points(
     if len(classes) > 1:
         place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "markerscale": 2.0}
         axes.legend(labelcolor=theme.ink, prop={"family": FONT, "size": TEXT_SIZE}, **place)
+    return figure
+
+
+def draw_predictions(values: ArrayLike, predictions: ArrayLike, name: str, theme: Theme = LIGHT) -> Figure:
+    """Predicted numbers against the labels, and the diagonal of perfect predictions.
+
+    values, predictions: (samples,). name: what is predicted.
+    """
+    wanted, found = (np.asarray(one, dtype=np.float64) for one in (values, predictions))
+    figure = _new_figure(3.9, 3.4, theme)
+    axes = figure.subplots()
+    _style_axes(axes, theme, plain_text(name, 48))
+    ends = [min(wanted.min(), found.min()), max(wanted.max(), found.max())]
+    axes.plot(ends, ends, color=theme.soft_ink, linewidth=1, linestyle="--")
+    axes.scatter(wanted, found, s=12, color=theme.curves[0], alpha=0.6, linewidths=0)
+    axes.set_xlabel("label")
+    axes.set_ylabel("predicted")
     return figure
 
 

@@ -79,6 +79,9 @@ class Recipe:
     """How positions of loaded weights are resized: auto (the family's own way), plane, block (NesT), unit (Hiera)."""
     weights_input_size: tuple[int, int] | None = None
     """Height and width in pixels of the input that the loaded weights are for, if their file does not state it."""
+    loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "asymmetric", "huber"] = "auto"
+    """Loss of a classifier. auto: cross entropy for one class a sample, also of ordered classes, binary cross entropy
+    for several classes, Huber for numbers; asymmetric (Ridnik et al. 2021) is for several classes, too."""
     crop: float = 1.0
     """Side of the centre crop in evaluation, as a share of the shorter side."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"

@@ -72,13 +72,17 @@ def test_a_class_number_outside_the_classes_is_refused():
 
 def test_per_class_table_has_recall_precision_and_f1():
     rows = classification.per_class_table([0, 0, 0, 1], [0, 0, 1, 1], ["cat", "dog"])
+    assert rows[0].pop("recall_interval") == pytest.approx((0.2077, 0.9385), abs=1e-4)  # Wilson, 2 of 3
     assert rows[0] == {"name": "cat", "count": 3, "recall": pytest.approx(2 / 3), "precision": 1.0, "f1": 0.8}
+    rows[1].pop("recall_interval")
     assert rows[1] == {"name": "dog", "count": 1, "recall": 1.0, "precision": 0.5, "f1": pytest.approx(2 / 3)}
 
 
 def test_a_class_that_never_occurs_has_no_recall_and_one_never_predicted_no_precision():
     rows = classification.per_class_table([0, 1], [0, 0], ["seen", "missed", "absent"])
+    assert rows[1].pop("recall_interval") == pytest.approx((0.0, 0.7935), abs=1e-4)
     assert rows[1] == {"name": "missed", "count": 1, "recall": 0.0, "precision": None, "f1": 0.0}
+    assert rows[2].pop("recall_interval") is None
     assert rows[2] == {"name": "absent", "count": 0, "recall": None, "precision": None, "f1": None}
 
 

@@ -56,7 +56,7 @@ def test_the_temperature_lowers_the_loss_and_changes_no_logit(run: Path) -> None
     with torch.no_grad():
         logits = opened.model(batch)
         assert torch.equal(classifier.logits(batch), logits)
-        assert torch.allclose(classifier.probabilities(batch), (logits / confidence.temperature).softmax(1), atol=1e-6)
+        assert torch.allclose(classifier.answers(batch), (logits / confidence.temperature).softmax(1), atol=1e-6)
     again = evaluate.evaluate(run)
     assert again["calibration_error"] == pytest.approx(scores["calibration_error"], abs=1e-5)
     assert again["confidences"] == pytest.approx(scores["confidences"], abs=2e-4)

@@ -13,8 +13,8 @@ from hvit.cli.check import check, refuse_others
 from hvit.cli.inference import prepared
 from hvit.cli.printing import (
     Refusals,
+    answer_words,
     notes,
-    percent,
     print_explanation,
     print_json_lines,
     say,
@@ -173,8 +173,7 @@ def _explain_clips(
         if arguments.json:
             print_json_lines([answer])
             continue
-        ranked = "  ".join(f"{one['class']} {percent(one['probability'])}" for one in answer["classes"])
-        say(f"{answer['file']}: {ranked}")
+        say(f"{answer['file']}: {answer_words(answer)}")
         for picture in answer["pictures"]:
             say(f"  {picture}")
     refused.end()

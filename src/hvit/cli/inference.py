@@ -11,9 +11,12 @@ import tyro
 from hvit.cli.arguments import check_at_least_one, check_paths, parse
 from hvit.cli.printing import (
     Refusals,
+    answer_words,
+    interval_words,
     percent,
     print_confusions,
     print_json_lines,
+    print_label_table,
     print_plan,
     print_scores,
     print_table,
@@ -47,6 +50,8 @@ class EvaluateArguments:
     """Prepare the model for this machine first: takes up to a minute, and pays off from some hundred images on."""
     json: bool = False
     """Print JSON instead of tables."""
+    auroc: bool = False
+    """Also print the area under the ROC curve and the average precision of every class, against all others."""
 
 
 def evaluate(rest: list[str]) -> None:
@@ -57,22 +62,28 @@ def evaluate(rest: list[str]) -> None:
 
     wait_for(f"hvit evaluate: evaluating {arguments.target}")
     scores = evaluate.evaluate(
-        arguments.target, arguments.data, arguments.root, arguments.device, print_plan, arguments.fast
+        arguments.target, arguments.data, arguments.root, arguments.device, print_plan, arguments.fast, arguments.auroc
     )
     if "labels" not in scores:
         print_json_lines([scores]) if arguments.json else print_scores(scores)
+        if not arguments.json and "label_kind" in scores:
+            print_label_table(scores, arguments.auroc)
         return
     rows = per_class_table(scores["labels"], scores["predictions"], scores["classes"])
+    for row, more in zip(rows, scores.pop("ranking", []), strict=False):
+        row |= more
     if arguments.json:
         print_json_lines([scores | {"per_class": rows}])
         return
     print_scores(scores)
-    table = []
+    table, ranked = [], ("auroc", "average_precision") * arguments.auroc
     for row in rows:
-        shares = (percent(row[key]) for key in ("recall", "precision", "f1"))
+        shares = (percent(row[key]) for key in ("precision", "f1", *ranked))
         mistakes = round(row["count"] * (1 - (row["recall"] or 0.0)))
-        table.append((row["name"], str(row["count"]), str(mistakes), *shares))
-    print_table(["class", samples_of(scores), "mistakes", "recall", "precision", "F1"], table)
+        recall = f"{percent(row['recall'])}{interval_words(row['recall_interval'])}"
+        table.append((row["name"], str(row["count"]), str(mistakes), recall, *shares))
+    heads = ["class", samples_of(scores), "mistakes", "recall", "precision", "F1"]
+    print_table(heads + ["AUROC", "AP"] * arguments.auroc, table)
     print_confusions(scores["confusion"], scores["classes"])
 
 
@@ -131,8 +142,8 @@ def predict(rest: list[str]) -> None:
         if arguments.json:
             print_json_lines([answer])
             continue
-        ranked = "  ".join(f"{one['class']} {percent(one['probability'])}" for one in answer["classes"])
-        say(f"{answer['file']}: {'unsure  ' if answer.get('unsure') else ''}{ranked}{_unlike(answer)}")
+        unsure = "unsure  " if answer.get("unsure") else ""
+        say(f"{answer['file']}: {unsure}{answer_words(answer)}{_unlike(answer)}")
     refused.end()
 
 

@@ -167,13 +167,73 @@ def print_explanation(answer: JsonObject, as_json: bool) -> None:
     for tree in answer["trees"]:
         words = ("top-left", "top-right", "bottom-left", "bottom-right")
         way = " > ".join(words[step] for step in tree["clear_path"]) or "no block stands out"
-        text = f"{answer['file']}: {tree['class']} {percent(tree['probability'])}: {way}"
+        answered = percent(tree["probability"]) if "probability" in tree else f"{tree['value']:.4g}"
+        text = f"{answer['file']}: {tree['class']} {answered}: {way}"
         say(text)
     for picture in answer["pictures"]:
         say(f"  {picture}")
 
 
+def answer_words(answer: JsonObject) -> str:
+    """What was predicted of a file: numbers, the classes that are present, or the most probable classes."""
+    if "values" in answer:
+        return "  ".join(f"{name} {value:.4g}" for name, value in answer["values"].items())
+    ranked = "  ".join(
+        f"{one['class']} {percent(one['probability'])}"
+        if "probability" in one
+        else f"{one['class']} {one['value']:.4g}"
+        for one in answer["classes"]
+    )
+    if "labels" in answer:
+        return f"{', '.join(answer['labels']) or 'no class'}  ({ranked})"
+    return ranked
+
+
+def interval_words(interval: Sequence[float] | None) -> str:
+    """The 95 % interval of a share, to stand behind it."""
+    return "" if interval is None else f" ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
+
+
+def print_label_table(scores: JsonObject, auroc: bool) -> None:
+    """The scores of each class of a multi-label set, or of each number."""
+    if "per_output" in scores:
+        rows = [[row["name"], *(_short(row[key]) for key in ("mae", "rmse", "r2", "spearman"))]
+                for row in scores["per_output"]]  # fmt: skip
+        print_table(["number", "MAE", "RMSE", "R²", "rank correlation"], rows)
+        return
+    table = []
+    for row in scores["per_class"]:
+        recall = f"{percent(row['recall'])}{interval_words(row['recall_interval'])}"
+        shares = (percent(row[key]) for key in ("precision", "f1", "average_precision", *("auroc",) * auroc))
+        table.append((row["name"], str(row["count"]), f"{row['threshold']:.2f}", recall, *shares))
+    heads = ["class", samples_of(scores), "threshold", "recall", "precision", "F1", "AP"]
+    print_table(heads + ["AUROC"] * auroc, table)
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _label_scores(scores: JsonObject) -> list[str]:
+    """The scores of labels that are not one class a sample, in words."""
+    if scores["label_kind"] == "regression":
+        names = (("mae", "mean absolute error"), ("r2", "R²"), ("spearman", "rank correlation"))
+        return [f"{words} {_short(scores[key])}" for key, words in names]
+    if scores["label_kind"] == "multi":
+        chosen = " (thresholds chosen here)" if scores["thresholds_chosen_here"] else ""
+        return [
+            f"mean average precision {percent(scores['mean_average_precision'])}",
+            f"F1 {percent(scores['f1_micro'])} micro, {percent(scores['f1_macro'])} macro{chosen}",
+        ]
+    return [
+        f"top-1 {percent(scores['top1'])}",
+        f"off by {scores['mae']:.2f} classes",
+        f"quadratic kappa {scores['quadratic_kappa']:.3f}",
+    ]
+
+
 def print_scores(scores: JsonObject) -> None:
+    """Prints the few numbers everyone looks for."""
     if "explained_variance" in scores:
         explained = percent(scores["explained_variance"])
         shares = f"loss {scores['loss']:.4f}, {explained} of the variance of masked patches explained"
@@ -190,10 +250,18 @@ def print_scores(scores: JsonObject) -> None:
     if "distance" in scores:
         print_distances(scores)
         return
-    reached = [f"top-1 {percent(scores['top1'])}"]
-    if len(scores["classes"]) > 5:  # with fewer, all classes are among the first five
-        reached.append(f"top-5 {percent(scores['top5'])}")
-    reached += [f"loss {scores['loss']:.4f}", f"calibration error {percent(scores['calibration_error'])}"]
+    if "label_kind" in scores:
+        reached = [*_label_scores(scores), f"loss {scores['loss']:.4f}"]
+    else:
+        reached = [f"top-1 {percent(scores['top1'])}"]
+        if len(scores["classes"]) > 5:  # with fewer, all classes are among the first five
+            reached.append(f"top-5 {percent(scores['top5'])}")
+        counts = scores.get("training_counts", [])
+        if counts and max(counts) > min(counts):
+            reached.append(f"balanced accuracy {percent(scores['balanced_accuracy'])}")
+        reached += [f"loss {scores['loss']:.4f}", f"calibration error {percent(scores['calibration_error'])}"]
+    if scores.get("auroc") is not None:
+        reached.append(f"AUROC {percent(scores['auroc'])}")
     say()
     say(f"{scores['count']:,} held-out {samples_of(scores)}: {', '.join(reached)}")
     if "finetuning" in scores:

@@ -10,15 +10,18 @@ from math import prod
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hvit.data.augment import Augment
 from hvit.data.augment_settings import AugmentConfig
+from hvit.data.balance import draw_epoch
 from hvit.data.loader import Batch, load_in_order
-from hvit.data.mixing import mix, soft_targets
+from hvit.data.mixing import join_weights, mix, part_weights, soft_targets
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet, Reduced, Sample, Target
 from hvit.errors import UserError
+from hvit.labels import LabelKind
 from hvit.randomness import generator
 
 
@@ -55,6 +58,41 @@ def _order(num_images: int, rounds: int, seed: int, epoch: int) -> np.ndarray:
     return torch.cat([torch.randperm(num_images, generator=random) for _ in range(rounds)]).numpy()
 
 
+def balanced_indices(chances: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """As `batch_indices`, with every image as often in an epoch as its chance says, rounded up or down.
+
+    chances: (number of images,) with mean 1.
+    """
+    epoch, place = divmod(step, steps_per_epoch(len(chances), batch_size))
+    rounds = math.ceil(batch_size / len(chances))
+    return _balanced_order(_Chances(chances), rounds, seed, epoch)[place * batch_size : (place + 1) * batch_size]
+
+
+class _Chances:
+    """Chances as a key: equal where they are the same array."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __hash__(self) -> int:
+        return id(self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Chances) and self.values is other.values
+
+
+@lru_cache(maxsize=2)
+def _balanced_order(chances: _Chances, rounds: int, seed: int, epoch: int) -> np.ndarray:
+    """An epoch's order of the images that are drawn, `rounds` times over."""
+    random = generator(seed, "balanced", epoch)
+    parts = []
+    for _ in range(rounds):
+        looked_at = torch.randperm(len(chances.values), generator=random).numpy()
+        drawn = looked_at[draw_epoch(chances.values[looked_at], float(torch.rand((), generator=random)))]
+        parts.append(drawn[torch.randperm(len(drawn), generator=random).numpy()])
+    return np.concatenate(parts)
+
+
 def train_batches(
     images: ImageSet,
     *,
@@ -64,6 +102,7 @@ def train_batches(
     seed: int,
     batch_size: int,
     total_steps: int,
+    label_kind: LabelKind = "single",
     start_step: int = 0,
     repeats: int = 1,
     rank: int = 0,
@@ -93,7 +132,7 @@ def train_batches(
             "repeats that divide it."
         )
     source = _TrainSource(
-        images, num_classes, Augment(augment, preprocess), seed, batch_size, repeats, rank, world_size
+        images, num_classes, Augment(augment, preprocess), seed, batch_size, repeats, rank, world_size, label_kind
     )
     return load_in_order(source, range(start_step, total_steps), workers, pin_memory, stops)
 
@@ -138,8 +177,10 @@ class _TrainSource(Dataset[Batch]):
         repeats: int,
         rank: int,
         world_size: int,
+        label_kind: LabelKind,
     ) -> None:
         self.images, self.num_classes, self.augment = images, num_classes, augment
+        self.label_kind: LabelKind = label_kind
         self.seed, self.batch_size, self.repeats = seed, batch_size, repeats
         self.rank, self.world_size = rank, world_size
 
@@ -148,7 +189,7 @@ class _TrainSource(Dataset[Batch]):
         share = self.batch_size // self.world_size
         different = share // self.repeats
         mine = slice(self.rank * different, (self.rank + 1) * different)
-        chosen = batch_indices(len(self.images), self.batch_size // self.repeats, self.seed, step)[mine]
+        chosen = self._chosen(step)[mine]
         first_draw = step * self.batch_size + self.rank * share
         draws = range(first_draw, first_draw + share)
         if self.augment.config.on_device:
@@ -165,13 +206,35 @@ class _TrainSource(Dataset[Batch]):
                 del sample  # before the next one is read
 
         inputs = self.augment(samples(), self.seed, draws)
-        shares = soft_targets(targets, self.num_classes, self.augment.config.label_smoothing)
-        mixed, shares = mix(self.augment.config, inputs, shares, self.seed, step, self.rank)
-        return {"images": mixed, "targets": shares}
+        shares = self._targets(targets)
+        weights = self._weights(chosen)
+        if weights is None:
+            mixed, shares = mix(self.augment.config, inputs, shares, self.seed, step, self.rank)
+            return {"images": mixed, "targets": shares}
+        joined = join_weights(shares, weights)
+        mixed, joined = mix(self.augment.config, inputs, joined, self.seed, step, self.rank)
+        shares, weights = part_weights(joined)
+        return {"images": mixed, "targets": shares, "weights": weights}
+
+    def _chosen(self, step: int) -> np.ndarray:
+        """Which samples the whole batch of a step has, each once."""
+        size = self.batch_size // self.repeats
+        if self.images.chances is None:
+            return batch_indices(len(self.images), size, self.seed, step)
+        return balanced_indices(self.images.chances, size, self.seed, step)
+
+    def _targets(self, targets: list[Target]) -> Tensor:
+        return soft_targets(targets, self.num_classes, self.augment.config.label_smoothing, self.label_kind)
+
+    def _weights(self, chosen: np.ndarray) -> Tensor | None:
+        """The weights of a batch, each as often as its sample is there."""
+        if self.images.weights is None:
+            return None
+        return torch.from_numpy(self.images.weights[chosen]).repeat_interleave(self.repeats)
 
     def _bytes(self, chosen: np.ndarray, draws: range) -> Batch:
         """The batch before anything is varied."""
-        targets: list[Target] = [int(label) for label in self.images.labels[chosen]]
+        targets: list[Target] = [self.images.target(number) for number in chosen.tolist()]
         pixels = self.images.stored_pixels(chosen)
         if pixels is None or not self.augment.preprocess.takes_as_they_are(*pixels.shape[2:]):
             targets, rows = [], []
@@ -182,11 +245,13 @@ class _TrainSource(Dataset[Batch]):
                 rows.append(self.augment.preprocess.bytes_of(sample))
                 del sample
             pixels = np.stack(rows)
-        shares = soft_targets(targets, self.num_classes, self.augment.config.label_smoothing)
+        shares = self._targets(targets)
         batch: Batch = {"images": torch.from_numpy(pixels), "targets": shares}
         if self.repeats > 1:
             batch = {"images": batch["images"].repeat_interleave(self.repeats, 0),
                      "targets": shares.repeat_interleave(self.repeats, 0)}  # fmt: skip
+        if (weights := self._weights(chosen)) is not None:
+            batch["weights"] = weights
         return batch
 
 

@@ -44,16 +44,22 @@ def check_folds(config: FoldedData) -> None:
 
 
 def held_out_fold(
-    config: FoldedData, labels: np.ndarray, names: Sequence[str], classes: Sequence[str]
+    config: FoldedData,
+    labels: np.ndarray,
+    names: Sequence[str],
+    classes: Sequence[str],
+    groups: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Which samples the fold holds out (samples,) bool, and sentences about all folds; fold 0 is planned as the first.
 
-    labels: (samples,) int. names: of the samples, such as paths from the data's root. Raises UserError as `make_folds`.
+    labels: (samples,) int. names: of the samples, such as paths from the data's root. groups: of the samples, where
+    they are known; default: as the option says. Raises UserError as `make_folds`.
     """
-    groups = groups_of(config.group, names)
+    are_grouped = bool(config.group) or groups is not None
+    groups = groups_of(config.group, names) if groups is None else groups
     folds = make_folds(labels, groups, config.folds, config.split_seed, classes)
     sizes = np.bincount(folds, minlength=config.folds).tolist()
-    together = f", samples of the {len(set(groups)):,} groups together" if config.group else ""
+    together = f", samples of the {len(set(groups)):,} groups together" if are_grouped else ""
     missing = [
         name for label, name in enumerate(classes) if len(np.unique(folds[labels == label])) < config.folds
     ]  # fmt: skip

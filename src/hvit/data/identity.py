@@ -114,7 +114,8 @@ def describe_changes(before: Identity, now: Identity, what: str = "images") -> t
 
 def _identity_of_set(images: ImageSet) -> SplitIdentity:
     whole = _is_small(content for _, content in images.stored())
-    labels = images.labels.astype("<i8")
+    single = images.labels.ndim == 1
+    labels = images.labels.astype("<i8" if single else "<f4")
     names, contents = hashlib.sha256(), hashlib.sha256()
     listed: dict[str, list[int | str]] = {}
     stored = 0
@@ -123,7 +124,10 @@ def _identity_of_set(images: ImageSet) -> SplitIdentity:
         names.update(len(encoded).to_bytes(8, "little") + encoded)
         contents.update(digest)
         if len(labels) <= LISTED_FILES:
-            listed[shown(name)] = [int(labels[stored]), digest.hex()[:16]]
+            listed[shown(name)] = [
+                int(labels[stored]) if single else hashlib.sha256(labels[stored].tobytes()).hexdigest()[:16],
+                digest.hex()[:16],
+            ]
         stored += 1
     found: SplitIdentity = {
         "count": len(labels),

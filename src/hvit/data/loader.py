@@ -28,12 +28,15 @@ class Batch(TypedDict):
     images: (batch, channels, height, width) or (batch, channels, frames, height, width) float32, normalised; uint8 as
     they were, and neither varied nor mixed, where that is done on the device. targets:
     (batch, num_classes) float32 shares of every class in training, (batch,) int64 class numbers in testing. clips: in
-    testing on clips, which clip of the set each row is a view of, (batch,) int64.
+    testing on clips, which clip of the set each row is a view of, (batch,) int64. weights: in training, where not all
+    samples weigh the same in the loss, (batch,) float32. Of several classes a sample, and of numbers, targets are
+    (batch, outputs) float32 in training and in testing.
     """
 
     images: Tensor
     targets: Tensor
     clips: NotRequired[Tensor]
+    weights: NotRequired[Tensor]
 
 
 class _Handover(Dataset[Batch | UserError]):

@@ -8,17 +8,29 @@ from torch import Tensor
 
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.sets import Target
+from hvit.labels import LabelKind
 from hvit.randomness import seeded
 
 
-def soft_targets(targets: list[Target], num_classes: int, label_smoothing: float = 0.0) -> Tensor:
-    """Targets as shares: (batch, num_classes) float32, each row summing to 1.
+def soft_targets(
+    targets: list[Target], num_classes: int, label_smoothing: float = 0.0, kind: LabelKind = "single"
+) -> Tensor:
+    """Targets as shares: (batch, num_classes) float32, each row summing to 1; of several classes 0 to 1 each.
 
-    label_smoothing: the share that is spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567). The row
-    of a sample without a label (-1) is all zeros, so that it has no part in a cross entropy.
+    label_smoothing: the share that is spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567); of
+    several classes, over yes and no of each. The row of a sample without a label (-1) is all zeros, so that it has no
+    part in a cross entropy. kind: of ordered classes neighbours have a share, too: in the proportion of
+    exp(-distance²) (Díaz & Marathe 2019, "Soft labels for ordinal regression", equation 1). Numbers stay as they are.
     """
+    if kind in ("multi", "regression"):
+        values = torch.from_numpy(np.stack([np.asarray(target, np.float32) for target in targets]))
+        return values if kind == "regression" else values * (1 - label_smoothing) + label_smoothing / 2
     shares = torch.zeros(len(targets), num_classes)
-    for row, target in zip(shares, targets, strict=True):
+    if kind == "ordinal":
+        distances = torch.arange(num_classes) - torch.tensor(targets)[:, None]
+        shares += (-distances.float().square()).softmax(dim=1)
+        targets = []
+    for row, target in zip(shares, targets, strict=kind != "ordinal"):
         if isinstance(target, np.ndarray):
             row += torch.from_numpy(target)
         elif target >= 0:
@@ -27,6 +39,24 @@ def soft_targets(targets: list[Target], num_classes: int, label_smoothing: float
     absent = [number for number, target in enumerate(targets) if isinstance(target, int) and target < 0]
     smooth[absent] = 0
     return smooth
+
+
+def join_weights(targets: Tensor, weights: Tensor) -> Tensor:
+    """Targets times their weights, and these as one more column, so that both are mixed alike.
+
+    targets: (batch, outputs). weights: (batch,), how much each sample weighs in the loss.
+    """
+    return torch.cat([targets * weights[:, None], weights[:, None]], dim=1)
+
+
+def part_weights(joined: Tensor) -> tuple[Tensor, Tensor]:
+    """Mixed targets and weights from what `join_weights` gave.
+
+    A mixture weighs as much as its parts, and its target is their weighted mean: for a loss that is linear in the
+    target, such as any cross entropy, that is the mean of the weighted losses of both.
+    """
+    weights = joined[:, -1]
+    return joined[:, :-1] / weights.clamp_min(1e-12)[:, None], weights
 
 
 def mix(

@@ -50,8 +50,8 @@ def moved(data: DataConfig, root: str | None) -> DataConfig:
 
 def with_full_paths(data: DataConfig) -> DataConfig:
     """The same data with paths that hold wherever a run is resumed from."""
-    names = ("root", "train_list", "held_out_list", "class_names", "train_frames", "held_out_frames")
-    given = {name: value for name in names if (value := getattr(data, name, ""))}
+    names = ("root", "table", "train_list", "held_out_list", "class_names", "train_frames", "held_out_frames")
+    given = {name: value for name in names if (value := getattr(data, name, "")) and not value.startswith("hf:")}
     if getattr(data, "cache", "none") not in ("", "none"):
         given["cache"] = data.cache  # pyright: ignore[reportAttributeAccessIssue]
     return replace(data, **{name: str(Path(value).expanduser().resolve()) for name, value in given.items()})

@@ -15,13 +15,15 @@ from PIL import Image
 from hvit.data.grey import GreyRange, check_page, checked_range
 from hvit.data.sampling import Sampling
 from hvit.errors import UserError, check_choices
+from hvit.labels import LabelSpec
 from hvit.randomness import generator
 
 Sample = Image.Image | np.ndarray
 """A picture (mode "RGB" or "L", 8 bits), or a clip: (frames, height, width, channels) uint8, in colour (3) or grey (1).
 All frames of a clip have one size; different clips may have different sizes."""
 Target = int | np.ndarray
-"""The class of an image, or its share of every class: (num_classes,) float32 that sums to 1."""
+"""The class of an image; or (outputs,) float32: its share of every class, which sum to 1, 0 and 1 for each of several
+classes, or numbers."""
 
 Stored = Path | np.ndarray | bytes
 """What a sample consists of: a file, a folder of files (the frames of a clip), or values in memory."""
@@ -56,17 +58,25 @@ def no_progress(doing: str, done: int, total: int) -> None:
 class ImageSet(ABC):
     """Labelled images, or clips, that are read one at a time.
 
-    labels: (number of images,) int64, the class of each image, known without reading it. views: how many views in time
-    and how many in space are looked at in testing; an image has one. sampling: how frames are chosen from a clip; None
-    for images.
+    labels: (number of images,) int64, the class of each image, known without reading it; with several classes an
+    image, or numbers, (number of images, outputs) float32. weights: (number of images,) float32, how much each weighs
+    in the loss; None for all the same. chances: (number of images,), how often each is drawn in an epoch on average;
+    None for once. views: how many views in time and how many in space are looked at in testing; an image has one.
+    sampling: how frames are chosen from a clip; None for images.
     """
 
     labels: np.ndarray
+    weights: np.ndarray | None = None
+    chances: np.ndarray | None = None
     views: tuple[int, int] = (1, 1)
     sampling: Sampling | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def target(self, index: int) -> Target:
+        """The label of an image as a target."""
+        return int(self.labels[index]) if self.labels.ndim == 1 else self.labels[index]
 
     @abstractmethod
     def read(self, index: int, draw: int) -> tuple[Sample, Target]:
@@ -134,7 +144,8 @@ class Splits:
     test: images that only the finished run is scored on, where there are three parts; the held-out set, then called
     validation, chooses weights and thresholds. mean, std: one number a channel on the 0 to 1 scale. notes: sentences
     the user should read before training, such as files that were skipped. grey_range, page: how files are read (see
-    `reading.read_image`).
+    `reading.read_image`). spec: what the labels are; None for one class a sample. positive_weights: of several classes
+    a sample, what a positive label weighs in the loss, for each class; empty where it weighs 1.
     """
 
     train: ImageSet
@@ -146,11 +157,23 @@ class Splits:
     grey_range: GreyRange = "full"
     page: int | None = None
     test: ImageSet | None = None
+    spec: LabelSpec | None = None
+    positive_weights: tuple[float, ...] = ()
 
     @property
     def reported(self) -> ImageSet:
         """What the finished run is scored on: the test set, or the held-out one where there is none."""
         return self.test or self.held_out
+
+    @property
+    def labels(self) -> LabelSpec:
+        """What the labels are, with the names of the model's outputs."""
+        return self.spec or LabelSpec("single", self.classes)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is anything to predict: numbers, several classes a sample, or two classes or more."""
+        return len(self.classes) > 1 or self.labels.kind in ("regression", "multi")
 
 
 class OwnData(Protocol):

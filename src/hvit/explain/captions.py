@@ -23,13 +23,18 @@ def without_words(tree: Tree, name_of: NameOf) -> str:
     if tree.removal is None or not steps:
         return NOTHING
     prediction = tree.removal.without[steps - 1]
+    if prediction.words:
+        return f"Without the framed block: {prediction.words}."
     still = " still" if prediction.class_index == tree.class_index else ""
     return f"Without the framed block the model would{still} say {predicted(prediction, name_of)}."
 
 
 def before_words(tree: Tree, name_of: NameOf) -> str:
     """What the model predicts before it sees anything of the image; nothing for other methods."""
-    return "" if tree.removal is None else f"before seeing the image: {predicted(tree.removal.before, name_of)}"
+    if tree.removal is None:
+        return ""
+    before = tree.removal.before
+    return f"before seeing the image: {before.words or predicted(before, name_of)}"
 
 
 def method_words(tree: Tree) -> str:

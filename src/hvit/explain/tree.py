@@ -51,6 +51,8 @@ class Prediction(NamedTuple):
     """The probability of the explained class."""
     logit: float
     """The logit of the explained class."""
+    words: str = ""
+    """What the explained output says, where classes do not exclude each other or it is a number; empty elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class ClassRow(TypedDict):
     name: str
     count: int
     recall: float | None
+    recall_interval: tuple[float, float] | None
     precision: float | None
     f1: float | None
 
@@ -72,7 +73,7 @@ def commonest_mistakes(matrix: list[list[int]], most: int) -> list[tuple[int, in
 
 
 def per_class_table(labels: Numbers, predictions: Numbers, classes: Sequence[str]) -> list[ClassRow]:
-    """Count, recall, precision and F1 of every class, in the order of `classes`.
+    """Count, recall with its 95 % interval (Wilson), precision and F1 of every class, in the order of `classes`.
 
     labels, predictions: (samples,) int, indices into `classes`. Recall is the accuracy within the class. A
     class that never occurs has no recall (None), one that is never predicted no precision.
@@ -90,7 +91,14 @@ def per_class_table(labels: Numbers, predictions: Numbers, classes: Sequence[str
         ),
     )
     return [
-        ClassRow(name=name, count=int(n), recall=_finite(r), precision=_finite(p), f1=_finite(f))
+        ClassRow(
+            name=name,
+            count=int(n),
+            recall=_finite(r),
+            recall_interval=wilson_interval(round(float(r) * int(n)), int(n)) if n else None,
+            precision=_finite(p),
+            f1=_finite(f),
+        )
         for name, p, r, f, n in zip(classes, *measured, strict=True)
     ]
 

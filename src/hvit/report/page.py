@@ -21,6 +21,7 @@ from hvit.report.confidence import confidence_section
 from hvit.report.delivery import delivery_sentences
 from hvit.report.distillation import distillation_section
 from hvit.report.generation import generation_section, is_generation, losses_section, memory_section
+from hvit.report.labelled import counts_words, is_labelled, label_section, label_tiles, last_label_score
 from hvit.report.pieces import (
     cards,
     chart,
@@ -62,7 +63,8 @@ def render_page(run: Run) -> str:
         kind_sections = (curves_section(run), pretraining_section(run))
     else:
         kind_sections = (
-            curves_section(run), distillation_section(run), classes_section(run), confidence_section(run),
+            curves_section(run), distillation_section(run),
+            label_section(run) if is_labelled(run) else classes_section(run), confidence_section(run),
             mistakes_section(run), explanations_section(run),
         )  # fmt: skip
     sections = (
@@ -108,11 +110,17 @@ def tiles(run: Run) -> list[Html]:
         made += generation.generation_tiles(run)
     elif is_pretraining(run):
         made += pretraining.pretraining_tiles(run)
+    elif scores and is_labelled(run):
+        made += label_tiles(run)
     elif scores and scores.top1 is not None:
         detail = f"of {scores.count:,} {run.samples} · {interval(scores.top1, scores.count)}"
         if scores.top5 is not None and len(scores.classes) > 5:
             detail += f" · top-5 {percent(scores.top5)}"
         made.append(tile(f"{scores.evaluated_on.capitalize()} accuracy", percent(scores.top1), detail))
+        if scores.balanced_accuracy is not None and len(set(scores.training_counts)) > 1:
+            made.append(tile("Balanced accuracy", percent(scores.balanced_accuracy), "the mean recall of the classes"))
+    elif found := last_label_score(run):
+        made.append(found)
     elif evaluated:
         made.append(tile("Held-out accuracy", percent(evaluated[-1]["top1"]), f"at {place(evaluated[-1])}"))
     else:
@@ -181,11 +189,12 @@ def classes_section(run: Run) -> Html:
     table = classification.per_class_table(scores.labels, scores.predictions, scores.classes)
     matrix = classification.confusion_matrix(scores.labels, scores.predictions, len(scores.classes))
     mistakes = element("h3", "The most frequent mistakes"), _commonest_mistakes(matrix, scores.classes)
-    shown = [_class_table(table, run.samples), *mistakes]
+    counts = counts_words(scores)
+    shown = [counts, _class_table(table, run.samples), *mistakes]
     if len(table) > SHOWN_CLASSES:
         hardest = sorted((row for row in table if row["count"]), key=lambda row: row["recall"] or 0.0)[:10]
         every = element("details", element("summary", f"All {len(table):,} classes"), _class_table(table, run.samples))
-        shown = [element("h3", "The hardest classes"), _class_table(hardest, run.samples), *mistakes, every]
+        shown = [counts, element("h3", "The hardest classes"), _class_table(hardest, run.samples), *mistakes, every]
     confusion = (
         chart(partial(pictures.draw_confusion, matrix, scores.classes), "Confusion matrix"),
         quiet("Rows are true classes, columns predictions; the deeper the shade, the larger the share of the row."),
@@ -202,7 +211,7 @@ def _class_table(table: Sequence[classification.ClassRow], samples: str) -> Html
             "tr",
             element("th", row["name"], scope="row"),
             element("td", f"{row['count']:,}", class_="number"),
-            element("td", percent(row["recall"]), _bar(row["recall"]), class_="number"),
+            element("td", percent(row["recall"]), _bar(row["recall"]), class_="number", **_range(row)),
             element("td", percent(row["precision"]), class_="number"),
             element("td", percent(row["f1"]), class_="number"),
         )
@@ -210,6 +219,12 @@ def _class_table(table: Sequence[classification.ClassRow], samples: str) -> Html
     ]
     content = element("thead", element("tr", *heads)), element("tbody", *lines)
     return element("div", element("table", *content, class_="classes"), class_="scroll")
+
+
+def _range(row: classification.ClassRow) -> dict[str, str]:
+    """The 95 % interval of a recall, which a pointer on it shows."""
+    between = row["recall_interval"]
+    return {} if between is None else {"title": f"95 % interval {100 * between[0]:.1f} to {percent(between[1])}"}
 
 
 def _bar(share: float | None) -> Html:

@@ -68,13 +68,15 @@ def gallery(shown: Mapping[str, tuple[bytes, bytes | None]], captions: Mapping[s
 def verdict(sample: Sample) -> Html:
     """The caption of a held-out sample: its name, its class, and what it was predicted as, right or wrong."""
     mark = element("span", "right" if sample.right else "wrong", class_="badge" + " done" * sample.right)
+    if sample.confidence is None and not sample.right:  # numbers and sets of classes are nearer or further
+        mark = Html()
     name = f"image {sample.sample}" if sample.sample.isdecimal() else sample.sample
     words = (
         "true class ",
         element("strong", element("bdi", sample.class_)),
         ", predicted ",
         element("strong", element("bdi", sample.predicted)),
-        f" ({percent(sample.confidence)})",
+        "" if sample.confidence is None else f" ({percent(sample.confidence)})",
     )
     return join([element("bdi", name, class_="sample"), " ", mark, " ", element("span", *words, class_="answer")])
 

@@ -32,14 +32,14 @@ class ModelFacts(BaseModel):
 class Sample(BaseModel):
     """A held-out sample that the report shows: its picture's name, its own, its class, and what was predicted.
 
-    confidence: the probability of the prediction.
+    confidence: the probability of the prediction; None for several classes a sample, and for numbers.
     """
 
     picture: str
     sample: str
     class_: Annotated[str, Field(alias="class")]
     predicted: str
-    confidence: Share
+    confidence: Share | None = None
 
     @property
     def right(self) -> bool:
@@ -151,6 +151,28 @@ class Calibration(BaseModel):
     unsure: Unsure | None = None
 
 
+class LabelRow(BaseModel):
+    """A class of a multi-label set: how many held-out samples have it, its threshold and its scores."""
+
+    name: str
+    count: int
+    threshold: Share
+    average_precision: Share | None = None
+    recall: Share | None = None
+    precision: Share | None = None
+    f1: Share | None = None
+
+
+class NumberRow(BaseModel):
+    """A number that is predicted: its errors in its units, explained variance and rank correlation."""
+
+    name: str
+    mae: Distance
+    rmse: Distance
+    r2: Annotated[float, Field(allow_inf_nan=False)]
+    spearman: float | None = None
+
+
 class Scores(BaseModel):
     """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`.
 
@@ -161,6 +183,21 @@ class Scores(BaseModel):
     loss: float | None = None
     top1: Share | None = None
     top5: Share | None = None
+    balanced_accuracy: Share | None = None
+    label_kind: str = "single"
+    training_counts: list[int] = []
+    mean_average_precision: Share | None = None
+    f1_micro: Share | None = None
+    f1_macro: Share | None = None
+    thresholds_chosen_here: bool = False
+    mae: Distance | None = None
+    r2: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    spearman: Annotated[float, Field(ge=-1.001, le=1.001)] | None = None
+    quadratic_kappa: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    per_class: list[LabelRow] = []
+    per_output: list[NumberRow] = []
+    values: list[list[Annotated[float, Field(allow_inf_nan=False)]]] = []
+    predicted_values: list[list[Annotated[float, Field(allow_inf_nan=False)]]] = []
     views: list[int] = []
     explained_variance: float | None = None
     nearest_neighbours: Share | None = None
@@ -305,6 +342,9 @@ def _read_scores(path: Path) -> Scores | None:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise UserError(f"{path} is damaged: {field}: {first['msg']}; {advice}") from error
+    shapes = [len(row) for row in (*scores.values, *scores.predicted_values)]
+    if len(scores.values) != len(scores.predicted_values) or any(size != len(scores.classes) for size in shapes):
+        raise UserError(f"{path} is damaged: its values and predicted values do not fit together; {advice}")
     numbers = {*scores.labels, *scores.predictions}
     if len(scores.labels) != len(scores.predictions) or not numbers <= set(range(len(scores.classes))):
         raise UserError(f"{path} is damaged: its labels, predictions and classes do not fit together; {advice}")

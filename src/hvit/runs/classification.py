@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast, get_args
 
+from hvit.data.balance import class_counts
 from hvit.data.images.digits import SMALLEST_CANVAS, DigitsData
 from hvit.data.layout import spelling
 from hvit.data.open import Splits
@@ -16,6 +17,7 @@ from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 from hvit.explain.methods.gradcat import has_tree
 from hvit.files import write_text
+from hvit.labels import LabelSpec
 from hvit.markup import some_of
 from hvit.metrics.classification import confusion_matrix
 from hvit.models.build import build_empty, build_network, count_parameters, multiply_adds
@@ -33,6 +35,8 @@ from hvit.runs.scoring import held_out_batch_size, held_out_batches, open_held_o
 from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
 from hvit.tasks.classify import Classify
 from hvit.tasks.confidence import Confidence
+from hvit.tasks.labelled import task_for
+from hvit.tasks.losses import chosen_loss
 from hvit.tasks.task import Scores, Task
 
 
@@ -44,9 +48,15 @@ class Classification(Kind[Encoder]):
 
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
         """See `Kind.fit_to_data`."""
-        if len(splits.classes) < 2:
+        if not splits.has_labels:
             raise UserError(
                 "the data has no labels, or one class only; only masked pretraining and generation train without them"
+            )
+        chosen_loss(recipe.loss, splits.labels.kind)
+        if recipe.confidence.unsure_error is not None and not splits.labels.has_classes:
+            raise UserError(
+                f"confidence.unsure_error is for one class a sample, and the labels are {splits.labels.describe()}: "
+                f"omit it"
             )
         model = cast(ModelConfig, recipe.model)
         count = len(splits.classes)
@@ -70,15 +80,23 @@ class Classification(Kind[Encoder]):
 
     def make_task(self, prepared: Prepared, model: Encoder, folder: Path) -> Task:
         """See `Kind.make_task`."""
-        return Classify(model, prepared.splits.classes, asdict(prepared.preprocess))
+        splits = prepared.splits
+        return task_for(
+            model, splits.labels, asdict(prepared.preprocess), prepared.recipe.loss, splits.positive_weights
+        )
+
+    def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
+        """See `Kind.training_notes`; also of settings that the labels leave without effect."""
+        return (*super().training_notes(prepared), *label_notes(prepared.recipe, prepared.splits))
 
     def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
         """Scores all views of clips; draws the worst mistakes and explanations of some samples."""
         splits = replace(prepared.splits, held_out=prepared.splits.reported)
         preprocess, pictures = prepared.preprocess, folder / PICTURES
-        model = open_weights(folder).model
+        opened = open_weights(folder)
+        model, labels = opened.model, replace(opened.labels, names=splits.classes)
         model.to(prepared.ranks.device)
-        measured = measure(prepared, self.looker(prepared, model, folder), folder)
+        measured = measure(prepared, self.looker(prepared, model, folder), folder) if labels.has_classes else None
         confidence = None
         if measured is not None:
             confidence, scores["calibration"] = measured
@@ -88,7 +106,7 @@ class Classification(Kind[Encoder]):
             names = [held_out.name(index) for index in range(len(held_out))]
             write_predictions(folder / PREDICTIONS, names, looked, splits.classes)
         if preprocess.takes_clips:
-            scores |= score_clips(model, splits, preprocess, folder / CLIP_RESULTS, confidence)
+            scores |= score_clips(model, splits, preprocess, labels, folder / CLIP_RESULTS, confidence)
             scores.get("calibration", {}).pop("confidences", None)
         model.cpu()
         if confidence is not None:
@@ -103,17 +121,20 @@ class Classification(Kind[Encoder]):
             "parameters": count_parameters(model),
             "multiply_adds": multiply_adds(model.config),
         }
+        describe_labels(scores, splits)
         if preprocess.takes_clips:
             return
-        scores["mistakes"] = draw_mistakes(scores, splits, preprocess, pictures)
+        if labels.has_classes:
+            scores["mistakes"] = draw_mistakes(scores, splits, preprocess, pictures)
         write_scores(folder, scores)
         if has_tree(model):
             data = prepared.recipe.data
             if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS:
                 scores["explanations"] = digit_explanations(model, preprocess, data, pictures)
             else:
+                temperature = confidence.temperature if confidence else 1.0
                 scores["explained_samples"] = draw_samples(
-                    model, preprocess, splits, pictures, confidence.temperature if confidence else 1.0
+                    model, preprocess, splits, pictures, temperature, labels=labels
                 )
 
     def looker(self, prepared: Prepared, model: Encoder, folder: Path) -> Callable[[str, ImageSet], Outputs]:
@@ -121,7 +142,7 @@ class Classification(Kind[Encoder]):
         return lambda part, images: outputs_of(model, images, prepared.preprocess, prepared.recipe.loop.workers)
 
     def score(self, request: ScoreRequest) -> Scores:
-        """Accuracy, the confusion matrix and more (see `Classify.evaluate`), in float32."""
+        """Accuracy, the confusion matrix and more (see `evaluate` of the task of the labels), in float32."""
         opened, target = request.opened, request.target
         model, config = opened.model, opened.model.config
         data, splits, preprocess = open_held_out(request, labels_needed=True)
@@ -133,22 +154,32 @@ class Classification(Kind[Encoder]):
             )
         if len(splits.classes) != config.num_classes:
             raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
+        labels = replace(opened.labels, names=splits.classes)
+        if labels.kind != splits.labels.kind:
+            raise UserError(
+                f"{target} predicts {labels.describe()}, and the labels of the data are {splits.labels.describe()}"
+            )
         confidence = Confidence.read(opened.confidence, str(target))
         asked, fast = model, ""
         if request.fast:
             ready = prepare_for_inference(model, held_out_batch_size(preprocess))
             asked, fast = cast(Encoder, ready), str(ready.choice)
             request.report({"fast": fast})
+        if request.auroc and labels.kind == "regression":
+            raise UserError(f"--auroc is for classes, and {target} predicts numbers; omit it")
         if preprocess.takes_clips:
-            scores = score_clips(asked, splits, preprocess, confidence=confidence)
+            scores = score_clips(asked, splits, preprocess, labels, confidence=confidence, ranks=request.auroc)
         else:
-            task = Classify(asked, splits.classes, asdict(preprocess), confidence)
+            task = task_for(asked, labels, asdict(preprocess), confidence=confidence)
+            task.ranks = request.auroc
             scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
         if request.fast:
             scores["fast"] = fast
         scores["classes"] = list(splits.classes)
         scores["sample_kind"] = "clips" if preprocess.takes_clips else "images"
-        scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
+        describe_labels(scores, splits)
+        if labels.has_classes:
+            scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))
         if isinstance(data, DigitsData) and data.canvas >= SMALLEST_CANVAS and has_tree(model):
             scores["explanations"] = digit_explanations(model.cpu(), preprocess, data, None)
         return scores
@@ -158,30 +189,67 @@ def score_clips(
     model: Encoder,
     splits: Splits,
     preprocess: Preprocess,
+    labels: LabelSpec,
     results: Path | None = None,
     confidence: Confidence | None = None,
+    ranks: bool = False,
 ) -> Scores:
     """Scores of a classifier of clips over all their views (see `Classify.evaluate`), and what one view costs.
 
-    results: a file of JSON lines to write, one a held-out clip: its name, its class, and the predicted class.
+    labels: what the model's outputs are. results: a file of JSON lines to write, one a held-out clip: its name, its
+    class, and the predicted class, or its labels and those that were predicted. ranks: see `Classify.ranks`.
     """
-    task = Classify(model.eval(), splits.classes, asdict(preprocess), confidence)
+    task = task_for(model.eval(), labels, asdict(preprocess), confidence=confidence)
+    task.ranks = ranks
     scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
     scores["views"] = list(splits.held_out.views)
     if (config := getattr(model, "config", None)) is not None:
         scores["multiply_adds"] = multiply_adds(config)
     if results is not None:
-        pairs = zip(scores["labels"], scores["predictions"], strict=True)
         lines = [
-            json.dumps(
-                {
-                    "clip": splits.held_out.name(number),
-                    "class": splits.classes[label],
-                    "predicted": splits.classes[guess],
-                    "right": label == guess,
-                }
-            )
-            for number, (label, guess) in enumerate(pairs)
+            json.dumps({"clip": splits.held_out.name(number), **answer})
+            for number, answer in enumerate(_answers(scores, labels))
         ]
         write_text(results, "\n".join(lines) + "\n")
     return scores
+
+
+def _answers(scores: Scores, labels: LabelSpec) -> Iterator[dict[str, object]]:
+    """What every held-out sample is, and what it was predicted as."""
+    names = labels.names
+    if labels.kind == "regression":
+        for wanted, found in zip(scores["values"], scores["predicted_values"], strict=True):
+            yield {"values": dict(zip(names, wanted, strict=True)), "predicted": dict(zip(names, found, strict=True))}
+        return
+    if labels.kind == "multi":
+        for wanted, found in zip(scores["label_sets"], scores["predicted_sets"], strict=True):
+            classes, predicted = ([names[one] for one in some] for some in (wanted, found))
+            yield {"classes": classes, "predicted": predicted, "right": wanted == found}
+        return
+    for label, guess in zip(scores["labels"], scores["predictions"], strict=True):
+        yield {"class": names[label], "predicted": names[guess], "right": label == guess}
+
+
+def describe_labels(scores: Scores, splits: Splits) -> None:
+    """Adds to scores what the labels are, where they are not one class a sample, and the sizes of the classes."""
+    spec = splits.labels
+    if spec.kind != "single":
+        scores["label_kind"] = spec.kind
+    if spec.kind != "regression":
+        scores["training_counts"] = class_counts(splits.train.labels, spec).tolist()
+
+
+def label_notes(recipe: Recipe, splits: Splits) -> tuple[str, ...]:
+    """Sentences on settings of a recipe that numbers leave without effect, or that mean something else for them."""
+    augment = recipe.augment
+    if splits.labels.kind != "regression":
+        return ()
+    notes = ()
+    if augment.label_smoothing:
+        notes = (f"Label smoothing ({augment.label_smoothing:g}) has no meaning for numbers and is not used.",)
+    if augment.cutmix:
+        notes += (
+            "cutmix mixes numbers by the areas of both images, which fits few quantities: --augment.cutmix 0 turns it "
+            "off.",
+        )
+    return notes

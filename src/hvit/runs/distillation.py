@@ -106,6 +106,11 @@ class Distillation(Classification):
                 f"distillation trains a classifier, and the recipe's model is a {recipe.model.family}; "
                 f"omit --distill.teachers"
             )
+        if not splits.labels.has_classes or splits.train.weights is not None:
+            raise UserError(
+                "distillation is of one class a sample, all of which weigh the same: choose one label column, and omit "
+                "--data.balance weights and weight columns"
+            )
         recipe = super().fit_to_data(recipe, splits)
         if how.token:
             if not isinstance(recipe.model, VitConfig):

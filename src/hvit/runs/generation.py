@@ -22,7 +22,7 @@ from hvit.models.gan.config import GanConfig, GanNetworks, GeneratorConfig, buil
 from hvit.models.weights.open import open_generator
 from hvit.recipe import Recipe, read_recipe
 from hvit.run_names import NEIGHBOURS, RECIPE, REFERENCE, picture_file
-from hvit.runs.kind import ForwardPass, Kind, Prepared, ScoreRequest, empty_input
+from hvit.runs.kind import ForwardPass, Kind, Prepared, ScoreRequest, empty_input, refuse_labels
 from hvit.tasks.extractors import full_name, open_extractor
 from hvit.tasks.generate import Generate
 from hvit.tasks.memorisation import compare_with_training
@@ -45,6 +45,7 @@ class Generation(Kind[GanNetworks]):
 
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
         """See `Kind.fit_to_data`; only a conditional model takes the classes of the data."""
+        refuse_labels(recipe, splits)
         model = _config(recipe)
         count = len(splits.classes)
         if model.conditional and count < 2:

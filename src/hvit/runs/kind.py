@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hvit.data.batches import small_set_notes
 from hvit.data.open import Splits
 from hvit.data.preprocess import Preprocess
+from hvit.errors import UserError
 from hvit.models.build import count_parameters, without_memory
 from hvit.models.sizes import SizedConfig
 from hvit.models.weights.open import OpenedWeights
@@ -69,6 +70,8 @@ class ScoreRequest:
     """Called with notes on the data and on what was chosen."""
     fast: bool
     """Whether the model is prepared for inference first."""
+    auroc: bool = False
+    """Whether the area under the ROC curve and the average precision of every class are computed."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,20 @@ class ForwardPass:
 def empty_input(config: SizedConfig) -> Tensor:
     """One image or clip (1, channels, *input_size) without memory, as a configuration's network takes it."""
     return torch.empty(1, config.in_channels, *config.input_size, device="meta")
+
+
+def refuse_labels(recipe: Recipe, splits: Splits) -> None:
+    """Raises UserError where a run without a classifier gets labels, or a loss, that only classifiers take."""
+    if recipe.loss != "auto":
+        raise UserError(f"loss {recipe.loss} is for classifiers, and this run trains none: omit --loss")
+    if splits.train.weights is not None:
+        raise UserError("weights of classes and samples are for classifiers: omit --data.balance and weight columns")
+    kind = splits.labels.kind
+    if kind not in ("single", "ordinal"):
+        raise UserError(
+            f"this run takes classes or no labels, and those of the table are {splits.labels.describe()}: train with "
+            "--data.labels none"
+        )
 
 
 class Kind(ABC, Generic[Built]):

@@ -106,7 +106,10 @@ def _changes(
 
 def counts_and_labels(splits: Splits) -> dict[str, object]:
     """What earlier versions recorded of the data of a run."""
-    labels = [images.labels.astype(np.int64).tobytes() for images in (splits.train, splits.held_out)]
+    labels = [
+        images.labels.astype(np.int64 if images.labels.ndim == 1 else np.float32).tobytes()
+        for images in (splits.train, splits.held_out)
+    ]
     names = json.dumps(splits.classes).encode()
     return {
         "images": len(splits.train),

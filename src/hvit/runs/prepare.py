@@ -14,6 +14,7 @@ from torch import nn
 
 from hvit.data.batches import steps_per_epoch, train_batches
 from hvit.data.device_augment import DeviceAugment
+from hvit.data.mixing import join_weights, part_weights
 from hvit.data.open import Splits, open_data, with_full_paths
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
@@ -96,13 +97,19 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
         **kind.describe(recipe),
         "weights": f"from {recipe.weights}" if recipe.weights else f"random initialisation, seed {recipe.seed}",
         "data": f"{recipe.data.kind}: {size:,} {what} to train on, {len(splits.held_out):,} held out, "
-        f"{f'{len(splits.test):,} to test on, ' if splits.test else ''}"
-        f"{f'{count} classes' if (count := len(splits.classes)) > 1 else 'no labels'}",
+        f"{f'{len(splits.test):,} to test on, ' if splits.test else ''}{_labels_of(splits)}",
         **kind.describe_training(prepared),
         **kind.describe_delivery(prepared),
         "device": f"{ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
         **({"notes": "\n".join(notes)} if notes else {}),
     }
+
+
+def _labels_of(splits: Splits) -> str:
+    """What the labels of the data are, in a few words."""
+    if not splits.has_labels:
+        return "no labels"
+    return f"{len(splits.classes)} classes" if splits.labels.kind == "single" else splits.labels.describe()
 
 
 def new_model(recipe: Recipe, kind: Kind, report: Report = silent) -> nn.Module | tuple[nn.Module, ...]:
@@ -144,8 +151,12 @@ def augment_on_device(
     )
 
     def augmented(batch: Mapping[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
-        images, targets = augment(batch["images"], batch["targets"], step)
-        return {**batch, "images": images, "targets": targets}
+        if "weights" not in batch:
+            images, targets = augment(batch["images"], batch["targets"], step)
+            return {**batch, "images": images, "targets": targets}
+        images, joined = augment(batch["images"], join_weights(batch["targets"], batch["weights"]), step)
+        targets, weights = part_weights(joined)
+        return {**batch, "images": images, "targets": targets, "weights": weights}
 
     return augmented
 
@@ -157,7 +168,7 @@ def draw_training_images(prepared: Prepared, path: Path) -> None:
         iter(
             train_batches(
                 splits.train, num_classes=len(splits.classes), preprocess=preprocess, augment=recipe.augment,
-                seed=recipe.seed, batch_size=_IMAGES_DRAWN, total_steps=1,
+                seed=recipe.seed, batch_size=_IMAGES_DRAWN, total_steps=1, label_kind=splits.labels.kind,
             )
         )
     )  # fmt: skip
@@ -169,9 +180,13 @@ def draw_training_images(prepared: Prepared, path: Path) -> None:
         batch = {"images": images, "targets": batch["targets"][:2].repeat_interleave(len(chosen), 0)}
     pixels = preprocess.unit_images(batch["images"]).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     captions = [""] * _IMAGES_DRAWN
-    for number, shares in enumerate(batch["targets"] if len(splits.classes) > 1 else ()):
+    for number, shares in enumerate(batch["targets"] if splits.has_labels else ()):
         likely = shares.topk(min(2, len(shares)))
-        pairs = zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
+        pairs = list(zip(likely.values.tolist(), likely.indices.tolist(), strict=True))
+        if splits.labels.kind == "regression":
+            pairs = [(value, index) for index, value in enumerate(shares.tolist()[:2])]
+            captions[number] = ", ".join(f"{splits.classes[index]} {value:.4g}" for value, index in pairs)
+            continue
         captions[number] = ", ".join(f"{splits.classes[index]} {share:.2f}" for share, index in pairs if share > 0.05)
     images = [image[..., 0] if image.shape[-1] == 1 else image for image in pixels]
     save_in_both_themes(lambda theme: draw_image_grid(images, captions, columns=6, theme=theme), path)

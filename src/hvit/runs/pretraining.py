@@ -17,7 +17,7 @@ from hvit.models.weights.open import open_autoencoder
 from hvit.recipe import Recipe
 from hvit.run_names import FEATURE_MAP, picture_file
 from hvit.runs.folder import write_scores
-from hvit.runs.kind import ForwardPass, Kind, Prepared, ScoreRequest, empty_input
+from hvit.runs.kind import ForwardPass, Kind, Prepared, ScoreRequest, empty_input, refuse_labels
 from hvit.runs.scoring import held_out_batches, open_held_out
 from hvit.snapshots.features import MOST_MAPPED, draw_feature_map, encoder_features
 from hvit.snapshots.reconstructions import watch
@@ -33,7 +33,8 @@ class Pretraining(Kind[MaskedAutoencoder]):
     configs = (MaskedConfig,)
 
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
-        """The recipe as it is: labels change nothing."""
+        """The recipe as it is: labels change nothing. Raises UserError for labels that no probe predicts."""
+        refuse_labels(recipe, splits)
         return recipe
 
     def describe(self, recipe: Recipe) -> dict[str, str]:

@@ -74,8 +74,16 @@ class Probing(Classification):
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
         """The recipe with the data's number of classes.
 
-        Raises UserError for data without labels, for clips, and for a choice among evaluations: there is one.
+        Raises UserError for data without labels, for labels that are not one class a sample, for clips, and for a
+        choice among evaluations: there is one.
         """
+        if not splits.labels.has_classes:
+            raise UserError(
+                f"the heads of a probe predict one class a sample, and the labels are {splits.labels.describe()}; "
+                "train another recipe, such as nest_micro_folder, or choose one label column"
+            )
+        if splits.train.weights is not None or splits.train.chances is not None:
+            raise UserError("the heads of a probe are fitted to all samples alike: omit --data.balance and weights")
         probe, loop = _probe(recipe), recipe.loop
         if loop.keep != "last" or loop.patience:
             option = f"--loop.keep {loop.keep}" if loop.keep != "last" else f"--loop.patience {loop.patience}"

@@ -20,33 +20,54 @@ from hvit.explain.methods.block_shapley import block_shapley
 from hvit.explain.methods.gradcat import gradcat_batch
 from hvit.explain.tree import Tree
 from hvit.files import JsonObject, replacing
+from hvit.labels import LabelSpec
 from hvit.metrics.classification import path_hit_rate
 from hvit.models.layers.encoder import Encoder
+from hvit.snapshots.answers import answers_of, in_words, most_asked, reread, shown_answers
 
 _CLASSES_SHOWN = 4
 _IMAGES_AT_ONCE = 100
 
 
 def draw_samples(
-    model: Encoder, preprocess: Preprocess, splits: Splits, folder: Path, temperature: float = 1.0, count: int = 6
+    model: Encoder,
+    preprocess: Preprocess,
+    splits: Splits,
+    folder: Path,
+    temperature: float = 1.0,
+    count: int = 6,
+    labels: LabelSpec | None = None,
 ) -> list[dict[str, object]]:
     """Writes `explain_<number>.png` for held-out images of different classes: the trees of their most probable classes.
 
-    temperature: of the probabilities. Returns what a reader should know of each, as `describe_sample`.
+    temperature: of the probabilities. labels: what the model's outputs are; default: as of the data. Returns what a
+    reader should know of each, as `describe_sample`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    labels = splits.held_out.labels
-    _, first = np.unique(labels, return_index=True)
+    spec, truth = labels or splits.labels, splits.held_out.labels
+    _, first = np.unique(_to_tell_apart(truth), return_index=True)
     chosen = first[np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int)]
     described = []
     for number, index in enumerate(chosen.tolist(), start=1):
         image, _ = splits.held_out.read(index, index)
         name = f"explain_{number}"
         shares, _ = draw_explanation(
-            model, preprocess, cast(Image.Image, image), splits.classes, folder / f"{name}.png", temperature=temperature
-        )
-        described.append(describe_sample(splits, index, name, int(shares.argmax()), float(shares.max())))
+            model, preprocess, cast(Image.Image, image), splits.classes, folder / f"{name}.png",
+            temperature=temperature, labels=spec,
+        )  # fmt: skip
+        if spec.has_classes:
+            described.append(describe_sample(splits, index, name, int(shares.argmax()), float(shares.max())))
+            continue
+        wanted, found = (in_words(values.tolist(), spec) for values in (truth[index], shares))
+        described.append({"picture": name, "sample": splits.held_out.name(index), "class": wanted, "predicted": found})
     return described
+
+
+def _to_tell_apart(labels: np.ndarray) -> np.ndarray:
+    """One number a sample: its class, how many classes it has, or its first number, from low to high."""
+    if labels.ndim == 1:
+        return labels
+    return labels.sum(axis=1) if np.isin(labels, (0, 1)).all() else labels[:, 0]
 
 
 def draw_mistakes(
@@ -89,20 +110,27 @@ def draw_explanation(
     path: Path,
     chosen: list[int] | None = None,
     temperature: float = 1.0,
+    labels: LabelSpec | None = None,
 ) -> tuple[torch.Tensor, list[Tree]]:
     """Draws the trees of the chosen classes of an image, by block Shapley.
 
-    Returns the probability of every class, and the trees. chosen: default, the most probable classes: four at most,
-    none of them less than a fifth as probable as the first.
+    Returns the probability of every class (or the numbers, where labels are), and the trees. chosen: default, the most
+    probable classes: four at most, none of them less than a fifth as probable as the first. labels: what the outputs
+    are, if not one class a sample.
     """
+    spec = labels or LabelSpec("single", classes)
     shown = preprocess.shown(image)
     batch = preprocess.normalised(shown)[None]
     with torch.no_grad():
-        probabilities = (model.eval()(batch)[0] / temperature).softmax(dim=0)
-    likely = probabilities.topk(min(_CLASSES_SHOWN, len(classes)))
-    asked = chosen or likely.indices[likely.values >= 0.2 * likely.values[0]].tolist()
-    trees = block_shapley(model, batch, asked, exact=False)[0]
-    names, shares = [classes[tree.class_index] for tree in trees], [probabilities[one].item() for one in asked]
+        probabilities = answers_of(model.eval()(batch)[0] / temperature, spec)
+    likely = most_asked(probabilities, spec, _CLASSES_SHOWN)
+    if spec.kind != "regression":
+        likely = [one for one in likely if probabilities[one] >= 0.2 * probabilities[likely[0]]]
+    asked = chosen or likely
+    trees = reread(block_shapley(model, batch, asked, exact=False)[0], spec, classes)
+    names, shares = shown_answers(
+        [classes[tree.class_index] for tree in trees], [probabilities[one].item() for one in asked], spec
+    )
     save_in_both_themes(lambda _: draw_trees(shown, trees, names, shares, all_names=classes), path)
     return probabilities, trees
 

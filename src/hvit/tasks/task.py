@@ -57,6 +57,10 @@ class Task(ABC):
         "warning", if there is one, is a sentence on what goes wrong, printed at once. Networks are in eval mode.
         """
 
+    def evaluate_test(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
+        """As `evaluate`, on samples that must choose nothing."""
+        return self.evaluate(networks, batches)
+
     @abstractmethod
     def save_weights(self, folder: Path, networks: Networks) -> None:
         """Writes what a user ships, such as `weights.safetensors`, into the run folder."""

@@ -181,7 +181,7 @@ class Trainer:
         kept, networks = state.kept, state.evaluated_networks
         are_saved = bool(self.scores)
         validation = self.scores or self.evaluate(batches.held_out)
-        scores = self.evaluate(batches.test) if batches.test else validation
+        scores = self.evaluate(batches.test, tests=True) if batches.test else validation
         facts: Scores = {}
         if kept.keep != "last":
             delivered = {"keep": kept.keep, "score": self.task.score, "last_step": state.step}
@@ -189,7 +189,7 @@ class Trainer:
             if kept.weights and not (kept.keep == "best" and kept.step == state.step):
                 kept.deliver(networks)
                 validation = self.evaluate(batches.held_out)
-                scores = self.evaluate(batches.test) if batches.test else validation
+                scores = self.evaluate(batches.test, tests=True) if batches.test else validation
                 are_saved = False
             delivered |= {"best_step": kept.step} if kept.keep == "best" else {"evaluations": kept.count}
             delivered |= self._score_of(validation, scores)
@@ -206,8 +206,11 @@ class Trainer:
         tested = {"test": scores[self.task.score]} if self.batches.test else {}
         return {"validation": validation[self.task.score], **tested}
 
-    def evaluate(self, held_out: Callable[[], Iterable[Batch]]) -> Scores:
-        """The task's scores on a set, with the averaged weights where there are any."""
+    def evaluate(self, held_out: Callable[[], Iterable[Batch]], tests: bool = False) -> Scores:
+        """The task's scores on a set, with the averaged weights where there are any.
+
+        tests: whether it is the test set.
+        """
         self.state.check_weights()
         scores: Scores = {}
         networks = self.state.evaluated_networks
@@ -217,7 +220,8 @@ class Trainer:
                 network.eval()
             try:
                 with self.autocast():
-                    scores.update(self.task.evaluate(networks, self.until_interrupted(held_out())))
+                    score = self.task.evaluate_test if tests else self.task.evaluate
+                    scores.update(score(networks, self.until_interrupted(held_out())))
             except _EvaluationGivenUp:
                 return
 

@@ -64,7 +64,7 @@ def check(
                 examine(model, batch, method, masks, baseline, budget, len(probabilities), absent=absent)
             )
         with torch.inference_mode():
-            probabilities.extend(classifier.probabilities(batch).amax(1).tolist())
+            probabilities.extend(classifier.answers(batch).amax(1).tolist())
         known += sum(mask is not None for mask in masks)
         step(len(part))
 

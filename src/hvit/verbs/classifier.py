@@ -25,6 +25,7 @@ from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import methods_for
 from hvit.files import JsonObject
+from hvit.labels import LabelSpec
 from hvit.markup import shown as printable
 from hvit.metrics.outliers import NearestTraining
 from hvit.models.inference.prepare import PreparedModel, prepare_for_inference
@@ -32,6 +33,7 @@ from hvit.models.layers.encoder import Encoder
 from hvit.models.probe import logits_and_features
 from hvit.models.weights.open import open_weights
 from hvit.run_names import OUTLIERS
+from hvit.snapshots.answers import answers_of, present_classes
 from hvit.tasks.confidence import Confidence
 from hvit.training.distribute import choose_device
 
@@ -60,26 +62,31 @@ class Classifier:
     """Features of training images, where they lie next to the weights."""
     others: tuple[Classifier, ...] = ()
     """Classifiers of other folds, whose probabilities are averaged with its own."""
+    labels: LabelSpec = field(default_factory=lambda: LabelSpec("single", ()))
+    """What the model's outputs are."""
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits (batch, num_classes), float32, of a batch on the device."""
         return (self.model if self.prepared is None else self.prepared)(batch).float()
 
-    def probabilities(self, batch: torch.Tensor) -> torch.Tensor:
-        """Probabilities (batch, num_classes), float32, at the temperature of the weights; of an ensemble the mean."""
-        own = (self.logits(batch) / self.confidence.temperature).softmax(dim=1)
-        return torch.stack([own, *(other.probabilities(batch) for other in self.others)]).mean(dim=0)
+    def answers(self, batch: torch.Tensor) -> torch.Tensor:
+        """Probabilities at the temperature of the weights, or numbers in their units, (batch, outputs) float32.
+
+        Of an ensemble the mean.
+        """
+        own = answers_of(self.logits(batch) / self.confidence.temperature, self.labels)
+        return torch.stack([own, *(other.answers(batch) for other in self.others)]).mean(dim=0)
 
     def look(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Probabilities as `probabilities`, and features for `remarks`; both on the CPU.
+        """Answers as `answers`, and features for `remarks`; both on the CPU.
 
         None for weights without features of training images, for a model that is prepared for inference, and for an
         ensemble.
         """
         if self.training is None or self.prepared is not None or self.others:
-            return self.probabilities(batch).cpu(), None
+            return self.answers(batch).cpu(), None
         logits, features = logits_and_features(self.model, batch)
-        return (logits / self.confidence.temperature).softmax(dim=1).cpu(), features.cpu()
+        return answers_of(logits / self.confidence.temperature, self.labels).cpu(), features.cpu()
 
     def remarks(self, probabilities: torch.Tensor, features: torch.Tensor | None) -> list[JsonObject]:
         """What to say of each answer besides its classes, as far as the weights know it.
@@ -142,8 +149,9 @@ def open_classifier(weights: Path, device: str = "auto") -> Classifier:
     beside = (weights if weights.is_dir() else weights.parent) / OUTLIERS
     training = NearestTraining.load(beside, confidence.outliers) if confidence.outliers and beside.exists() else None
     return Classifier(
-        opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen, None, confidence, training
-    )
+        opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen, None, confidence, training,
+        labels=opened.labels,
+    )  # fmt: skip
 
 
 def made_fast(classifier: Classifier, batch_size: int) -> tuple[Classifier, str]:
@@ -217,8 +225,21 @@ def clip_input(
 
 
 def ranked_classes(classifier: Classifier, shares: torch.Tensor, top_k: int) -> list[JsonObject]:
+    """The most probable classes, for JSON."""
     likely = shares.topk(min(top_k, len(shares)))
     return [
         {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
         for value, index in zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
     ]
+
+
+def answer_of(classifier: Classifier, answers: torch.Tensor, top_k: int) -> JsonObject:
+    """What is predicted of a sample, for JSON: its classes, with "labels" in multi-label, or its "values"."""
+    labels = classifier.labels
+    names = [classifier.name(index) for index in range(len(answers))]
+    if labels.kind == "regression":
+        return {"values": {name: float(f"{value:.6g}") for name, value in zip(names, answers.tolist(), strict=True)}}
+    answer: JsonObject = {"classes": ranked_classes(classifier, answers, top_k)}
+    if labels.kind == "multi":
+        answer["labels"] = [names[index] for index in present_classes(answers.tolist(), labels)]
+    return answer

@@ -22,6 +22,7 @@ def evaluate(
     device: str = "auto",
     report: Report = silent,
     fast: bool = False,
+    auroc: bool = False,
 ) -> Scores:
     """Scores a run, or a weights file, in float32 on the held-out part of a data set.
 
@@ -31,11 +32,12 @@ def evaluate(
 
     target: a run folder or a weights file. kind: what to evaluate on; default: the data of the run, or for weights with
     a root a folder of images. root: where that data is. report: called with notes on the data. fast: prepare the
-    classifier for inference first (`prepare_for_inference`); the scores then have "fast", what was chosen.
+    classifier for inference first (`prepare_for_inference`); the scores then have "fast", what was chosen. auroc: also
+    compute the area under the ROC curve and the average precision of every class.
     Raises UserError when the classes differ.
     """
     opened = open_any(target)
     run = kind_of(opened.model.config)
     if fast and not run.can_be_prepared:
         raise UserError(f"--fast is for classifiers, and {target} holds none; omit it")
-    return run.score(ScoreRequest(target, opened, kind, root, choose_device(device), report, fast))
+    return run.score(ScoreRequest(target, opened, kind, root, choose_device(device), report, fast, auroc))

@@ -29,9 +29,10 @@ from hvit.explain.drawing.comparison import draw_comparison
 from hvit.explain.methods.baseline_images import Baseline
 from hvit.explain.methods.block_shapley import passes_planned
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
-from hvit.explain.tree import Absent
+from hvit.explain.tree import Absent, Prediction
 from hvit.files import JsonObject
 from hvit.models import catalogue
+from hvit.snapshots.answers import most_asked, reread, shown_answers
 from hvit.verbs.classifier import Classifier, Method, clip_input, frame_sampling, free_name, read_or_refuse
 
 PAGE = "index.html"
@@ -67,6 +68,8 @@ def explain(
     "values", "clear_path", "removal"}, ...]}; regions are (left, top, right, bottom) in pixels of the model's input;
     values that were not computed are None; removal is that of the tree, and None for GradCAT.
     """
+    labels = classifier.labels
+    outputs = [classifier.name(index) for index in range(classifier.model.config.num_classes)]
     taken: set[str] = set()
     explained: list[ExplainedImage] = []
     planned = 0.0
@@ -86,10 +89,11 @@ def explain(
     for file, (tensor, shown) in read_or_refuse(files, classifier.preprocess, refused, seen):
         batch = tensor[None].to(classifier.device)
         with torch.inference_mode():
-            probabilities = classifier.probabilities(batch)[0]
-        chosen = classes or probabilities.topk(min(top_k, len(probabilities))).indices.tolist()
+            answers = classifier.answers(batch)[0]
+        chosen = classes or most_asked(answers, labels, top_k)
         names = [classifier.name(index) for index in chosen]
-        shares = [float(probabilities[index]) for index in chosen]
+        shares = [float(answers[index]) for index in chosen]
+        drawn_names, drawn_shares = shown_answers(names, shares, labels)
         stem = free_name(file.stem, taken)
         answer: JsonObject = {"file": str(file), "pictures": [], "trees": []}
         by_method: dict[str, list[Tree]] = {}
@@ -100,19 +104,20 @@ def explain(
             by_method["block_shapley"] = block_shapley(
                 model, batch, chosen, baseline=baseline, budget=budget, absent=absent, progress=progress
             )[0]
+            by_method["block_shapley"] = reread(by_method["block_shapley"], labels, outputs)
         if "gradcat" in methods:
             by_method["gradcat"] = gradcat_batch(classifier.model, batch, chosen, level=level)[0]
         trees = next((by_method[one] for one in methods if one in by_method), None)
         if trees is not None:
             path = folder / f"{stem}_{trees[0].method}.png"
-            save_figure(draw_trees(shown, trees, names, shares, all_names=classifier.classes), path)
+            save_figure(draw_trees(shown, trees, drawn_names, drawn_shares, all_names=classifier.classes), path)
             answer["pictures"].append(str(path))
             answer["trees"] = [
                 {
                     "method": tree.method,
                     "class": name,
                     "index": tree.class_index,
-                    "probability": round(share, 6),
+                    "value" if labels.kind == "regression" else "probability": round(share, 6),
                     "logit": tree.logit,
                     "path": list(tree.path),
                     "paths": [list(path) for path in tree.paths(beam)],
@@ -131,15 +136,20 @@ def explain(
                 maps = {method: [tree.block_map for tree in of_method], **maps}
         if maps:
             path = folder / f"{stem}_maps.png"
-            save_figure(draw_comparison(shown, maps, names, shares, trees=trees), path)
+            save_figure(draw_comparison(shown, maps, drawn_names, drawn_shares, trees=trees), path)
             answer["pictures"].append(str(path))
         explained.append(
             ExplainedImage(
                 file.name,
                 shown,
                 [
-                    ExplainedClass(name, share, trees[rank] if trees else None, {key: maps[key][rank] for key in maps})
-                    for rank, (name, share) in enumerate(zip(names, shares, strict=True))
+                    ExplainedClass(
+                        name,
+                        None if drawn_shares is None else drawn_shares[rank],
+                        trees[rank] if trees else None,
+                        {key: maps[key][rank] for key in maps},
+                    )
+                    for rank, name in enumerate(drawn_names)
                 ],
                 classifier.classes,
             )
@@ -163,9 +173,14 @@ def _segments(tree: ClipTree) -> JsonObject:
 def _removal(removal: Removal) -> JsonObject:
     """How a tree was computed, for JSON."""
     parts = asdict(removal)
-    parts["before"] = removal.before._asdict()
-    parts["without"] = [one._asdict() for one in removal.without]
+    parts["before"] = _prediction(removal.before)
+    parts["without"] = [_prediction(one) for one in removal.without]
     return parts
+
+
+def _prediction(prediction: Prediction) -> JsonObject:
+    """A prediction without blocks, for JSON; its words only where probabilities of classes do not say it."""
+    return {name: value for name, value in prediction._asdict().items() if name != "words" or value}
 
 
 def explain_clips(
@@ -190,7 +205,7 @@ def explain_clips(
     divided by their number. segments has the "times" and "values" of block Shapley (see `ClipTree`), null where a value
     was not computed. Either is missing if its method was not asked for.
     """
-    sampling, taken = frame_sampling(classifier), set()
+    sampling, taken, labels = frame_sampling(classifier), set(), classifier.labels
     for file in files:
         try:
             facts = probe(file, page=classifier.preprocess.page)
@@ -200,23 +215,25 @@ def explain_clips(
             continue
         batch = tensor[None].to(classifier.device)
         with torch.inference_mode():
-            shares = classifier.probabilities(batch)[0]
-        chosen = classes or shares.topk(min(top_k, len(shares))).indices.tolist()
+            shares = classifier.answers(batch)[0].cpu()
+        chosen = classes or most_asked(shares, labels, top_k)
         maps: dict[str, list[np.ndarray]] = {}
         trees: list[ClipTree] = []
         if "block_shapley" in methods:
             trees = block_shapley_clips(
                 classifier.model, batch, chosen, baseline=baseline, budget=budget, absent=absent
             )[0]
+            trees = reread(trees, labels, [classifier.name(one) for one in range(len(shares))])
             maps["block_shapley"] = [tree.block_map for tree in trees]
         if "cam" in methods:
             maps["cam"] = list(class_activation_map_batch(classifier.model, batch, chosen)[0])
         names, probabilities = [classifier.name(one) for one in chosen], [float(shares[one]) for one in chosen]
+        drawn = shown_answers(names, probabilities, labels)
         stem = free_name(file.stem, taken)
         pictures = []
         for method, of_method in maps.items():
             strip, moving = folder / f"{stem}_{method}.png", folder / f"{stem}_{method}.gif"
-            save_figure(draw_clip_maps(frames, of_method, names, probabilities), strip)
+            save_figure(draw_clip_maps(frames, of_method, *drawn), strip)
             write_clip_gif(frames, of_method, moving)
             pictures += [str(strip), str(moving)]
         over_time = [[round(float(value), 6) for value in one.mean((1, 2))] for one in maps.get("cam", [])]
@@ -227,7 +244,7 @@ def explain_clips(
                 {
                     "class": name,
                     "index": one,
-                    "probability": round(share, 6),
+                    "value" if labels.kind == "regression" else "probability": round(share, 6),
                     **({"over_time": over_time[rank]} if over_time else {}),
                     **({"segments": _segments(trees[rank])} if trees else {}),
                 }

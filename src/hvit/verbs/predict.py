@@ -10,7 +10,7 @@ import torch
 from hvit.data.clips.decoding import probe
 from hvit.errors import UserError
 from hvit.files import JsonObject
-from hvit.verbs.classifier import Classifier, clip_input, frame_sampling, ranked_classes, read_or_refuse
+from hvit.verbs.classifier import Classifier, answer_of, clip_input, frame_sampling, read_or_refuse
 
 
 def predict(
@@ -19,8 +19,9 @@ def predict(
     """The most probable classes of every image, in the order of the files.
 
     refused: called with one sentence for each file that cannot be read; the others go on.
-    Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, most probable first, and what
-    `Classifier.remarks` adds.
+    Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, most probable first; in multi-label also
+    "labels", the names of the classes that reach their thresholds; of numbers {"file", "values": {name: number}}; and
+    what `Classifier.remarks` adds.
     """
     for start in range(0, len(files), batch_size):
         # One image at a time becomes the model's input: a batch of huge ones would take gigabytes.
@@ -30,16 +31,10 @@ def predict(
             continue
         batch = torch.stack([tensor for _, tensor in read]).to(classifier.device)
         with torch.inference_mode():
-            probabilities, features = classifier.look(batch)
-        remarks = classifier.remarks(probabilities, features)
-        likely = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
-        rows = zip(read, likely.values.tolist(), likely.indices.tolist(), remarks, strict=True)
-        for (file, _), values, indices, remark in rows:
-            ranked = [
-                {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
-                for value, index in zip(values, indices, strict=True)
-            ]
-            yield {"file": str(file), "classes": ranked, **remark}
+            answers, features = classifier.look(batch)
+        remarks = classifier.remarks(answers, features)
+        for (file, _), answer, remark in zip(read, answers, remarks, strict=True):
+            yield {"file": str(file), **answer_of(classifier, answer, top_k), **remark}
 
 
 def predict_clips(
@@ -49,8 +44,8 @@ def predict_clips(
 
     views: how many; their probabilities are averaged, as in testing. refused: called with one sentence for each file
     that cannot be read; the others go on.
-    Yields {"file", "classes": [...], "over_time": [{"start", "end", "classes": [...]}, ...]}; classes as in
-    `inference.predict`, times in seconds.
+    Yields {"file", "classes": [...], "over_time": [{"start", "end", "classes": [...]}, ...]}; classes (or labels, or
+    values) as in `predict`, times in seconds.
     """
     sampling = frame_sampling(classifier)
     for file in files:
@@ -68,13 +63,13 @@ def predict_clips(
         together = torch.cat(features).mean(0, keepdim=True) if features else None
         yield {
             "file": str(file),
-            "classes": ranked_classes(classifier, mean, top_k),
+            **answer_of(classifier, mean, top_k),
             **classifier.remarks(mean[None], together)[0],
             "over_time": [
                 {
                     "start": round(float(indices[0]) / facts.rate, 3),
                     "end": round(float(indices[-1] + 1) / facts.rate, 3),
-                    "classes": ranked_classes(classifier, share, top_k),
+                    **answer_of(classifier, share, top_k),
                 }
                 for indices, share in zip(looks, shares, strict=True)
             ],

@@ -155,7 +155,8 @@ def _batches(prepared: Prepared, kind: Kind) -> BatchSource:
         return train_batches(
             splits.train, num_classes=len(splits.classes), preprocess=shown.preprocess, augment=shown.recipe.augment,
             seed=recipe.seed, batch_size=recipe.loop.batch_size, total_steps=prepared.schedule.total_steps,
-            start_step=start_step, repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size, **shared,
+            start_step=start_step, repeats=recipe.loop.repeats, rank=ranks.rank, world_size=ranks.world_size,
+            label_kind=splits.labels.kind, **shared,
         )  # fmt: skip
 
     def held_out(images: ImageSet) -> Iterable[Batch]:

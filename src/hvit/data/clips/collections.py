@@ -19,19 +19,14 @@ from hvit.data.folds import check_folds, held_out_fold
 from hvit.data.grey import GreyRange
 from hvit.data.images.folders import UNLABELLED
 from hvit.data.images.listing import show
-from hvit.data.layout import (
-    TEST_NAME,
-    alone_notes,
-    ignored_notes,
-    imbalance_notes,
-    same_classes,
-    some,
-    split_name,
-    unusable_test,
-)
+from hvit.data.layout import TEST_NAME, alone_notes, ignored_notes, same_classes, some, split_name, unusable_test
 from hvit.data.sampling import Sampling
 from hvit.data.sets import Progress, Splits, check_own_data, choose_subset, no_progress, statistics_for, subset_notes
+from hvit.data.shared_content import shared_content_notes
 from hvit.data.survey import LOOKED_AT, Survey, evenly_spaced
+from hvit.data.tables.open import split_samples, table_at, with_balance
+from hvit.data.tables.samples import list_samples
+from hvit.data.tables.settings import LabelOptions, check_label_options
 from hvit.errors import UserError
 from hvit.randomness import derive_seed
 
@@ -43,7 +38,7 @@ VIDEO_MEAN, VIDEO_STD = (0.45,) * 3, (0.225,) * 3
 
 
 @dataclass(frozen=True)
-class ClipData:
+class ClipData(LabelOptions):
     """Your own clips, in class folders or in the lists of Kinetics or Something-Something: videos, folders of frames,
     or .npy arrays."""
 
@@ -118,6 +113,9 @@ class ClipData:
     def __post_init__(self) -> None:
         check_own_data(self)
         check_folds(self)
+        check_label_options(self)
+        if self.table and self.train_list:
+            raise UserError("table and train_list both list the clips: give only one")
         for name in ("stride", "temporal_views"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}.")
@@ -154,6 +152,8 @@ def open_clips(
     Raises UserError, in a sentence that says what to change, if the folder or the lists are not laid out as expected,
     if a class is left without clips, or if PyAV is needed and missing.
     """
+    if config.table:
+        return _open_table(config, seed, in_channels, num_frames, progress, remember)
     progress("listing clips", 0, 0)
     train, held_out, test, classes, notes = _list(config)
     listings = [listing for listing in (train, held_out, test) if listing is not None]
@@ -176,8 +176,27 @@ def open_clips(
         )
     test = _leave_out(test, facts, classes) if test else None
     chosen = choose_subset(train.labels, classes, seed, config.num_per_class, config.fraction, "clips")
-    counts = np.bincount(train.labels[chosen], minlength=len(classes)).tolist()
-    root = Path(config.root or Path(config.train_list).parent).expanduser()
+    of_parts = train.only(chosen), held_out, test
+    splits = _sets(config, seed, in_channels, num_frames, survey, facts, of_parts, _start(config))
+    splits = replace(
+        splits,
+        classes=classes,
+        notes=(*notes, *shared_content_notes(train.sources, held_out.sources, "clips")),
+    )
+    return with_balance(splits, config, "clips", subset_notes(len(chosen), len(train.labels), "clips"))
+
+
+def _sets(
+    config: ClipData,
+    seed: int,
+    in_channels: int,
+    num_frames: int,
+    survey: Survey,
+    facts: dict[Path, ClipFacts | str | None],
+    parts: tuple[Listing, Listing, Listing | None],
+    root: Path,
+) -> Splits:
+    """The sets of the clips to train on and of the held-out ones; names of clips start from `root`."""
     sampling = Sampling(num_frames, config.stride, config.sampling, config.target_fps, config.view_starts)
 
     def make_set(listing: Listing, learns: bool) -> ClipSet:
@@ -198,20 +217,52 @@ def open_clips(
 
     mean, std = statistics_for(VIDEO_MEAN, VIDEO_STD, in_channels)
     return Splits(
-        train=make_set(train.only(chosen), learns=True),
-        held_out=make_set(held_out, learns=False),
-        classes=classes,
+        train=make_set(parts[0], learns=True),
+        held_out=make_set(parts[1], learns=False),
+        classes=(),
         mean=mean,
         std=std,
-        notes=(
-            *notes,
-            *imbalance_notes({name: count for name, count in zip(classes, counts, strict=True) if count}, "clips"),
-            *subset_notes(len(chosen), len(train.labels), "clips"),
-        ),
         grey_range=survey.grey_range,
         page=config.page,
-        test=make_set(test, learns=False) if test else None,
+        test=make_set(parts[2], learns=False) if parts[2] else None,
     )
+
+
+def _start(config: ClipData) -> Path:
+    """Where the paths of clips, and the index of what was found out about them, start from."""
+    return Path(config.root or Path(config.train_list or config.table).parent).expanduser()
+
+
+def _open_table(
+    config: ClipData, seed: int, in_channels: int, num_frames: int, progress: Progress, remember: bool
+) -> Splits:
+    """The clips that a table lists, checked, split and with the labels that it gives them."""
+    progress("reading the table", 0, 0)
+    samples = list_samples(
+        table_at(config.table, is_clip_name), config, config.root, is_clip_name, config.unreadable == "skip",
+        config.labels, "clips",
+    )  # fmt: skip
+    facts, check_notes = _check(samples.files, config, progress, remember)
+    samples = samples.only(np.array([not isinstance(facts[file], str) for file in samples.files], dtype=bool))
+    survey = _survey_frames(samples.files, config)
+    parts = split_samples(samples, config, seed, "clips")
+    listings = (
+        Listing(parts.train.files, parts.train.labels, Counter()),
+        Listing(parts.held_out.files, parts.held_out.labels, Counter()),
+        None,
+    )
+    splits = _sets(config, seed, in_channels, num_frames, survey, facts, listings, samples.folder)
+    splits = replace(
+        splits,
+        classes=parts.spec.names,
+        spec=parts.spec,
+        notes=(
+            *samples.notes, *check_notes, *survey.notes(len(samples.files), "frames"), *parts.notes,
+            *shared_content_notes(parts.train.files, parts.held_out.files, "clips"),
+        ),
+    )  # fmt: skip
+    splits.train.weights = parts.train.weights
+    return with_balance(splits, config, "clips", parts.subset_notes)
 
 
 def _list(config: ClipData) -> tuple[Listing, Listing | None, Listing | None, tuple[str, ...], tuple[str, ...]]:
@@ -298,7 +349,7 @@ def _check(
     if config.check == "none":
         return dict.fromkeys(sources), (f"The {len(sources):,} clips were not checked.",)
     whole = config.check == "decode" or (config.check == "auto" and len(sources) <= MOST_DECODED)
-    cache = Path(config.cache or Path(config.root or Path(config.train_list).parent, CACHE)).expanduser()
+    cache = Path(config.cache or _start(config) / CACHE).expanduser()
     found, index_notes = index_clips(
         sources, whole, config.frame_rate, None if config.cache == "none" else cache, progress, remember, config.page
     )
@@ -346,7 +397,7 @@ def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> t
 
     The order hangs on each clip's name alone, so that it stays on its side when others come or go or the folder moves.
     """
-    root = Path(config.root or Path(config.train_list).parent).expanduser()
+    root = _start(config)
     order = np.array(
         [derive_seed(config.split_seed, f"split/{split_name(source, root)}") for source in listing.sources]
     )

@@ -16,7 +16,7 @@ from hvit.data.clips.videos import ClipFacts
 from hvit.data.grey import GreyRange
 from hvit.data.images.listing import show
 from hvit.data.sampling import Sampling
-from hvit.data.sets import ImageSet, Stored
+from hvit.data.sets import ImageSet, Stored, Target
 from hvit.errors import UserError
 from hvit.randomness import derive_seed
 
@@ -85,7 +85,7 @@ class ClipSet(ImageSet):
             return found
         return ClipFacts(int(frames), rate, start, int(height), int(width))
 
-    def read(self, index: int, draw: int) -> tuple[np.ndarray, int]:
+    def read(self, index: int, draw: int) -> tuple[np.ndarray, Target]:
         """Frames of one clip, and its class; in training, of one that cannot be read the next one and a warning.
 
         Returns (frames, height, width, channels) uint8. Of a held-out clip the frames are those of a single view.
@@ -106,7 +106,7 @@ class ClipSet(ImageSet):
             f"none of the {len(self)} clips of the training set ({self.name(index)}, …) can be read any more."
         )
 
-    def read_view(self, index: int, view: int, views: int) -> tuple[np.ndarray, int]:
+    def read_view(self, index: int, view: int, views: int) -> tuple[np.ndarray, Target]:
         """Frames of one of several views of a clip in time, and its class. Raises UserError if it cannot be read."""
         try:
             facts = self.facts(index)
@@ -117,10 +117,10 @@ class ClipSet(ImageSet):
                 "remove it."
             ) from error
 
-    def _frames(self, index: int, facts: ClipFacts, indices: np.ndarray) -> tuple[np.ndarray, int]:
+    def _frames(self, index: int, facts: ClipFacts, indices: np.ndarray) -> tuple[np.ndarray, Target]:
         source = self.source(index)
         frames = read_frames(source, indices, facts, self.short_side, self._grey_range, self._page)
-        return frames, int(self.labels[index])
+        return frames, self.target(index)
 
     def name(self, index: int) -> str:
         """The file or folder of a clip, as it can be printed."""

@@ -15,7 +15,7 @@ from PIL import Image
 from hvit.data.grey import GreyRange
 from hvit.data.images.listing import show
 from hvit.data.images.reading import read_image, read_reduced
-from hvit.data.sets import ImageSet, Needed, Reduced, Stored
+from hvit.data.sets import ImageSet, Needed, Reduced, Stored, Target
 from hvit.errors import UserError
 
 AnyImage = TypeVar("AnyImage", bound=Image.Image | Reduced)
@@ -52,25 +52,31 @@ class FolderSet(ImageSet):
         """Every file, named as seen from the folder of the split."""
         for index in range(len(self)):
             file = self.file(index)
-            yield (file.relative_to(self._folder).as_posix() if self._folder else file.name), file
+            yield (self._from_folder(file).as_posix() if self._folder else file.name), file
 
     def name(self, index: int) -> str:
         """The file of an image, as seen from the folder of the split."""
         file = self.file(index)
-        return str(file.relative_to(self._folder)) if self._folder else file.name
+        return str(self._from_folder(file)) if self._folder else file.name
+
+    def _from_folder(self, file: Path) -> Path:
+        """A file as seen from the folder, which it may lie outside of where a table names it."""
+        assert self._folder is not None
+        inside = file.is_relative_to(self._folder)
+        return file.relative_to(self._folder) if inside else Path(os.path.relpath(file, self._folder))
 
     def file(self, index: int) -> Path:
         """The file of an image."""
         return Path(os.fsdecode(self._names[index].item()))
 
-    def read(self, index: int, draw: int) -> tuple[Image.Image, int]:
+    def read(self, index: int, draw: int) -> tuple[Image.Image, Target]:
         """One image and its class; in training, of a file that can no longer be read the next one and a warning.
 
         Raises UserError if no file can be read any more, or a held-out one cannot.
         """
         return self._first_readable(index, self._read)
 
-    def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Image.Image | Reduced, int]:
+    def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Image.Image | Reduced, Target]:
         """As `read`, decoded smaller where that is allowed and enough."""
         if not self.reduced:
             return self.read(index, draw)
@@ -82,10 +88,10 @@ class FolderSet(ImageSet):
     def _read_reduced(self, file: Path, needed: Needed) -> Image.Image | Reduced:
         return read_reduced(file, self.channels, needed, self._grey_range, self._page)
 
-    def _first_readable(self, index: int, read: Callable[[Path], AnyImage]) -> tuple[AnyImage, int]:
+    def _first_readable(self, index: int, read: Callable[[Path], AnyImage]) -> tuple[AnyImage, Target]:
         for candidate in (*range(index, len(self)), *range(index)):
             try:
-                return read(self.file(candidate)), int(self.labels[candidate])
+                return read(self.file(candidate)), self.target(candidate)
             except UserError as error:
                 if not self.replaces:
                     raise UserError(

@@ -22,7 +22,6 @@ from hvit.data.layout import (
     counted,
     find_layout,
     ignored_notes,
-    imbalance_notes,
     same_classes,
     some,
     spelling,
@@ -42,7 +41,11 @@ from hvit.data.sets import (
     statistics_for,
     subset_notes,
 )
+from hvit.data.shared_content import shared_content_notes
 from hvit.data.survey import Survey
+from hvit.data.tables.open import split_samples, table_at, with_balance
+from hvit.data.tables.samples import list_samples
+from hvit.data.tables.settings import LabelOptions, check_label_options
 from hvit.errors import UserError
 from hvit.randomness import derive_seed
 
@@ -53,8 +56,8 @@ UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
-class FolderData:
-    """Your own images: a folder with one sub-folder per class, or with train and val folders of these."""
+class FolderData(LabelOptions):
+    """Your own images: a folder with one sub-folder per class, with train and val folders of these, or a table."""
 
     kind: Literal["folder"] = "folder"
     """Which data set: a folder of images."""
@@ -98,6 +101,7 @@ class FolderData:
     def __post_init__(self) -> None:
         check_own_data(self)
         check_folds(self)
+        check_label_options(self)
 
 
 def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progress = no_progress) -> Splits:
@@ -106,6 +110,8 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
     Raises UserError, in a sentence that says what to change, if the folder is not laid out in one of the two ways, or
     leaves a class without images.
     """
+    if config.table:
+        return _open_table(config, seed, in_channels, progress)
     layout = _find_layout(config, config.labels != "none")
     notes = layout.notes
     labelled = not _is_unlabelled(config.labels, layout)
@@ -158,16 +164,16 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
     classes = tuple(train_files)
     train, labels = _flatten(train_files)
     chosen = choose_subset(labels, classes, seed, config.num_per_class, config.fraction)
-    counts = np.bincount(labels[chosen], minlength=len(classes)).tolist()
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
     folder_set = partial(FolderSet, channels=in_channels, grey_range=grey_range, page=config.page)
-    return Splits(
+    held_out, held_out_labels = _flatten(held_out_files)
+    splits = Splits(
         train=folder_set(
             [train[index] for index in chosen], labels[chosen], replaces=True, reduced=config.decode == "reduced",
             folder=base,
         ),
         held_out=folder_set(
-            *_flatten(held_out_files), replaces=False,
+            held_out, held_out_labels, replaces=False,
             folder=base if config.folds else layout.held_out or layout.train,
         ),
         classes=classes,
@@ -177,13 +183,46 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
             *notes,
             *ignored_notes(ignored, "images"),
             *check_notes,
-            *imbalance_notes(dict(zip(classes, counts, strict=True)), "images"),
-            *subset_notes(len(chosen), len(train)),
+            *shared_content_notes(train, held_out),
         ),
         grey_range=grey_range,
         page=config.page,
         test=folder_set(*_flatten(test_files), replaces=False, folder=test_folder) if test_files else None,
     )  # fmt: skip
+    return with_balance(splits, config, "images", subset_notes(len(chosen), len(train)))
+
+
+def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progress) -> Splits:
+    """The images that a table lists, checked, split and with the labels that it gives them."""
+    progress("reading the table", 0, 0)
+    samples = list_samples(
+        table_at(config.table, is_image_name), config, config.root, is_image_name, config.unreadable == "skip",
+        config.labels, "images",
+    )  # fmt: skip
+    unreadable, grey_range, check_notes = _check_files(samples.files, config, progress)
+    samples = samples.only(np.array([file not in unreadable for file in samples.files], dtype=bool))
+    parts = split_samples(samples, config, seed, "images")
+    mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
+    folder_set = partial(
+        FolderSet, channels=in_channels, grey_range=grey_range, page=config.page, folder=samples.folder
+    )
+    splits = Splits(
+        train=folder_set(
+            parts.train.files, parts.train.labels, replaces=True, reduced=config.decode == "reduced"
+        ),
+        held_out=folder_set(parts.held_out.files, parts.held_out.labels, replaces=False),
+        classes=parts.spec.names,
+        mean=mean,
+        std=std,
+        notes=(
+            *samples.notes, *check_notes, *parts.notes, *shared_content_notes(parts.train.files, parts.held_out.files)
+        ),
+        grey_range=grey_range,
+        page=config.page,
+        spec=parts.spec,
+    )  # fmt: skip
+    splits.train.weights = parts.train.weights
+    return with_balance(splits, config, "images", parts.subset_notes)
 
 
 def _find_layout(config: FolderData, unwraps: bool) -> Layout:

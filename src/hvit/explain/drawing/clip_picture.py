@@ -38,14 +38,15 @@ def heats_of_clip(maps: Sequence[np.ndarray], size: tuple[int, int, int]) -> lis
 
 
 def draw_clip_maps(
-    clip: np.ndarray, maps: Sequence[np.ndarray], class_names: Sequence[str], probabilities: Sequence[float]
+    clip: np.ndarray, maps: Sequence[np.ndarray], class_names: Sequence[str], probabilities: Sequence[float] | None
 ) -> Figure:
     """Some frames of a clip in a row, and below them a row for each class with the evidence for it in these frames.
 
     clip: (frames, height, width, channels) uint8, as the model sees it. maps: one (times, rows, columns) per class, at
     most four; their colours can be compared from frame to frame and from class to class.
     """
-    assert len(maps) == len(class_names) == len(probabilities) <= len(PALETTE), "one map, name and probability a class"
+    assert len(maps) == len(class_names) <= len(PALETTE), "one map and name a class"
+    assert probabilities is None or len(probabilities) == len(maps), "one probability a class"
     chosen = np.linspace(0, len(clip) - 1, min(FRAMES_SHOWN, len(clip))).round().astype(int)
     height = _SIDE * clip.shape[1] / clip.shape[2]
     lefts = [_MARGIN + _LABEL + (_SIDE + _SPACE) * column for column in range(len(chosen))]
@@ -57,9 +58,9 @@ def draw_clip_maps(
     for rank, (top, heat) in enumerate(zip(tops[1:], heats_of_clip(maps, clip.shape[:3]), strict=True)):
         disc(axes, _MARGIN + 0.1, top + height / 2, PALETTE[rank], 0.1, str(rank + 1))
         write_name(axes, _MARGIN + 0.28, top + height / 2, class_names[rank], 10, _LABEL - 0.38)
-        write_text(
-            axes, _MARGIN + 0.28, top + height / 2 + 0.19, percent(probabilities[rank]), 8, color=theme().soft_ink
-        )
+        if probabilities is not None:
+            share = percent(probabilities[rank])
+            write_text(axes, _MARGIN + 0.28, top + height / 2 + 0.19, share, 8, color=theme().soft_ink)
         for left, number in zip(lefts, chosen, strict=True):
             show(axes, overlay(_pixels(clip[number]), heat[number]), (left, top, _SIDE, height))
     return figure

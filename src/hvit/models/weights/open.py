@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hvit.errors import UserError
+from hvit.labels import LabelSpec, spec_from_json
 from hvit.markup import shown
 from hvit.models.build import Network, build_empty
 from hvit.models.catalogue import NetworkConfig, config_from_json, name_of
 from hvit.models.gan.generator import Generator
 from hvit.models.layers.encoder import Encoder
 from hvit.models.masked.model import MaskedAutoencoder
-from hvit.models.weights.header import FORMAT, LONGEST_HEADER, check_preprocess
+from hvit.models.weights.header import FORMAT, LONGEST_HEADER, check_preprocess, outputs_of
 from hvit.models.weights.load import WeightsReport, copy_weights, fit, recognise
 from hvit.models.weights.read import read_checkpoint
 
@@ -35,6 +36,8 @@ class OpenedWeights(Generic[Model]):
     """How images are prepared for it, as JSON values; None where the file does not say."""
     report: WeightsReport
     """What became of every tensor of the file."""
+    labels: LabelSpec
+    """What the outputs are: one class a sample where the file does not say."""
     confidence: dict[str, Any] | None = None
     """What a run measured of its probabilities, as JSON values; None where the file does not say."""
 
@@ -93,12 +96,14 @@ def open_any(path: str | Path) -> OpenedWeights[Network]:
     preprocess = header.get("preprocess")
     preparation = preprocess if isinstance(preprocess, dict) else None
     check_preprocess(preparation, config, where)
+    classes = _classes(header, config, where)
     return OpenedWeights(
         model=model,
         name=name_of(config),
-        classes=_classes(header, config, where),
+        classes=classes,
         preprocess=preparation,
         report=report,
+        labels=spec_from_json(header.get("labels"), classes, outputs_of(config), where),
         confidence=confidence if isinstance(confidence := header.get("confidence"), dict) else None,
     )
 

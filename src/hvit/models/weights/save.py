@@ -15,11 +15,12 @@ from torch.nn.utils.parametrize import is_parametrized
 from hvit.errors import UserError
 from hvit.fields import plain
 from hvit.files import replacing
+from hvit.labels import spec_from_json
 from hvit.models.build import Network, build_empty
 from hvit.models.catalogue import NetworkConfig, config_from_json, name_of
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.adapt import is_finite, same_kind
-from hvit.models.weights.header import FORMAT, LONGEST_HEADER, check_preprocess
+from hvit.models.weights.header import FORMAT, LONGEST_HEADER, check_preprocess, outputs_of
 from hvit.models.weights.wrappers import plain_names, unwrapped
 from hvit.moved import old_names_of
 
@@ -31,6 +32,7 @@ def save_weights(
     classes: Sequence[str] = (),
     preprocess: Mapping[str, object] | None = None,
     confidence: Mapping[str, object] | None = None,
+    labels: Mapping[str, object] | None = None,
 ) -> None:
     """Writes a model's weights as safetensors, with its name, configuration, class names and preprocessing.
 
@@ -46,6 +48,8 @@ def save_weights(
         classes: One name per class, text or integers, or none.
         preprocess: JSON values; an `"input_size"` among them must be the model's.
         confidence: JSON values: what a run measured of its probabilities, such as their `"temperature"`.
+        labels: What the outputs are, if not one class a sample: as `LabelSpec.as_json` gives it, such as
+            `{"kind": "multi", "thresholds": []}` or `{"kind": "regression", "mean": [40.0], "std": [12.0]}`.
 
     Raises:
         UserError: Before anything is written, for any other model that differs from its configuration, for weights that
@@ -69,6 +73,9 @@ def save_weights(
         **({"confidence": dict(confidence)} if confidence else {}),
     }
     check_preprocess(preparation, config, "preprocess")
+    if labels is not None:
+        header["labels"] = _json_values(labels)
+        spec_from_json(header["labels"], tuple(names), outputs_of(config), "labels")
     text = json.dumps(header, allow_nan=False)
     if len(text) > LONGEST_HEADER:
         raise UserError(

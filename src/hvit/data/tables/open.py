@@ -1,0 +1,168 @@
+"""From a table's samples to a training and a held-out part, with what unequal classes and weights ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from hvit.data.balance import class_counts, count_notes, positive_weights, sample_weights, sampling_chances
+from hvit.data.folds import held_out_fold
+from hvit.data.images.listing import show
+from hvit.data.layout import imbalance_notes, split_name
+from hvit.data.regular_files import is_folder
+from hvit.data.sets import Splits, choose_subset, subset_notes
+from hvit.data.tables.read import Table, read_table
+from hvit.data.tables.samples import UNLABELLED, Samples
+from hvit.data.tables.settings import LabelOptions
+from hvit.data.tables.split import check_parts, hold_out
+from hvit.errors import UserError
+from hvit.labels import LabelSpec
+from hvit.randomness import derive_seed
+
+
+class TableData(Protocol):
+    """The options of a table's data that decide its split."""
+
+    @property
+    def val_fraction(self) -> float: ...
+    @property
+    def split_seed(self) -> int: ...
+    @property
+    def num_per_class(self) -> int | None: ...
+    @property
+    def fraction(self) -> float | None: ...
+    @property
+    def folds(self) -> int: ...
+    @property
+    def fold(self) -> int: ...
+    @property
+    def group(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The samples to train on and the held-out ones; spec has the statistics of the training labels."""
+
+    train: Samples
+    held_out: Samples
+    spec: LabelSpec
+    notes: tuple[str, ...]
+    subset_notes: tuple[str, ...]
+
+
+def table_at(path: str, is_sample: Callable[[Path], bool]) -> Table:
+    """The table at a path that a user gave. Raises UserError where there is none."""
+    file = Path(path).expanduser()
+    if is_folder(file):
+        raise UserError(
+            f"{show(file)} is a folder, and the table is a file (CSV, JSON lines or Parquet); class folders are given "
+            "as the data's root (--data.root)"
+        )
+    return read_table(file, is_sample)
+
+
+def split_samples(samples: Samples, config: TableData, seed: int, what: str) -> Parts:
+    """The parts of a table's samples: as it says, or a share held out; of the training part perhaps a subset.
+
+    Raises UserError where a part, or a class of it, is left without samples.
+    """
+    held, notes = samples.held_out, ()
+    if config.folds:
+        held, notes = _held_out_fold(samples, config)
+    elif held is None:
+        held, notes = hold_out(samples, config.val_fraction, config.split_seed)
+    elif samples.groups is not None and (both := set(samples.groups[held]) & set(samples.groups[~held])):
+        notes = (f"{len(both):,} groups are in both parts of the split that the table names, so scores are too good.",)
+    notes += check_parts(samples, ~held, held)
+    train, held_out = samples.only(~held), samples.only(held)
+    whole = len(train.files)
+    train = train.only(_subset(train, config, seed, what))
+    spec = with_statistics(samples.spec, train.labels)
+    if spec.names != (UNLABELLED,):
+        _check_kind(spec)
+    return Parts(train, held_out, spec, notes, subset_notes(len(train.files), whole, what))
+
+
+def _held_out_fold(samples: Samples, config: TableData) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which samples the fold of cross-validation holds out, bool, and sentences about all folds."""
+    spec = samples.spec
+    if not spec.has_classes:
+        raise UserError(f"cross-validation is of one class a sample, and the labels are {spec.describe()}: omit folds")
+    if samples.groups is not None and config.group:
+        raise UserError("group and group_column both keep samples together: give only one")
+    names = [split_name(file, samples.folder) for file in samples.files]
+    groups = None if samples.groups is None else [str(group) for group in samples.groups]
+    return held_out_fold(config, samples.labels, names, spec.names, groups)
+
+
+def with_statistics(spec: LabelSpec, labels: np.ndarray) -> LabelSpec:
+    """The meaning of labels with the mean and the standard deviation of numbers. labels: of the training samples."""
+    if spec.kind != "regression":
+        return spec
+    mean, std = labels.astype(np.float64).mean(axis=0), labels.astype(np.float64).std(axis=0)
+    constant = [name for name, value in zip(spec.names, std, strict=True) if not value > 0]
+    if constant:
+        raise UserError(f"all training samples have the same {constant[0]}, so there is nothing to predict")
+    return replace(spec, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def with_balance(splits: Splits, config: LabelOptions, what: str, notes: tuple[str, ...] = ()) -> Splits:
+    """The splits with weights and chances of the training samples, and notes on the sizes of their classes.
+
+    notes: what is to stand after these. Raises UserError where classes are to be balanced and there are none.
+    """
+    train, spec, balance = splits.train, splits.labels, config.balance
+    if balance != "none" and not splits.has_labels:
+        raise UserError(f"balance {balance} is for classes, and the {what} have no labels: omit --data.balance")
+    of_class = sample_weights(train.labels, spec, balance, config.effective_beta)
+    if of_class is not None:
+        train.weights = of_class if train.weights is None else of_class * train.weights
+    if train.weights is not None:
+        if not (total := float(train.weights.sum())) > 0:
+            raise UserError("the weights of all training samples are 0: give some of them more")
+        train.weights = (train.weights * (len(train) / total)).astype(np.float32)
+    train.chances = sampling_chances(train.labels, spec, balance)
+    counts = class_counts(train.labels, spec)
+    if splits.spec is not None or balance != "none":
+        notes = (*count_notes(counts, spec, what), *notes)
+    if len(counts) > 1 and balance == "none":
+        sizes = {name: count for name, count in zip(spec.names, counts.tolist(), strict=True) if count}
+        notes = (*imbalance_notes(sizes, what), *notes)
+    elif balance != "none":
+        notes = (f"{_BALANCED[balance]} (--data.balance {balance}).", *notes)
+    return replace(
+        splits,
+        notes=(*splits.notes, *notes),
+        positive_weights=positive_weights(train.labels, spec, balance, config.effective_beta),
+    )
+
+
+_BALANCED = {
+    "weights": "Classes weigh the same in the loss, by the inverse of their sizes",
+    "sampling": "Every class is drawn equally often",
+    "effective": "Classes are weighted in the loss by their effective numbers of samples",
+}
+
+
+def _check_kind(spec: LabelSpec) -> None:
+    if spec.has_classes and len(spec.names) < 2:
+        raise UserError(f"all rows have the same label, {''.join(spec.names)}: two classes or more are needed")
+
+
+def _subset(train: Samples, config: TableData, seed: int, what: str) -> np.ndarray:
+    """Indices of the training samples that are used."""
+    if train.spec.has_classes:
+        return choose_subset(train.labels, train.spec.names, seed, config.num_per_class, config.fraction, what)
+    if config.num_per_class is not None:
+        raise UserError(
+            f"num_per_class ({config.num_per_class}) is for one class a sample, and the labels are "
+            f"{train.spec.describe()}: take --data.fraction"
+        )
+    if config.fraction is None:
+        return np.arange(len(train.files))
+    order = sorted(range(len(train.files)), key=lambda index: derive_seed(seed, f"subset/{train.files[index].name}"))
+    return np.sort(np.array(order[: max(1, round(len(order) * config.fraction))]))

@@ -1,0 +1,247 @@
+"""The samples that a table lists, with their labels: missing files, rows without labels and doubles are found here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hvit.data.images.listing import show
+from hvit.data.layout import counted, some
+from hvit.data.regular_files import state_of
+from hvit.data.tables.columns import HELD_OUT, TRAIN, Columns, find_columns
+from hvit.data.tables.numbers import as_number
+from hvit.data.tables.read import Cell, Table
+from hvit.data.tables.settings import LabelOptions
+from hvit.data.tables.targets import Encoded, encode
+from hvit.errors import UserError
+from hvit.labels import LabelSpec
+from hvit.markup import shown
+
+UNLABELLED = "unlabelled"
+_UNKNOWN, _TRAIN = -1, 0
+_ADDED = (".jpg", ".jpeg", ".png", ".mp4")
+"""Endings that are tried where a table names samples without them."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Files with their labels.
+
+    labels: (samples,) int64 or (samples, outputs) float32. held_out: (samples,) bool, None where the table does not
+    say. groups: (samples,) int64, the number of each sample's group. weights: (samples,) float32. folder: what names
+    start from.
+    """
+
+    files: list[Path]
+    labels: np.ndarray
+    spec: LabelSpec
+    folder: Path
+    held_out: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def only(self, kept: np.ndarray) -> Samples:
+        """Some of them. kept: (samples,) bool, or indices."""
+        indices = np.arange(len(self.files))[kept]
+        parts = {name: None if values is None else values[indices] for name, values in
+                 (("held_out", self.held_out), ("groups", self.groups), ("weights", self.weights))}  # fmt: skip
+        return replace(self, files=[self.files[index] for index in indices], labels=self.labels[indices], **parts)
+
+
+def list_samples(
+    table: Table,
+    options: LabelOptions,
+    root: str,
+    is_sample: Callable[[Path], bool],
+    skips: bool,
+    labels: str,
+    what: str,
+) -> Samples:
+    """The samples of a table, with their labels.
+
+    root: where paths start from; "" for the table's folder. skips: whether rows without a file or a label are skipped
+    and named, or refused. labels: "folders" to need labels, "none" to take none, "auto". what: "images" or "clips".
+    Raises UserError, with the line, for a table that cannot be understood.
+    """
+    unlabelled = labels == "none"
+    columns = find_columns(table, options, is_sample, needs_labels=labels == "folders")
+    if unlabelled:
+        columns = replace(columns, labels=())
+    cells, numbers = table.read(columns.used)
+
+    def place(row: int) -> str:
+        return table.place(numbers[row])
+
+    if columns.labels:
+        encoded = encode({name: cells[name] for name in columns.labels}, options, place)
+    else:
+        note = f"The {what} have no labels: they are one unlabelled data set."
+        none = np.zeros(len(numbers), np.int64)
+        encoded = Encoded(LabelSpec("single", (UNLABELLED,)), none, none.astype(bool), note)
+    folder = Path(root).expanduser() if root else table.folder
+    parts, split_note, held_name = _parts(cells, columns, place)
+    files, notes = _files(cells[columns.path], folder, place, what)
+    samples = Samples(
+        files=files,
+        labels=encoded.labels,
+        spec=encoded.spec,
+        folder=folder,
+        held_out=None if parts is None else parts != _TRAIN,
+        groups=_groups(cells, columns, place),
+        weights=_weights(cells, columns, place),
+    )
+    kept, dropped = _doubles(samples, place)
+    notes = (*table.notes, columns.describe(), encoded.note, *split_note, *notes, *dropped)
+    exists = np.array([_exists(files[row]) for row in np.flatnonzero(kept)], dtype=bool)
+    absent = np.zeros(len(files), bool)
+    absent[np.flatnonzero(kept)] = ~exists
+    if absent[kept].all():
+        raise UserError(
+            f"none of the {counted(int(kept.sum()), 'file')} that {table.name} lists exists, such as "
+            f"{show(files[0])}: name the folder that its paths start from with the data's root (--data.root)"
+        )
+    unused = np.zeros(len(files), bool) if parts is None else parts == _UNKNOWN
+    for rows, phrase, ends in (
+        (absent & kept, "of the table's files does not exist", "of the table's files do not exist"),
+        (encoded.missing & kept, "row has no label", "rows have no label"),
+    ):
+        if rows.any():
+            listed = [f"{show(files[row])} ({place(row).rpartition(', ')[2]})" for row in np.flatnonzero(rows)[:11]]
+            count = int(rows.sum())
+            listed += [""] * (count - len(listed))
+            sentence = f"{count:,} {phrase if count == 1 else ends}{' and will be skipped' * skips}: {some(listed, 5)}."
+            if not skips:
+                raise UserError(f"{sentence} Correct the table, or train with --data.unreadable skip.")
+            notes += (sentence,)
+    if columns.split and held_name:
+        notes += (f"Held out are the rows that say {held_name}.",)
+    return replace(samples.only(kept & ~absent & ~encoded.missing & ~unused), notes=notes)
+
+
+def _parts(
+    cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]
+) -> tuple[np.ndarray | None, tuple[str, ...], str]:
+    """Of every row 0 (training), 1 (held out) or -1 (neither); a note on what is not used; what held-out rows say."""
+    if not columns.split:
+        return None, (), ""
+    words = [str(cell).lower() for cell in cells[columns.split]]
+    present = set(words)
+    for row, word in enumerate(words):
+        if word not in (*TRAIN, *HELD_OUT):
+            raise UserError(
+                f"{place(row)}: {shown(columns.split)} must be train, val or test; got {shown(word)[:80]!r}"
+            )
+    held = next((word for word in HELD_OUT if word in present), "")
+    if not present & set(TRAIN) or not held:
+        raise UserError(
+            f"the column {shown(columns.split)} says only {some(sorted(present))}: it needs rows for train and for val "
+            "(or test); without --data.split-column a share would be held out"
+        )
+    rest = sorted(present - {*TRAIN, held})
+    parts = np.array([_TRAIN if word in TRAIN else 1 if word == held else _UNKNOWN for word in words])
+    unused = f"{int((parts == _UNKNOWN).sum()):,} rows are not used, for they say {', '.join(rest)}."
+    return parts, (unused,) * bool(rest), held
+
+
+def _files(
+    paths: list[Cell], folder: Path, place: Callable[[int], str], what: str
+) -> tuple[list[Path], tuple[str, ...]]:
+    """The file of every row. Paths that lead out of the folder are used and noted."""
+    files, outside = [], 0
+    for row, cell in enumerate(paths):
+        text = str(cell)
+        if not text:
+            raise UserError(f"{place(row)} names no file")
+        path = Path(text.replace("\\", "/") if "\\" in text and os.sep == "/" else text)
+        outside += path.is_absolute() or ".." in path.parts
+        files.append(_with_ending(folder / path))
+    if not outside:
+        return files, ()
+    return files, (
+        f"{counted(outside, 'path')} of the table {'leads' if outside == 1 else 'lead'} out of {show(folder)}.",
+    )
+
+
+def _with_ending(path: Path) -> Path:
+    """The path, or one with an ending that exists where the table has none."""
+    if path.suffix and len(path.suffix) <= 5:
+        return path
+    if _exists(path):
+        return path
+    return next((longer for ending in _ADDED if _exists(longer := path.with_name(path.name + ending))), path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return state_of(path) is not None
+    except UserError:  # a name that no file can have
+        return False
+
+
+def _groups(cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]) -> np.ndarray | None:
+    if not columns.group:
+        return None
+    numbers: dict[str, int] = {}
+    found = []
+    for row, cell in enumerate(cells[columns.group]):
+        if cell == "":
+            raise UserError(f"{place(row)} has no {shown(columns.group)}: every row needs a group")
+        found.append(numbers.setdefault(str(cell), len(numbers)))
+    if len(numbers) < 2:
+        raise UserError(f"the column {shown(columns.group)} has one group only; a split needs two or more")
+    return np.array(found)
+
+
+def _weights(cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]) -> np.ndarray | None:
+    if not columns.weight:
+        return None
+    found = []
+    for row, cell in enumerate(cells[columns.weight]):
+        number = as_number(cell)
+        if number is None or not 0 <= number < 1e12:
+            raise UserError(
+                f"{place(row)}: {shown(columns.weight)} must be a number from 0; got {shown(str(cell))[:80]!r}"
+            )
+        found.append(number)
+    return np.array(found, dtype=np.float32)
+
+
+def _doubles(samples: Samples, place: Callable[[int], str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which rows are kept, bool: of rows that list a file twice the first, which in multi-label gets the labels of all.
+
+    Raises UserError where the same file has different labels, or is in both parts of the split.
+    """
+    first: dict[Path, int] = {}
+    kept, doubles = np.ones(len(samples.files), bool), []
+    for row, file in enumerate(samples.files):
+        known = first.setdefault(file, row)
+        if known == row:
+            continue
+        kept[row] = False
+        doubles.append(show(file))
+        held_out = samples.held_out
+        if held_out is not None and held_out[known] != held_out[row]:
+            raise UserError(
+                f"{show(file)} is in both parts of the split ({place(known)} and {place(row)}): keep one of the rows"
+            )
+        if samples.spec.kind == "multi":
+            samples.labels[known] = np.maximum(samples.labels[known], samples.labels[row])
+        elif not np.array_equal(samples.labels[known], samples.labels[row]):
+            labels = [_label_words(samples.spec, samples.labels[one]) for one in (known, row)]
+            raise UserError(
+                f"{show(file)} is listed with different labels, {labels[0]} ({place(known)}) and {labels[1]} "
+                f"({place(row)}): keep one of the rows, or with --data.task multi it gets both"
+            )
+    if not doubles:
+        return kept, ()
+    return kept, (f"{counted(len(doubles), 'row')} of the table {'lists' if len(doubles) == 1 else 'list'} a file that "
+                  f"is listed before: {some(doubles, 3)}.",)  # fmt: skip
+
+
+def _label_words(spec: LabelSpec, label: np.ndarray) -> str:
+    return spec.names[int(label)] if spec.has_classes else ", ".join(f"{value:g}" for value in label)

@@ -1,0 +1,66 @@
+"""The options of data whose labels stand in a table, and of classes of unequal size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hvit.errors import UserError
+
+Balance = Literal["none", "weights", "sampling", "effective"]
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What a user's own images and own clips have in common: a table of labels, and how unequal classes are treated."""
+
+    kind: str = ""
+    """Which data set."""
+    table: str = ""
+    """A table of the samples instead of class folders: CSV or TSV, JSON lines, Parquet, a folder that Hugging Face
+    `datasets` has saved, or hf:NAME for a data set of Hugging Face. Its paths start from the root, or else from the
+    table's own folder."""
+    path_column: str = ""
+    """Column of the table with the path of each sample; default: found by its name or by what is in it."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of the table with the labels: one with class names or a number, or several of 0 and 1 or of numbers;
+    default: found by their names."""
+    split_column: str = ""
+    """Column of the table that says train, val or test; default: found by its name; without one a share is held out."""
+    group_column: str = ""
+    """Column of the table with groups, such as patients or sites, of which none is in both parts of the split."""
+    weight_column: str = ""
+    """Column of the table with the weight of each training sample in the loss; default: all weigh the same."""
+    label_separator: str = ""
+    """What separates several classes in one cell of the table; default: | or ; where the cells have them."""
+    class_order: tuple[str, ...] = ()
+    """Classes in their order, for task ordinal; default: the order of whole numbers."""
+    task: Literal["auto", "single", "multi", "ordinal", "regression"] = "auto"
+    """What the labels of a table are. single: one class; multi: any number of classes; ordinal: a class of an order;
+    regression: numbers; auto: what the plan says after a look at the table."""
+    balance: Balance = "none"
+    """What is done about classes of unequal size. weights: the loss of a class is weighted by the inverse of its size;
+    sampling: all classes are drawn equally often; effective: weights by the effective number of samples (Cui et al.
+    2019)."""
+    effective_beta: float = 0.999
+    """With balance effective: how much a further sample of a class still adds, from 0 (nothing) to below 1."""
+
+
+def check_label_options(options: LabelOptions) -> None:
+    """Raises UserError for options that cannot be used together."""
+    given = [
+        name
+        for name in ("path_column", "label_columns", "split_column", "group_column", "weight_column", "label_separator")
+        if getattr(options, name)
+    ]
+    if not options.table and (given or options.task != "auto" or options.class_order):
+        first = given[0] if given else "class_order" if options.class_order else "task"
+        raise UserError(f"{first} is for labels in a table: name one with table (--data.table FILE in train)")
+    named = [options.path_column, *options.label_columns, options.split_column, options.group_column]
+    twice = next((name for name in named if name and named.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"the column {twice!r} is given two meanings (path, label, split, group): a column has one")
+    if options.class_order and options.task not in ("auto", "ordinal"):
+        raise UserError(f"class_order is for task ordinal, not for {options.task}")
+    if not 0 <= options.effective_beta < 1:
+        raise UserError(f"effective_beta must be from 0 to below 1, not {options.effective_beta}")

@@ -1,0 +1,90 @@
+"""What labels mean: one class, several classes, a class of an order, or numbers; and what predicting them takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from hvit.errors import UserError
+
+LabelKind = Literal["single", "multi", "ordinal", "regression"]
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """What the labels of a data set are, and what a model's outputs stand for.
+
+    kind: single (each sample has one class), multi (any number of classes), ordinal (one of classes in an order) or
+    regression (numbers). names: of the outputs: classes, or what the numbers measure. mean, std: of the training
+    labels, for each number of a regression, whose outputs are standardised by them. thresholds: of multi-label
+    classes, the probability from which each is predicted; empty before they are chosen.
+    """
+
+    kind: LabelKind
+    names: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether a sample has exactly one class."""
+        return self.kind in ("single", "ordinal")
+
+    def describe(self) -> str:
+        """What is predicted, in a few words."""
+        count = len(self.names)
+        if self.kind == "single":
+            return f"one of {count:,} classes"
+        if self.kind == "multi":
+            return f"any of {count:,} classes (multi-label)"
+        if self.kind == "ordinal":
+            return f"one of {count:,} classes in the order {', '.join(self.names[:10])}{', …' * (count > 10)}"
+        return f"{'a number' if count == 1 else f'{count:,} numbers'} ({', '.join(self.names[:10])})"
+
+    def as_json(self) -> dict[str, object] | None:
+        """What a weights file stores besides the names; None for single labels, which need nothing more."""
+        if self.kind == "single":
+            return None
+        stored: dict[str, object] = {"kind": self.kind}
+        if self.kind == "regression":
+            stored |= {"mean": list(self.mean), "std": list(self.std)}
+        if self.kind == "multi":
+            stored["thresholds"] = list(self.thresholds)
+        return stored
+
+
+def spec_from_json(stored: object, names: tuple[str, ...], outputs: int, where: str) -> LabelSpec:
+    """The meaning of a model's outputs as a weights file says it. Raises UserError where that cannot be.
+
+    stored: as `LabelSpec.as_json` gives it. outputs: how many the model has.
+    """
+    if stored is None:
+        return LabelSpec("single", names)
+    kind = stored.get("kind") if isinstance(stored, Mapping) else None
+    if not isinstance(stored, Mapping) or kind not in get_args(LabelKind):
+        raise UserError(f"{where} is damaged: it does not say what its labels are")
+    mean, std, thresholds = (_numbers(stored.get(name, [])) for name in ("mean", "std", "thresholds"))
+    lengths = {"regression": (outputs, outputs, 0), "multi": (0, 0, len(thresholds or ()) and outputs)}
+    found = [None if values is None else len(values) for values in (mean, std, thresholds)]
+    if found != list(lengths.get(str(kind), (0, 0, 0))) or any(not value > 0 for value in std or ()):
+        raise UserError(f"{where} is damaged: what it says about its labels does not fit {outputs:,} outputs")
+    assert mean is not None
+    assert std is not None
+    assert thresholds is not None
+    return LabelSpec(kind, names, mean, std, thresholds)  # pyright: ignore[reportArgumentType]  (one of the kinds)
+
+
+def _numbers(values: object) -> tuple[float, ...] | None:
+    """Finite numbers, or None for anything else."""
+    if not isinstance(values, list | tuple):
+        return None
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return None
+    try:
+        numbers = tuple(map(float, values))
+    except OverflowError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
