@@ -11,6 +11,7 @@ import tyro
 
 from hvit.cli import experiments as experiments_cli
 from hvit.cli.arguments import options_of, parse
+from hvit.cli.embed import EmbedArguments, NeighboursArguments
 from hvit.cli.explain import ExplainArguments
 from hvit.cli.generate import GenerateArguments
 from hvit.cli.inference import EvaluateArguments, PredictArguments
@@ -43,6 +44,8 @@ ARGUMENTS: dict[str, type | dict[str, type]] = {
     "predict": PredictArguments,
     "explain": ExplainArguments,
     "generate": GenerateArguments,
+    "embed": EmbedArguments,
+    "neighbours": NeighboursArguments,
     "report": ReportArguments,
     "experiments": {name: arguments for name, (arguments, _) in experiments_cli.ACTIONS.items()},
     "completion": CompletionArguments,

@@ -107,6 +107,8 @@ class PredictArguments:
     """Prepare the model for this machine first: takes up to a minute, and pays off from some hundred images on."""
     json: bool = False
     """Print a JSON object for each image or clip."""
+    csv: Path | None = None
+    """CSV file to write, with a row for each image or clip."""
 
 
 def predict(rest: list[str]) -> None:
@@ -115,6 +117,7 @@ def predict(rest: list[str]) -> None:
     check_at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size, views=arguments.views)
     from hvit.verbs import folds, predict
     from hvit.verbs.classifier import open_classifier, open_ensemble
+    from hvit.verbs.predictions_csv import written
 
     check_paths(arguments.files)
     wait_for(f"hvit predict: opening {arguments.weights}")
@@ -138,6 +141,8 @@ def predict(rest: list[str]) -> None:
 
         files = list_images(arguments.files)
         answers = predict.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
+    if arguments.csv is not None:
+        answers = written(answers, arguments.csv)
     for answer in answers:
         if arguments.json:
             print_json_lines([answer])

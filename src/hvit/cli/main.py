@@ -10,6 +10,7 @@ from contextlib import suppress
 from rich.table import Table
 
 from hvit.cli.completion import completion
+from hvit.cli.embed import embed, neighbours
 from hvit.cli.experiments import experiments
 from hvit.cli.explain import explain
 from hvit.cli.generate import generate
@@ -81,6 +82,8 @@ _VERB_SYNONYMS = {
     "classify": "predict", "inference": "predict", "sample": "generate", "fit": "train", "pretrain": "train",
     "finetune": "train", "run": "train", "continue": "resume", "list": "models", "gradcam": "explain", "cam": "explain",
     "visualize": "explain", "example": "demo", "start": "demo", "completions": "completion",
+    "features": "embed", "embeddings": "embed", "duplicates": "neighbours", "similar": "neighbours",
+    "neighbors": "neighbours",
 }  # fmt: skip
 
 
@@ -97,6 +100,8 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
         predict,
         explain,
         generate,
+        embed,
+        neighbours,
         report,
         experiments,
         completion,

@@ -37,6 +37,7 @@ from hvit.report.pieces import (
 )
 from hvit.report.pretraining import is_pretraining, pretraining_section
 from hvit.report.reading import ModelFacts, Mosaic, Run
+from hvit.report.review import review_sections
 from hvit.run_names import EXPLANATION, MISTAKE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -70,6 +71,7 @@ def render_page(run: Run) -> str:
     sections = (
         headline(run, name),
         *kind_sections,
+        *review_sections(run.path),
         pictures_section(run),
         plan_section(run),
         reproduce_section(run, name),

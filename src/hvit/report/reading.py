@@ -235,7 +235,7 @@ class Run:
     """Everything a report is made of.
 
     folder: its name without the path. rows: the journal. pictures: the PNG files by name, without ending;
-    dark_pictures: those for dark pages. notes: sentences on what was skipped.
+    dark_pictures: those for dark pages. notes: sentences on what was skipped. path: of the folder.
     """
 
     folder: str
@@ -246,6 +246,7 @@ class Run:
     pictures: dict[str, bytes]
     dark_pictures: dict[str, bytes]
     notes: list[str]
+    path: Path = Path()
 
     def picture(self, name: str) -> tuple[bytes, bytes | None]:
         """A picture by its name, and the one for dark pages if there is one."""
@@ -283,7 +284,7 @@ def read_run(folder: Path) -> Run:
         dark, odd_dark = _read_pictures(folder / PICTURES / DARK_PICTURES)
     except OSError as error:
         raise UserError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
-    return Run(folder.resolve().name, recipe, environment, rows, scores, pictures, dark, notes + odd + odd_dark)
+    return Run(folder.resolve().name, recipe, environment, rows, scores, pictures, dark, notes + odd + odd_dark, folder)
 
 
 def _exists(path: Path) -> bool:
