@@ -1,6 +1,6 @@
 """Whether wrong labels and copies that were planted in a folder of photos are found by features of the teacher.
 
-    python -m benchmarks.planted --photos ../shared/data/photos10/train
+python -m benchmarks.planted --photos ../shared/data/photos10/train
 """
 
 from __future__ import annotations
@@ -102,13 +102,15 @@ def planted_copies(table: FeatureTable, count: int, folder: Path) -> dict[str, o
         for one, other in ((first, second), (second, first)):
             if other in names and names[other][0] == one:
                 found[names[other][1]].add(other)
-    before = [pair for pair in copies(table, SIMILAR)]
+    before = copies(table, SIMILAR)
     shutil.rmtree(place)
     return {
         "planted_of_each_kind": count,
         **{kind: len(paths) for kind, paths in found.items()},
         "pairs_of_other_images": others,
-        "pairs_before": [(pair["kind"], pair["distance"], pair["first"]["file"], pair["second"]["file"]) for pair in before],
+        "pairs_before": [
+            (pair["kind"], pair["distance"], pair["first"]["file"], pair["second"]["file"]) for pair in before
+        ],
     }
 
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import hvit
-from hvit.cli import experiments, explain, generate, inference, listing, probe, runs
+from hvit.cli import embed, experiments, explain, generate, inference, listing, probe, runs
 from hvit.cli.main import VERBS, main
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
@@ -81,6 +81,8 @@ VERB_OPTIONS = (
     explain.ExplainArguments,
     generate.GenerateArguments,
     probe.ProbeArguments,
+    embed.EmbedArguments,
+    embed.NeighboursArguments,
     *(arguments for arguments, _ in experiments.ACTIONS.values()),
 )
 
@@ -157,6 +159,8 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.verbs.evaluate.evaluate",
         "hvit.verbs.generate.open_sampler",
         "hvit.cli.explain.check_paths",
+        "hvit.cli.embed.check_paths",
+        "hvit.verbs.embed.open_embedder",
         "hvit.cli.inference.check_paths",  # before files are looked at
         "hvit.report.write_report",
         "hvit.cli.listing.print_table",  # after `hvit models` has found names that match

@@ -14,9 +14,13 @@ from hvit.data.feature_table import read_features
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_features_of_files_and_their_neighbours(hvit: Run, colour_run: Path, photo_folder: Path, tmp_path: Path) -> None:
+def test_features_of_files_and_their_neighbours(
+    hvit: Run, colour_run: Path, photo_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "photos.npy"
-    status, text, err = hvit("embed", colour_run, photo_folder, "--out", out, "--level", "1", "--device", "cpu", "--json")
+    status, text, err = hvit(
+        "embed", colour_run, photo_folder, "--out", out, "--level", "1", "--device", "cpu", "--json"
+    )
     assert status == 0, err
     assert json.loads(text)["images"] == 12
     assert read_features(out).facts["level"] == 1

@@ -14,7 +14,7 @@ from hvit.errors import UserError
 
 FACTS = {"weights": "runs/x", "model": "nest_micro_32", "level": None, "fingerprint": "ab"}
 FEATURES = np.arange(14, dtype=np.float32).reshape(7, 2)
-ROWS = [[f"a, \"b\"\n{row}", f"{row:064x}", f"{row:0288x}", "train", "kücük"] for row in range(7)]
+ROWS = [[f'a, "b"\n{row}', f"{row:064x}", f"{row:0288x}", "train", "kücük"] for row in range(7)]
 
 
 def portions() -> Iterator[Portion]:
@@ -45,7 +45,7 @@ def test_a_damaged_table_is_one_sentence(table: Path) -> None:
     content = bytearray(table.read_bytes())
     content[-3] ^= 255
     table.write_bytes(content)
-    with pytest.raises(UserError, match="belong together|damaged"):
+    with pytest.raises(UserError, match=r"belong together|damaged"):
         read_features(table)
 
 

@@ -171,7 +171,9 @@ def _problems(arguments: NeighboursArguments) -> None:
 
 def _print_problems(problems: JsonObject, most: int) -> None:
     pairs, wrong = problems["pairs"], problems["label_errors"]
-    across = f", {problems['across_parts']:,} of them in different parts of the data" if problems["across_parts"] else ""
+    across = (
+        f", {problems['across_parts']:,} of them in different parts of the data" if problems["across_parts"] else ""
+    )
     say(f"Pairs of nearly the same image among {problems['images']:,}: {len(pairs):,}{across}")
     if pairs:
         rows = [
@@ -189,4 +191,6 @@ def _print_problems(problems: JsonObject, most: int) -> None:
 
 
 def _named(one: JsonObject) -> str:
-    return f"{one['part']}: {one['file']}" if one["part"] and one["part"] not in Path(one["file"]).parts else one["file"]
+    return (
+        f"{one['part']}: {one['file']}" if one["part"] and one["part"] not in Path(one["file"]).parts else one["file"]
+    )

@@ -137,7 +137,8 @@ def _read_npy(path: Path) -> FeatureTable:
     content = read_whole(path.with_suffix(".csv"), _MOST_ROWS)
     with opened(path, _MOST) as file:
         file.seek(_HEADER)
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256")  # pyright: ignore[reportArgumentType]
+    found = digest.hexdigest()
     if checksums.get("rows") != hashlib.sha256(content).hexdigest() or checksums.get("features") != found:
         raise damaged
     try:

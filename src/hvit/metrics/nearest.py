@@ -1,4 +1,4 @@
-"""Nearest neighbours by the angle between features, some rows at a time, and pairs of images that are nearly the same."""
+"""Nearest neighbours by the angle between features, and pairs of images that are nearly the same."""
 
 from __future__ import annotations
 

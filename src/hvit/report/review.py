@@ -94,8 +94,10 @@ def _pairs(review: Review, folder: Path) -> Html:
         )
     figures = []
     for pair in review.pairs:
-        images = [_image(folder, name, one.file) for name, one in zip(pair.pictures, (pair.first, pair.second), strict=False)]
-        words = [element("strong", pair.kind), f" (distance {pair.distance:.3f}): ", _name(pair.first), " and ", _name(pair.second)]
+        both = pair.first, pair.second
+        images = [_image(folder, name, one.file) for name, one in zip(pair.pictures, both, strict=False)]
+        kind = element("strong", pair.kind)
+        words = kind, f" (distance {pair.distance:.3f}): ", _name(both[0]), " and ", _name(both[1])
         figures.append(element("figure", element("div", *images, class_="two"), element("figcaption", *words)))
     return join([element("p", *text, "."), element("div", *figures, class_="cards")])
 
@@ -112,7 +114,8 @@ def _labels(review: Review, folder: Path) -> Html:
     for one in review.label_errors:
         words = (
             _name(one), ": labelled ", element("strong", element("bdi", one.class_)), ", looks like ",
-            element("strong", element("bdi", one.predicted)), f"; the label has a probability of {percent(one.probability)}",
+            element("strong", element("bdi", one.predicted)),
+            f"; the label has a probability of {percent(one.probability)}",
         )  # fmt: skip
         pieces = [_image(folder, one.picture, one.file) if one.picture else Html(), element("figcaption", *words)]
         figures.append(element("figure", *pieces))

@@ -207,7 +207,7 @@ def _file_stamp(file: Path) -> str:
 def _file_hash(file: Path) -> str:
     try:
         with open_regular(file) as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+            return hashlib.file_digest(content, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
     except OSError as error:
         raise UserError(f"cannot read {show(file)}: {error.strerror or error}.") from error
 
@@ -256,7 +256,7 @@ class RunImages(Images):
 
 def _file_of(images: ImageSet, index: int) -> Path | None:
     file = getattr(images, "file", None)
-    return file(index) if callable(file) else None
+    return Path(str(file(index))) if callable(file) else None
 
 
 def run_images(run: Path, root: str | None = None) -> RunImages:
@@ -337,9 +337,7 @@ def _stored(path: Path) -> Stored | None:
         return None
 
 
-def _computed(
-    embedder: Embedder, images: Images, members: range, batch_size: int, done: Callable[[], None]
-) -> Stored:
+def _computed(embedder: Embedder, images: Images, members: range, batch_size: int, done: Callable[[], None]) -> Stored:
     found: list[np.ndarray] = []
     rows: list[list[str]] = []
     sentences: list[str] = []
