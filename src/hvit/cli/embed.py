@@ -149,8 +149,8 @@ def _problems(arguments: NeighboursArguments) -> None:
     table = verb.open_table(arguments.features)
     wait_for("hvit neighbours: comparing the images")
     problems = verb.find_problems(table, arguments.distance)
-    is_run = arguments.features.is_dir()
-    if is_run:
+    report: Path | None = None
+    if arguments.features.is_dir():
         from hvit.report import write_report
         from hvit.verbs.embed import run_images
         from hvit.verbs.review import write_review
@@ -163,8 +163,8 @@ def _problems(arguments: NeighboursArguments) -> None:
         print_json_lines([problems])
         return
     _print_problems(problems, arguments.most)
-    if is_run:
-        say(f"The report: {report}")  # pyright: ignore[reportPossiblyUnbound]
+    if report is not None:
+        say(f"The report: {report}")
     if arguments.map is not None:
         say(f"The map: {arguments.map}")
 
