@@ -33,6 +33,7 @@ from hvit.models.nest.config import NestConfig
 from hvit.models.probe import ProbeConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.recipe import Recipe
+from hvit.tasks.confidence import ConfidenceConfig
 from hvit.tasks.distill_settings import DistillConfig
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
@@ -69,6 +70,7 @@ SECTIONS = {
     "distill": (DistillConfig,),
     "optimize": (OptimizeConfig,),
     "loop": (LoopConfig,),
+    "confidence": (ConfidenceConfig,),
 }
 BARE_VERBS = [[verb] for verb in VERBS]
 VERB_OPTIONS = (

@@ -38,15 +38,15 @@ def test_distances_are_those_of_the_five_nearest() -> None:
 def test_at_most_a_thousand_are_kept_and_come_back(tmp_path: Path) -> None:
     found = NearestTraining.of(near(3 * MOST_KEPT, 0), near(10, 1))
     assert len(found.training) == MOST_KEPT
-    checksum = found.save(tmp_path / "outliers.npz")
-    again = NearestTraining.load(tmp_path / "outliers.npz", checksum)
+    checksum = found.save(tmp_path / "outliers.safetensors")
+    again = NearestTraining.load(tmp_path / "outliers.safetensors", checksum)
     assert np.array_equal(again.training, found.training)
     assert np.array_equal(again.held_out, found.held_out)
-    assert (tmp_path / "outliers.npz").stat().st_size < 40_000
+    assert (tmp_path / "outliers.safetensors").stat().st_size < 40_000
 
 
 def test_files_of_other_weights_and_damaged_ones_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "outliers.npz"
+    path = tmp_path / "outliers.safetensors"
     checksum = NearestTraining.of(near(10, 0), near(5, 1)).save(path)
     with pytest.raises(UserError, match="does not belong to the weights next to it"):
         NearestTraining.load(path, "0" * 64)

@@ -95,13 +95,13 @@ def test_predict_says_unsure_and_unlike(run: Path, tmp_path: Path, hvit: Callabl
     assert ["unlike the training images" in line for line in lines] == [one["outlier"] >= 0.99 for one in answers]
     fast = [json.loads(line) for line in hvit("predict", run, files[0], "--json", "--fast")[1].splitlines()]
     assert "outlier" not in fast[0]
-    (run / "outliers.npz").rename(run / "elsewhere.npz")
+    (run / "outliers.safetensors").rename(run / "elsewhere.npz")
     assert "outlier" not in json.loads(hvit("predict", run, files[0], "--json")[1])
-    (run / "outliers.npz").write_bytes(b"another")
+    (run / "outliers.safetensors").write_bytes(b"another")
     status, _, errors = hvit("predict", run, files[0])
     assert status == 2
     assert "does not belong to the weights next to it" in errors
-    (run / "elsewhere.npz").replace(run / "outliers.npz")
+    (run / "elsewhere.npz").replace(run / "outliers.safetensors")
 
 
 def test_a_run_that_asks_for_nothing_leaves_weights_as_before(photo_folder: Path, tmp_path: Path) -> None:
@@ -115,5 +115,5 @@ def test_a_run_that_asks_for_nothing_leaves_weights_as_before(photo_folder: Path
     train.train(recipe, tmp_path / "run")
     assert "confidence" not in json.loads(str(read_checkpoint(tmp_path / "run")[1]["hvit"]))
     assert "calibration" not in json.loads((tmp_path / "run" / "scores.json").read_text())
-    assert not (tmp_path / "run" / "outliers.npz").exists()
+    assert not (tmp_path / "run" / "outliers.safetensors").exists()
     assert open_classifier(tmp_path / "run").confidence == Confidence()

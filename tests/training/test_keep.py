@@ -173,3 +173,25 @@ def test_what_was_kept_is_saved_with_the_checkpoint_and_checked(tmp_path: Path) 
         with pytest.raises((KeyError, TypeError)):
             other.load_state_dict(broken)
     assert json.dumps({name: value for name, value in kept.state_dict().items() if name != "weights"})
+
+
+def test_a_full_disk_loses_neither_the_best_weights_nor_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tmp_path / "whole", "best")
+    broken = trainer(tmp_path / "broken", loop("best"), ROUGH)
+    usual = broken.task.save_weights
+
+    def full(folder: Path, networks: dict[str, nn.Module]) -> None:
+        if broken.state.step == 20:
+            raise UserError("no space left on the disk")
+        usual(folder, networks)
+
+    monkeypatch.setattr(broken.task, "save_weights", full)
+    with pytest.raises(UserError, match="no space left"):
+        broken.run()
+    before = delivered(tmp_path / "broken")
+    assert torch.equal(before, state_at(tmp_path, 5)), "those of the best evaluation before"
+    resumed = trainer(tmp_path / "broken", loop("best"), ROUGH)
+    assert resumed.run() == whole.scores
+    assert torch.equal(delivered(tmp_path / "broken"), delivered(tmp_path / "whole"))

@@ -32,7 +32,7 @@ def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> Non
     assert read_recipe(tmp_path) == RECIPE
     names = {path.name for path in tmp_path.iterdir()}
     expected = {"recipe.json", "environment.json", "journal.jsonl", "checkpoints", "weights.safetensors", "scores.json"}
-    assert expected | {"plan.json", "report.html", "pictures", "outliers.npz"} == names
+    assert expected | {"plan.json", "report.html", "pictures", "outliers.safetensors"} == names
     assert json.loads((tmp_path / "scores.json").read_text())["top1"] == scores["top1"]
     assert [row["epoch"] for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] == "evaluate"] == [1, 2]
     assert evaluate.evaluate(tmp_path)["top1"] == scores["top1"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from hvit.errors import UserError
 from hvit.files import read_whole, replacing
@@ -57,11 +57,10 @@ class NearestTraining:
 
     def save(self, path: Path) -> str:
         """Writes a file, and returns its checksum."""
-        content = io.BytesIO()
-        np.savez_compressed(content, training=self.training, held_out=self.held_out)
+        content = save({"training": self.training, "held_out": self.held_out})
         with replacing(path) as file:
-            file.write(content.getbuffer())
-        return hashlib.sha256(content.getbuffer()).hexdigest()
+            file.write(content)
+        return hashlib.sha256(content).hexdigest()
 
     @staticmethod
     def load(path: Path, checksum: str) -> NearestTraining:
@@ -70,9 +69,9 @@ class NearestTraining:
         if hashlib.sha256(content).hexdigest() != checksum:
             raise UserError(f"{path} does not belong to the weights next to it: restore it, or remove it")
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                found = NearestTraining(stored["training"], stored["held_out"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            stored = load(content)
+            found = NearestTraining(stored["training"], stored["held_out"])
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: restore it, or remove it") from error
         shapes = (found.training.ndim, found.held_out.ndim)
         kinds = (found.training.dtype.kind, found.held_out.dtype.kind)
