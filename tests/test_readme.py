@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import hvit
-from hvit.cli import embed, experiments, explain, generate, inference, listing, probe, runs
+from hvit.cli import compare, embed, experiments, explain, generate, inference, listing, probe, runs
 from hvit.cli.main import VERBS, main
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
@@ -83,6 +83,7 @@ VERB_OPTIONS = (
     explain.ExplainArguments,
     generate.GenerateArguments,
     probe.ProbeArguments,
+    compare.CompareArguments,
     embed.EmbedArguments,
     embed.NeighboursArguments,
     *(arguments for arguments, _ in experiments.ACTIONS.values()),
@@ -161,6 +162,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.verbs.evaluate.evaluate",
         "hvit.verbs.generate.open_sampler",
         "hvit.cli.explain.check_paths",
+        "hvit.verbs.compare.compare",
         "hvit.cli.embed.check_paths",
         "hvit.verbs.embed.open_embedder",
         "hvit.cli.inference.check_paths",  # before files are looked at

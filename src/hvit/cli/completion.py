@@ -11,6 +11,7 @@ import tyro
 
 from hvit.cli import experiments as experiments_cli
 from hvit.cli.arguments import options_of, parse
+from hvit.cli.compare import CompareArguments
 from hvit.cli.embed import EmbedArguments, NeighboursArguments
 from hvit.cli.explain import ExplainArguments
 from hvit.cli.generate import GenerateArguments
@@ -47,6 +48,7 @@ ARGUMENTS: dict[str, type | dict[str, type]] = {
     "embed": EmbedArguments,
     "neighbours": NeighboursArguments,
     "report": ReportArguments,
+    "compare": CompareArguments,
     "experiments": {name: arguments for name, (arguments, _) in experiments_cli.ACTIONS.items()},
     "completion": CompletionArguments,
 }

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from rich.table import Table
 
+from hvit.cli.compare import compare
 from hvit.cli.completion import completion
 from hvit.cli.embed import embed, neighbours
 from hvit.cli.experiments import experiments
@@ -103,6 +104,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
         embed,
         neighbours,
         report,
+        compare,
         experiments,
         completion,
     )

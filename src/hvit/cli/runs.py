@@ -100,6 +100,9 @@ class ReportArguments:
 
     run: tyro.conf.Positional[Path]
     """The run folder."""
+    tensorboard: bool = False
+    """Also write the curves as event files for TensorBoard, into the folder tensorboard of the run (extra
+    `tensorboard`)."""
 
 
 def resume(rest: list[str]) -> None:
@@ -127,6 +130,10 @@ def report(rest: list[str]) -> None:
         say(str(arguments.run / REPORT))
         return
     say(str(write_report(arguments.run)))
+    if arguments.tensorboard:
+        from hvit.report.tensorboard import write_events
+
+        say(f"tensorboard --logdir {write_events(arguments.run)}")
 
 
 def new_folder(name: str) -> Path:
