@@ -69,7 +69,7 @@ def cell(name: str, value: object) -> str:
     if name == "seconds":
         return duration(value)
     if name == "parameters":
-        return short_number(value)
+        return short_number(int(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
