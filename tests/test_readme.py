@@ -68,6 +68,7 @@ SECTIONS = {
     "data": (DigitsData, CifarData, FashionData, FolderData, ClipData, MovingDigitsData),
     "augment": (AugmentConfig,),
     "distill": (DistillConfig,),
+    "confidence": (ConfidenceConfig,),
     "optimize": (OptimizeConfig,),
     "loop": (LoopConfig,),
     "confidence": (ConfidenceConfig,),
@@ -197,7 +198,11 @@ def test_a_wrong_command_would_be_noticed(wrong: str) -> None:
 def known_options() -> set[str]:
     """Every option of every verb."""
     names = {
-        f"{section}.{field.name}" for section, kinds in SECTIONS.items() for kind in kinds for field in fields(kind)
+        f"{section}.{no}{field.name}"
+        for section, kinds in SECTIONS.items()
+        for kind in kinds
+        for field in fields(kind)
+        for no in ("", "no_")[: 1 + (field.default is True)]
     }
     names |= {field.name for kind in (*VERB_OPTIONS, Recipe) for field in fields(kind)} - SECTIONS.keys()
     return {f"--{name.replace('_', '-')}" for name in names | {"out", "dry_run", "help", "data"}}
