@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,13 @@ from hvit.explain.tree import Tree
 from hvit.models.layers.encoder import Encoder
 
 SHAPLEY, CHANCE = "block shapley", "chance"
-_GRADCAT: dict[str, dict[str, int]] = {"gradcat": {}, "gradcat down": {"level": -2}, "gradcat -1": {"sign": -1}}
+_GRADCAT: dict[str, dict[str, Any]] = {
+    "gradcat": {},
+    "gradcat down": {"level": -2},
+    "gradcat -1": {"sign": -1},
+    "gradcat libra": {"gradient": "libra"},
+    "gradcat libra down": {"gradient": "libra", "level": -2},
+}
 
 
 class Explained(NamedTuple):

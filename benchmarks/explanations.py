@@ -7,8 +7,9 @@
 The first form measures trained models (run folders or weights). Sets: four_digits, alone (one digit on its canvas) and
 clutter for models of digits; images makes mosaics of four held-out images of a run's own data set. Each class of each
 image is asked for. The rows: block shapley and gradcat (their map is that of their sixteenths), gradcat down (started
-one level below the top), gradcat -1 (the sign flipped, a control), the methods of `hvit.explain`, with --rivals those
-of captum and torchcam (the extra `rivals`), and chance (random maps). The columns are means over all questions:
+one level below the top), gradcat -1 (the sign flipped, a control), gradcat libra and gradcat libra down (LibraGrad's
+gradients), the methods of `hvit.explain`, with --rivals those of captum and torchcam (the extra `rivals`), and chance
+(random maps). The columns are means over all questions:
 
     found      share of what is asked for that is among as many of the model's most probable classes
     first, second  alone, clutter: the largest quadrant (of trees, by its own value), and the largest of all sixteenths
@@ -319,9 +320,11 @@ def cost(names: list[str], rounds: int) -> list[dict[str, Any]]:
             model(image)
 
         implementations: dict[str, Callable[[], object]] = {"forward": forward}
-        for method in methods_for(model):
-            explain = gradcat_batch if method == "gradcat" else MAP_METHODS[method]
-            implementations[method] = lambda explain=explain, model=model, image=image: explain(model, image, top_k=4)
+        methods: dict[str, Any] = {name: MAP_METHODS[name] for name in methods_for(model) if name in MAP_METHODS}
+        if "gradcat" in methods_for(model):
+            methods |= {"gradcat": gradcat_batch, "gradcat libra": partial(gradcat_batch, gradient="libra")}
+        for method, call in methods.items():
+            implementations[method] = lambda call=call, model=model, image=image: call(model, image, top_k=4)
         times = interleave(implementations, rounds)
         medians = {method: median(values) for method, values in times.items()}
         row: dict[str, Any] = {"model": name, "forward_ms": 1000 * medians.pop("forward")}

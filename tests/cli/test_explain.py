@@ -40,3 +40,27 @@ def test_blocks_are_not_removed_from_a_model_that_cannot(hvit: Run, colour_run: 
     status, _, err = hvit("explain", colour_run, photo_folder, "--absent", "exchanged", "--methods", "cam")
     assert status == 2
     assert "--absent is for block_shapley only" in err
+
+
+def test_gradcat_takes_other_gradients(hvit: Run, colour_run: Path, photo_folder: Path) -> None:
+    image = photo_folder / "red" / "0.png"
+    status, out, _ = hvit("explain", colour_run, image, "--methods", "gradcat", "--gradient", "libra", "--json")
+    assert status == 0
+    answer = json.loads(out.splitlines()[0])
+    assert answer["pictures"] == ["explanations/0_gradcat_libra.png"]
+    assert {tree["method"] for tree in answer["trees"]} == {"gradcat_libra"}
+    status, out, _ = hvit("explain", colour_run, image, "--methods", "gradcat", "--json")
+    usual = json.loads(out.splitlines()[0])["trees"]
+    assert [tree["logit"] for tree in usual] == [tree["logit"] for tree in answer["trees"]]
+    assert [tree["values"] for tree in usual] != [tree["values"] for tree in answer["trees"]]
+    both = ("--methods", "block_shapley", "gradcat", "--gradient", "libra")
+    status, out, _ = hvit("explain", colour_run, image, *both)
+    assert status == 0
+    assert "GradCAT, LibraGrad" in Path("explanations/index.html").read_text()
+
+
+def test_other_gradients_are_refused_for_other_methods(hvit: Run, colour_run: Path, photo_folder: Path) -> None:
+    for asked in (("--methods", "cam"), ("--check", "10")):
+        status, out, err = hvit("explain", colour_run, photo_folder, "--gradient", "libra", *asked)
+        assert (status, out) == (2, "")
+        assert "--gradient is for gradcat only: omit it, or add gradcat to --methods" in err

@@ -73,6 +73,15 @@ def test_json_has_every_measure_with_its_interval_and_rule(
     assert run(capsys, *words, "--places", images.parent / "masks")[1] == out
 
 
+def test_gradcat_is_checked_with_the_gradients_asked_for(
+    weights: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("explain", weights, images, "--check", COUNT, "--methods", "gradcat", "--gradient", "libra", "--json")
+    answer = json.loads(run(capsys, *words)[1])
+    assert answer["method"] == "gradcat_libra"
+    assert answer["verdict"].startswith("gradcat_libra can")
+
+
 def test_block_shapley_is_checked_by_default_and_a_broken_file_is_named(
     weights: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

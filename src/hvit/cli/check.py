@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from hvit.cli.printing import Refusals, notes, percent, print_json_lines, print_table, say, waited
 from hvit.errors import UserError
@@ -12,8 +12,8 @@ from hvit.files import JsonObject
 
 if TYPE_CHECKING:
     from hvit.explain.methods.baseline_images import Baseline
-    from hvit.explain.tree import Absent
-    from hvit.verbs.classifier import Classifier
+    from hvit.explain.tree import Absent, Gradient
+    from hvit.verbs.classifier import Classifier, Method
 
 
 def check(
@@ -26,10 +26,11 @@ def check(
     baseline: Baseline = "mean",
     budget: float | None = None,
     absent: Absent = "exchanged",
+    gradient: Gradient = "usual",
 ) -> None:
     """Measures methods on `count` of the images, and prints a table and a sentence for each; where: the objects are.
 
-    baseline, budget, absent: of block Shapley.
+    baseline, budget, absent: of block Shapley. gradient: of GradCAT.
     """
     from hvit.data.open import list_images
     from hvit.explain.localization.places import Places
@@ -45,6 +46,7 @@ def check(
     for method in methods:
         if method not in allowed:
             raise UserError(f"this model cannot be explained by {method}; choose from {', '.join(allowed)}")
+    methods = with_gradient(methods, gradient)
     places = None if where is None else Places(where)
     files = list_images(images)
     refused = Refusals()
@@ -85,6 +87,14 @@ _WORDS = {
     "baselines": "baselines: same first step, limit",
     "pointing": "pointing: highest place on the object, chance",
 }
+
+
+def with_gradient(methods: Sequence[str], gradient: Gradient) -> tuple[Method, ...]:
+    """Methods that the command line names, by their keys: GradCAT with LibraGrad's gradients has a key of its own."""
+    from hvit.explain.tree import GRADCATS
+
+    of_gradient = next(key for key, one in GRADCATS.items() if one == gradient)
+    return tuple(cast("Method", of_gradient if method == "gradcat" else method) for method in methods)
 
 
 def refuse_others(is_checking: bool, has_places: bool, others: dict[str, bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from hvit.cli.arguments import check_at_least_one, check_paths, parse
-from hvit.cli.check import check, refuse_others
+from hvit.cli.check import check, refuse_others, with_gradient
 from hvit.cli.inference import prepared
 from hvit.cli.printing import (
     Refusals,
@@ -59,6 +60,9 @@ class ExplainArguments:
     else exchanged."""
     level: int | None = None
     """Hierarchy level that gradcat starts from, 0 for the finest; default: the last."""
+    gradient: Literal["usual", "libra"] = "usual"
+    """Gradients that gradcat takes. usual: as in its paper; libra: those of LibraGrad's backward rule, which add up to
+    the logit at every level."""
     beam: int = 1
     """Number of paths through every tree in the JSON, best first."""
     out: Path = Path("explanations")
@@ -109,9 +113,10 @@ def explain(rest: list[str]) -> None:
         baseline = training_mean(arguments.weights, classifier)
     absent = arguments.absent or usual_absent(arguments.weights, classifier)
     if arguments.check is not None:
+        _check_gradient(arguments, arguments.methods)
         check(
             classifier, arguments.images, arguments.check, arguments.methods, arguments.places, arguments.json,
-            baseline, arguments.budget, absent,
+            baseline, arguments.budget, absent, arguments.gradient,
         )  # fmt: skip
         return
     refused = Refusals()
@@ -125,6 +130,7 @@ def explain(rest: list[str]) -> None:
     methods = (
         arguments.methods or tuple(one for one in ("block_shapley", "gradcat", "cam") if one in allowed) or allowed
     )
+    _check_gradient(arguments, methods)
     if "gradcat" not in methods and arguments.level is not None:
         raise UserError("--level is for gradcat only: omit it, or add gradcat to --methods")
     if not {"block_shapley", "gradcat"} & set(methods) and arguments.beam > 1:
@@ -136,6 +142,7 @@ def explain(rest: list[str]) -> None:
     from hvit.progress import FilesDone
 
     files = list_images(arguments.images)
+    methods = with_gradient(methods, arguments.gradient)
     waited()
     with FilesDone(len(files), notes) as done:
         answers = explain(
@@ -149,6 +156,12 @@ def explain(rest: list[str]) -> None:
     refused.end()
 
 
+def _check_gradient(arguments: ExplainArguments, methods: Sequence[str]) -> None:
+    """Refuses (UserError) --gradient where gradcat is not asked for."""
+    if arguments.gradient != "usual" and "gradcat" not in methods:
+        raise UserError("--gradient is for gradcat only: omit it, or add gradcat to --methods")
+
+
 def _explain_clips(
     classifier: Classifier,
     arguments: ExplainArguments,
@@ -159,8 +172,11 @@ def _explain_clips(
     absent: Absent,
 ) -> None:
     """Explains clips by block Shapley and by class activation maps over time."""
-    if set(arguments.methods) - {"block_shapley", "cam"} or arguments.level is not None or arguments.beam > 1:
-        raise UserError("clips are explained by block_shapley and cam only: omit --level, --beam and other --methods")
+    others = arguments.level is not None or arguments.beam > 1 or arguments.gradient != "usual"
+    if set(arguments.methods) - {"block_shapley", "cam"} or others:
+        raise UserError(
+            "clips are explained by block_shapley and cam only: omit --level, --gradient, --beam and other --methods"
+        )
     from hvit.verbs.classifier import list_clips
     from hvit.verbs.explain import explain_clips
 

@@ -40,6 +40,12 @@ Absent = Literal["exchanged", "removed"]
 """What happens to the blocks that are removed: the baseline takes their place, or the model does not compute them."""
 
 
+Gradient = Literal["usual", "libra"]
+"""The gradients that GradCAT takes: those of autograd, or of LibraGrad's backward rule (`methods.libra`)."""
+GRADCATS: dict[str, Gradient] = {"gradcat": "usual", "gradcat_libra": "libra"}
+"""GradCAT's keys, and the gradients of each."""
+
+
 class Prediction(NamedTuple):
     """What the model predicts for an image with blocks removed."""
 
@@ -110,11 +116,15 @@ class Tree:
     """1: positive values are positive evidence for the class; -1: the sign is flipped (the control)."""
     removal: Removal | None = None
     """How the values were computed, if by `block_shapley`; None: by `gradcat`."""
+    gradient: Gradient = "usual"
+    """The gradients that `gradcat` took."""
 
     @property
     def method(self) -> str:
-        """The key of the method that made it: "block_shapley" or "gradcat"."""
-        return "gradcat" if self.removal is None else "block_shapley"
+        """The key of the method that made it: "block_shapley", "gradcat", or "gradcat_libra" for other gradients."""
+        if self.removal is not None:
+            return "block_shapley"
+        return next(key for key, gradient in GRADCATS.items() if gradient == self.gradient)
 
     @property
     def clear_path(self) -> tuple[int, ...]:

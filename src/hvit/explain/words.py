@@ -19,6 +19,9 @@ class Method(NamedTuple):
 METHODS = {
     "block_shapley": Method("Block Shapley", "What each block adds to the class's logit, measured by removing blocks."),
     "gradcat": Method("GradCAT", "Feature times gradient in each block, and the path of the largest."),
+    "gradcat_libra": Method(
+        "GradCAT, LibraGrad", "The same with gradients that add up to the class's logit at every level."
+    ),
     "cam": Method("CAM", "What each place adds to the class's logit, exactly."),
     "gradcam": Method("Grad-CAM", "Channels weighted by the mean gradient of the class's logit."),
     "gradcam++": Method("Grad-CAM++", "Channels weighted by the gradient's positive parts."),

@@ -40,7 +40,7 @@ from hvit.training.distribute import choose_device
 Made = TypeVar("Made")
 
 
-Method = Literal["block_shapley", "gradcat", "cam", "gradcam", "gradcam++", "rollout"]
+Method = Literal["block_shapley", "gradcat", "gradcat_libra", "cam", "gradcam", "gradcam++", "rollout"]
 
 
 _LONGEST_STEM = 120  # bytes

@@ -29,7 +29,7 @@ from hvit.explain.drawing.comparison import draw_comparison
 from hvit.explain.methods.baseline_images import Baseline
 from hvit.explain.methods.block_shapley import passes_planned
 from hvit.explain.page import ExplainedClass, ExplainedImage, write_page
-from hvit.explain.tree import Absent, Prediction
+from hvit.explain.tree import GRADCATS, Absent, Prediction
 from hvit.files import JsonObject
 from hvit.models import catalogue
 from hvit.snapshots.answers import most_asked, reread, shown_answers
@@ -58,8 +58,8 @@ def explain(
 ) -> Iterator[JsonObject]:
     """Writes pictures of why every image gets its classes, and one page of all, and yields the trees as numbers.
 
-    classes: what to explain; None for the `top_k` most probable. methods: the first of block_shapley and gradcat gives
-    the tree of the pictures, the other one a map. folder: where `<file name>_block_shapley.png` (or `_gradcat.png`),
+    classes: what to explain; None for the `top_k` most probable. methods: the first of block_shapley, gradcat and
+    gradcat_libra gives the tree of the pictures, the others a map. folder: where `<file name>_<method>.png`,
     `<file name>_maps.png` and, when all are done, `index.html` go. refused: as in `predict`. level: of the features
     that GradCAT starts from; None for the last. beam: how many paths through a tree are reported. budget, baseline,
     absent: of block Shapley. spent: called with the forward passes that block Shapley has spent since the last call,
@@ -105,8 +105,10 @@ def explain(
                 model, batch, chosen, baseline=baseline, budget=budget, absent=absent, progress=progress
             )[0]
             by_method["block_shapley"] = reread(by_method["block_shapley"], labels, outputs)
-        if "gradcat" in methods:
-            by_method["gradcat"] = gradcat_batch(classifier.model, batch, chosen, level=level)[0]
+        for method, gradient in GRADCATS.items():
+            if method in methods:
+                found = gradcat_batch(classifier.model, batch, chosen, level=level, gradient=gradient)
+                by_method[method] = found[0]
         trees = next((by_method[one] for one in methods if one in by_method), None)
         if trees is not None:
             path = folder / f"{stem}_{trees[0].method}.png"

@@ -9,8 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hvit.explain import MAP_METHODS
-from hvit.explain.localization.faithfulness import Finding, examine, findings_of, rank_correlation, verdict
+from hvit.explain import MAP_METHODS, gradcat
+from hvit.explain.localization.faithfulness import (
+    Finding,
+    evidence_maps,
+    examine,
+    findings_of,
+    rank_correlation,
+    verdict,
+)
+from hvit.explain.tree import GRADCATS
+from hvit.models.create import create_model
 
 COUNT, SIDE = 16, 16
 
@@ -106,3 +115,15 @@ def test_rank_correlation_is_spearmans() -> None:
     assert rank_correlation(rising, np.exp(rising)) == pytest.approx(1)
     assert rank_correlation(rising, -rising) == pytest.approx(-1)
     assert rank_correlation(rising, np.ones((2, 3))) == 0
+
+
+def test_gradcat_s_keys_name_its_gradients() -> None:
+    torch.manual_seed(0)
+    model: Any = create_model("nest_micro_32", num_classes=3, in_channels=1).eval()
+    images, classes = torch.randn(2, 1, 32, 32), torch.tensor([[0], [2]])
+    maps = [evidence_maps(model, images, classes, method, "mean", None, "exchanged") for method in GRADCATS]
+    for one, gradient in zip(maps, GRADCATS.values(), strict=True):
+        for item in range(2):
+            tree = gradcat(model, images[item], int(classes[item]), gradient=gradient)
+            assert one[item] == pytest.approx(tree.block_map, abs=1e-6)
+    assert not np.allclose(*maps, atol=1e-6)

@@ -15,13 +15,21 @@ from torch.optim.swa_utils import AveragedModel
 import hvit
 from hvit.explain import MAP_METHODS, gradcat, gradcat_batch, has_tree, methods_for
 from hvit.explain.methods.cam import class_activation_map
+from hvit.explain.tree import Gradient
 from hvit.models.gan.discriminators import ResidualDiscriminator, ResidualDiscriminatorConfig
 from hvit.models.hiera.model import Hiera
 
+
+def quadrants(gradient: Gradient) -> Callable[..., np.ndarray]:
+    """The values of GradCAT's quadrants, (images, classes, 2, 2)."""
+    return lambda model, images, classes=None: np.array(
+        [[tree.values[0] for tree in trees] for trees in gradcat_batch(model, images, classes, gradient=gradient)]
+    )
+
+
 METHODS: dict[str, Callable[..., Any]] = {
-    "gradcat": lambda model, images, classes=None: np.array(
-        [[tree.values[0] for tree in trees] for trees in gradcat_batch(model, images, classes)]
-    ),
+    "gradcat": quadrants("usual"),
+    "gradcat_libra": quadrants("libra"),
     **MAP_METHODS,
 }
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS)

@@ -28,7 +28,7 @@ from hvit.explain.methods.block_shapley import block_shapley, budget_of, callabl
 from hvit.explain.methods.gradcat import gradcat_batch
 from hvit.explain.methods.request import evaluating
 from hvit.explain.methods.table import MAP_METHODS
-from hvit.explain.tree import Absent, Tree
+from hvit.explain.tree import GRADCATS, Absent, Tree
 from hvit.metrics.intervals import mean_interval, share_interval
 from hvit.models.build import build
 from hvit.models.layers.encoder import Encoder
@@ -76,7 +76,8 @@ def examine(
 ) -> Examined:
     """Measures a method on images (batch, channels, height, width), normalised, on the model's device.
 
-    model: an encoder, or one prepared for inference. method: "block_shapley", "gradcat" or a key of `MAP_METHODS`.
+    model: an encoder, or one prepared for inference. method: "block_shapley", a key of `GRADCATS` or of
+    `MAP_METHODS`.
     masks: of each image, where its object is: bool (height, width), or None where it is not known. baseline: what
     replaces pixels in the curves, and blocks in block Shapley. budget, absent: of block Shapley. first: the number of
     the first image among all, which random numbers follow from. renewed: gives the model with random weights for the
@@ -137,8 +138,8 @@ def evidence_maps(
     if method == "block_shapley":
         return _block_maps(block_shapley(model, images, classes, baseline=baseline, budget=budget, absent=absent))
     network, _ = callable_model(model)
-    if method == "gradcat":
-        return _block_maps(gradcat_batch(network, images, classes))  # pyright: ignore[reportArgumentType]
+    if method in GRADCATS:
+        return _block_maps(gradcat_batch(network, images, classes, gradient=GRADCATS[method]))  # pyright: ignore[reportArgumentType]
     return MAP_METHODS[method](network, images, classes)[:, 0]
 
 

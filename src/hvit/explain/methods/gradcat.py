@@ -45,6 +45,7 @@ from einops import reduce
 from torch import Tensor, nn
 
 from hvit.errors import UserError
+from hvit.explain.methods.libra import gradients_of
 from hvit.explain.methods.request import (
     Classes,
     as_batch,
@@ -57,7 +58,7 @@ from hvit.explain.methods.request import (
     one_class,
     one_image,
 )
-from hvit.explain.tree import Tree, greedy_path
+from hvit.explain.tree import Gradient, Tree, greedy_path
 from hvit.models.layers.encoder import Encoder
 
 
@@ -68,6 +69,7 @@ def gradcat(
     *,
     sign: int = 1,
     level: int | None = None,
+    gradient: Gradient = "usual",
 ) -> Tree:
     """Explains one class of one image: the evidence in every block, and the path to the block with the most.
 
@@ -81,13 +83,15 @@ def gradcat(
         sign: 1 follows positive evidence, -1 negative evidence.
         level: The level that the first step reads: 0 the finest, -1 the last; default: the coarsest that the logits
             depend on.
+        gradient: "usual", as in the paper, or "libra" for LibraGrad's backward rule (`methods.libra`), with which the
+            values of every depth add up to the logit less what biases add to it.
 
     Raises:
         UserError: As `gradcat_batch`.
     """
     model = tree_model(model)
     batch = one_image(as_batch(model, image), "gradcat explains", "gradcat_batch")
-    return gradcat_batch(model, batch, one_class(class_index), sign=sign, level=level)[0][0]
+    return gradcat_batch(model, batch, one_class(class_index), sign=sign, level=level, gradient=gradient)[0][0]
 
 
 def gradcat_batch(
@@ -98,6 +102,7 @@ def gradcat_batch(
     top_k: int = 1,
     sign: int = 1,
     level: int | None = None,
+    gradient: Gradient = "usual",
 ) -> list[list[Tree]]:
     """Explains one or more classes for each of many images, with one forward pass and one backward pass per class.
 
@@ -109,20 +114,21 @@ def gradcat_batch(
         top_k: How many classes to explain, if `classes` is not given.
         sign: As for `gradcat`.
         level: As for `gradcat`.
+        gradient: As for `gradcat`.
 
     Returns:
         For each image, its k trees in that order. Paths stack into an integer array (batch, k, steps):
             `np.array([[tree.path for tree in trees] for trees in gradcat_batch(...)])`.
 
     Raises:
-        UserError: For a class or a level that the model does not have, a `sign` other than 1 and -1, and a model whose
-            levels do not form a tree of quadrants.
+        UserError: For a class or a level that the model does not have, a `sign` other than 1 and -1, another word for
+            `gradient`, and a model whose levels do not form a tree of quadrants.
     """
     if sign not in (1, -1):
         raise UserError(f"sign must be 1 or -1, got {sign}")
     model = tree_model(model)
     images = as_batch(model, images)
-    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad(), gradients_of(gradient):
         maps, logits = levels_and_logits(model, images.detach().clone().requires_grad_())
         sizes = [tuple(one.shape[1:-1]) for one in maps]
         read = tree_levels(sizes, find_level(model, len(maps), level))
@@ -136,15 +142,17 @@ def gradcat_batch(
         ranks: list[list[np.ndarray]] = []
         for rank in range(chosen.shape[1]):
             more = rank + 1 < chosen.shape[1]
-            gradients = torch.autograd.grad(picked[:, rank].sum(), upper, retain_graph=more)
-            pairs = enumerate(zip(upper, gradients, strict=True), start=1)
-            ranks.append([node_values(one, gradient, sign, depth) for depth, (one, gradient) in pairs])
+            slopes = torch.autograd.grad(picked[:, rank].sum(), upper, retain_graph=more)
+            pairs = enumerate(zip(upper, slopes, strict=True), start=1)
+            ranks.append([node_values(one, slope, sign, depth) for depth, (one, slope) in pairs])
     size = images.shape[-2], images.shape[-1]
     indices, explained = chosen.tolist(), picked.detach().tolist()
 
     def tree(item: int, rank: int) -> Tree:
         values = tuple(nodes[item] for nodes in ranks[rank])
-        return Tree(indices[item][rank], explained[item][rank], greedy_path(values), values, size, sign)
+        return Tree(
+            indices[item][rank], explained[item][rank], greedy_path(values), values, size, sign, gradient=gradient
+        )
 
     return [[tree(item, rank) for rank in range(len(ranks))] for item in range(len(images))]
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.modules.module import _has_any_global_hook
+from torch.overrides import has_torch_function_variadic
 from torch.utils.flop_counter import register_flop_formula
 
 from hvit.machine import has_bfloat16
@@ -112,6 +113,9 @@ def _mlp_by_onednn(
     tokens: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, approximate: str
 ) -> Tensor:
     if is_learning(tokens, weight1, bias1, weight2, bias2):
+        if has_torch_function_variadic(tokens):  # a mode of torch that sees calls is to see the GELU, too
+            hidden = _LearningLinear.apply(tokens, weight1, bias1)
+            return _LearningLinear.apply(F.gelu(hidden, approximate=approximate), weight2, bias2)
         return _LearningMlp.apply(tokens, weight1, bias1, weight2, bias2, approximate)
     return product(product(tokens, weight1, bias1, approximate), weight2, bias2)
 
