@@ -88,3 +88,20 @@ def test_lines_count_forward_passes_where_there_is_no_terminal(monkeypatch: pyte
     first, second = written.getvalue().splitlines()[:2]
     assert first.startswith("explained 0/2 files  15 of 60 forward passes  ")
     assert second.startswith("explained 1/2 files  30 of 60 forward passes  ")
+
+
+def test_forward_passes_of_files_that_are_done_together_are_counted_as_they_are_spent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hvit.progress._SECONDS_BETWEEN_LINES", 0.0)
+    written = StringIO()
+    with FilesDone(5, Console(file=written, width=100, highlight=False), ("checking", "checked", "files")) as done:
+        for _ in range(2):
+            done.spend(45.0, 30.0, 4)
+        done.step(4)
+    lines = [line.rpartition("  ")[0] for line in written.getvalue().splitlines()]
+    assert lines == [
+        "checked 0/5 files  45 of 150 forward passes",
+        "checked 0/5 files  90 of 150 forward passes",
+        "checked 4/5 files  120 of 150 forward passes",
+    ]

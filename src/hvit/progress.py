@@ -57,6 +57,7 @@ class FilesDone(BarOrLines):
         super().__init__(console)
         self.total, self.done = total, 0
         self.spent = self.planned = 0.0
+        self.at_once = 1
         self.later: Progress | None = None  # the bar of a single file, which waits for the first passes
         doing, *self.words = words
         if console.is_terminal and not console.quiet and total > 0:
@@ -69,21 +70,24 @@ class FilesDone(BarOrLines):
             self.row = bar.add_task(doing, total=total, unit="")
             self.bar, self.later = (bar, None) if total > 1 else (None, bar)
 
-    def spend(self, passes: float, planned: float) -> None:
-        """So many forward passes more were spent on the file at hand, of those planned for each: they are counted."""
-        self.spent, self.planned = self.spent + passes, planned
+    def spend(self, passes: float, planned: float, at_once: int = 1) -> None:
+        """So many forward passes more were spent on the files at hand, of those planned for each: they are counted.
+
+        at_once: how many files are at hand.
+        """
+        self.spent, self.planned, self.at_once = self.spent + passes, planned, at_once
         if self.later:
             self.bar, self.later = self.later, None
             self.bar.start()
         self._show()
 
-    def step(self) -> None:
-        """One more file is done."""
-        self.done, self.spent = self.done + 1, 0.0
+    def step(self, files: int = 1) -> None:
+        """One more file is done, or so many."""
+        self.done, self.spent = self.done + files, 0.0
         self._show()
 
     def _show(self) -> None:
-        files = self.done + (min(self.spent / self.planned, 1) if self.planned else 0)
+        files = self.done + (min(self.spent / self.planned, self.at_once) if self.planned else 0)
         unit, now = self.planned or 1, time.monotonic()
         if self.bar:
             words = "forward passes" if self.planned else ""

@@ -87,8 +87,10 @@ def test_block_shapley_is_checked_by_default_and_a_broken_file_is_named(
 ) -> None:
     monkeypatch.setattr("hvit.explain.methods.block_shapley.SMALL_WORK", 0.0)  # a budget of few passes
     (images / "broken.png").write_bytes(b"no image")
+    monkeypatch.setattr("hvit.progress._SECONDS_BETWEEN_LINES", 0.0)
     status, out, err = run(capsys, "explain", weights, images, "--check", 20)
     assert status == 2
+    assert " forward passes " in err
     assert "broken.png" in err
     assert "baselines: same first step, limit" in out
     assert out.splitlines()[-1].startswith("block_shapley can")

@@ -52,14 +52,10 @@ def check(
     refused = Refusals()
     waited()
     with FilesDone(min(len(files), count), notes, ("checking", "checked", "files")) as done:
-
-        def step(images: int) -> None:
-            done.done += images - 1
-            done.step()
-
         answers = checking.check(
-            classifier, files, count, methods, places, done.refusing(refused), step, baseline, budget, absent
-        )
+            classifier, files, count, methods, places, done.refusing(refused), done.step, baseline, budget, absent,
+            done.spend,
+        )  # fmt: skip
     for answer in answers:
         print_json_lines([answer]) if as_json else _print(answer)
     refused.end()

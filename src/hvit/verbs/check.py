@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from hvit.errors import UserError
-from hvit.explain.localization.faithfulness import Examined, examine, findings_of, verdict
+from hvit.explain.localization.faithfulness import Examined, examine, findings_of, passes_to_examine, verdict
 from hvit.explain.localization.places import Places
 from hvit.explain.methods.baseline_images import Baseline, name_of
 from hvit.explain.tree import Absent
@@ -35,12 +35,14 @@ def check(
     baseline: Baseline = "mean",
     budget: float | None = None,
     absent: Absent = "exchanged",
+    spent: Callable[[float, float, int], object] | None = None,
 ) -> list[JsonObject]:
     """Measures methods on `count` of the images, drawn at random but always the same; on all if there are fewer.
 
     refused: as in `predict`. step: called with how many images were done. baseline, budget, absent: of block Shapley;
-    the baseline also stands for pixels that are deleted. Returns for each method {"method", "images", "baseline",
-    "probability" and "probability_before" (of the predicted class, of the image and of the baseline alone),
+    the baseline also stands for pixels that are deleted. spent: called with the forward passes that were spent since
+    the last call on some images, how many are planned for each of these, and their number.
+    Returns for each method {"method", "images", "baseline", "probability" and "probability_before" (of the predicted class, of the image and of the baseline alone),
     "measures": [{"name", "value", "interval", "compared_with", "passes", "rule", "images"}], "trusted", "verdict"}.
     Raises UserError for fewer than ten images, and for places of which none belongs to an image.
     """
@@ -48,7 +50,7 @@ def check(
     examined: dict[str, list[Examined]] = {method: [] for method in methods}
     probabilities: list[float] = []
     model = classifier.model if classifier.prepared is None else classifier.prepared
-    known = 0
+    known, planned = 0, 0.0
 
     def seen(file: Path, image: Image.Image) -> tuple[torch.Tensor, np.ndarray | None]:
         mask = None if places is None else places.mask(file, image.size)
@@ -56,12 +58,19 @@ def check(
         return classifier.preprocess.tensor(image), on
 
     def measure(part: list[tuple[torch.Tensor, np.ndarray | None]]) -> None:
-        nonlocal known
+        nonlocal known, planned
         batch = torch.stack([tensor for tensor, _ in part]).to(classifier.device)
         masks = [mask for _, mask in part]
+        planned = planned or sum(passes_to_examine(model, batch[:1], method, budget, absent) for method in methods)
+
+        def progress(passes: float) -> None:
+            if spent is not None:
+                spent(passes, planned, len(part))
+
         for method in methods:
+            first = len(probabilities)
             examined[method].append(
-                examine(model, batch, method, masks, baseline, budget, len(probabilities), absent=absent)
+                examine(model, batch, method, masks, baseline, budget, first, absent=absent, progress=progress)
             )
         with torch.inference_mode():
             probabilities.extend(classifier.answers(batch).amax(1).tolist())

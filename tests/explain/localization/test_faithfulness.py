@@ -15,6 +15,7 @@ from hvit.explain.localization.faithfulness import (
     evidence_maps,
     examine,
     findings_of,
+    passes_to_examine,
     rank_correlation,
     verdict,
 )
@@ -115,6 +116,18 @@ def test_rank_correlation_is_spearmans() -> None:
     assert rank_correlation(rising, np.exp(rising)) == pytest.approx(1)
     assert rank_correlation(rising, -rising) == pytest.approx(-1)
     assert rank_correlation(rising, np.ones((2, 3))) == 0
+
+
+@pytest.mark.parametrize("method", ["block_shapley", "light"])
+def test_as_many_forward_passes_are_spent_as_were_planned(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MAP_METHODS, "light", lambda model, images, classes: images.numpy())
+    images, masks = scenes()
+    spent: list[float] = []
+    examine(BRIGHT, images[:3], method, masks[:3], "zeros", 500, 0, renewed, progress=spent.append)
+    planned = passes_to_examine(BRIGHT, images[:1], method, 500)
+    assert planned > (500 if method == "block_shapley" else 70)
+    assert sum(spent) == pytest.approx(3 * planned)
+    assert len(spent) > 70
 
 
 def test_gradcat_s_keys_name_its_gradients() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from hvit.explain.localization.measures import area_under, highest_points, perturbation_curves
 from hvit.explain.methods.baseline_images import Baseline, BaselineName, baseline_images
-from hvit.explain.methods.block_shapley import block_shapley, budget_of, callable_model
+from hvit.explain.methods.block_shapley import block_shapley, budget_of, callable_model, passes_planned
 from hvit.explain.methods.gradcat import gradcat_batch
 from hvit.explain.methods.request import evaluating
 from hvit.explain.methods.table import MAP_METHODS
@@ -39,6 +39,9 @@ Classifier = nn.Module | Callable[[Tensor], Tensor]
 MOST_ALIKE = 0.5  # the largest rank correlation with maps of random weights
 LEAST_STABLE = 0.5  # the smallest share of images whose first step is that of all baselines
 _TOGETHER = 64  # images in one forward pass of the curves
+_STEPS = 16  # of a curve
+
+Progress = Callable[[float], object]
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,18 @@ def examine(
     first: int = 0,
     renewed: Callable[[int], Classifier] | None = None,
     absent: Absent = "exchanged",
+    progress: Progress | None = None,
 ) -> Examined:
     """Measures a method on images (batch, channels, height, width), normalised, on the model's device.
 
-    model: an encoder, or one prepared for inference. method: "block_shapley", a key of `GRADCATS` or of
-    `MAP_METHODS`.
+    model: an encoder, or one prepared for inference. method: "block_shapley", a key of `GRADCATS` or of `MAP_METHODS`.
     masks: of each image, where its object is: bool (height, width), or None where it is not known. baseline: what
     replaces pixels in the curves, and blocks in block Shapley. budget, absent: of block Shapley. first: the number of
     the first image among all, which random numbers follow from. renewed: gives the model with random weights for the
-    number of an image; default: a new one of the encoder's configuration.
+    number of an image; default: a new one of the encoder's configuration. progress: called with the forward passes that
+    were spent on all the images since the last call (see `passes_to_examine`).
     """
+    spend: Progress = progress or (lambda passes: None)
     network, forward = callable_model(model)
     size = (images.shape[-2], images.shape[-1])
     renew = renewed or partial(_renewed, network)
@@ -92,24 +97,27 @@ def examine(
     def probabilities(batch: np.ndarray) -> np.ndarray:
         parts = torch.from_numpy(batch).to(images.device).split(_TOGETHER)
         shares = torch.cat([forward(part).float().softmax(1) for part in parts])
+        spend(len(batch))
         return shares.gather(1, classes)[:, 0].cpu().numpy()
 
     with evaluating(network), torch.inference_mode():
         classes = forward(images).argmax(1, keepdim=True)
         blanks = baseline_images(images, baseline).cpu().numpy()
-    maps = evidence_maps(model, images, classes, method, baseline, budget, absent)
+    spend(len(images))
+    maps = evidence_maps(model, images, classes, method, baseline, budget, absent, spend)
     shuffled = np.stack([_shuffled(one, first + number) for number, one in enumerate(maps)])
     pixels = images.cpu().numpy()
     with evaluating(network), torch.inference_mode():
         before = probabilities(blanks)
         areas = {
-            name: area_under(perturbation_curves(pixels, order, probabilities, kind, blanks))
+            name: area_under(perturbation_curves(pixels, order, probabilities, kind, blanks, _STEPS))
             for kind in ("deletion", "insertion")
             for name, order in ((kind, maps), (f"{kind}_random", shuffled))
         }
     alike = [
         rank_correlation(
-            one, evidence_maps(renew(first + number), image[None], own[None], method, baseline, budget, absent)[0]
+            one,
+            evidence_maps(renew(first + number), image[None], own[None], method, baseline, budget, absent, spend)[0],
         )
         for number, (one, image, own) in enumerate(zip(maps, images, classes, strict=True))
     ]
@@ -119,10 +127,26 @@ def examine(
         **areas,
         before=before,
         alike=np.array(alike),
-        stable=_same_first_steps(model, images, classes, budget, absent) if method == "block_shapley" else None,
+        stable=_same_first_steps(model, images, classes, budget, absent, spend) if method == "block_shapley" else None,
         pointing=np.array([mask[y, x] for mask, (x, y) in known], dtype=bool),
         chance=np.array([mask.mean() for mask, _ in known]),
     )
+
+
+def passes_to_examine(
+    model: Classifier, images: Tensor, method: str, budget: float | None = None, absent: Absent = "exchanged"
+) -> float:
+    """The forward passes that `examine` takes for one of such images, to tell progress by.
+
+    The map of a method other than block Shapley counts as one, whatever its gradients cost.
+    """
+    each, first_steps = 1.0, 0.0
+    if method == "block_shapley":
+        each = passes_planned(model, images, budget=budget, absent=absent)
+        quadrants = passes_planned(model, images, depth=1, budget=budget, absent=absent)
+        first_steps = len(get_args(BaselineName)) * quadrants
+    # The image and the baseline; two curves in two orders; the map, and that of random weights.
+    return 2 + 4 * (_STEPS + 1) + 2 * each + first_steps
 
 
 def evidence_maps(
@@ -133,10 +157,14 @@ def evidence_maps(
     baseline: Baseline,
     budget: float | None,
     absent: Absent,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """The map of one class of each image by any method: (images, rows, columns). classes: (images, 1)."""
     if method == "block_shapley":
-        return _block_maps(block_shapley(model, images, classes, baseline=baseline, budget=budget, absent=absent))
+        options: dict[str, Any] = {"baseline": baseline, "budget": budget, "absent": absent, "progress": progress}
+        return _block_maps(block_shapley(model, images, classes, **options))
+    if progress:
+        progress(len(images))
     network, _ = callable_model(model)
     if method in GRADCATS:
         return _block_maps(gradcat_batch(network, images, classes, gradient=GRADCATS[method]))  # pyright: ignore[reportArgumentType]
@@ -148,11 +176,12 @@ def _block_maps(explained: list[list[Tree]]) -> np.ndarray:
 
 
 def _same_first_steps(
-    model: Classifier, images: Tensor, classes: Tensor, budget: float | None, absent: Absent
+    model: Classifier, images: Tensor, classes: Tensor, budget: float | None, absent: Absent, progress: Progress
 ) -> np.ndarray:
-    names = get_args(BaselineName)
+    options: dict[str, Any] = {"depth": 1, "budget": budget, "absent": absent, "progress": progress}
     explained = [
-        block_shapley(model, images, classes, depth=1, baseline=name, budget=budget, absent=absent) for name in names
+        block_shapley(model, images, classes, baseline=name, **options)
+        for name in cast("tuple[BaselineName, ...]", get_args(BaselineName))
     ]
     steps = np.array([[tree.path[0] for (tree,) in of_baseline] for of_baseline in explained])
     return (steps == steps[0]).all(0)
