@@ -79,7 +79,7 @@ REFUSED: list[tuple[str, str, str | bytes, dict[str, Any], str]] = [
     ("same file, other label", "a.csv", rows("cat", "dog") + "000.png,dog\n", {},
      "is listed with different labels, cat (" ),
     ("same file in both parts", "a.csv",
-     rows("cat,train", "dog,val", header="path,label,split") + "000.png,cat,val\n", {}, "is in both parts of the split"),
+     rows("cat,train", "dog,val", header="path,label,split") + "000.png,cat,val\n", {}, "is in two parts of the split"),
     ("class only held out", "a.csv",
      rows("cat,train", "dog,train", "cat,val", "cow,val", header="path,label,split"), {},
      "1 class occurs in held-out samples only, where nothing can be trained on: cow"),

@@ -65,6 +65,22 @@ def test_tables_have_folds_with_whole_groups(tmp_path: Path) -> None:
     assert "cross-validation is of one class a sample" in sentence
 
 
+def test_test_rows_stay_out_of_folds(tmp_path: Path) -> None:
+    for third in ("val", "train"):
+        text = rows("cat,train", "dog,train", f"cat,{third}", f"dog,{third}", "cat,test", header="path,label,split")
+        splits = [open_table(make_table(tmp_path, text), folds=2, fold=fold) for fold in (1, 2)]
+        assert [[one.test.name(index) for index in range(2)] for one in splits if one.test] == [
+            ["004.png", "009.png"]
+        ] * 2
+        assert sum(len(one.held_out) for one in splits) == 8
+        assert "rows that say" not in " ".join(splits[0].notes)
+
+
+def test_a_class_of_the_test_part_alone_is_refused(tmp_path: Path) -> None:
+    text = rows("cat,train", "dog,train", "cat,val", "dog,val", "cow,test", header="path,label,split")
+    assert "occurs in held-out samples only" in refusal(make_table(tmp_path, text))
+
+
 def test_weights_of_zero_are_refused(tmp_path: Path) -> None:
     table = make_table(tmp_path, rows("cat,0", "dog,0", header="path,label,w"))
     assert "the weights of all training samples are 0" in refusal(table, weight_column="w")

@@ -56,7 +56,9 @@ def test_weights_have_the_mean_1_and_the_split_column_decides(tmp_path: Path) ->
     assert files(splits.held_out) == ["003.png", "007.png"]
     assert splits.train.weights is not None
     assert splits.train.weights.tolist() == [0.5, 1.5] * 3
-    assert "2 rows are not used, for they say test." in " ".join(splits.notes)
+    assert splits.test is not None
+    assert files(splits.test) == ["002.png", "006.png"]
+    assert "scored on those that say test, which choose nothing" in " ".join(splits.notes)
 
 
 def test_the_root_is_where_paths_start_from(tmp_path: Path) -> None:

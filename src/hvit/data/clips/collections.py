@@ -249,7 +249,7 @@ def _open_table(
     listings = (
         Listing(parts.train.files, parts.train.labels, Counter()),
         Listing(parts.held_out.files, parts.held_out.labels, Counter()),
-        None,
+        Listing(parts.test.files, parts.test.labels, Counter()) if parts.test else None,
     )
     splits = _sets(config, seed, in_channels, num_frames, survey, facts, listings, samples.folder)
     splits = replace(

@@ -211,6 +211,7 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
             parts.train.files, parts.train.labels, replaces=True, reduced=config.decode == "reduced"
         ),
         held_out=folder_set(parts.held_out.files, parts.held_out.labels, replaces=False),
+        test=folder_set(parts.test.files, parts.test.labels, replaces=False) if parts.test else None,
         classes=parts.spec.names,
         mean=mean,
         std=std,

@@ -20,7 +20,8 @@ _PATHS = (
 _LABELS = ("label", "labels", "class", "classes", "target", "targets", "category", "categories", "tags", "class_name")
 _SPLITS = ("split", "subset", "partition", "set", "fold_name")
 TRAIN = ("train", "training")
-HELD_OUT = ("val", "valid", "validation", "dev", "held_out", "held-out", "test", "testing")
+VALIDATION = ("val", "valid", "validation", "dev", "held_out", "held-out")
+TEST = ("test", "testing")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _split(table: Table, taken: set[str]) -> str:
     """A column with the name of one for splits, in which nothing but names of splits stands."""
     for column in _named(table, _SPLITS, taken):
         cells = {str(cell).lower() for cell in table.head[column]}
-        if cells <= {*TRAIN, *HELD_OUT} and cells:
+        if cells <= {*TRAIN, *VALIDATION, *TEST} and cells:
             return column
     return ""
 

@@ -12,11 +12,12 @@ import numpy as np
 from hvit.data.balance import class_counts, count_notes, positive_weights, sample_weights, sampling_chances
 from hvit.data.folds import held_out_fold
 from hvit.data.images.listing import show
-from hvit.data.layout import imbalance_notes, split_name
+from hvit.data.layout import imbalance_notes, some, split_name
 from hvit.data.regular_files import is_folder
 from hvit.data.sets import Splits, choose_subset, subset_notes
+from hvit.data.tables.columns import TEST
 from hvit.data.tables.read import Table, read_table
-from hvit.data.tables.samples import UNLABELLED, Samples
+from hvit.data.tables.samples import IN_HELD_OUT, IN_TEST, UNLABELLED, Samples
 from hvit.data.tables.settings import LabelOptions
 from hvit.data.tables.split import check_parts, hold_out
 from hvit.errors import UserError
@@ -45,10 +46,12 @@ class TableData(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """The samples to train on and the held-out ones; spec has the statistics of the training labels."""
+    """The samples to train on, the held-out ones, and those of a test part; spec has the statistics of the training
+    labels."""
 
     train: Samples
     held_out: Samples
+    test: Samples | None
     spec: LabelSpec
     notes: tuple[str, ...]
     subset_notes: tuple[str, ...]
@@ -70,21 +73,42 @@ def split_samples(samples: Samples, config: TableData, seed: int, what: str) -> 
 
     Raises UserError where a part, or a class of it, is left without samples.
     """
-    held, notes = samples.held_out, ()
+    part, notes = samples.part, ()
+    tested = np.zeros(len(samples.files), bool) if part is None else part == IN_TEST
+    held = None if part is None else part == IN_HELD_OUT
     if config.folds:
-        held, notes = _held_out_fold(samples, config)
+        if part is not None and not tested.any() and set(samples.held_words) <= {*TEST}:
+            tested = part == IN_HELD_OUT
+        held = np.zeros(len(samples.files), bool)
+        held[~tested], notes = _held_out_fold(samples.only(~tested), config)
     elif held is None:
         held, notes = hold_out(samples, config.val_fraction, config.split_seed)
-    elif samples.groups is not None and (both := set(samples.groups[held]) & set(samples.groups[~held])):
-        notes = (f"{len(both):,} groups are in both parts of the split that the table names, so scores are too good.",)
-    notes += check_parts(samples, ~held, held)
-    train, held_out = samples.only(~held), samples.only(held)
+    else:
+        notes = (_said(samples),)
+        if samples.groups is not None and (both := _in_both(samples.groups, held | tested)):
+            notes += (f"{both:,} groups are in both parts of the split that the table names, so scores are too good.",)
+    notes += check_parts(samples, ~held & ~tested, held, tested)
+    train, held_out = samples.only(~held & ~tested), samples.only(held)
+    test = samples.only(tested) if tested.any() else None
     whole = len(train.files)
     train = train.only(_subset(train, config, seed, what))
     spec = with_statistics(samples.spec, train.labels)
     if spec.names != (UNLABELLED,):
         _check_kind(spec)
-    return Parts(train, held_out, spec, notes, subset_notes(len(train.files), whole, what))
+    return Parts(train, held_out, test, spec, notes, subset_notes(len(train.files), whole, what))
+
+
+def _said(samples: Samples) -> str:
+    """What the rows of the held-out and of the test part say."""
+    note = f"Held out are the rows that say {some(samples.held_words)}."
+    if samples.test_words:
+        note += f" The finished run is scored on those that say {some(samples.test_words)}, which choose nothing."
+    return note
+
+
+def _in_both(groups: np.ndarray, asked: np.ndarray) -> int:
+    """How many groups have samples to train on and others."""
+    return len(set(groups[asked].tolist()) & set(groups[~asked].tolist()))
 
 
 def _held_out_fold(samples: Samples, config: TableData) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -12,7 +12,7 @@ import numpy as np
 from hvit.data.images.listing import show
 from hvit.data.layout import counted, some
 from hvit.data.regular_files import state_of
-from hvit.data.tables.columns import HELD_OUT, TRAIN, Columns, find_columns
+from hvit.data.tables.columns import TEST, TRAIN, VALIDATION, Columns, find_columns
 from hvit.data.tables.numbers import as_number
 from hvit.data.tables.read import Cell, Table
 from hvit.data.tables.settings import LabelOptions
@@ -22,7 +22,7 @@ from hvit.labels import LabelSpec
 from hvit.markup import shown
 
 UNLABELLED = "unlabelled"
-_UNKNOWN, _TRAIN = -1, 0
+IN_TRAIN, IN_HELD_OUT, IN_TEST = 0, 1, 2
 _ADDED = (".jpg", ".jpeg", ".png", ".mp4")
 """Endings that are tried where a table names samples without them."""
 
@@ -31,25 +31,27 @@ _ADDED = (".jpg", ".jpeg", ".png", ".mp4")
 class Samples:
     """Files with their labels.
 
-    labels: (samples,) int64 or (samples, outputs) float32. held_out: (samples,) bool, None where the table does not
-    say. groups: (samples,) int64, the number of each sample's group. weights: (samples,) float32. folder: what names
-    start from.
+    labels: (samples,) int64 or (samples, outputs) float32. part: (samples,) int, 0 for training, 1 for held out and 2
+    for test, None where the table does not say. groups: (samples,) int64, the number of each sample's group. weights: (samples,) float32. folder: what names
+    start from. held_words, test_words: what the table calls the held-out and the test part.
     """
 
     files: list[Path]
     labels: np.ndarray
     spec: LabelSpec
     folder: Path
-    held_out: np.ndarray | None = None
+    part: np.ndarray | None = None
     groups: np.ndarray | None = None
     weights: np.ndarray | None = None
+    held_words: tuple[str, ...] = ()
+    test_words: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def only(self, kept: np.ndarray) -> Samples:
         """Some of them. kept: (samples,) bool, or indices."""
         indices = np.arange(len(self.files))[kept]
         parts = {name: None if values is None else values[indices] for name, values in
-                 (("held_out", self.held_out), ("groups", self.groups), ("weights", self.weights))}  # fmt: skip
+                 (("part", self.part), ("groups", self.groups), ("weights", self.weights))}  # fmt: skip
         return replace(self, files=[self.files[index] for index in indices], labels=self.labels[indices], **parts)
 
 
@@ -84,19 +86,21 @@ def list_samples(
         none = np.zeros(len(numbers), np.int64)
         encoded = Encoded(LabelSpec("single", (UNLABELLED,)), none, none.astype(bool), note)
     folder = Path(root).expanduser() if root else table.folder
-    parts, split_note, held_name = _parts(cells, columns, place)
+    part, held_words, test_words = _parts(cells, columns, place)
     files, notes = _files(cells[columns.path], folder, place, what)
     samples = Samples(
         files=files,
         labels=encoded.labels,
         spec=encoded.spec,
         folder=folder,
-        held_out=None if parts is None else parts != _TRAIN,
+        part=part,
+        held_words=held_words,
+        test_words=test_words,
         groups=_groups(cells, columns, place),
         weights=_weights(cells, columns, place),
     )
     kept, dropped = _doubles(samples, place)
-    notes = (*table.notes, columns.describe(), encoded.note, *split_note, *notes, *dropped)
+    notes = (*table.notes, columns.describe(), encoded.note, *notes, *dropped)
     exists = np.array([_exists(files[row]) for row in np.flatnonzero(kept)], dtype=bool)
     absent = np.zeros(len(files), bool)
     absent[np.flatnonzero(kept)] = ~exists
@@ -105,7 +109,6 @@ def list_samples(
             f"none of the {counted(int(kept.sum()), 'file')} that {table.name} lists exists, such as "
             f"{show(files[0])}: name the folder that its paths start from with the data's root (--data.root)"
         )
-    unused = np.zeros(len(files), bool) if parts is None else parts == _UNKNOWN
     for rows, phrase, ends in (
         (absent & kept, "of the table's files does not exist", "of the table's files do not exist"),
         (encoded.missing & kept, "row has no label", "rows have no label"),
@@ -118,34 +121,34 @@ def list_samples(
             if not skips:
                 raise UserError(f"{sentence} Correct the table, or train with --data.unreadable skip.")
             notes += (sentence,)
-    if columns.split and held_name:
-        notes += (f"Held out are the rows that say {held_name}.",)
-    return replace(samples.only(kept & ~absent & ~encoded.missing & ~unused), notes=notes)
+    return replace(samples.only(kept & ~absent & ~encoded.missing), notes=notes)
 
 
 def _parts(
     cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]
-) -> tuple[np.ndarray | None, tuple[str, ...], str]:
-    """Of every row 0 (training), 1 (held out) or -1 (neither); a note on what is not used; what held-out rows say."""
+) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
+    """The part of every row, and the words for held out and for test. Where no row says val, those that say test are held out.
+
+    Raises UserError for a row that says something else, and where a part is missing.
+    """
     if not columns.split:
-        return None, (), ""
+        return None, (), ()
     words = [str(cell).lower() for cell in cells[columns.split]]
     present = set(words)
     for row, word in enumerate(words):
-        if word not in (*TRAIN, *HELD_OUT):
+        if word not in (*TRAIN, *VALIDATION, *TEST):
             raise UserError(
                 f"{place(row)}: {shown(columns.split)} must be train, val or test; got {shown(word)[:80]!r}"
             )
-    held = next((word for word in HELD_OUT if word in present), "")
+    held = sorted(present & set(VALIDATION)) or sorted(present & set(TEST))
     if not present & set(TRAIN) or not held:
         raise UserError(
             f"the column {shown(columns.split)} says only {some(sorted(present))}: it needs rows for train and for val "
             "(or test); without --data.split-column a share would be held out"
         )
-    rest = sorted(present - {*TRAIN, held})
-    parts = np.array([_TRAIN if word in TRAIN else 1 if word == held else _UNKNOWN for word in words])
-    unused = f"{int((parts == _UNKNOWN).sum()):,} rows are not used, for they say {', '.join(rest)}."
-    return parts, (unused,) * bool(rest), held
+    tests = sorted(present - {*TRAIN, *held})
+    number = dict.fromkeys(TRAIN, IN_TRAIN) | dict.fromkeys(held, IN_HELD_OUT) | dict.fromkeys(tests, IN_TEST)
+    return np.array([number[word] for word in words]), tuple(held), tuple(tests)
 
 
 def _files(
@@ -224,10 +227,10 @@ def _doubles(samples: Samples, place: Callable[[int], str]) -> tuple[np.ndarray,
             continue
         kept[row] = False
         doubles.append(show(file))
-        held_out = samples.held_out
-        if held_out is not None and held_out[known] != held_out[row]:
+        part = samples.part
+        if part is not None and part[known] != part[row]:
             raise UserError(
-                f"{show(file)} is in both parts of the split ({place(known)} and {place(row)}): keep one of the rows"
+                f"{show(file)} is in two parts of the split ({place(known)} and {place(row)}): keep one of the rows"
             )
         if samples.spec.kind == "multi":
             samples.labels[known] = np.maximum(samples.labels[known], samples.labels[row])

@@ -96,23 +96,27 @@ def _of_groups(counts: np.ndarray, groups: np.ndarray, order: list[int], fractio
     return chosen[inverse[groups]]
 
 
-def check_parts(samples: Samples, train: np.ndarray, held: np.ndarray) -> tuple[str, ...]:
-    """Notes on classes without held-out samples. Raises UserError for a class that only held-out samples have."""
+def check_parts(samples: Samples, train: np.ndarray, held: np.ndarray, tested: np.ndarray) -> tuple[str, ...]:
+    """Notes on classes without held-out, or test, samples. train, held, tested: the parts, (samples,) bool. Raises UserError for a class that only held-out samples have."""
     spec = samples.spec
     if not held.any() or not train.any():
         part = "training" if held.any() else "held-out"
         raise UserError(f"no {part} sample is left: add rows to the table, or change its split")
     if spec.kind == "regression":
         return ()
-    seen, asked = (_present(samples.labels[part], spec) for part in (train, held))
-    only = [spec.names[label] for label in sorted(asked - seen)]
+    seen, asked, scored = (_present(samples.labels[part], spec) for part in (train, held, tested))
+    only = [spec.names[label] for label in sorted((asked | scored) - seen)]
     if only:
         raise UserError(
             f"{counted(len(only), 'class', 'classes')} {'occurs' if len(only) == 1 else 'occur'} in held-out samples "
             f"only, where nothing can be trained on: {some(only)}; move some to the training part"
         )
-    never = [spec.names[label] for label in sorted(seen - asked)]
-    return (f"Not among the held-out samples: {some(never)}.",) if never else ()
+    notes = ()
+    for part, words in ((asked, "held-out"), (scored, "test")):
+        never = [spec.names[label] for label in sorted(seen - part)]
+        if never and (part or words == "held-out"):
+            notes += (f"Not among the {words} samples: {some(never)}.",)
+    return notes
 
 
 def _present(labels: np.ndarray, spec: LabelSpec) -> set[int]:
