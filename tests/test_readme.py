@@ -71,7 +71,6 @@ SECTIONS = {
     "confidence": (ConfidenceConfig,),
     "optimize": (OptimizeConfig,),
     "loop": (LoopConfig,),
-    "confidence": (ConfidenceConfig,),
 }
 BARE_VERBS = [[verb] for verb in VERBS]
 VERB_OPTIONS = (

@@ -32,8 +32,9 @@ class Samples:
     """Files with their labels.
 
     labels: (samples,) int64 or (samples, outputs) float32. part: (samples,) int, 0 for training, 1 for held out and 2
-    for test, None where the table does not say. groups: (samples,) int64, the number of each sample's group. weights: (samples,) float32. folder: what names
-    start from. held_words, test_words: what the table calls the held-out and the test part.
+    for test, None where the table does not say. groups: (samples,) int64, the number of each sample's group. weights:
+    (samples,) float32. folder: what names start from. rows: (samples,) int64, the row of each sample in a table that
+    holds the images themselves; None for files. held_words, test_words: what the table calls these parts.
     """
 
     files: list[Path]
@@ -43,6 +44,7 @@ class Samples:
     part: np.ndarray | None = None
     groups: np.ndarray | None = None
     weights: np.ndarray | None = None
+    rows: np.ndarray | None = None
     held_words: tuple[str, ...] = ()
     test_words: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -50,8 +52,8 @@ class Samples:
     def only(self, kept: np.ndarray) -> Samples:
         """Some of them. kept: (samples,) bool, or indices."""
         indices = np.arange(len(self.files))[kept]
-        parts = {name: None if values is None else values[indices] for name, values in
-                 (("part", self.part), ("groups", self.groups), ("weights", self.weights))}  # fmt: skip
+        known = {name: getattr(self, name) for name in ("part", "groups", "weights", "rows")}
+        parts = {name: None if values is None else values[indices] for name, values in known.items()}
         return replace(self, files=[self.files[index] for index in indices], labels=self.labels[indices], **parts)
 
 
@@ -127,9 +129,9 @@ def list_samples(
 def _parts(
     cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]
 ) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
-    """The part of every row, and the words for held out and for test. Where no row says val, those that say test are held out.
+    """The part of every row, and the words for held out and for test.
 
-    Raises UserError for a row that says something else, and where a part is missing.
+    Where no row says val, those that say test are held out. Raises UserError for a row that says something else, and where a part is missing.
     """
     if not columns.split:
         return None, (), ()

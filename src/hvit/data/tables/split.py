@@ -97,7 +97,10 @@ def _of_groups(counts: np.ndarray, groups: np.ndarray, order: list[int], fractio
 
 
 def check_parts(samples: Samples, train: np.ndarray, held: np.ndarray, tested: np.ndarray) -> tuple[str, ...]:
-    """Notes on classes without held-out, or test, samples. train, held, tested: the parts, (samples,) bool. Raises UserError for a class that only held-out samples have."""
+    """Notes on classes without held-out, or test, samples. train, held, tested: the parts, (samples,) bool.
+
+    Raises UserError for a part without samples, and for a class that no training sample has.
+    """
     spec = samples.spec
     if not held.any() or not train.any():
         part = "training" if held.any() else "held-out"
