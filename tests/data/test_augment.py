@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hvit.data.augment import Augment
+from hvit.data.augment import Augment, skipped_notes, without_colours
 from hvit.data.augment_settings import AugmentConfig, nest_imagenet_augment, no_augment
 from hvit.data.block_erasing import erase_blocks
+from hvit.data.images.channels import ChannelImage
 from hvit.data.mixing import mix
 from hvit.data.preprocess import Preprocess
 from tests.data.inputs import as_picture, clip_preprocess, moving_picture, picture, plain, still
@@ -251,3 +252,26 @@ def test_augmenting_clips_leaves_the_random_numbers_of_the_program_alone() -> No
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert np.random.get_state()[1].tolist() == before[2]
+
+
+@pytest.mark.parametrize("switch", ["crop pad", "crop resized", "crop window", "flip", "erasing", "block_erasing"])
+def test_other_channels_than_colours_are_varied_as_colours_are(switch: str) -> None:
+    colours = picture(50, 40)
+    bands = [*colours.split(), colours.convert("L")]
+    config = replace(no_augment(), **EVERY_SWITCH[switch])
+    many = Augment(config, plain(24, 4))([ChannelImage(bands)], 0, [3])
+    seen = Augment(config, plain(24, 3))([colours], 0, [3])
+    assert many.shape == (1, 4, 24, 24)
+    same = (many[:, :3] - seen).abs() <= 1e-6
+    # Erasing draws noise for all channels, so that only what is not erased is the same.
+    assert same.all() if switch != "erasing" else same.float().mean() > 0.3
+
+
+def test_what_is_made_for_colours_is_skipped_for_other_channels_and_said() -> None:
+    config = replace(no_augment(), rand_augment="rand-m9-p1", color_jitter=0.4)
+    assert without_colours(config, 6) == no_augment()
+    assert without_colours(config, 3) is config
+    assert skipped_notes(config, 6) == (
+        "The images have 6 channels, so augment.rand_augment and augment.color_jitter, made for colours, are skipped.",
+    )
+    assert skipped_notes(config, 1) == skipped_notes(no_augment(), 6) == ()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from hvit.data.block_erasing import NUMBERS, erase_blocks, erased_blocks
+from hvit.data.images.channels import ChannelImage
 from hvit.data.preprocess import INTERPOLATIONS, LONGEST_STRIP, Preprocess, resize_clip
 from hvit.data.sets import Needed, Reduced, Sample
 from hvit.randomness import derive_seed, seeded
@@ -31,6 +33,7 @@ class Augment:
     """Varies pictures at random and turns them into the model's input; pure in (seed, draw)."""
 
     def __init__(self, config: AugmentConfig, preprocess: Preprocess) -> None:
+        config = without_colours(config, len(preprocess.mean))
         self.config, self.preprocess = config, preprocess
         self.is_random = config.crop != "none" or bool(
             config.flip or config.rand_augment or config.color_jitter or config.erasing or config.block_erasing
@@ -139,14 +142,22 @@ class Augment:
         if self.config.crop == "pad":
             height, width = self.preprocess.frame_size
             left, top = torch.randint(2 * self.config.pad + 1, (2,)).tolist()
-            image = ImageOps.expand(image, self.config.pad).crop((left, top, left + width, top + height))
+            # Outside of the picture is black.
+            left, top = left - self.config.pad, top - self.config.pad
+            image = image.crop((left, top, left + width, top + height))
         if torch.rand(()) < self.config.flip:
-            image = ImageOps.mirror(image)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return image
 
     def _part(self, image: Image.Image) -> Image.Image:
         assert self.cut_part is not None
-        return self.cut_part(image, *self._drawn_part(image.height, image.width))
+        part = self._drawn_part(image.height, image.width)
+        if isinstance(image, ChannelImage):
+            top, left, height, width = part
+            rows, columns = self.preprocess.frame_size
+            cut = image.crop((left, top, left + width, top + height))
+            return cut.resize((columns, rows), INTERPOLATIONS[self.preprocess.interpolation])
+        return self.cut_part(image, *part)
 
     def _part_of_reduced(self, picture: Reduced) -> Image.Image:
         image = self.preprocess.picture_in_mode(picture.image)
@@ -231,6 +242,24 @@ class Augment:
             padded = np.pad(clip, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
             clip = padded[:, top : top + height, left : left + width]
         return clip[:, :, ::-1] if torch.rand(()) < self.config.flip else clip
+
+
+def without_colours(config: AugmentConfig, channels: int) -> AugmentConfig:
+    """The settings without what is made for colours, for images of other channels."""
+    if channels in (1, 3):
+        return config
+    return replace(config, rand_augment="", color_jitter=0.0)
+
+
+def skipped_notes(config: AugmentConfig, channels: int) -> tuple[str, ...]:
+    """The sentence on augmentations that are skipped because images have other channels than colours, if any are."""
+    kept = without_colours(config, channels)
+    names = [name for name in ("rand_augment", "color_jitter") if getattr(kept, name) != getattr(config, name)]
+    if not names:
+        return ()
+    skipped = " and ".join(f"augment.{name}" for name in names)
+    are = "are" if len(names) > 1 else "is"
+    return (f"The images have {channels} channels, so {skipped}, made for colours, {are} skipped.",)
 
 
 def _picture(pixels: np.ndarray) -> Image.Image:

@@ -69,13 +69,17 @@ def open_data(
     """Opens a data set: training and held-out part, the names of the classes, and what to know about it.
 
     seed: the run's seed; it decides which training subset is used and what made-up training images show.
-    in_channels: 3 for colour, 1 for grey. num_frames: how many frames of a clip the model sees, None for a model of
-    images. progress: called while files are listed and checked. remember: whether what is found out about clips may be
-    written to their index, which makes opening them the next time faster; with False nothing is written.
+    in_channels: 3 for colour, 1 for grey, any number for a folder of images. num_frames: how many frames of a clip the
+    model sees, None for a model of images. progress: called while files are listed and checked. remember: whether what
+    is found out about clips may be written to their index, which makes opening them the next time faster; with False
+    nothing is written.
     Raises UserError if the data is missing, damaged or laid out in an unknown way, or not what the model takes.
     """
-    if in_channels not in (1, 3):
-        raise UserError(f"images have 3 channels (colour) or 1 (grey), so in_channels cannot be {in_channels}.")
+    if in_channels not in (1, 3) and not isinstance(config, FolderData):
+        raise UserError(
+            f"the data ({config.kind}) have 3 channels (colour) or 1 (grey), so in_channels cannot be {in_channels}; "
+            f"images of other channels are read from a folder (--data.root)."
+        )
     if isinstance(config, (ClipData, MovingDigitsData)):
         if num_frames is None:
             raise UserError(

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from hvit.data.grey import GreyRange, check_page, checked_range
+from hvit.data.images.channels import MOST_CHANNELS, ChannelImage, checked_names, mode_of, pictured_channels
 from hvit.data.sampling import Sampling, crop_corner
 from hvit.data.sets import Sample
 from hvit.errors import UserError
@@ -55,6 +56,8 @@ class Preprocess:
     """Which values of files with more than 8 bits a channel are black and white; full where weights do not say."""
     page: int | None = None
     """Which page of files with several is read, from 1; none for the first frame of animations only."""
+    channels: tuple[str, ...] | None = None
+    """Names of the channels, of images that are not grey or colour; none where nobody has named them."""
 
     def __post_init__(self) -> None:
         if isinstance(self.sampling, dict):
@@ -67,19 +70,19 @@ class Preprocess:
                 f"input_size must be a height and a width in pixels, with the number of frames before them for clips, "
                 f"not {self.input_size}."
             )
-        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
-            raise UserError(
-                f"mean and std need one number for each of 1 or 3 channels, not {self.mean} and {self.std}."
-            )
+        if not 1 <= len(self.mean) <= MOST_CHANNELS or len(self.mean) != len(self.std):
+            raise UserError(f"mean and std need one number for each channel, not {self.mean} and {self.std}.")
+        if self.channels is not None:
+            checked_names(self.channels, len(self.mean))
         if min(self.std) <= 0:
             raise UserError(f"std must be above 0, not {self.std}.")
         if not 0 < self.crop <= 1:
             raise UserError(f"crop must be above 0 and at most 1, not {self.crop}.")
 
     @property
-    def mode(self) -> Literal["RGB", "L"]:
-        """The kind of picture the model sees: colour or grey."""
-        return "RGB" if len(self.mean) == 3 else "L"
+    def mode(self) -> str:
+        """The kind of picture the model sees: "RGB", "L", or of other channels "C" and their number."""
+        return mode_of(len(self.mean))
 
     @property
     def takes_clips(self) -> bool:
@@ -147,6 +150,16 @@ class Preprocess:
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return images * std + mean
 
+    def pictures_of(self, images: Tensor) -> Tensor:
+        """Normalised pictures (batch, channels, height, width) for people: (batch, height, width, 1 or 3), 0 to 1.
+
+        Of channels that are no colours, those that a picture shows (see `pictured_channels`).
+        """
+        pictures = self.unit_images(images).clamp(0, 1)
+        if len(self.mean) not in (1, 3):
+            pictures = pictures[:, list(pictured_channels(len(self.mean), self.channels))]
+        return pictures.permute(0, 2, 3, 1)
+
     def bytes_of(self, sample: Sample) -> np.ndarray:
         """A picture as the model sees it, before it is normalised: (channels, height, width) uint8."""
         if isinstance(sample, np.ndarray):
@@ -167,7 +180,13 @@ class Preprocess:
         """The picture in colour or grey, as the model sees it. Raises UserError if the model takes clips."""
         if self.takes_clips:
             raise UserError(f"the model takes clips of {self.input_size} frames, rows and columns; these are images")
-        return image if image.mode == self.mode else image.convert(self.mode)
+        if image.mode == self.mode:
+            if isinstance(image, ChannelImage) and self.channels:
+                return image.pictured_as(pictured_channels(len(self.mean), self.channels))
+            return image
+        if len(self.mean) not in (1, 3):
+            raise UserError(f"the model takes {len(self.mean)} channels, and this image is {image.mode}")
+        return image.convert(self.mode)
 
     def clip_in_mode(self, clip: np.ndarray) -> np.ndarray:
         """The clip in colour or grey, as the model sees it. Raises UserError if the model takes others, or pictures."""

@@ -19,7 +19,9 @@ from hvit.labels import LabelSpec
 from hvit.randomness import generator
 
 Sample = Image.Image | np.ndarray
-"""A picture (mode "RGB" or "L", 8 bits), or a clip: (frames, height, width, channels) uint8, in colour (3) or grey (1).
+"""A picture (mode "RGB" or "L", 8 bits, or a `ChannelImage` of any number of channels), or a clip: (frames, height,
+width, channels) uint8, in colour (3) or grey (1).
+
 All frames of a clip have one size; different clips may have different sizes."""
 Target = int | np.ndarray
 """The class of an image; or (outputs,) float32: its share of every class, which sum to 1, 0 and 1 for each of several
@@ -145,7 +147,8 @@ class Splits:
     validation, chooses weights and thresholds. mean, std: one number a channel on the 0 to 1 scale. notes: sentences
     the user should read before training, such as files that were skipped. grey_range, page: how files are read (see
     `reading.read_image`). spec: what the labels are; None for one class a sample. positive_weights: of several classes
-    a sample, what a positive label weighs in the loss, for each class; empty where it weighs 1.
+    a sample, what a positive label weighs in the loss, for each class; empty where it weighs 1. channels: their
+    names, where images are not grey or colour and the user has named them.
     """
 
     train: ImageSet
@@ -159,6 +162,7 @@ class Splits:
     test: ImageSet | None = None
     spec: LabelSpec | None = None
     positive_weights: tuple[float, ...] = ()
+    channels: tuple[str, ...] | None = None
 
     @property
     def reported(self) -> ImageSet:
@@ -258,13 +262,16 @@ def subset_notes(chosen: int, available: int, what: str = "images", verb: str = 
 def statistics_for(
     mean: tuple[float, ...], std: tuple[float, ...], in_channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and standard deviation of a colour data set, for models that see colour (3) or grey (1)."""
+    """The mean and standard deviation of a colour data set, for models that see colour (3) or grey.
+
+    Channels that are no colours are normalised as grey is.
+    """
     if in_channels == 3:
         return mean, std
     grey_mean = sum(weight * value for weight, value in zip(GREY_WEIGHTS, mean, strict=True))
     # Colour channels of photographs rise and fall together, so their deviations mix like their means.
     grey_std = sum(weight * value for weight, value in zip(GREY_WEIGHTS, std, strict=True))
-    return (round(grey_mean, 4),), (round(grey_std, 4),)
+    return (round(grey_mean, 4),) * in_channels, (round(grey_std, 4),) * in_channels
 
 
 class PublishedData(Protocol):

@@ -29,10 +29,10 @@ class Survey:
     white in all files. Where there are only 8-bit files, or files of integers and of real numbers, it stays "auto".
     """
 
-    def __init__(self, rule: GreyRange, page: int | None) -> None:
+    def __init__(self, rule: GreyRange, page: int | None, channels: int = 3) -> None:
         self.rule: GreyRange = rule
         self.grey_range: GreyRange = rule
-        self.page = page
+        self.page, self.channels = page, channels
         self.deep: list[Path] = []
         self.levels: Levels | None = None
         self.moving = self.looked_at = 0
@@ -46,7 +46,7 @@ class Survey:
         """
         complaints: dict[Path, str] = {}
         levels: list[Levels] = []
-        for done, (file, found) in enumerate(_looks(files, whole, self.rule, self.page), 1):
+        for done, (file, found) in enumerate(_looks(files, whole, self.rule, self.page, self.channels), 1):
             if isinstance(found, str):
                 complaints[file] = found
             else:
@@ -58,7 +58,7 @@ class Survey:
 
     def look_at_some(self, files: Sequence[Path]) -> None:
         """Looks at some of the files, evenly spaced."""
-        for file, found in _looks(evenly_spaced(files, LOOKED_AT), False, self.rule, self.page):
+        for file, found in _looks(evenly_spaced(files, LOOKED_AT), False, self.rule, self.page, self.channels):
             if not isinstance(found, str):
                 self._noted(file, found)
         self._choose(self._levels_of_some())
@@ -82,7 +82,7 @@ class Survey:
         return [look.levels] if look.levels else []
 
     def _levels_of_some(self) -> list[Levels]:
-        found = _looks(evenly_spaced(self.deep, LOOKED_AT), True, self.rule, self.page)
+        found = _looks(evenly_spaced(self.deep, LOOKED_AT), True, self.rule, self.page, self.channels)
         return [look.levels for _, look in found if isinstance(look, Look) and look.levels]
 
     def _choose(self, levels: list[Levels]) -> None:
@@ -116,12 +116,14 @@ def evenly_spaced(files: Sequence[Path], most: int) -> list[Path]:
     return [files[place * len(files) // count] for place in range(count)]
 
 
-def _looks(files: Sequence[Path], whole: bool, rule: GreyRange, page: int | None) -> Iterator[tuple[Path, Look | str]]:
+def _looks(
+    files: Sequence[Path], whole: bool, rule: GreyRange, page: int | None, channels: int
+) -> Iterator[tuple[Path, Look | str]]:
     """Each file with what was seen, or with what is wrong with it."""
 
     def look(file: Path) -> Look | str:
         try:
-            return look_at(file, whole, rule, page)
+            return look_at(file, whole, rule, page, channels)
         except UserError as error:
             return str(error).removeprefix("cannot read ").removesuffix(".")
 

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from hvit.data.augment import skipped_notes
 from hvit.data.batches import steps_per_epoch, train_batches
 from hvit.data.device_augment import DeviceAugment
 from hvit.data.mixing import join_weights, part_weights
@@ -66,7 +67,7 @@ def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True)
     recipe = kind.fit_to_data(recipe, splits)
     preprocess = Preprocess(
         model.input_size, *kind.statistics(recipe, splits), recipe.crop, recipe.interpolation, splits.held_out.sampling,
-        splits.grey_range, splits.page,
+        splits.grey_range, splits.page, splits.channels,
     )  # fmt: skip
     if recipe.loop.compile:
         check_compiler(ranks.device)
@@ -88,6 +89,7 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
     recipe, schedule, ranks, splits = prepared.recipe, prepared.schedule, prepared.ranks, prepared.splits
     what, size = prepared.sample_kind, len(splits.train)
     notes = splits.notes + kind.training_notes(prepared)
+    notes += skipped_notes(recipe.augment, len(prepared.preprocess.mean))
     try:
         check_memory(prepared, kind)
     except UserError as error:
@@ -178,7 +180,7 @@ def draw_training_images(prepared: Prepared, path: Path) -> None:
         chosen = np.linspace(0, preprocess.input_size[0] - 1, _IMAGES_DRAWN // 2).round().astype(int)
         images = batch["images"][:2, :, chosen].transpose(1, 2).flatten(0, 1)
         batch = {"images": images, "targets": batch["targets"][:2].repeat_interleave(len(chosen), 0)}
-    pixels = preprocess.unit_images(batch["images"]).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    pixels = preprocess.pictures_of(batch["images"]).numpy()
     captions = [""] * _IMAGES_DRAWN
     for number, shares in enumerate(batch["targets"] if splits.has_labels else ()):
         likely = shares.topk(min(2, len(shares)))

@@ -61,7 +61,15 @@ def open_held_out(request: ScoreRequest, labels_needed: bool) -> tuple[DataConfi
     if splits.notes:
         request.report({"notes": "\n".join(splits.notes)})
     preprocess = stored or Preprocess(
-        config.input_size, splits.mean, splits.std, 0.875, "bilinear", None, splits.grey_range, splits.page
+        config.input_size,
+        splits.mean,
+        splits.std,
+        0.875,
+        "bilinear",
+        None,
+        splits.grey_range,
+        splits.page,
+        splits.channels,
     )
     return data, splits, preprocess
 

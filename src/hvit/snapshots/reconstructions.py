@@ -84,6 +84,5 @@ def keep_strip(model: MaskedAutoencoder, preprocess: Preprocess, images: Tensor,
 
 
 def _pixels(images: Tensor, preprocess: Preprocess) -> np.ndarray:
-    """Normalised images (batch, channels, height, width) as 8-bit ones (batch, height, width, channels)."""
-    pixels = preprocess.unit_images(images.float().cpu()).clamp(0, 1).permute(0, 2, 3, 1)
-    return (pixels * 255).round().to(torch.uint8).numpy()
+    """Normalised images (batch, channels, height, width) as 8-bit pictures (batch, height, width, 1 or 3)."""
+    return (preprocess.pictures_of(images.float().cpu()) * 255).round().to(torch.uint8).numpy()

@@ -255,7 +255,7 @@ def test_grey_models_get_grey_pictures_and_grey_statistics(two_classes: Path) ->
     splits = open_data(FolderData(root=str(two_classes)), 0, in_channels=1)
     assert splits.train.read(0, draw=0)[0].mode == "L"
     assert splits.mean == (pytest.approx(0.459, abs=1e-3),)
-    with pytest.raises(UserError, match="in_channels cannot be 2"):
+    with pytest.raises(UserError, match="it has 3 channels, and the model takes 2"):
         open_data(FolderData(root=str(two_classes)), 0, in_channels=2)
 
 

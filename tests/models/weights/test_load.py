@@ -59,6 +59,10 @@ def test_colour_weights_see_grey_images_as_equal_colours_and_back() -> None:
     back = Nest(SMALL)
     load_weights(back, grey.state_dict())
     torch.testing.assert_close(back(images.expand(-1, 3, -1, -1)), grey(images), rtol=1e-4, atol=1e-4)
+    many = Nest(replace(SMALL, in_channels=6))
+    assert "patch_embed.weight" in load_weights(many, colour.state_dict()).resized
+    twice = images.expand(-1, 3, -1, -1) * torch.tensor([1.0, 0.5, 2.0])[:, None, None]
+    torch.testing.assert_close(many(twice.repeat(1, 2, 1, 1)), colour(twice), rtol=1e-4, atol=1e-4)
 
 
 def shapes_of(name: str) -> dict[str, Tensor]:

@@ -12,8 +12,9 @@ import numpy as np
 
 from hvit.data.folds import check_folds, held_out_fold
 from hvit.data.grey import GreyRange
+from hvit.data.images.channels import checked_names
 from hvit.data.images.folder_sets import FolderSet
-from hvit.data.images.listing import SUFFIXES, files_below, is_image_name, show
+from hvit.data.images.listing import SUFFIXES, files_below, is_image_or_array_name, show
 from hvit.data.layout import (
     TEST_NAME,
     Layout,
@@ -93,6 +94,9 @@ class FolderData(LabelOptions):
     group: str = ""
     """What stays in one fold, such as all images of a patient: a file of lines name,group, or a regular expression that
     finds the group in the path from the data's root; default: nothing."""
+    channels: tuple[str, ...] = ()
+    """Names of the channels in their order, of images that are not grey or colour (--model.in-channels): pictures show
+    those named red, green and blue, or else the first three; default: numbers."""
     num_per_class: int | None = None
     """Number of training images per class; default: all."""
     fraction: float | None = None
@@ -106,6 +110,8 @@ class FolderData(LabelOptions):
 
 def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progress = no_progress) -> Splits:
     """Lists a folder of images, checks that they can be read, and splits them.
+
+    in_channels: what the model takes; of other numbers than 1 and 3, the channels of each file are read as they are.
 
     Raises UserError, in a sentence that says what to change, if the folder is not laid out in one of the two ways, or
     leaves a class without images.
@@ -143,7 +149,7 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
         test_files = {name: list(found.values())[place] for name, place in zip(train_files, order, strict=True)}
     parts = (train_files, held_out_files, test_files)
     files = [file for each in parts for members in each.values() for file in members]
-    unreadable, grey_range, check_notes = _check_files(files, config, progress)
+    unreadable, grey_range, check_notes = _check_files(files, config, progress, in_channels)
     train_files = _leave_out(train_files, unreadable, layout.train)
     held_out_files = _leave_out(held_out_files, unreadable, layout.held_out or layout.train)
     test_files = _leave_out(test_files, unreadable, layout.test or layout.train)
@@ -187,6 +193,7 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
         ),
         grey_range=grey_range,
         page=config.page,
+        channels=checked_names(config.channels, in_channels),
         test=folder_set(*_flatten(test_files), replaces=False, folder=test_folder) if test_files else None,
     )  # fmt: skip
     return with_balance(splits, config, "images", subset_notes(len(chosen), len(train)))
@@ -196,10 +203,10 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
     """The images that a table lists, checked, split and with the labels that it gives them."""
     progress("reading the table", 0, 0)
     samples = list_samples(
-        table_at(config.table, is_image_name), config, config.root, is_image_name, config.unreadable == "skip",
-        config.labels, "images",
+        table_at(config.table, is_image_or_array_name), config, config.root, is_image_or_array_name,
+        config.unreadable == "skip", config.labels, "images",
     )  # fmt: skip
-    unreadable, grey_range, check_notes = _check_files(samples.files, config, progress)
+    unreadable, grey_range, check_notes = _check_files(samples.files, config, progress, in_channels)
     samples = samples.only(np.array([file not in unreadable for file in samples.files], dtype=bool))
     parts = split_samples(samples, config, seed, "images")
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
@@ -220,6 +227,7 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
         ),
         grey_range=grey_range,
         page=config.page,
+        channels=checked_names(config.channels, in_channels),
         spec=parts.spec,
     )  # fmt: skip
     splits.train.weights = parts.train.weights
@@ -227,7 +235,7 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
 
 
 def _find_layout(config: FolderData, unwraps: bool) -> Layout:
-    return find_layout(config.root, "images", is_image_name, unwraps, may_be_class=lambda _: True)
+    return find_layout(config.root, "images", is_image_or_array_name, unwraps, may_be_class=lambda _: True)
 
 
 def _list_classes(folder: Path) -> tuple[dict[str, list[Path]], Counter[str], tuple[str, ...]]:
@@ -237,9 +245,9 @@ def _list_classes(folder: Path) -> tuple[dict[str, list[Path]], Counter[str], tu
     folders, notes = class_folders(folder)
     for name, members in folders.items():
         files = [file for member in members for file in files_below(member)]
-        classes[name] = [file for file in files if is_image_name(file)]
-        ignored.update(file.suffix.lower() or "without suffix" for file in files if not is_image_name(file))
-    stray = stray_samples(folder, is_image_name)
+        classes[name] = [file for file in files if is_image_or_array_name(file)]
+        ignored.update(file.suffix.lower() or "without suffix" for file in files if not is_image_or_array_name(file))
+    stray = stray_samples(folder, is_image_or_array_name)
     if not classes:
         where = f"has {counted(len(stray), 'image')} but" if stray else "has"
         raise UserError(
@@ -270,11 +278,12 @@ def _classes_or_none(folder: Path) -> list[str] | None:
     """The names of two or more class folders with nothing but images in them, or None."""
     children = class_folders(folder)[0]
     filled = all(
-        any(is_image_name(file) for each in folders for file in files_below(each)) for folders in children.values()
+        any(is_image_or_array_name(file) for each in folders for file in files_below(each))
+        for folders in children.values()
     )
     return (
         [spelling(name) for name in children]
-        if len(children) > 1 and filled and not stray_samples(folder, is_image_name)
+        if len(children) > 1 and filled and not stray_samples(folder, is_image_or_array_name)
         else None
     )
 
@@ -282,22 +291,22 @@ def _classes_or_none(folder: Path) -> list[str] | None:
 def _list_unlabelled(folder: Path) -> tuple[dict[str, list[Path]], Counter[str], tuple[str, ...]]:
     """Every image anywhere in a folder, as one class, and how many other files there are of each kind."""
     files = list(files_below(folder))
-    images = [file for file in files if is_image_name(file)]
+    images = [file for file in files if is_image_or_array_name(file)]
     if not images:
         raise UserError(f"{show(folder)} holds no image (a file ending in {', '.join(SUFFIXES)}).")
-    ignored = Counter(file.suffix.lower() or "without suffix" for file in files if not is_image_name(file))
+    ignored = Counter(file.suffix.lower() or "without suffix" for file in files if not is_image_or_array_name(file))
     return {UNLABELLED: images}, ignored, ()
 
 
 def _check_files(
-    files: list[Path], config: FolderData, progress: Progress
-) -> tuple[set[Path], GreyRange, tuple[str, ...]]:
-    """The files that cannot be read; the grey range of all; and notes."""
+    files: list[Path], config: FolderData, progress: Progress, channels: int
+) -> tuple[dict[Path, str], GreyRange, tuple[str, ...]]:
+    """The files that cannot be read, and why; the grey range of all; and notes."""
     decode = config.check == "decode" or (config.check == "auto" and len(files) <= MOST_DECODED)
-    survey = Survey(config.grey_range, config.page)
+    survey = Survey(config.grey_range, config.page, channels)
     if config.check == "none":
         survey.look_at_some(files)
-        return set(), survey.grey_range, (f"The {len(files):,} images were not checked.", *survey.notes(len(files)))
+        return {}, survey.grey_range, (f"The {len(files):,} images were not checked.", *survey.notes(len(files)))
     notes = ()
     if not decode:
         notes = (f"Only the headers of the {len(files):,} images were checked, not whether they decode.",)
@@ -310,16 +319,16 @@ def _check_files(
         if config.unreadable == "stop":
             raise UserError(f"{sentence} Repair or remove them, or train with --data.unreadable skip.")
         notes += (sentence,)
-    return set(complaints), survey.grey_range, (*notes, *survey.notes(len(files)))
+    return complaints, survey.grey_range, (*notes, *survey.notes(len(files)))
 
 
-def _leave_out(classes: dict[str, list[Path]], unreadable: set[Path], folder: Path) -> dict[str, list[Path]]:
+def _leave_out(classes: dict[str, list[Path]], unreadable: dict[Path, str], folder: Path) -> dict[str, list[Path]]:
     kept = {name: [file for file in files if file not in unreadable] for name, files in classes.items()}
     for name, files in kept.items():
         if not files:
             raise UserError(
-                f"none of the {len(classes[name])} images in {_where(folder, name)} can be read: "
-                "add readable ones, or remove the folder."
+                f"none of the {len(classes[name])} images in {_where(folder, name)} can be read "
+                f"({unreadable[classes[name][0]]}): add readable ones, or remove the folder."
             )
     return kept
 

@@ -9,6 +9,7 @@ from hvit.data.regular_files import entries_of, is_folder, state_of
 from hvit.errors import UserError
 from hvit.markup import shown
 
+ARRAY_SUFFIXES = (".npy", ".npz")
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 
 
@@ -25,13 +26,18 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
         if state_of(path) is None:
             raise UserError(f"cannot read {show(path)}: there is no such file.")
         if is_folder(path):
-            images = [file for file in files_below(path) if is_image_name(file)]
+            images = [file for file in files_below(path) if is_image_or_array_name(file)]
             if not images:
                 raise UserError(f"{show(path)} holds no image: expected files ending in {', '.join(SUFFIXES)}.")
             found.update(dict.fromkeys(images))
         else:
             found[path] = None
     return list(found)
+
+
+def is_image_or_array_name(path: Path) -> bool:
+    """Whether a file's name ends like a picture's, or like that of an array of NumPy."""
+    return path.suffix.lower() in (*SUFFIXES, *ARRAY_SUFFIXES)
 
 
 def is_image_name(path: Path) -> bool:

@@ -11,13 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from hvit.data.grey import GreyRange, Levels
+from hvit.data.grey import GreyRange, Levels, together
 from hvit.data.images import tiff
+from hvit.data.images.arrays import in_8_bits, is_array_name, is_deep_array, levels_of_array, read_array
+from hvit.data.images.channels import ChannelImage
 from hvit.data.images.deep import DeepKind, DeepPixels, check_full, deep_kind, open_lower, prepare_to_decode
 from hvit.data.images.listing import show
-from hvit.data.images.memory import SCALED, TOO_LARGE, check_size, most_decoded, taken
+from hvit.data.images.memory import MOST_MEMORY, SCALED, TOO_LARGE, check_size, most_decoded, taken
 from hvit.data.regular_files import (
     NotRegularError,
     Refusal,
@@ -57,14 +60,60 @@ def read_image(
     content decides what it is, not its name. A JPEG image of which 4 bytes a pixel would take more than 0.9 GB is
     decoded at a half of its size.
 
-    channels: 3 for an image of mode "RGB", 1 for grey ("L"). grey_range: which values of more than 8 bits become black
+    channels: 3 for an image of mode "RGB", 1 for grey ("L"); any other number for a `ChannelImage`, of a TIFF file
+    whose pages are the channels, of an array of NumPy, or of a file of so many bands, such as RGBA. Arrays are known by
+    their names, .npy and .npz. grey_range: which values of more than 8 bits become black
     and white (see `grey.range_of`). page: which page of a TIFF file, or frame of an animation, is read, from 1; None
     for the first frame of an animation, and to refuse a TIFF file of several pages. Files with one image have no pages.
     Raises UserError, naming the file and the reason, if it is missing, no image, damaged, cut off, or takes more than
     0.9 GB of memory or `MAXIMUM_PIXELS`.
     """
+    if channels not in (1, 3) or is_array_name(path):
+        return _read_channels(path, channels, grey_range)
     with _opened(path, page) as opened:
         return _decoded(opened, "L" if channels == 1 else "RGB", grey_range)
+
+
+def _read_channels(path: str | Path, channels: int, grey_range: GreyRange) -> Image.Image:
+    """An image of an array, or of more channels than a colour has."""
+    if is_array_name(path):
+        with _sentences(path):
+            pixels = in_8_bits(read_array(path, channels), grey_range)
+            if channels in (1, 3):
+                return Image.fromarray(np.ascontiguousarray(pixels if channels == 3 else pixels[..., 0]))
+            return ChannelImage.of_array(pixels)
+    pages = _count_channels(path, channels)
+    if pages == 1:
+        with _opened(path) as opened:
+            if opened.kind is not None:
+                raise Refusal("it has more than 8 bits a channel: save it as pages of a TIFF file, or as an .npy array")
+            opened.image.load()
+            turn = _turn_to_upright(opened.image)
+            return ChannelImage([one.transpose(turn) if turn else one for one in opened.image.split()])
+    read = [read_image(path, 1, grey_range, page) for page in range(1, pages + 1)]
+    if len({one.size for one in read}) > 1:
+        raise UserError(f"cannot read {show(path)}: its pages, which are its channels, have different sizes.")
+    return ChannelImage(read)
+
+
+def _count_channels(path: str | Path, channels: int) -> int:
+    """How many pages hold the channels of a file; 1 where it has that many bands. Raises UserError for other files."""
+    with _sentences(path), open_regular(path) as file:
+        try:
+            image = Image.open(file, formats=_formats())
+        except UnidentifiedImageError:
+            raise Refusal(tiff.why_unknown(file) or _UNKNOWN) from None
+        with image:
+            pages = tiff.count_pages(file) if image.format == "TIFF" else 1
+            found = pages if pages > 1 else len(image.getbands())
+            if found != channels:
+                raise Refusal(
+                    f"it has {found} channel{'s' if found > 1 else ''}, and the model takes {channels}: "
+                    "pages of a TIFF file, bands and arrays of NumPy are channels"
+                )
+            if image.width * image.height * channels * 2 > MOST_MEMORY:
+                raise Refusal(f"its {channels} channels take more than {MOST_MEMORY / 1e9:g} GB of memory")
+            return pages
 
 
 def read_reduced(
@@ -74,6 +123,8 @@ def read_reduced(
 
     The decoder then makes fewer pixels of the same coefficients, each the mean of those it stands for, nearly.
     """
+    if channels not in (1, 3) or is_array_name(path):
+        return read_image(path, channels, grey_range)
     with _opened(path, page) as opened:
         image, mode = opened.image, "L" if channels == 1 else "RGB"
         if image.format not in SCALED:
@@ -97,8 +148,20 @@ class Look:
     moves: bool
 
 
-def look_at(path: str | Path, whole: bool, grey_range: GreyRange = "auto", page: int | None = None) -> Look:
+def look_at(
+    path: str | Path, whole: bool, grey_range: GreyRange = "auto", page: int | None = None, channels: int = 3
+) -> Look:
     """Looks at a file's header, or decodes all of it. Raises UserError as `read_image` with the same arguments does."""
+    if is_array_name(path):
+        return _look_at_array(path, whole, grey_range, channels)
+    if channels not in (1, 3):
+        pages = _count_channels(path, channels)
+        if pages == 1:
+            if whole:
+                read_image(path, channels, grey_range)
+            return Look(False, None, False)
+        looks = [look_at(path, whole, grey_range, number) for number in range(1, pages + 1)]
+        return Look(any(one.is_deep for one in looks), together(one.levels for one in looks if one.levels), False)
     with _opened(path, page) as opened:
         levels = None
         moves = opened.image.format != "TIFF" and _has_several(opened.image)
@@ -110,6 +173,17 @@ def look_at(path: str | Path, whole: bool, grey_range: GreyRange = "auto", page:
         elif whole:
             _decoded(opened, "RGB", grey_range)
         return Look(opened.kind is not None, levels, moves)
+
+
+def _look_at_array(path: str | Path, whole: bool, grey_range: GreyRange, channels: int) -> Look:
+    with _sentences(path):
+        if not whole:
+            return Look(is_deep_array(path), None, False)
+        values = read_array(path, channels)
+        levels = levels_of_array(values) if values.dtype != np.uint8 else None
+        if levels is not None and grey_range == "full":
+            check_full(levels)
+        return Look(levels is not None, levels, False)
 
 
 def _swapped_if(swaps: bool, size: tuple[int, int]) -> tuple[int, int]:
@@ -130,17 +204,23 @@ class _Opened:
 @contextmanager
 def _opened(path: str | Path, page: int | None = None) -> Iterator[_Opened]:
     """The opened, not yet decoded image; whatever goes wrong inside becomes one sentence."""
+    with _sentences(path), open_regular(path) as file:
+        try:
+            image = Image.open(file, formats=_formats())
+        except UnidentifiedImageError:
+            raise Refusal(tiff.why_unknown(file) or _UNKNOWN) from None
+        with image, taken(check_size(image)):
+            place = _choose_page(image, file, page)
+            _scale_key(image)
+            yield _Opened(image, file, image.size, deep_kind(image), place)
+
+
+@contextmanager
+def _sentences(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong inside becomes one sentence (UserError) on the file."""
     with quiet_pillow():
         try:
-            with open_regular(path) as file:
-                try:
-                    image = Image.open(file, formats=_formats())
-                except UnidentifiedImageError:
-                    raise Refusal(tiff.why_unknown(file) or _UNKNOWN) from None
-                with image, taken(check_size(image)):
-                    place = _choose_page(image, file, page)
-                    _scale_key(image)
-                    yield _Opened(image, file, image.size, deep_kind(image), place)
+            yield
         # Damaged files make Pillow's decoders raise almost anything: OSError, SyntaxError, struct.error, KeyError ...
         except Exception as error:
             raise UserError(f"cannot read {show(path)}: {_reason(error)}.") from error

@@ -46,6 +46,9 @@ def adapt(model: Network, name: str, tensor: Tensor, shape: tuple[int, ...], how
             return tensor.float().sum(1, keepdim=True)
         if (old[1], shape[1]) == (1, 3):
             return tensor.float().expand(shape) / 3
+        if old[1] in (1, 3) and shape[1] > 1:
+            # The kernels of the colours again and again, so that the sum over all channels stays as large as it was.
+            return tensor.float()[:, torch.arange(shape[1]) % old[1]] * (old[1] / shape[1])
     return model.resize_positions(name, tensor.float(), shape, how)
 
 

@@ -100,7 +100,8 @@ def load_weights(
     """Copies weights in any known format into a model, and reports what happened to each tensor.
 
     A head for another number of classes keeps its values. Position embeddings are resized. The patch convolution is
-    summed over colours for one-channel images, or divided among three channels.
+    summed over colours for one-channel images, divided among three channels, or repeated over more channels and scaled
+    by 3 / channels.
 
     Args:
         model: A model of hvit.
