@@ -65,7 +65,7 @@ class ChannelImage(Image.Image):
         """Writes a picture of the channels in `pictured`."""
         self.convert("RGB").save(fp, format, **params)
 
-    def tobytes(self, *_: object) -> bytes:
+    def tobytes(self, encoder_name: str = "raw", *args: object) -> bytes:
         """All values, a channel after the other."""
         return b"".join(one.tobytes() for one in self.channels)
 
@@ -77,7 +77,7 @@ class ChannelImage(Image.Image):
         return tuple(map(str, range(len(self.channels))))
 
     @property
-    def __array_interface__(self) -> dict[str, object]:
+    def __array_interface__(self) -> dict[str, str | bytes | int | tuple[int, ...]]:
         pixels = np.stack([np.asarray(one) for one in self.channels], axis=2)
         return {"shape": pixels.shape, "typestr": "|u1", "version": 3, "data": pixels.tobytes()}
 
