@@ -64,3 +64,17 @@ def test_weights_that_are_no_weights_are_refused(hvit: Run, tmp_path: Path, phot
         status, _, err = hvit("predict", tmp_path / name, picture)
         assert status == 2
         assert name in err
+
+
+def test_large_images_are_predicted_in_tiles(hvit: Run, colour_run: Path, photo_folder: Path, tmp_path: Path) -> None:
+    file = photo_folder / "red" / "0.png"
+    given = ("predict", colour_run, file, "--device", "cpu")
+    status, text, err = hvit(*given, "--tiles", "24", "--overlap", "4", "--json", "--csv", "out.csv")
+    assert status == 0, err
+    answer = json.loads(text)
+    assert len(answer["tiles"]) == 6
+    assert (tmp_path / "out.csv").read_text().splitlines()[0].startswith("file,class_1,probability_1")
+    for wrong in (("--overlap", "4"), ("--tiles", "24", "--overlap", "24"), ("--tiles", "0")):
+        status, _, err = hvit(*given, *wrong)
+        assert (status, len(err.splitlines())) == (2, 1)
+        assert "--tiles" in err

@@ -109,12 +109,23 @@ class PredictArguments:
     """Print a JSON object for each image or clip."""
     csv: Path | None = None
     """CSV file to write, with a row for each image or clip."""
+    tiles: int | None = None
+    """Side in pixels of tiles that images are cut into; their answers are averaged; default: the image as a whole."""
+    overlap: int = 0
+    """Pixels that neighbouring tiles share."""
 
 
 def predict(rest: list[str]) -> None:
     """predicts the most probable classes of images and clips"""
     arguments = parse(PredictArguments, "hvit predict", rest)
     check_at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size, views=arguments.views)
+    if arguments.tiles is None and arguments.overlap:
+        raise UserError("--overlap is of tiles: give --tiles SIZE, too")
+    if arguments.tiles is not None and not 0 <= arguments.overlap < arguments.tiles:
+        raise UserError(
+            f"--tiles must be 1 or more, and --overlap from 0 to less than that; got {arguments.tiles} and "
+            f"{arguments.overlap}"
+        )
     from hvit.verbs import folds, predict
     from hvit.verbs.classifier import open_classifier, open_ensemble
     from hvit.verbs.predictions_csv import written
@@ -134,13 +145,22 @@ def predict(rest: list[str]) -> None:
         from hvit.verbs.classifier import list_clips
         from hvit.verbs.predict import predict_clips
 
+        if arguments.tiles is not None:
+            raise UserError("--tiles is for images, and this model takes clips: omit it")
         clips = list_clips(arguments.files)
         answers = predict_clips(classifier, clips, arguments.top_k, arguments.views, refused)
     else:
         from hvit.data.open import list_images
 
         files = list_images(arguments.files)
-        answers = predict.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
+        if arguments.tiles is None:
+            answers = predict.predict(classifier, files, arguments.top_k, arguments.batch_size, refused)
+        else:
+            from hvit.verbs.tiles import predict_tiles
+
+            answers = predict_tiles(
+                classifier, files, arguments.top_k, arguments.batch_size, refused, arguments.tiles, arguments.overlap
+            )
     if arguments.csv is not None:
         answers = written(answers, arguments.csv)
     for answer in answers:

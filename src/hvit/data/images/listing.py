@@ -10,7 +10,23 @@ from hvit.errors import UserError
 from hvit.markup import shown
 
 ARRAY_SUFFIXES = (".npy", ".npz")
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".mpo",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+    ".heic",
+    ".heif",
+)
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:

@@ -19,6 +19,7 @@ from hvit.data.images import tiff
 from hvit.data.images.arrays import in_8_bits, is_array_name, is_deep_array, levels_of_array, read_array
 from hvit.data.images.channels import ChannelImage
 from hvit.data.images.deep import DeepKind, DeepPixels, check_full, deep_kind, open_lower, prepare_to_decode
+from hvit.data.images.heic import open_heic
 from hvit.data.images.listing import show
 from hvit.data.images.memory import MOST_MEMORY, SCALED, TOO_LARGE, check_size, most_decoded, taken
 from hvit.data.regular_files import (
@@ -99,10 +100,7 @@ def _read_channels(path: str | Path, channels: int, grey_range: GreyRange) -> Im
 def _count_channels(path: str | Path, channels: int) -> int:
     """How many pages hold the channels of a file; 1 where it has that many bands. Raises UserError for other files."""
     with _sentences(path), open_regular(path) as file:
-        try:
-            image = Image.open(file, formats=_formats())
-        except UnidentifiedImageError:
-            raise Refusal(tiff.why_unknown(file) or _UNKNOWN) from None
+        image = _open(file)
         with image:
             pages = tiff.count_pages(file) if image.format == "TIFF" else 1
             found = pages if pages > 1 else len(image.getbands())
@@ -205,14 +203,21 @@ class _Opened:
 def _opened(path: str | Path, page: int | None = None) -> Iterator[_Opened]:
     """The opened, not yet decoded image; whatever goes wrong inside becomes one sentence."""
     with _sentences(path), open_regular(path) as file:
-        try:
-            image = Image.open(file, formats=_formats())
-        except UnidentifiedImageError:
-            raise Refusal(tiff.why_unknown(file) or _UNKNOWN) from None
+        image = _open(file)
         with image, taken(check_size(image)):
             place = _choose_page(image, file, page)
             _scale_key(image)
             yield _Opened(image, file, image.size, deep_kind(image), place)
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """The opened, not yet decoded image. Raises Refusal for a file that is none."""
+    try:
+        return Image.open(file, formats=_formats())
+    except UnidentifiedImageError:
+        if (image := open_heic(file)) is not None:
+            return image
+        raise Refusal(tiff.why_unknown(file) or _UNKNOWN) from None
 
 
 @contextmanager

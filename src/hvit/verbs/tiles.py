@@ -1,0 +1,84 @@
+"""Predictions of images that are much larger than the model's input: cut into tiles, and merged again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from hvit.errors import UserError
+from hvit.files import JsonObject
+from hvit.verbs.classifier import Classifier, answer_of, read_or_refuse
+
+MOST_TILES = 100_000
+"""Tiles of one image."""
+
+
+def tile_boxes(width: int, height: int, size: int, overlap: int) -> list[tuple[int, int, int, int]]:
+    """Where the tiles of an image are: (left, top, right, bottom) in pixels, row by row.
+
+    size: side of a tile. overlap: pixels that neighbouring tiles share at least. Tiles cover the image and lie inside
+    it; the last ones of a row and of a column are moved back to its edge. A side shorter than a tile is one tile long.
+    Raises UserError for more than 100,000 tiles.
+    """
+    starts = [_starts(side, size, overlap) for side in (height, width)]
+    count = len(starts[0]) * len(starts[1])
+    if count > MOST_TILES:
+        raise UserError(f"{count:,} tiles of {size} pixels are more than {MOST_TILES:,}: choose larger --tiles")
+    return [(left, top, min(left + size, width), min(top + size, height)) for top, left in product(*starts)]
+
+
+def _starts(side: int, size: int, overlap: int) -> list[int]:
+    if side <= size:
+        return [0]
+    step = size - overlap
+    return [*range(0, side - size, step), side - size]
+
+
+def predict_tiles(
+    classifier: Classifier,
+    files: list[Path],
+    top_k: int,
+    batch_size: int,
+    refused: Callable[[str], None],
+    size: int,
+    overlap: int,
+) -> Iterator[JsonObject]:
+    """The most probable classes of every image, as the mean over its tiles, and those of each tile.
+
+    size, overlap: of `tile_boxes`. Every tile is resized whole to the model's input. Memory holds one image, and one
+    batch of tiles. refused: called with one sentence for each file that cannot be read; the others go on.
+    Yields {"file", "classes": [...], ..., "tiles": [{"left", "top", "right", "bottom", "classes": [...]}, ...]}, with
+    the answers of `predict`.
+    """
+    whole = replace(classifier.preprocess, crop=1.0)
+    for file, image in read_or_refuse(files, classifier.preprocess, refused, lambda image: image):
+        try:
+            boxes = tile_boxes(image.width, image.height, size, overlap)
+        except UserError as error:
+            refused(f"{file}: {error}")
+            continue
+        answers, features = [], []
+        for start in range(0, len(boxes), batch_size):
+            tiles = [whole.tensor(image.crop(box)) for box in boxes[start : start + batch_size]]
+            with torch.inference_mode():
+                found, seen = classifier.look(torch.stack(tiles).to(classifier.device))
+            answers.append(found)
+            if seen is not None:
+                features.append(seen)
+        each = torch.cat(answers)
+        mean = each.mean(0, keepdim=True)
+        together = torch.cat(features).mean(0, keepdim=True) if features else None
+        names = ("left", "top", "right", "bottom")
+        yield {
+            "file": str(file),
+            **answer_of(classifier, mean[0], top_k),
+            **classifier.remarks(mean, together)[0],
+            "tiles": [
+                dict(zip(names, box, strict=True)) | answer_of(classifier, one, top_k)
+                for box, one in zip(boxes, each, strict=True)
+            ],
+        }
