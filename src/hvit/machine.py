@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import shutil
 import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _LARGEST = 2**31 - 1
@@ -61,3 +63,14 @@ def missing_compiler() -> str | None:
     """
     wanted = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     return wanted if shutil.which(wanted) is None else None
+
+
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process, which lives as long as the process; openvino must be installed.
+
+    OpenVINO's plugin for CPUs gives the thread that loads it another stack for signal handlers, and frees that stack when
+    the last core is gone. Where this happens in another thread, the first thread is left with freed memory, and its next
+    signal, an interrupt or a lost data worker, ends the process by a segmentation fault.
+    """
+    return importlib.import_module("openvino").Core()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.machine import missing_compiler
+from hvit.machine import missing_compiler, openvino_core
 from hvit.models.inference.packed import pack
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.linear import has_onednn
@@ -90,7 +90,7 @@ class Candidates:
             # Images go through one by one, as many at once as there are threads: cores need not wait for each other.
             streams = min(len(images), threads)
             if streams not in queues:
-                compiled = openvino.compile_model(network, "CPU", options | {"NUM_STREAMS": streams})
+                compiled = openvino_core().compile_model(network, "CPU", options | {"NUM_STREAMS": streams})
                 queues[streams] = openvino.AsyncInferQueue(compiled, streams)
             logits: list[Tensor] = [images] * len(images)
 
