@@ -58,7 +58,7 @@ from hvit.models.weights.open import open_weights
 from hvit.recipe import read_recipe
 
 DATA = ("alone", "clutter", "four_digits", "images", "pasted")
-CONTROLS = ("gradcat down", "gradcat -1", "gradcat libra", "gradcat libra down", "gradcam", "layercam", "finercam")
+CONTROLS = ("gradcat down", "gradcat -1", "gradcat libra", "gradcat libra top", "gradcam", "layercam", "finercam")
 """Methods that are measured on request only."""
 
 

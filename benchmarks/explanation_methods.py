@@ -21,7 +21,7 @@ _GRADCAT: dict[str, dict[str, Any]] = {
     "gradcat down": {"level": -2},
     "gradcat -1": {"sign": -1},
     "gradcat libra": {"gradient": "libra"},
-    "gradcat libra down": {"gradient": "libra", "level": -2},
+    "gradcat libra top": {"gradient": "libra", "level": -1},
 }
 
 

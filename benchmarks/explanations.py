@@ -7,9 +7,9 @@
 The first form measures trained models (run folders or weights). Sets: four_digits, alone (one digit on its canvas) and
 clutter for models of digits; images makes mosaics of four held-out images of a run's own data set. Each class of each
 image is asked for. The rows: block shapley and gradcat (their map is that of their sixteenths), gradcat down (started
-one level below the top), gradcat -1 (the sign flipped, a control), gradcat libra and gradcat libra down (LibraGrad's
-gradients), the methods of `hvit.explain`, with --rivals those of captum and torchcam (the extra `rivals`), and chance
-(random maps). The columns are means over all questions:
+one level below the top), gradcat -1 (the sign flipped, a control), gradcat libra and gradcat libra top (LibraGrad's
+gradients, started one level below the top and at the top), the methods of `hvit.explain`, with --rivals those of captum
+and torchcam (the extra `rivals`), and chance (random maps). The columns are means over all questions:
 
     found      share of what is asked for that is among as many of the model's most probable classes
     first, second  alone, clutter: the largest quadrant (of trees, by its own value), and the largest of all sixteenths

@@ -59,7 +59,8 @@ class ExplainArguments:
     compute them, as in masked pretraining; default: removed if the run began with masked pretraining and the model can,
     else exchanged."""
     level: int | None = None
-    """Hierarchy level that gradcat starts from, 0 for the finest; default: the last."""
+    """Hierarchy level that gradcat starts from, 0 for the finest; default: the last, with --gradient libra the second
+    to last."""
     gradient: Literal["usual", "libra"] = "usual"
     """Gradients that gradcat takes. usual: as in its paper; libra: those of LibraGrad's backward rule, which add up to
     the logit at every level."""

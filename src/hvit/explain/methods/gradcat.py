@@ -31,6 +31,9 @@ Our own generalisation to every encoder whose feature maps shrink by two:
 - `level` starts the tree lower by choice. With level=-2 the 7 x 7 map is skipped, and the maps of 14, 28 and 56
   are read, which squares do not cut. The top map is the one the logit is linear in. In micro models of digits, it
   finds the right quadrant more often than any map below where its side is even; otherwise it depends on the model.
+- `gradient="libra"` takes LibraGrad's gradients (`methods.libra`), whose values add up at every level. The tree then
+  starts one level lower by default: attention in the top level spreads what a position knows over the whole image, and
+  the gradients of the level below know where it came from.
 """
 
 from __future__ import annotations
@@ -82,7 +85,7 @@ def gradcat(
         class_index: The class to explain; default: the class with the largest logit.
         sign: 1 follows positive evidence, -1 negative evidence.
         level: The level that the first step reads: 0 the finest, -1 the last; default: the coarsest that the logits
-            depend on.
+            depend on, with "libra" the second to last.
         gradient: "usual", as in the paper, or "libra" for LibraGrad's backward rule (`methods.libra`), with which the
             values of every depth add up to the logit less what biases add to it.
 
@@ -131,7 +134,10 @@ def gradcat_batch(
     with evaluating(model), torch.inference_mode(False), torch.enable_grad(), gradients_of(gradient):
         maps, logits = levels_and_logits(model, images.detach().clone().requires_grad_())
         sizes = [tuple(one.shape[1:-1]) for one in maps]
-        read = tree_levels(sizes, find_level(model, len(maps), level))
+        first = find_level(model, len(maps), level)
+        if level is None and gradient == "libra":
+            first = min(first, len(maps) - 2)
+        read = tree_levels(sizes, first)
         maps, logits = after_norm(model, maps, logits)
         if not all(maps[level].requires_grad for level in read):
             raise UserError(f"gradients do not reach the feature maps of this {type(model).__name__}: a part of it is "
