@@ -34,22 +34,24 @@ def is_exported() -> bool:
     return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
 
 
-def grid_to_blocks(grid: Tensor, side: int) -> Tensor:
-    """Cuts a feature map into square blocks of tokens.
+def grid_to_blocks(grid: Tensor, side: int | tuple[int, int]) -> Tensor:
+    """Cuts a feature map into blocks of tokens.
 
-    grid: (batch, height, width, dim), height and width divisible by `side` (tokens per block side).
-    Returns (batch, blocks, side * side, dim).
+    grid: (batch, height, width, dim), height and width divisible by the block's. side: rows and columns of tokens in a
+    block, or one number for both. Returns (batch, blocks, tokens of a block, dim).
     """
-    return rearrange(grid, "b (y h) (x w) c -> b (y x) (h w) c", h=side, w=side)
+    high, wide = (side, side) if isinstance(side, int) else side
+    return rearrange(grid, "b (y h) (x w) c -> b (y x) (h w) c", h=high, w=wide)
 
 
-def blocks_to_grid(blocks: Tensor) -> Tensor:
-    """Joins the blocks of a square feature map again: the inverse of `grid_to_blocks`.
+def blocks_to_grid(blocks: Tensor, side: tuple[int, int] | None = None) -> Tensor:
+    """Joins the blocks of a feature map again, as many down as across: the inverse of `grid_to_blocks`.
 
-    blocks: (batch, blocks, tokens, dim), both counts square numbers. Returns (batch, height, width, dim).
+    blocks: (batch, blocks, tokens, dim), a square number of blocks. side: rows and columns of tokens in a block; None
+    for square ones. Returns (batch, height, width, dim).
     """
-    rows, side = isqrt(blocks.shape[1]), isqrt(blocks.shape[2])
-    return rearrange(blocks, "b (y x) (h w) c -> b (y h) (x w) c", y=rows, h=side)
+    rows, high = isqrt(blocks.shape[1]), isqrt(blocks.shape[2]) if side is None else side[0]
+    return rearrange(blocks, "b (y x) (h w) c -> b (y h) (x w) c", y=rows, h=high)
 
 
 def tiles_to_batch(grid: Tensor, side: int) -> Tensor:
@@ -132,21 +134,22 @@ def convolve_cells(grid: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(cells, channels_last(weight).flatten(1), bias)
 
 
-def resize_blocks(positions: Tensor, side: int, how: PositionResize = "plane") -> Tensor:
-    """Resizes the position embeddings of blocks to blocks of another side; the blocks' number stays.
+def resize_blocks(positions: Tensor, side: int | tuple[int, int], how: PositionResize = "plane") -> Tensor:
+    """Resizes the position embeddings of square blocks to blocks of another side; the blocks' number stays.
 
-    positions: (1, blocks, tokens, dim). side: tokens per block side wanted. how: "plane" joins the blocks
-    and resizes the whole (bicubic, as timm does); "block" resizes inside every block (linear with the corner
-    tokens staying in place, as the official NesT code does).
-    Returns (1, blocks, side * side, dim).
+    positions: (1, blocks, tokens, dim). side: rows and columns of tokens wanted in a block, or one number for both.
+    how: "plane" joins the blocks and resizes the whole (bicubic, as timm does); "block" resizes inside every block (linear
+    with the corner tokens staying in place, as the official NesT code does).
+    Returns (1, blocks, tokens of a block, dim).
     """
+    side = (side, side) if isinstance(side, int) else side
     if how == "block":
         old = isqrt(positions.shape[2])
         maps = rearrange(positions, "1 t (h w) c -> t c h w", h=old)
-        maps = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=True)
+        maps = F.interpolate(maps, size=side, mode="bilinear", align_corners=True)
         return rearrange(maps, "t c h w -> 1 t (h w) c")
-    size = isqrt(positions.shape[1]) * side
-    return grid_to_blocks(resize_plane(blocks_to_grid(positions), (size, size)), side)
+    size = tuple(isqrt(positions.shape[1]) * tokens for tokens in side)
+    return grid_to_blocks(resize_plane(blocks_to_grid(positions), size), side)
 
 
 def resize_plane(positions: Tensor, size: tuple[int, ...], unit: tuple[int, ...] | None = None) -> Tensor:

@@ -31,7 +31,8 @@ class NestConfig:
     family: Literal["nest"] = "nest"
     """The model family."""
     input_size: tuple[int, int] = (224, 224)
-    """Height and width of the input in pixels; NesT takes squares."""
+    """Height and width of the input in pixels, both multiples of the patch size times 2 to the levels less one; blocks
+    are as long and as wide as the input, and aggregation on other planes than image takes squares."""
     in_channels: int = 3
     """Channels of the input image: 3 for colour, 1 for grey."""
     num_classes: int | None = 1000
@@ -68,9 +69,15 @@ class NestConfig:
         _check_geometry(self)
 
     @property
+    def block_shape(self) -> tuple[int, int]:
+        """Rows and columns of tokens in a block."""
+        step = self.patch_size[0] * 2 ** (len(self.depths) - 1)
+        return self.input_size[0] // step, self.input_size[1] // step
+
+    @property
     def block_side(self) -> int:
-        """Tokens per block side."""
-        return self.input_size[0] // (self.patch_size[0] * 2 ** (len(self.depths) - 1))
+        """Rows of tokens in a block; its columns, too, of square inputs."""
+        return self.block_shape[0]
 
     @property
     def total_stride(self) -> tuple[int, int]:
@@ -80,8 +87,8 @@ class NestConfig:
     @property
     def unit_size(self) -> tuple[int, int] | None:
         """Tokens per mask-unit side in the first level, a block's; none if a block is no whole token in the last."""
-        fits = self.aggregation_plane == "image" and self.block_side % self.total_stride[0] == 0
-        return (self.block_side, self.block_side) if fits else None
+        fits = self.aggregation_plane == "image" and all(side % self.total_stride[0] == 0 for side in self.block_shape)
+        return self.block_shape if fits else None
 
     def unit_side(self, level: int) -> tuple[int, ...]:
         """Tokens along both axes of a mask unit in a level; of the whole token grid where there are no units."""
@@ -116,16 +123,22 @@ def _check_geometry(config: NestConfig) -> None:
     halved = config.aggregation_plane == "block" and levels > 1
     unit = 2 * step if halved else step
     near = max(height // unit, 1) * unit
-    if height != width or patch != patch_width:
+    if patch != patch_width:
         raise UserError(
-            f"NesT takes square images and patches; got input_size={config.input_size} and patch_size="
-            f"{config.patch_size}; sizes that work: input_size=({near}, {near}), patch_size=({patch}, {patch})"
+            f"NesT takes square patches; got patch_size={config.patch_size}; sizes that work: input_size=({near}, {near}), "
+            f"patch_size=({patch}, {patch})"
         )
-    if height % step:
+    if height != width and (config.aggregation_plane != "image" or config.block_size is not None):
+        raise UserError(
+            f"NesT with aggregation_plane {config.aggregation_plane!r} and block_size {config.block_size} takes square "
+            f"images; got input_size={config.input_size}; take input_size=({near}, {near}); or aggregation_plane 'image' "
+            f"without a block_size"
+        )
+    if height % step or width % step:
         sizes = ", ".join(str(near + unit * more) for more in (0, 1, 2))
         raise UserError(
             f"NesT with {patch}-pixel patches and {levels} levels takes image sides that are multiples of {unit}, "
-            f"such as {sizes}; got {height}"
+            f"such as {sizes}; got {height if height == width else config.input_size}"
         )
     if config.block_size is not None and config.block_size != config.block_side:
         fitting = f"; or set input_size to ({config.block_size * step}, {config.block_size * step})"

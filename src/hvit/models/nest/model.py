@@ -12,7 +12,7 @@ merge every four of them, so that the blocks form a tree with one block at the r
 from __future__ import annotations
 
 from itertools import accumulate
-from math import isqrt
+from math import isqrt, prod
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -209,10 +209,10 @@ class Hierarchy(nn.Module):
 
     def __init__(self, config: NestConfig, level: int, drop_paths: list[float]) -> None:
         super().__init__()
-        self.side = config.block_side
+        self.side = config.block_shape
         blocks = 4 ** (len(config.depths) - 1 - level)
         self.aggregation = BlockAggregation(config, level) if level else nn.Identity()
-        self.positions = nn.Parameter(torch.zeros(1, blocks, self.side**2, config.dims[level]))
+        self.positions = nn.Parameter(torch.zeros(1, blocks, prod(self.side), config.dims[level]))
         self.layers = nn.Sequential(*(TransformerLayer(config, level, rate) for rate in drop_paths))
 
     def forward(self, below: Tensor, exists: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
@@ -238,8 +238,8 @@ class Hierarchy(nn.Module):
 class Nest(Encoder):
     """The nested hierarchical transformer, as a classifier.
 
-    The feature map of a level is that before the next aggregation, (batch, side, side, dim) with side = block_side
-    * 2 ** (levels above); the last one is after the final norm. Mask units are the blocks of the first level. In sparse
+    The feature map of a level is that before the next aggregation, (batch, rows, columns, dim), of which a block has
+    `block_shape` and there are 2 ** (levels above) along both axes; the last one is after the final norm. Mask units are the blocks of the first level. In sparse
     encoding the same number of every two by two blocks is visible; aggregation sees zeros where a block is masked, and
     visible neighbours as they are.
     """
@@ -280,7 +280,7 @@ class Nest(Encoder):
 
     def level_sizes(self, level: int) -> tuple[int, ...]:
         """Rows and columns of the feature map of a level."""
-        return (self.config.block_side * 2 ** (len(self.config.depths) - 1 - level),) * 2
+        return tuple(tokens * 2 ** (len(self.config.depths) - 1 - level) for tokens in self.config.block_shape)
 
     def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
         self.check_images(images)
@@ -304,7 +304,7 @@ class Nest(Encoder):
             blocks = self.hierarchies[level](below, exists, exists[:, ::2, ::2] if level else exists)
         if level == len(self.hierarchies) - 1:
             blocks = self.norm(blocks)
-        grid = blocks_to_grid(blocks)
+        grid = blocks_to_grid(blocks, self.config.block_shape)
         return grid if visible is None else visible_units(grid_to_units(grid, self.config.unit_side(level)), visible)
 
     def _check_mask(self, mask: Mask, batch: int) -> None:
@@ -317,7 +317,7 @@ class Nest(Encoder):
         if config.unit_size is None:
             raise UserError(
                 f"NesT computes whole blocks alone only where they are whole tokens in every level; blocks of "
-                f"{config.block_side} x {config.block_side} tokens are not"
+                f"{config.block_shape[0]} x {config.block_shape[1]} tokens are not"
             )
         visible = mask.visible
         fours = visible.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4)) if side > 1 else visible.sum((1, 2))
@@ -350,11 +350,12 @@ class Nest(Encoder):
         function = cast(ConvolutionPool, cast(BlockAggregation, hierarchy.aggregation).function)
         joined = function.after_convolution(convolved)
         blocks = hierarchy.layers(grid_to_blocks(joined, hierarchy.side) + hierarchy.positions)
-        feature_map = blocks_to_grid(self.norm(blocks) if level == len(self.hierarchies) - 1 else blocks)
+        last = level == len(self.hierarchies) - 1
+        feature_map = blocks_to_grid(self.norm(blocks) if last else blocks, hierarchy.side)
         return [feature_map, *self._levels_above(level, feature_map, None)]
 
     def classify(self, last_map: Tensor) -> Tensor:
-        """Logits (batch, num_classes): a linear head on the mean over the last feature map (batch, side, side, dim)."""
+        """Logits (batch, num_classes): a linear head on the mean over the last feature map (batch, rows, columns, dim)."""
         return self.head(last_map.mean(dim=(1, 2)))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
@@ -362,7 +363,7 @@ class Nest(Encoder):
         old = tuple(tensor.shape)
         if not name.endswith(".positions") or len(old) != 4 or (old[:2], old[3]) != (shape[:2], shape[3]):
             return None
-        return resize_blocks(tensor, isqrt(shape[2]), how) if isqrt(old[2]) ** 2 == old[2] else None
+        return resize_blocks(tensor, self.config.block_shape, how) if isqrt(old[2]) ** 2 == old[2] else None
 
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter: 0 the stem, i + 1 layer i counted from the image, one more the norm and head."""

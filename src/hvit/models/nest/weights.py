@@ -220,6 +220,8 @@ def _timm_config(model: Encoder) -> NestConfig:
     ):
         if getattr(config, field) != wanted:
             raise UserError(f"timm's NesT has {field}={wanted!r} only; this model has {getattr(config, field)!r}")
+    if config.input_size[0] != config.input_size[1]:
+        raise UserError(f"timm's NesT takes square images only; this model takes {config.input_size}")
     return config
 
 
