@@ -138,8 +138,8 @@ def resize_blocks(positions: Tensor, side: int | tuple[int, int], how: PositionR
     """Resizes the position embeddings of square blocks to blocks of another side; the blocks' number stays.
 
     positions: (1, blocks, tokens, dim). side: rows and columns of tokens wanted in a block, or one number for both.
-    how: "plane" joins the blocks and resizes the whole (bicubic, as timm does); "block" resizes inside every block (linear
-    with the corner tokens staying in place, as the official NesT code does).
+    how: "plane" joins the blocks and resizes the whole (bicubic, as timm does); "block" resizes inside every block
+    (linear with the corner tokens staying in place, as the official NesT code does).
     Returns (1, blocks, tokens of a block, dim).
     """
     side = (side, side) if isinstance(side, int) else side
