@@ -147,7 +147,7 @@ class Vit(Encoder):
         return tuple(side // patch for side, patch in sides)
 
     def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
-        self.check_images(images)
+        images = self.check_images(images)
         if mask is None:
             return self.encode(images)[0][0]
         if self.config.distillation_token:
@@ -165,7 +165,7 @@ class Vit(Encoder):
 
     def encode(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """The level, and what the heads take: class and distillation token (batch, 2, dim), none without them."""
-        self.check_images(images)
+        images = self.check_images(images)
         features, count = self.network.forward_features(images), 2 * self.config.distillation_token
         return [features[:, count:].unflatten(1, self.level_sizes(0))], features[:, :count]
 
@@ -322,7 +322,7 @@ class Resnet(Encoder):
         return tuple(-(-side // stride) for side in self.config.input_size)
 
     def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
-        self.check_images(images)
+        images = self.check_images(images)
         if mask is not None:
             raise UserError("the ResNet is here to compare classifiers with; it takes no mask")
         network: Any = self.network

@@ -133,7 +133,7 @@ class ClipBaseline(Encoder):
 
     def _encode(self, images: Tensor, mask: Mask | None) -> tuple[Tensor, Tensor | None]:
         """The map (batch, time, rows, columns, dim) and the class token. Raises UserError for a mask: none take one."""
-        self.check_images(images)
+        images = self.check_images(images)
         if mask is not None:
             raise UserError(f"{self.config.name} is here to compare classifiers with; it takes no mask")
         network, name = self.network, self.config.name

@@ -114,7 +114,7 @@ class TimmEncoder(Encoder):
 
     def encode(self, images: Tensor, mask: Mask | None = None) -> tuple[list[Tensor], Tensor]:
         """The levels, and the features as timm's head takes them, class token included."""
-        self.check_images(images)
+        images = self.check_images(images)
         if mask is not None:
             raise UserError(f"timm's {self.config.name} takes no mask; masked pretraining needs a model of hvit")
         features, below = _all_features(self.network, images)
@@ -151,12 +151,12 @@ class TimmEncoder(Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, height, width), never softmaxed."""
-        self.check_images(images)
+        images = self.check_images(images)
         return self.network(images)
 
     def features(self, images: Tensor) -> Tensor:
         """What the linear head takes: pooled features (batch, dim) of images (batch, channels, height, width)."""
-        self.check_images(images)
+        images = self.check_images(images)
         return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
 
     def with_our_names(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

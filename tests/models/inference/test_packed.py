@@ -25,7 +25,7 @@ def test_packing_folds_batch_norms_away():
 
 @needs_packing
 def test_ranges_of_rows_are_packed_once():
-    layer = packed.PackedLinear(packed.SplitLinear(6, 10), rows_hint=4)
+    layer = packed.PackedLinear(nn.Linear(6, 10), rows_hint=4, in_parts=True)
     tokens = torch.randn(4, 6)
     layer.rows(tokens, 0, 4)
     first = layer._packed[0, 4]

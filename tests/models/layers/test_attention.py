@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import hvit
 from hvit.models.build import build_network
 from hvit.models.layers import attention
 from hvit.models.layers.attention import attend, attention_kernel
-from hvit.models.layers.linear import SplitLinear
+from hvit.models.layers.linear import apply_rows
 from hvit.models.masked.config import MASKED_SIZES
 
 MODELS = ("nest_micro_32", "nest_tiny_32_block8", "hiera_micro_32", "hiera_micro_16x64", "mvit_micro_32",
@@ -109,6 +109,6 @@ def test_the_switch_is_put_back_and_refuses_other_words():
 
 def test_rows_of_a_linear_layer_are_parts_of_the_whole():
     torch.manual_seed(0)
-    linear, tokens = SplitLinear(6, 10), torch.randn(2, 3, 6)
-    parts = torch.cat((linear.rows(tokens, 0, 4), linear.rows(tokens, 4, 10)), -1)
+    linear, tokens = nn.Linear(6, 10), torch.randn(2, 3, 6)
+    parts = torch.cat((apply_rows(linear, tokens, 0, 4), apply_rows(linear, tokens, 4, 10)), -1)
     torch.testing.assert_close(parts, linear(tokens))

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
 from hvit.models.layers import linear
-from hvit.models.layers.linear import Linear, Mlp, SplitLinear, has_onednn
+from hvit.models.layers.linear import Mlp, apply, apply_rows, has_onednn
 
 needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch lacks oneDNN's operators")
 
@@ -29,12 +29,17 @@ def as_torch(layer: nn.Module, tokens: Tensor) -> Tensor:
     return F.linear(tokens, layer.weight, layer.bias)
 
 
+def call(layer: nn.Module, tokens: Tensor) -> Tensor:
+    """A layer as models call it: MLPs by themselves, linear layers by `apply`."""
+    return layer(tokens) if isinstance(layer, Mlp) else apply(layer, tokens)
+
+
 def layer_of(kind: str) -> nn.Module:
     torch.manual_seed(0)
     if kind == "linear":
-        return Linear(24, 40)
+        return nn.Linear(24, 40)
     if kind == "narrowing":
-        return Linear(24, 12)
+        return nn.Linear(24, 12)
     return Mlp(24, 96, kind, 20)  # pyright: ignore[reportArgumentType]
 
 
@@ -45,11 +50,11 @@ KINDS = ("linear", "narrowing", "gelu", "gelu_tanh")
 def test_values_and_gradients_are_those_of_torch(kind: str):
     layer, tokens = layer_of(kind), tokens_of()
     found = []
-    for result in (layer(tokens), as_torch(layer, tokens)):
+    for result in (call(layer, tokens), as_torch(layer, tokens)):
         weight = torch.randn(result.shape, generator=torch.Generator().manual_seed(2))
         gradients = torch.autograd.grad((result * weight).sum(), (tokens, *layer.parameters()))
         found.append((result, *gradients))
-    assert not has_onednn() or "Learning" in type(layer(tokens).grad_fn).__name__
+    assert not has_onednn() or "Learning" in type(call(layer, tokens).grad_fn).__name__
     for mine, other in zip(*found, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5 * float(other.detach().abs().max()))
 
@@ -58,7 +63,7 @@ def test_values_and_gradients_are_those_of_torch(kind: str):
 def test_gradients_of_gradients_are_those_of_torch(kind: str):
     layer, tokens = layer_of(kind), tokens_of()
     found = []
-    for result in (layer(tokens), as_torch(layer, tokens)):
+    for result in (call(layer, tokens), as_torch(layer, tokens)):
         (slope,) = torch.autograd.grad(result.square().sum(), tokens, create_graph=True)
         found.append(torch.autograd.grad(slope.square().sum(), list(layer.parameters())))
     for mine, other in zip(*found, strict=True):
@@ -70,19 +75,19 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_gets_its_own(kind: str):
     layer, tokens = layer_of(kind), tokens_of()
     (wanted,) = torch.autograd.grad(as_torch(layer, tokens).sum(), tokens)
     layer.requires_grad_(False)
-    layer(tokens).sum().backward()
+    call(layer, tokens).sum().backward()
     assert tokens.grad is not None
     assert all(parameter.grad is None for parameter in layer.parameters())
     torch.testing.assert_close(tokens.grad, wanted)
     layer.requires_grad_(True)
-    layer(tokens.detach()).sum().backward()
+    call(layer, tokens.detach()).sum().backward()
     assert all(parameter.grad is not None for parameter in layer.parameters())
 
 
 def test_rows_apart_are_parts_of_the_whole():
-    layer, tokens = SplitLinear(24, 40), tokens_of()
-    parts = torch.cat((layer.rows(tokens, 0, 16), layer.rows(tokens, 16, 40)), -1)
-    torch.testing.assert_close(parts, layer(tokens))
+    layer, tokens = nn.Linear(24, 40), tokens_of()
+    parts = torch.cat((apply_rows(layer, tokens, 0, 16), apply_rows(layer, tokens, 16, 40)), -1)
+    torch.testing.assert_close(parts, call(layer, tokens))
     parts.sum().backward()
     assert layer.weight.grad is not None
     torch.testing.assert_close(layer.weight.grad, tokens.detach().sum((0, 1)).expand(40, -1), rtol=1e-4, atol=1e-3)
@@ -100,7 +105,7 @@ def test_an_mlp_keeps_half_of_what_autograd_would(monkeypatch: pytest.MonkeyPatc
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            layer(tokens)
+            call(layer, tokens)
         return sum(storages.values())
 
     mine = kept()
@@ -129,7 +134,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_onednn_computes_large_products(kind: str, learns: bool, products: list[str]):
     layer, tokens = layer_of(kind), tokens_of(8192)
     with torch.set_grad_enabled(learns):
-        result = layer(tokens)
+        result = call(layer, tokens)
     assert products
     assert result.requires_grad == learns
     torch.testing.assert_close(result, as_torch(layer, tokens))
@@ -137,32 +142,32 @@ def test_onednn_computes_large_products(kind: str, learns: bool, products: list[
 
 @pytest.mark.parametrize("case", ["few", "double", "autocast", "missing"])
 def test_torch_computes_what_onednn_is_not_for(case: str, products: list[str], monkeypatch: pytest.MonkeyPatch):
-    layer: Any = Linear(24, 40)
+    layer: Any = nn.Linear(24, 40)
     tokens = tokens_of(64 if case == "few" else 8192)
     if case == "missing":
         monkeypatch.setattr(linear, "has_onednn", lambda: False)
     if case == "double":
         layer, tokens = layer.double(), tokens.double()
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"):
-        result = layer(tokens)
+        result = call(layer, tokens)
     assert not products
     torch.testing.assert_close(result.float(), as_torch(layer, tokens).float(), rtol=0.02, atol=0.02)
 
 
 def test_hooks_and_exchanged_layers_of_an_mlp_are_called():
     layer, tokens, seen = Mlp(24, 96, "gelu"), tokens_of(8192), []
-    wanted = layer(tokens)
+    wanted = call(layer, tokens)
     handle = layer.fc1.register_forward_hook(lambda *_: seen.append("hook"))
-    torch.testing.assert_close(layer(tokens), wanted)
+    torch.testing.assert_close(call(layer, tokens), wanted)
     handle.remove()
     layer.fc2 = nn.Sequential(layer.fc2)  # pyright: ignore[reportAttributeAccessIssue]  (as adapters do)
-    torch.testing.assert_close(layer(tokens), wanted)
+    torch.testing.assert_close(call(layer, tokens), wanted)
     assert seen == ["hook"]
 
 
 def test_layers_without_a_bias_are_torch_s_own():
-    layer, mlp, tokens = Linear(24, 40, bias=False), Mlp(24, 96, "gelu"), tokens_of()
-    torch.testing.assert_close(layer(tokens), F.linear(tokens, layer.weight))
+    layer, mlp, tokens = nn.Linear(24, 40, bias=False), Mlp(24, 96, "gelu"), tokens_of()
+    torch.testing.assert_close(call(layer, tokens), F.linear(tokens, layer.weight))
     mlp.fc1 = nn.Linear(24, 96, bias=False)
     torch.testing.assert_close(mlp(tokens), as_torch(mlp, tokens))
 
@@ -191,5 +196,5 @@ def test_a_model_can_be_differentiated_by_functions():
 @needs_onednn
 def test_multiply_adds_are_counted():
     with FlopCounterMode(display=False) as counter:
-        Linear(24, 40)(tokens_of())
+        apply(nn.Linear(24, 40), tokens_of())
     assert counter.get_total_flops() == 2 * 8192 * 24 * 40

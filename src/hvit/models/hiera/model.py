@@ -31,7 +31,7 @@ from hvit.models.layers.grids import (
     unroll_units,
     window_plane,
 )
-from hvit.models.layers.linear import Linear, Mlp, is_plain
+from hvit.models.layers.linear import Mlp, apply, is_plain
 from hvit.models.layers.masking import Mask, check_mask, fill_masked, zero_masked
 from hvit.models.sizes import class_count
 
@@ -52,22 +52,22 @@ class UnitAttention(nn.Module):
         self.heads = heads
         self.window = window
         self.inside_units = inside_units
-        self.qkv = Linear(dim, 3 * next_dim)
-        self.proj = Linear(next_dim, next_dim)
+        self.qkv = nn.Linear(dim, 3 * next_dim)
+        self.proj = nn.Linear(next_dim, next_dim)
 
     def forward(self, units: Tensor) -> Tensor:
         """units: (batch, units, tokens, dim). Returns (batch, units, tokens / window, next_dim)."""
         batch, count, tokens, _ = units.shape
         rows = batch * count if self.inside_units else batch
         # Units join the batch, by views.
-        qkv = self.qkv(units)
+        qkv = apply(self.qkv, units)
         width = qkv.shape[-1] // (3 * self.heads)
         q, k, v = qkv.view(batch, count, tokens, 3, self.heads, width).unbind(3)
         q = _pool(q, self.window)
         joined = 1 if self.inside_units else count
-        q, k, v = (part.reshape(rows, joined * part.shape[2], *part.shape[3:]).transpose(1, 2) for part in (q, k, v))
+        q, k, v = (part.reshape(rows, joined * part.shape[2], self.heads, width).transpose(1, 2) for part in (q, k, v))
         mixed = attend(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens // self.window, self.heads * width))
+        return apply(self.proj, mixed.transpose(1, 2).reshape(batch, count, tokens // self.window, self.heads * width))
 
 
 class HieraLayer(nn.Module):
@@ -85,7 +85,7 @@ class HieraLayer(nn.Module):
         )
         self.norm2 = nn.LayerNorm(next_dim, eps=1e-6)
         self.mlp = Mlp(next_dim, next_dim * config.mlp_ratio, "gelu")
-        self.widen = Linear(dim, next_dim) if dim != next_dim and not self.mean_max else None
+        self.widen = nn.Linear(dim, next_dim) if dim != next_dim and not self.mean_max else None
         self.scale1 = nn.Parameter(torch.empty(next_dim)) if config.layer_scale else None
         self.scale2 = nn.Parameter(torch.empty(next_dim)) if config.layer_scale else None
         self.drop_path = DropPath(drop_path)
@@ -98,7 +98,7 @@ class HieraLayer(nn.Module):
 
     def _skip(self, units: Tensor, normed: Tensor) -> Tensor:
         if self.widen is not None:
-            return _pool(self.widen(normed), self.window)
+            return _pool(apply(self.widen, normed), self.window)
         if self.mean_max:
             mean = units.unflatten(2, (self.window, -1)).mean(2)
             return torch.cat([_pool(units, self.window), mean], dim=-1)
@@ -218,7 +218,7 @@ class Hiera(Encoder):
     def _stem(self, images: Tensor, mask: Mask | None) -> Tensor:
         """Images (batch, channels, *input_size) as units (batch, units, tokens, dim), all or the visible ones."""
         config = self.config
-        self.check_images(images)
+        images = self.check_images(images)
         if mask is not None:
             check_mask(mask, images.shape[0], config.unit_grid, config.token_grid, config.dims[0])
             images = zero_masked(images, mask.visible)

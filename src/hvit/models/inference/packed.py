@@ -15,16 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hvit.models.layers.linear import Linear, Mlp, SplitLinear, is_hooked, is_plain, product
+from hvit.models.layers.linear import Mlp, is_hooked, is_plain, product
 
 
 class PackedLinear(nn.Module):
     """A linear layer with a packed weight, and a GELU after it where `gelu` names its form ("none" or "tanh").
 
-    rows_hint: how many tokens to expect in a call. Other numbers give the same results, perhaps more slowly.
+    rows_hint: how many tokens to expect in a call. Other numbers give the same results, perhaps more slowly. in_parts:
+    whether `rows` will be asked for, so that the whole need not be packed ahead.
     """
 
-    def __init__(self, linear: nn.Linear, rows_hint: int, gelu: str | None = None) -> None:
+    def __init__(self, linear: nn.Linear, rows_hint: int, gelu: str | None = None, in_parts: bool = False) -> None:
         super().__init__()
         # Kept as they are, not as parameters: a packed weight cannot be saved, moved or trained.
         self._weight, self._bias = linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
@@ -32,8 +33,7 @@ class PackedLinear(nn.Module):
         self._gelu = gelu
         self._packed: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
         self._whole = (0, linear.out_features)
-        self._splits = isinstance(linear, SplitLinear)
-        if not self._splits:
+        if not in_parts:
             self._pack(*self._whole)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class PackedLinear(nn.Module):
         return self.rows(tokens, *self._whole)
 
     def rows(self, tokens: Tensor, start: int, stop: int) -> Tensor:
-        """As `SplitLinear.rows`; each range is packed when it is first asked for."""
+        """As `linear.apply_rows`; each range is packed when it is first asked for."""
         weight, bias = self._packed.get((start, stop)) or self._pack(start, stop)
         return product(tokens, weight, bias, self._gelu)
 
@@ -99,7 +99,8 @@ def _pack_children(module: nn.Module, rows_hint: int) -> None:
     for name, child in module.named_children():
         if type(child) is Mlp and not is_hooked(child) and all(is_plain(one, nn.Linear) for one in child.children()):
             setattr(module, name, PackedMlp(child, rows_hint))
-        elif isinstance(child, nn.Linear) and is_plain(child, nn.Linear, Linear, SplitLinear):
-            setattr(module, name, PackedLinear(child, rows_hint))
+        elif isinstance(child, nn.Linear) and is_plain(child, nn.Linear):
+            in_parts = name in getattr(module, "applied_in_parts", ())
+            setattr(module, name, PackedLinear(child, rows_hint, in_parts=in_parts))
         else:
             _pack_children(child, rows_hint)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal, get_args
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hvit.errors import UserError
 from hvit.models.layers.encoder import _needs_products
 from hvit.models.layers.grids import is_exported
+from hvit.models.layers.tracing import one_step
 
 AttentionKernel = Literal["auto", "fused", "explicit"]
 
@@ -30,7 +33,8 @@ def attention_kernel(kernel: AttentionKernel) -> Iterator[None]:
     """Chooses how attention is computed inside a `with` block, by every family; the results are the same.
 
     kernel: "fused" (torch's scaled_dot_product_attention, which keeps no table of scores), "explicit" (two matrix
-    products and a softmax), or "auto", the faster one as measured (docs/guides/speed.md), the default.
+    products and a softmax), or "auto", the faster one as measured (docs/guides/speed.md), the default. Only "explicit"
+    can be differentiated twice by autograd; it is then the kernel of timm's and torch's own models, too.
     The choice is the process's, not the thread's. Raises UserError for another word.
     """
     global _attention_kernel
@@ -38,11 +42,13 @@ def attention_kernel(kernel: AttentionKernel) -> Iterator[None]:
         raise UserError(f"an attention kernel is one of {', '.join(get_args(AttentionKernel))}; got {kernel!r}")
     before, _attention_kernel = _attention_kernel, kernel
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH) if kernel == "explicit" else nullcontext():
+            yield
     finally:
         _attention_kernel = before
 
 
+@one_step
 def attend(
     q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, fused_from: int = 0, bias: Tensor | None = None
 ) -> Tensor:
@@ -64,8 +70,37 @@ def attend(
         return (scores if bias is None else scores + bias).softmax(-1) @ v
     more = q.shape[-1] - v.shape[-1]
     if more and not q.is_meta:  # the fused kernels want values as wide as queries
-        return F.scaled_dot_product_attention(q, k, F.pad(v, (0, more)), bias, scale=scale)[..., : v.shape[-1]]
-    return F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
+        mixed = F.scaled_dot_product_attention(q, k, F.pad(v, (0, more)), bias, scale=scale)[..., : v.shape[-1]]
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
+    if q.requires_grad and mixed.requires_grad and not q.is_leaf and not _is_transformed():
+        q.register_hook(_only_once)
+    return mixed
+
+
+def _is_transformed() -> bool:
+    """Whether what runs becomes a program, or is differentiated by torch.func."""
+    return torch.compiler.is_compiling() or is_exported() or torch._C._are_functorch_transforms_active()
+
+
+def _only_once(gradient: Tensor) -> Tensor | None:
+    """Where gradients of this gradient are wanted (`create_graph`), lets them be asked for only to say how."""
+    return _Once.apply(gradient) if torch.is_grad_enabled() and gradient.requires_grad else None
+
+
+class _Once(Function):
+    """The identity; its derivative is an error that says what to do."""
+
+    @staticmethod
+    def forward(context: Any, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise UserError(
+            "torch's fused attention has no second derivative; compute the images' logits and both gradients inside "
+            "`with hvit.models.layers.attention.attention_kernel('explicit'):`"
+        )
 
 
 def _fused_pays(q: Tensor, k: Tensor, fused_from: int) -> bool:

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from hvit.errors import UserError
 from hvit.models.layers.grids import PositionResize, is_exported
 from hvit.models.layers.masking import Mask
+from hvit.models.layers.tracing import one_step
 
 
 class Encoder(nn.Module, ABC):
@@ -119,19 +120,27 @@ class Encoder(nn.Module, ABC):
         """
         return None
 
-    def check_images(self, images: Tensor) -> None:
-        """Refuses (UserError) images of another shape than (batch, in_channels, *input_size), or of whole numbers."""
-        if not isinstance(images, Tensor) or not images.is_floating_point():
-            kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise UserError(f"images must be a tensor of floating-point numbers, normalised as in training; got {kind}")
-        wanted = (self.config.in_channels, *self.config.input_size)
-        if images.ndim != len(wanted) + 1 or tuple(images.shape[1:]) != wanted:
-            axes = ("time", "height", "width")[-len(self.config.input_size) :]
-            kind = "clips" if len(axes) == 3 else "images"
-            raise UserError(
-                f"this model takes batches of {kind} of (channels, {', '.join(axes)}) {wanted}; "
-                f"got shape {tuple(images.shape)}"
-            )
+    def check_images(self, images: Tensor) -> Tensor:
+        """The images as they are; others than floating-point (batch, in_channels, *input_size) are refused (UserError).
+
+        A program traced by torch.fx contains the check where the result is used.
+        """
+        return _check_images(images, (self.config.in_channels, *self.config.input_size))
+
+
+@one_step
+def _check_images(images: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise UserError(f"images must be a tensor of floating-point numbers, normalised as in training; got {kind}")
+    if images.ndim != len(wanted) + 1 or tuple(images.shape[1:]) != wanted:
+        axes = ("time", "height", "width")[1 - len(wanted) :]
+        kind = "clips" if len(axes) == 3 else "images"
+        raise UserError(
+            f"this model takes batches of {kind} of (channels, {', '.join(axes)}) {wanted}; "
+            f"got shape {tuple(images.shape)}"
+        )
+    return images
 
 
 def unwrap(model: object) -> object:

@@ -15,15 +15,19 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from hvit.models.layers.tracing import one_step
+
 PositionResize = Literal["auto", "plane", "block", "unit"]
 
 
+@one_step
 def channels_first(grids: Tensor) -> Tensor:
     """A grid (batch, *sizes, channels) as convolutions take it, (batch, channels, *sizes): a view."""
     # Axes are counted from the front: torch's older ONNX exporter writes what it is given, and -1 is no axis there.
     return grids.permute(0, grids.ndim - 1, *range(1, grids.ndim - 1))
 
 
+@one_step
 def channels_last(maps: Tensor) -> Tensor:
     """The inverse of `channels_first`: (batch, channels, *sizes) as (batch, *sizes, channels)."""
     return maps.permute(0, *range(2, maps.ndim), 1)
@@ -34,6 +38,7 @@ def is_exported() -> bool:
     return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
 
 
+@one_step
 def grid_to_blocks(grid: Tensor, side: int | tuple[int, int]) -> Tensor:
     """Cuts a feature map into blocks of tokens.
 
@@ -44,6 +49,7 @@ def grid_to_blocks(grid: Tensor, side: int | tuple[int, int]) -> Tensor:
     return rearrange(grid, "b (y h) (x w) c -> b (y x) (h w) c", h=high, w=wide)
 
 
+@one_step
 def blocks_to_grid(blocks: Tensor, side: tuple[int, int] | None = None) -> Tensor:
     """Joins the blocks of a feature map again, as many down as across: the inverse of `grid_to_blocks`.
 
@@ -54,6 +60,7 @@ def blocks_to_grid(blocks: Tensor, side: tuple[int, int] | None = None) -> Tenso
     return rearrange(blocks, "b (y x) (h w) c -> b (y h) (x w) c", y=rows, h=high)
 
 
+@one_step
 def tiles_to_batch(grid: Tensor, side: int) -> Tensor:
     """Makes every square tile of a feature map an item of the batch, so that nothing can cross its border.
 
@@ -62,6 +69,7 @@ def tiles_to_batch(grid: Tensor, side: int) -> Tensor:
     return rearrange(grid, "b (y h) (x w) c -> (b y x) h w c", h=side, w=side)
 
 
+@one_step
 def batch_to_tiles(tiles: Tensor, rows: int) -> Tensor:
     """Lays tiles back into square feature maps: the inverse of `tiles_to_batch`.
 
@@ -70,6 +78,7 @@ def batch_to_tiles(tiles: Tensor, rows: int) -> Tensor:
     return rearrange(tiles, "(b y x) h w c -> b (y h) (x w) c", y=rows, x=rows)
 
 
+@one_step
 def merge_pairs(grid: Tensor) -> Tensor:
     """Concatenates each 2 x 2 square of tokens into one token of four times the width.
 
@@ -79,6 +88,7 @@ def merge_pairs(grid: Tensor) -> Tensor:
     return rearrange(grid, "b (h p) (w q) c -> b h w (q p c)", p=2, q=2)
 
 
+@one_step
 def grid_to_units(grid: Tensor, unit: tuple[int, ...]) -> Tensor:
     """Cuts a grid of any rank into mask units, each a small grid of its own.
 
@@ -92,6 +102,7 @@ def grid_to_units(grid: Tensor, unit: tuple[int, ...]) -> Tensor:
     return grid.permute(0, *rows, *inside, 2 * rank + 1).flatten(1, rank)
 
 
+@one_step
 def units_to_grid(units: Tensor, unit_grid: tuple[int, ...]) -> Tensor:
     """Glues mask units together again: the inverse of `grid_to_units`.
 
@@ -189,6 +200,7 @@ def tile(window: Tensor, size: tuple[int, ...]) -> Tensor:
 # Mask units: windows of a grid of any rank, with their tokens in an order in which pooling cuts nothing.
 
 
+@one_step
 def unroll(grid: Tensor, strides: Sequence[tuple[int, ...]]) -> Tensor:
     """Cuts a grid into mask units and orders each unit's tokens so that every pooling is over the slowest axis.
 
@@ -217,6 +229,7 @@ def unroll_units(units: Tensor, strides: Sequence[tuple[int, ...]]) -> Tensor:
     return unroll(units.flatten(0, 1), strides)[:, 0].unflatten(0, units.shape[:2])
 
 
+@one_step
 def reroll(units: Tensor, strides: Sequence[tuple[int, ...]], unit_grid: Sequence[int] | None = None) -> Tensor:
     """Puts the tokens of every mask unit back in spatial order, and the units together: the inverse of `unroll`.
 
@@ -240,6 +253,7 @@ def _pooling_order(rank: int, poolings: int) -> list[int]:
     return [1 + axis * (poolings + 1) + part for part in parts for axis in range(rank)]
 
 
+@one_step
 def window_plane(positions: Tensor, window: Tensor, size: tuple[int, ...], antialias: bool = False) -> Tensor:
     """Absolute-window position embeddings of a token grid: a coarse map, interpolated, plus a window, repeated.
 
@@ -251,6 +265,7 @@ def window_plane(positions: Tensor, window: Tensor, size: tuple[int, ...], antia
     return channels_last(maps) + tile(window, size)
 
 
+@one_step
 def pool_grids(
     grids: Tensor,
     kernel: tuple[int, ...],

@@ -1,9 +1,9 @@
 """Linear layers and MLPs: on a CPU by oneDNN, and an MLP saves half of what autograd would.
 
 torch multiplies float32 matrices on a CPU with MKL. oneDNN, which torch carries as well, was faster in every product of
-these models' shapes but those of a weight's gradient (docs/guides/speed.md), so the layers here ask it for the others,
-and in bfloat16 without gradients for a GELU inside the product. Its operator is private to torch; where it is
-missing, and for every other device and type, the layers are torch's own.
+these models' shapes but those of a weight's gradient (docs/guides/speed.md), so the functions here ask it for the
+others, and in bfloat16 without gradients for a GELU inside the product. Its operator is private to torch; where it is
+missing, and for every other device and type, torch's own call is made.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import accumulate, pairwise
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from hvit.machine import has_bfloat16
 from hvit.models.layers.attention import is_learning
+from hvit.models.layers.tracing import is_symbolic
 
 Activation = Literal["gelu_tanh", "gelu"]
 
@@ -37,21 +38,24 @@ def has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
-class Linear(nn.Linear):
-    """torch's linear layer, faster on a CPU."""
+def apply(layer: nn.Module, tokens: Tensor) -> Tensor:
+    """What a linear layer gives, faster on a CPU where the layer is plain; any other layer is called.
 
-    def forward(self, tokens: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """tokens: (..., dim). Returns (..., features)."""
-        return _linear(tokens, self.weight, self.bias)
+    The layers are torch's own, so that tools which exchange `nn.Linear` for their own find all of them.
+    tokens: (..., dim). Returns (..., features).
+    """
+    if is_plain(layer, nn.Linear) and not is_symbolic(tokens):
+        return _linear(tokens, layer.weight, layer.bias)  # pyright: ignore[reportArgumentType]
+    return layer(tokens)
 
 
-class SplitLinear(Linear):
-    """A linear layer whose rows can be applied apart, so that each part of the result lies dense in memory."""
+def apply_rows(layer: nn.Linear, tokens: Tensor, start: int, stop: int) -> Tensor:
+    """Some features of what a plain linear layer gives, dense in memory.
 
-    def rows(self, tokens: Tensor, start: int, stop: int) -> Tensor:
-        """tokens: (..., dim). Returns (..., stop - start): those features of what `forward` would give."""
-        bias = None if self.bias is None else self.bias[start:stop]
-        return _linear(tokens, self.weight[start:stop], bias)
+    tokens: (..., dim). Returns (..., stop - start): those features of what `apply` would give.
+    """
+    bias = None if layer.bias is None else layer.bias[start:stop]
+    return _linear(tokens, layer.weight[start:stop], bias)
 
 
 class Mlp(nn.Module):
@@ -89,15 +93,19 @@ def is_hooked(layer: nn.Module) -> bool:
 
 
 def split_rows(layer: nn.Module, tokens: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """What a linear layer gives, cut along its features; by a `SplitLinear` that is plain each part dense in memory.
+    """What a linear layer gives, cut along its features; by a layer that is plain each part dense in memory.
 
     tokens: (..., dim). sizes: features of each part, all of them together. Returns tensors (..., size). The layer
     may be an adapter in its place; it is called once, so that its hooks see what they would see of `forward`.
     """
-    rows = getattr(type(layer), "rows", None)
-    if rows is None or (isinstance(layer, nn.Linear) and not is_plain(layer, SplitLinear)):
-        return list(layer(tokens).split(list(sizes), -1))
     ends = [0, *accumulate(sizes)]
+    if is_plain(layer, nn.Linear) and not is_symbolic(tokens):
+        plain = cast(nn.Linear, layer)
+        return [apply_rows(plain, tokens, start, stop) for start, stop in pairwise(ends)]
+    rows = getattr(type(layer), "rows", None)  # a packed layer
+    if rows is None:
+        parts = layer(tokens).split(list(sizes), -1)
+        return [parts[one] for one in range(len(sizes))]
     return [rows(layer, tokens, start, stop) for start, stop in pairwise(ends)]
 
 
@@ -138,7 +146,8 @@ def _multiplies_bfloat16() -> bool:
 
 def _suits_onednn(tokens: Tensor, weight: Tensor, *others: Tensor) -> bool:
     return (
-        tokens.device.type == "cpu"
+        not is_symbolic(tokens)
+        and tokens.device.type == "cpu"
         and not (torch._C._get_tracing_state() or torch.compiler.is_compiling())
         and tokens.numel() * weight.shape[0] >= _LEAST
         and all(tensor.dtype == tokens.dtype for tensor in (weight, *others))

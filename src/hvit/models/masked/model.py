@@ -38,7 +38,7 @@ from hvit.models.layers.grids import (
     convolve_cells,
     resize_plane,
 )
-from hvit.models.layers.linear import Linear, Mlp, SplitLinear, is_plain
+from hvit.models.layers.linear import Mlp, apply, apply_rows, is_plain
 from hvit.models.layers.masking import Mask, place_units, spread_mask
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.masked.masks import sample_visible
@@ -50,12 +50,14 @@ _STEMS = ("encoder.patch_embed", "encoder.network.patch_embed.proj")
 class DecoderLayer(nn.Module):
     """A pre-norm transformer layer with global attention (arXiv 2010.11929)."""
 
+    applied_in_parts = ("qkv",)
+
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.qkv = SplitLinear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, 4 * dim, "gelu")
 
@@ -66,22 +68,22 @@ class DecoderLayer(nn.Module):
         """
         normed = self.norm1(tokens)
         if wanted is None:
-            q, k, v = self.qkv(normed).unflatten(2, (3, self.heads, -1)).unbind(2)
+            q, k, v = apply(self.qkv, normed).unflatten(2, (3, self.heads, -1)).unbind(2)
         else:
             dim = tokens.shape[2]
             chosen = tokens[wanted]
             tokens = chosen.unflatten(0, (len(tokens), len(chosen) // max(len(tokens), 1)))
-            if is_plain(self.qkv, SplitLinear):
-                q = self.qkv.rows(normed[wanted].view_as(tokens), 0, dim)
-                keys_values = self.qkv.rows(normed, dim, 3 * dim)
+            if is_plain(self.qkv, nn.Linear):
+                q = apply_rows(self.qkv, normed[wanted].view_as(tokens), 0, dim)
+                keys_values = apply_rows(self.qkv, normed, dim, 3 * dim)
             else:
-                q, keys_values = self.qkv(normed).split((dim, 2 * dim), -1)
+                q, keys_values = apply(self.qkv, normed).split((dim, 2 * dim), -1)
                 q = q[wanted].view_as(tokens)
             q = q.unflatten(2, (self.heads, -1))
             k, v = keys_values.unflatten(2, (2, self.heads, -1)).unbind(2)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         mixed = attend(q, k, v)
-        tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
+        tokens = tokens + apply(self.proj, mixed.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens))
 
 
@@ -112,15 +114,15 @@ class MaskedAutoencoder(nn.Module):
             self.mask_token = nn.Parameter(torch.empty(config.encoder.dims[0]))
         width = target_width(config.target, config.patch, config.in_channels)
         if config.decoder_depth == 0:
-            self.prediction = Linear(dims[-1], width)
+            self.prediction = nn.Linear(dims[-1], width)
         else:
-            self.embed = Linear(dims[-1], dim)
+            self.embed = nn.Linear(dims[-1], dim)
             if config.encoding == "sparse":
                 self.mask_token = nn.Parameter(torch.empty(dim))
             self.decoder_positions = nn.Parameter(torch.empty(1, *config.patch_grid, dim))
             self.decoder = nn.ModuleList(DecoderLayer(dim, config.decoder_heads) for _ in range(config.decoder_depth))
             self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
-            self.prediction = Linear(dim, width)
+            self.prediction = nn.Linear(dim, width)
         self.register_load_state_dict_pre_hook(_rename_old_parameters)
         self.initialise()
 
@@ -156,15 +158,15 @@ class MaskedAutoencoder(nn.Module):
         tokens = self.encode(images, visible)
         wanted = self.masked_patches(visible) if masked_only else None
         if self.config.decoder_depth == 0:
-            return self.prediction(tokens if wanted is None else tokens[wanted])
-        tokens = self.embed(tokens)
+            return apply(self.prediction, tokens if wanted is None else tokens[wanted])
+        tokens = apply(self.embed, tokens)
         if self.config.encoding == "sparse":
             tokens = place_units(tokens, visible, self.mask_token)
         tokens = (tokens + self.decoder_positions).flatten(1, -2)
         for layer in self.decoder[:-1]:
             tokens = layer(tokens)
         tokens = self.decoder[-1](tokens, None if wanted is None else wanted.flatten(1))
-        predictions = self.prediction(self.decoder_norm(tokens))
+        predictions = apply(self.prediction, self.decoder_norm(tokens))
         return predictions.unflatten(1, self.config.patch_grid) if wanted is None else predictions.flatten(0, 1)
 
     def draw_masks(self, count: int, generator: torch.Generator | None = None) -> Tensor:

@@ -27,7 +27,7 @@ from hvit.models.layers.grids import (
     resize_plane,
     units_to_grid,
 )
-from hvit.models.layers.linear import Linear, Mlp, SplitLinear, split_rows
+from hvit.models.layers.linear import Mlp, apply, split_rows
 from hvit.models.layers.masking import Mask, check_mask, fill_masked, visible_units, zero_masked
 from hvit.models.mvit.config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
 from hvit.models.mvit.pooling import PoolFunction, pool_projections, pool_tokens
@@ -38,15 +38,18 @@ from hvit.models.sizes import class_count
 class Attention(nn.Module):
     """Pooling attention: self-attention whose queries, keys and values are pooled first (arXiv 2104.11227, 3.1)."""
 
+    applied_in_parts = ("qkv",)
+
     def __init__(self, config: MvitConfig, plan: BlockPlan) -> None:
         super().__init__()
         dim, width = plan.dim_attention, plan.dim_attention // plan.heads
         self.plan = plan
+        self.extra = int(config.class_token)
         self.query_residual = config.query_residual
         self.class_token_residual = config.class_token_residual
         self.kind: PoolFunction = "max_zero" if config.pool == "max" and config.max_padding == "zero" else config.pool
-        self.qkv = SplitLinear(plan.dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(plan.dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
         self.pool_q, self.norm_q = self._pool_layers(width, plan.query_pooling)
         self.pool_k, self.norm_k = self._pool_layers(width, plan.key_pooling)
         self.pool_v, self.norm_v = self._pool_layers(width, plan.key_pooling)
@@ -70,23 +73,25 @@ class Attention(nn.Module):
     def pool_queries(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
         """tokens: (batch, tokens, dim). Returns (batch, pooled tokens, 1, heads, width), and the new grid."""
         plan, layers, norms = self.plan, [self.pool_q], [self.norm_q]
-        return pool_projections(tokens, units, plan.grid, plan.query_pooling, self.kind, plan.heads, layers, norms)
+        grid, pooling = plan.grid, plan.query_pooling
+        return pool_projections(tokens, self.extra, units, grid, pooling, self.kind, plan.heads, layers, norms)
 
     def pool_keys_values(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
         """tokens: (batch, tokens, 2 * dim). Returns (batch, pooled tokens, 2, heads, width), and the new grid."""
         plan, layers, norms = self.plan, [self.pool_k, self.pool_v], [self.norm_k, self.norm_v]
-        return pool_projections(tokens, units, plan.grid, plan.key_pooling, self.kind, plan.heads, layers, norms)
+        grid, pooling = plan.grid, plan.key_pooling
+        return pool_projections(tokens, self.extra, units, grid, pooling, self.kind, plan.heads, layers, norms)
 
     def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
         """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
-        plan = self.plan
-        extra, dim = tokens.shape[1] - units * prod(plan.grid), plan.dim_attention
+        plan, extra, dim = self.plan, self.extra, self.plan.dim_attention
         queries, keys_values = split_rows(self.qkv, tokens, (dim, 2 * dim))
         queries, grid = self.pool_queries(queries, units)
         keys_values, key_grid = self.pool_keys_values(keys_values, units)
         if plan.unit_attention:
             queries, keys_values = (part.unflatten(1, (units, -1)).flatten(0, 1) for part in (queries, keys_values))
-        q, k, v = (part.transpose(1, 2) for part in (*queries.unbind(2), *keys_values.unbind(2)))
+        (q,), (k, v) = queries.unbind(2), keys_values.unbind(2)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         if self.relative:
             time = [self.relative_time_positions] if len(grid) == 3 else []
             tables = (*time, self.relative_row_positions, self.relative_column_positions)
@@ -98,7 +103,7 @@ class Attention(nn.Module):
         elif self.query_residual:
             mixed = torch.cat((mixed[:, :, :extra], mixed[:, :, extra:] + q[:, :, extra:]), 2)
         tokens = mixed.transpose(1, 2).flatten(2)
-        return self.proj(tokens.unflatten(0, (-1, units)).flatten(1, 2) if plan.unit_attention else tokens), grid
+        return apply(self.proj, tokens.unflatten(0, (-1, units)).flatten(1, 2) if plan.unit_attention else tokens), grid
 
 
 class Block(nn.Module):
@@ -107,6 +112,7 @@ class Block(nn.Module):
     def __init__(self, config: MvitConfig, plan: BlockPlan, drop_path: float) -> None:
         super().__init__()
         self.plan = plan
+        self.extra = int(config.class_token)
         self.skip_kind: PoolFunction = "max_zero" if config.max_padding == "zero" else "max"
         self.widens_first = plan.dim != plan.dim_attention
         self.widens_last = plan.dim_attention != plan.dim_out
@@ -115,19 +121,20 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(plan.dim_attention, eps=1e-6)
         self.mlp = Mlp(plan.dim_attention, plan.dim_attention * config.mlp_ratio, "gelu", plan.dim_out)
         if self.widens_first or self.widens_last:
-            self.widen = Linear(plan.dim, plan.dim_out)
+            self.widen = nn.Linear(plan.dim, plan.dim_out)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tensor, units: int) -> tuple[Tensor, Axes]:
         """tokens: (batch, class token + units * prod(grid), dim). Returns the same with the new grid, and that grid."""
         normed = self.norm1(tokens)
         mixed, grid = self.attention(normed, units)
-        skip = self.widen(normed) if self.widens_first else tokens
+        skip = apply(self.widen, normed) if self.widens_first else tokens
         if self.plan.skip_pooling:
-            skip, _ = pool_tokens(skip, units, self.plan.grid, self.plan.skip_pooling, self.skip_kind)
+            pooling = self.plan.skip_pooling
+            skip, _ = pool_tokens(skip, self.extra, units, self.plan.grid, pooling, self.skip_kind)
         tokens = skip + self.drop_path(mixed)
         normed = self.norm2(tokens)
-        skip = self.widen(normed) if self.widens_last else tokens
+        skip = apply(self.widen, normed) if self.widens_last else tokens
         return skip + self.drop_path(self.mlp(normed)), grid
 
 
@@ -220,7 +227,8 @@ class Mvit(Encoder):
         """A level's feature map and class token (batch, dim), from the feature map and class token below."""
         config, start = self.config, sum(self.config.depths[:level])
         units = below if sparse else grid_to_units(below, self.plans[start].grid)
-        tokens, count, side = units.flatten(1, -2), units.shape[1], tuple(units.shape[2:-1])
+        tokens, side = units.flatten(1, -2), self.plans[start].grid
+        count = units.shape[1] if sparse else prod(config.unit_grid)
         if token is not None:
             tokens = torch.cat((token[:, None], tokens), 1)
         for number in range(start, start + config.depths[level]):
@@ -235,7 +243,7 @@ class Mvit(Encoder):
     def _stem(self, images: Tensor, mask: Mask | None) -> tuple[Tensor, Tensor | None]:
         """The tokens as a feature map, of visible units only in sparse encoding, and the class token (batch, dim)."""
         config = self.config
-        self.check_images(images)
+        images = self.check_images(images)
         if mask is not None:
             check_mask(mask, images.shape[0], config.unit_grid, config.token_grid, config.dims[0])
             if config.unit_size is None and mask.is_sparse:
@@ -246,7 +254,7 @@ class Mvit(Encoder):
         grid = channels_last(self.patch_embed(images))
         if mask is not None and mask.token is not None:
             grid = fill_masked(grid, mask.visible, mask.token)
-        if config.positions == "absolute" and grid.ndim == 4:
+        if config.positions == "absolute" and len(config.input_size) == 2:
             grid = grid + self.positions
         elif config.positions == "absolute":
             grid = grid + (self.positions[:, None] + self.temporal_positions[:, :, None, None])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hvit.models.layers.attention import attend, is_learning
 from hvit.models.layers.grids import is_exported, relative_lookup
+from hvit.models.layers.tracing import one_step
 
 # With queries wider than values, explicit products are faster on a CPU up to about this many keys.
 _FUSED_KEYS = 256
@@ -18,6 +19,7 @@ _FUSED_KEYS = 256
 _TABLE_BYTES = 2**25
 
 
+@one_step
 def attend_relative(
     q: Tensor,
     k: Tensor,

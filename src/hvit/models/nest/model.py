@@ -33,7 +33,7 @@ from hvit.models.layers.grids import (
     resize_blocks,
     tiles_to_batch,
 )
-from hvit.models.layers.linear import Linear, Mlp, is_hooked, is_plain
+from hvit.models.layers.linear import Mlp, apply, is_hooked, is_plain
 from hvit.models.layers.masking import (
     Mask,
     check_mask,
@@ -58,20 +58,21 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.key_heads = heads if kind == "multi_head" else 1
-        self.qkv = Linear(dim, dim + 2 * self.key_heads * (dim // heads))
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, dim + 2 * self.key_heads * (dim // heads))
+        self.proj = nn.Linear(dim, dim)
 
     def forward(self, blocks: Tensor) -> Tensor:
         """blocks: (batch, blocks, tokens, dim). Returns the same shape."""
         batch, count, tokens, dim = blocks.shape
         width = dim // self.heads
         # Blocks join the batch, by views.
-        qkv = self.qkv(blocks).view(batch * count, tokens, self.heads + 2 * self.key_heads, width).transpose(1, 2)
+        parts = self.heads + 2 * self.key_heads
+        qkv = apply(self.qkv, blocks).view(batch * count, tokens, parts, width).transpose(1, 2)
         q, k, v = qkv.split([self.heads, self.key_heads, self.key_heads], dim=1)
         if self.key_heads != self.heads:
             k, v = k.expand_as(q), v.expand_as(q)
         mixed = attend(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, count, tokens, dim))
+        return apply(self.proj, mixed.transpose(1, 2).reshape(batch, count, tokens, dim))
 
 
 class TransformerLayer(nn.Module):
@@ -128,7 +129,7 @@ class ConvolutionPool(nn.Module):
             outside = self.kernel // 2 if self.stride == 1 else self.padding
             self.convolution = nn.Conv2d(dim, next_dim, self.kernel, self.stride, outside)
         elif dim != next_dim:
-            self.widen = Linear(dim, next_dim)
+            self.widen = nn.Linear(dim, next_dim)
         self.norm = nn.LayerNorm(next_dim, eps=1e-6) if norm else nn.Identity()
 
     def forward(self, feature_map: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -147,7 +148,7 @@ class ConvolutionPool(nn.Module):
         maps = self.norm(convolved).permute(0, 3, 1, 2)
         if self.pool != "none":
             maps = self._pool(maps) if seen is None else self._pool_seen(maps, seen[:, None])
-        return self.widen(maps.permute(0, 2, 3, 1))
+        return apply(self.widen, maps.permute(0, 2, 3, 1))
 
     def _pool(self, maps: Tensor) -> Tensor:
         # ceil_mode lets the last window hang one over the edge: SAME padding without a padded copy.
@@ -169,14 +170,14 @@ class PatchMerge(nn.Module):
     def __init__(self, dim: int, next_dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim, eps=1e-6)
-        self.reduction = Linear(4 * dim, next_dim)
+        self.reduction = nn.Linear(4 * dim, next_dim)
 
     def forward(self, feature_map: Tensor, seen: Tensor | None = None) -> Tensor:
         """feature_map: (batch, 2 * rows, 2 * columns, dim). Returns (batch, rows, columns, next_dim).
 
         seen: as for `ConvolutionPool`; nothing is to be done for it, four tokens of one block become one.
         """
-        return self.reduction(self.norm(merge_pairs(feature_map)))
+        return apply(self.reduction, self.norm(merge_pairs(feature_map)))
 
 
 class BlockAggregation(nn.Module):
@@ -283,7 +284,7 @@ class Nest(Encoder):
         return tuple(tokens * 2 ** (len(self.config.depths) - 1 - level) for tokens in self.config.block_shape)
 
     def _first_level(self, images: Tensor, mask: Mask | None) -> Tensor:
-        self.check_images(images)
+        images = self.check_images(images)
         if mask is not None:
             self._check_mask(mask, images.shape[0])
             images = zero_masked(images, mask.visible)
