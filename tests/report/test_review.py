@@ -76,3 +76,8 @@ def test_a_run_without_a_review_has_no_such_section_and_missing_pictures_are_pas
 def test_a_damaged_review_is_one_sentence(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"review\.json is damaged"):
         write_report(reviewed(tmp_path / "run", REVIEW_OF_TWO | change))
+
+
+def test_long_names_in_what_opens_may_break_on_a_phone(tmp_path: Path) -> None:
+    page = Page(reviewed(tmp_path / "run", REVIEW_OF_TWO))
+    assert ", summary { overflow-wrap: anywhere; }" in page.source
