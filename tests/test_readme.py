@@ -164,7 +164,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.cli.explain.check_paths",
         "hvit.verbs.compare.compare",
         "hvit.cli.embed.check_paths",
-        "hvit.verbs.embed.open_embedder",
+        "hvit.cli.embed.wait_for",
         "hvit.cli.inference.check_paths",  # before files are looked at
         "hvit.report.write_report",
         "hvit.cli.listing.print_table",  # after `hvit models` has found names that match
