@@ -69,8 +69,8 @@ def missing_compiler() -> str | None:
 def openvino_core() -> Any:
     """The one `openvino.Core` of this process, which lives as long as the process; openvino must be installed.
 
-    OpenVINO's plugin for CPUs gives the thread that loads it another stack for signal handlers, and frees that stack when
-    the last core is gone. Where this happens in another thread, the first thread is left with freed memory, and its next
-    signal, an interrupt or a lost data worker, ends the process by a segmentation fault.
+    OpenVINO's plugin for CPUs gives the thread that loads it another stack for signal handlers, and frees that stack
+    when the last core is gone. Where this happens in another thread, the first thread is left with freed memory, and
+    its next signal, an interrupt or a lost data worker, ends the process by a segmentation fault.
     """
     return importlib.import_module("openvino").Core()

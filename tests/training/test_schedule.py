@@ -110,3 +110,12 @@ def test_the_plan_of_a_small_folder_says_what_to_set(name: str, photo_folder: Pa
     recipe = with_classes_of_the_data(recipes.get_recipe(name))
     lines = train.plan(replace(recipe, data=FolderData(root=str(photo_folder))))
     assert "--loop.batch-size 8" in lines["notes"]
+
+
+def test_a_learning_rate_without_a_rise_or_a_fall_is_not_described_as_one() -> None:
+    loop, plain = LoopConfig(epochs=1, batch_size=256), OptimizeConfig(warmup_epochs=0, learning_rate_per_256=0.002)
+    assert Schedule.of(loop, plain, 10, ALONE).describe_learning_rate() == (
+        "0.002 at the first step, then a cosine to 0 at step 10"
+    )
+    constant = replace(plain, final_learning_rate_per_256=0.002, warmup_epochs=0.5)
+    assert Schedule.of(loop, constant, 10, ALONE).describe_learning_rate() == "rises to 0.002 in 5 steps, then constant"

@@ -32,6 +32,18 @@ def test_each_run_has_a_row_and_settings_that_differ_are_named(folders: list[Pat
     assert compared.settings == {"data.canvas": ["32", "64", "32"], "seed": ["42", "1", "42"]}
 
 
+def test_a_cross_validation_is_finished_with_its_scores_and_has_no_steps(tmp_path: Path) -> None:
+    folds = {"count": 4, "top1": 0.5, "mean_of_folds": 0.5, "classes": ["cat", "dog"]}
+    made = [make_run(tmp_path / "folds", rows=[], scores=folds), make_run(tmp_path / "one", scores=SCORES)]
+    row = compare(made).rows[0]
+    assert (row["finished"], row["step"], row["seconds"], row["top1"]) == (True, None, None, 0.5)
+
+
+def test_five_classes_or_fewer_have_no_top5(tmp_path: Path) -> None:
+    few = SCORES | {"top5": 1.0, "classes": ["cat", "dog"]}
+    assert "top5" not in compare([make_run(tmp_path / name, scores=few) for name in "ab"]).rows[0]
+
+
 def test_curves_go_to_a_picture_or_to_a_page(folders: list[Path], tmp_path: Path) -> None:
     compared = compare(folders)
     draw(compared, tmp_path / "curves.png")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from hvit.cli.main import main
@@ -16,6 +17,7 @@ from hvit.data.augment_settings import AugmentConfig
 from hvit.data.images.folders import FolderData
 from hvit.models.weights.open import open_weights
 from hvit.verbs import train
+from hvit.verbs.classifier import Classifier
 from hvit.verbs.evaluate import evaluate
 from tests.verbs.tiny import RECIPE
 
@@ -61,6 +63,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         RECIPE,
         model=replace(RECIPE.model, num_classes=None, drop_path=0.0),
         data=data,
+        loss="asymmetric" if kind == "multi" else "auto",
         augment=AugmentConfig(mixup=0.1, label_smoothing=0.1),
         optimize=replace(RECIPE.optimize, average_decay=0.0, learning_rate_per_256=8e-2),
         loop=replace(RECIPE.loop, epochs=30, batch_size=8, checkpoint_steps=0, evaluate_every=30),
@@ -97,7 +100,8 @@ def test_weights_are_scored_again_as_in_the_run(run: tuple[str, Path, Path]) -> 
     kind, _, folder = run
     before = json.loads((folder / "scores.json").read_text())
     scores = evaluate(folder, device="cpu")
-    assert scores[SCORES[kind]] == pytest.approx(before[SCORES[kind]], abs=1e-6)
+    for name in (SCORES[kind], "loss"):
+        assert scores[name] == pytest.approx(before[name], abs=1e-5)
     if kind == "multi":
         assert scores["f1_micro"] == before["f1_micro"]
         assert (before["thresholds_chosen_here"], scores["thresholds_chosen_here"]) == (True, False)
@@ -137,6 +141,22 @@ def test_an_explanation_says_what_its_output_is(
     assert ("value" in tree) == (kind == "regression")
     assert ("words" in tree["removal"]["before"]) == (kind in ("multi", "regression"))
     assert (tmp_path / "index.html").stat().st_size > 0
+
+
+def test_checking_explanations_takes_the_probabilities_of_the_labels(
+    run: tuple[str, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind, images, folder = run
+    words = ("explain", str(folder), str(images), "--check", "10", "--methods", "cam", "--json")
+    if kind == "regression":
+        with pytest.raises(SystemExit):
+            main(list(words))
+        assert "--check measures probabilities of classes, and this model predicts numbers" in capsys.readouterr().err
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "answers_to", lambda _, logits: torch.full_like(logits, 0.25))
+        answer = json.loads(output(capsys, *words))
+    assert answer["probability_before"] == answer["probability"] == 0.25
 
 
 def test_the_report_shows_the_scores_of_the_labels(run: tuple[str, Path, Path]) -> None:

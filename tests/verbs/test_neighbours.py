@@ -100,7 +100,7 @@ def test_labels_of_one_class_are_not_checked(table: FeatureTable) -> None:
     rows = {**table.rows, "class": ["a"] * len(table)}
     problems = find_problems(FeatureTable(table.features, rows, table.facts))
     assert problems["label_errors"] == []
-    assert problems["notes"] == ["Labels were not checked: the table has no two classes."]
+    assert problems["notes"] == ["Labels were not checked: that takes one class an image, and two classes or more."]
 
 
 def test_a_run_without_features_says_how_to_get_them(tmp_path: Path) -> None:

@@ -217,7 +217,8 @@ def _short(value: float | None) -> str:
 def _label_scores(scores: JsonObject) -> list[str]:
     """The scores of labels that are not one class a sample, in words."""
     if scores["label_kind"] == "regression":
-        names = (("mae", "mean absolute error"), ("r2", "R²"), ("spearman", "rank correlation"))
+        names = [("mae", "mean absolute error"), ("r2", "R²"), ("spearman", "rank correlation")]
+        names = names[len(scores["per_output"]) > 1 :]  # a mean over several outputs has no unit
         return [f"{words} {_short(scores[key])}" for key, words in names]
     if scores["label_kind"] == "multi":
         chosen = " (thresholds chosen here)" if scores["thresholds_chosen_here"] else ""

@@ -26,8 +26,8 @@ from hvit.models.counts import in_billions
 from hvit.models.inference.prepare import prepare_for_inference
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.open import open_weights
-from hvit.recipe import Recipe
-from hvit.run_names import CLIP_RESULTS, PICTURES, PREDICTIONS
+from hvit.recipe import Recipe, read_recipe
+from hvit.run_names import CLIP_RESULTS, PICTURES, PREDICTIONS, RECIPE
 from hvit.runs.confidence import Outputs, measure, outputs_of, write_predictions
 from hvit.runs.folder import write_scores
 from hvit.runs.kind import Kind, Prepared, ScoreRequest
@@ -170,7 +170,8 @@ class Classification(Kind[Encoder]):
         if preprocess.takes_clips:
             scores = score_clips(asked, splits, preprocess, labels, confidence=confidence, ranks=request.auroc)
         else:
-            task = task_for(asked, labels, asdict(preprocess), confidence=confidence)
+            loss = read_recipe(target).loss if (target / RECIPE).is_file() else "auto"
+            task = task_for(asked, labels, asdict(preprocess), loss, splits.positive_weights, confidence)
             task.ranks = request.auroc
             scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
         if request.fast:

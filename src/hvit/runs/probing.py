@@ -83,7 +83,8 @@ class Probing(Classification):
                 "train another recipe, such as nest_micro_folder, or choose one label column"
             )
         if splits.train.weights is not None or splits.train.chances is not None:
-            raise UserError("the heads of a probe are fitted to all samples alike: omit --data.balance and weights")
+            weighs = "--data.balance" if splits.train.weights is None else "--data.balance and --data.weight-column"
+            raise UserError(f"the heads of a probe are fitted to all samples alike: omit {weighs}")
         probe, loop = _probe(recipe), recipe.loop
         if loop.keep != "last" or loop.patience:
             option = f"--loop.keep {loop.keep}" if loop.keep != "last" else f"--loop.patience {loop.patience}"
@@ -215,7 +216,7 @@ def _count(prepared: Prepared) -> int:
 
 
 def _in_words(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+    return f"{max(2, seconds):.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"
 
 
 def _probe(recipe: Recipe) -> ProbeConfig:

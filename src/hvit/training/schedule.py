@@ -134,7 +134,9 @@ class Schedule:
         peak, warmup = f"{self.peak_learning_rate:.3g}", f"{self.warmup_steps:,.0f}"
         final = f"{self.final_learning_rate:.3g}"
         start = f"from {self.start_learning_rate:.3g} " if self.start_learning_rate else ""
-        return f"rises {start}to {peak} in {warmup} steps, then a cosine to {final} at step {self.cosine_steps:,}"
+        rise = f"rises {start}to {peak} in {warmup} steps" if self.warmup_steps else f"{peak} at the first step"
+        constant = self.final_learning_rate == self.peak_learning_rate
+        return f"{rise}, then {'constant' if constant else f'a cosine to {final} at step {self.cosine_steps:,}'}"
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0; `max_steps` cuts a run short without changing its rates."""

@@ -45,8 +45,11 @@ def check(
     Returns for each method {"method", "images", "baseline", "probability" and "probability_before" (of the predicted
     class, of the image and of the baseline alone),
     "measures": [{"name", "value", "interval", "compared_with", "passes", "rule", "images"}], "trusted", "verdict"}.
-    Raises UserError for fewer than ten images, and for places of which none belongs to an image.
+    Raises UserError for a model that predicts numbers, for fewer than ten images, and for places of which none belongs
+    to an image.
     """
+    if classifier.labels.kind == "regression":
+        raise UserError("--check measures probabilities of classes, and this model predicts numbers: omit it")
     drawn = sorted(Random(derive_seed(0, "check")).sample(list(files), min(count, len(files))))
     examined: dict[str, list[Examined]] = {method: [] for method in methods}
     probabilities: list[float] = []
@@ -71,7 +74,18 @@ def check(
         for method in methods:
             first = len(probabilities)
             examined[method].append(
-                examine(model, batch, method, masks, baseline, budget, first, absent=absent, progress=progress)
+                examine(
+                    model,
+                    batch,
+                    method,
+                    masks,
+                    baseline,
+                    budget,
+                    first,
+                    absent=absent,
+                    progress=progress,
+                    answers=classifier.answers_to,
+                )
             )
         with torch.inference_mode():
             probabilities.extend(classifier.answers(batch).amax(1).tolist())

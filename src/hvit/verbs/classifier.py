@@ -74,8 +74,12 @@ class Classifier:
 
         Of an ensemble the mean.
         """
-        own = answers_of(self.logits(batch) / self.confidence.temperature, self.labels)
+        own = self.answers_to(self.logits(batch))
         return torch.stack([own, *(other.answers(batch) for other in self.others)]).mean(dim=0)
+
+    def answers_to(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits of this model (batch, outputs) as probabilities at the temperature, or numbers in their units."""
+        return answers_of(logits / self.confidence.temperature, self.labels)
 
     def look(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Answers as `answers`, and features for `remarks`; both on the CPU.
@@ -86,7 +90,7 @@ class Classifier:
         if self.training is None or self.prepared is not None or self.others:
             return self.answers(batch).cpu(), None
         logits, features = logits_and_features(self.model, batch)
-        return answers_of(logits / self.confidence.temperature, self.labels).cpu(), features.cpu()
+        return self.answers_to(logits).cpu(), features.cpu()
 
     def remarks(self, probabilities: torch.Tensor, features: torch.Tensor | None) -> list[JsonObject]:
         """What to say of each answer besides its classes, as far as the weights know it.

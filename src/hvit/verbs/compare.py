@@ -29,8 +29,9 @@ class Compared:
     """Runs that are compared, by names that no two of them share.
 
     rows: {"run", "recipe", "finished", "step", "epochs", "seconds", "parameters", and those of `METRICS` that any run
-    has} of each; what a run has not is None. settings: the fields of the recipes whose values differ, each with its
-    value in every run, as it is written; "-" where a recipe has no such field.
+    has} of each; what a run has not is None, such as the steps of a cross-validation. settings: the fields of the
+    recipes whose values differ, each with its value in every run, as it is written; "-" where a recipe has no such
+    field.
     """
 
     runs: dict[str, Run]
@@ -52,9 +53,16 @@ def compare(folders: Sequence[Path]) -> Compared:
             name = f"{run.folder} ({number})"
         runs[name] = run
         scores[name] = read_object(folder / SCORES) if (folder / SCORES).is_file() else {}
-    present = [metric for metric in METRICS if any(number_in(one, metric) is not None for one in scores.values())]
+    present = [metric for metric in METRICS if any(_says(one, metric) for one in scores.values())]
     rows = [_row(name, run, scores[name], present) for name, run in runs.items()]
     return Compared(runs, rows, _differences(list(runs.values())))
+
+
+def _says(scores: JsonObject, metric: str) -> bool:
+    """Whether scores have a number that can differ: of up to five classes, everything is among the first five."""
+    classes = scores.get("classes")
+    trivial = metric == "top5" and isinstance(classes, list) and len(classes) <= 5
+    return number_in(scores, metric) is not None and not trivial
 
 
 def _row(name: str, run: Run, scores: JsonObject, metrics: Sequence[str]) -> JsonObject:
@@ -63,10 +71,10 @@ def _row(name: str, run: Run, scores: JsonObject, metrics: Sequence[str]) -> Jso
     return {
         "run": name,
         "recipe": str(run.recipe.get("name", "")),
-        "finished": bool(run.of_kind("finish")),
-        "step": int(last.get("step", 0)),
+        "finished": bool(run.of_kind("finish")) or "mean_of_folds" in scores,
+        "step": int(last.get("step", 0)) if run.rows else None,
         "epochs": max(epochs, default=None),
-        "seconds": max((number_in(row, "seconds") or 0.0 for row in run.rows), default=0.0),
+        "seconds": max((number_in(row, "seconds") or 0.0 for row in run.rows), default=None),
         "parameters": number_in(object_in(scores, "model"), "parameters"),
         **{metric: number_in(scores, metric) for metric in metrics},
     }

@@ -153,7 +153,7 @@ def class_numbers(table: FeatureTable) -> tuple[np.ndarray, list[str]]:
 def _wrong_labels(table: FeatureTable) -> tuple[list[JsonObject], list[str]]:
     labels, names = class_numbers(table)
     if len(names) < 2:
-        return [], ["Labels were not checked: the table has no two classes."]
+        return [], ["Labels were not checked: that takes one class an image, and two classes or more."]
     try:
         found = label_errors(table.features, labels)
     except UserError as error:

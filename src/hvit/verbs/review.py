@@ -131,7 +131,7 @@ def _explain(classifier: Classifier, shown: Image.Image, wanted: list[int], fold
     """Draws what speaks for each of the classes; the names of the pictures for light and for dark pages."""
     batch = classifier.preprocess.normalised(shown)[None].to(classifier.device)
     with torch.inference_mode():
-        shares = classifier.logits(batch)[0].softmax(dim=0)
+        shares = classifier.answers(batch)[0]
     chosen = list(dict.fromkeys(wanted))
     trees = block_shapley(classifier.model, batch, chosen, exact=False)[0]
     names, probabilities = [classifier.name(one) for one in chosen], [float(shares[one]) for one in chosen]

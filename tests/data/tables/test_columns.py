@@ -44,4 +44,6 @@ def test_named_columns_are_taken_and_described() -> None:
     columns: dict[str, list[object]] = {"a": ["b.png"], "who": [1], "w": [2], "y": [0.5]}
     chosen = found(columns, label_columns=("y",), group_column="who", weight_column="w")
     assert chosen.describe() == "Columns: path a, labels y, group who, weight w."
+    said = chosen.describe(("a", "site", "y", "w", "who", "day"))
+    assert said == "Columns: path a, labels y, group who, weight w; not used: site; day."
     assert chosen.used == ["a", "y", "who", "w"]

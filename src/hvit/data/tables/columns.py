@@ -39,13 +39,14 @@ class Columns:
         """All of them, each once."""
         return list(dict.fromkeys(one for one in (self.path, *self.labels, self.split, self.group, self.weight) if one))
 
-    def describe(self) -> str:
-        """What was found, as a sentence."""
+    def describe(self, columns: Sequence[str] = ()) -> str:
+        """What was found, and which of the table's columns are not used, as a sentence."""
         parts = [f"path {shown(self.path)}"]
         parts.append(f"labels {some(self.labels)}" if self.labels else "no labels")
         parts += [f"{word} {shown(name)}" for word, name in
                   (("split", self.split), ("group", self.group), ("weight", self.weight)) if name]  # fmt: skip
-        return f"Columns: {', '.join(parts)}."
+        unused = [column for column in columns if column not in self.used]
+        return f"Columns: {', '.join(parts)}{f'; not used: {some(unused)}' if unused else ''}."
 
 
 def find_columns(table: Table, options: LabelOptions, is_sample: Callable[[Path], bool], needs_labels: bool) -> Columns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "true": 1, "false": 0, "yes": 1, "no": 0}
+_MISSING = {"", "nan", "na", "n/a", "#n/a", "null"}
 
 
 def is_flag(cell: object) -> bool:
@@ -28,6 +29,11 @@ def as_number(cell: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def says_nothing(cell: object) -> bool:
+    """Whether a cell is empty, or has a word by which other programs write a number that is missing."""
+    return isinstance(cell, str) and cell.lower() in _MISSING
 
 
 def as_class_name(cell: object) -> str:

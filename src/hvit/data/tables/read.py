@@ -106,8 +106,8 @@ class CsvTable(Table):
         self.has_header = not any(is_sample(Path(cell.strip())) for cell in first)
         names = [cell.strip() for cell in first] if self.has_header else [str(one + 1) for one in range(len(first))]
         names = [name or f"column {number}" for number, name in enumerate(names, 1)]
-        word = {"\t": "tab", " ": "space"}.get(self.delimiter, self.delimiter)
-        notes = (f"{show(path)} is read as text with {word!r} between cells",)
+        word = {"\t": "tabs", " ": "spaces"}.get(self.delimiter, repr(self.delimiter))
+        notes = (f"{show(path)} is read as text with {word} between cells",)
         if self.encoding == "utf-16":
             notes = (f"{notes[0]}, in UTF-16",)
         if not self.has_header:

@@ -102,7 +102,7 @@ def list_samples(
         weights=_weights(cells, columns, place),
     )
     kept, dropped = _doubles(samples, place)
-    notes = (*table.notes, columns.describe(), encoded.note, *notes, *dropped)
+    notes = (*table.notes, columns.describe(table.columns), encoded.note, *notes, *dropped)
     exists = np.array([_exists(files[row]) for row in np.flatnonzero(kept)], dtype=bool)
     absent = np.zeros(len(files), bool)
     absent[np.flatnonzero(kept)] = ~exists
@@ -131,7 +131,8 @@ def _parts(
 ) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
     """The part of every row, and the words for held out and for test.
 
-    Where no row says val, those that say test are held out. Raises UserError for a row that says something else, and where a part is missing.
+    Where no row says val, those that say test are held out. Raises UserError for a row that says something else, and
+    where a part is missing.
     """
     if not columns.split:
         return None, (), ()
@@ -167,9 +168,8 @@ def _files(
         files.append(_with_ending(folder / path))
     if not outside:
         return files, ()
-    return files, (
-        f"{counted(outside, 'path')} of the table {'leads' if outside == 1 else 'lead'} out of {show(folder)}.",
-    )
+    where = "the current folder" if folder == Path() else f"the folder {show(folder)}"
+    return files, (f"{counted(outside, 'path')} of the table {'leads' if outside == 1 else 'lead'} out of {where}.",)
 
 
 def _with_ending(path: Path) -> Path:

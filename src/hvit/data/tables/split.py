@@ -37,7 +37,7 @@ def hold_out(samples: Samples, fraction: float, split_seed: int) -> tuple[np.nda
             groups = np.unique(samples.groups, return_inverse=True)[1]
         order = _order_of_groups(groups, seeds)
         held, notes = _of_groups(counts, groups, order, fraction), ()
-        how = "the samples, with the labels in equal shares"
+        how = "the samples (of every label the same share)"
         if samples.groups is not None:
             number = len(set(groups[held].tolist()))
             how = f"the samples in whole groups ({number:,} of {counted(len(order), 'group')})"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hvit.data.layout import counted, some, spelling
-from hvit.data.tables.numbers import as_class_name, as_flag, as_number, is_flag
+from hvit.data.tables.numbers import as_class_name, as_flag, as_number, is_flag, says_nothing
 from hvit.data.tables.read import Cell
 from hvit.data.tables.settings import LabelOptions
 from hvit.errors import UserError
@@ -72,23 +73,25 @@ def _kind(columns: dict[str, list[Cell]], options: LabelOptions) -> tuple[LabelK
             if flags is not None and flags.size and (flags.sum(axis=0) == 1).all():
                 return "single", "for every row has exactly one 1"
             return "multi", "for they hold 0 and 1"
-        if all(as_number(cell) is not None for column in cells for cell in column):
+        if all(as_number(cell) is not None or says_nothing(cell) for column in cells for cell in column):
             return "regression", "for they hold numbers"
         raise UserError(
             f"the columns {some(list(columns), 4)} hold neither 0 and 1 nor numbers: name one label column, or remove "
             "the text from them"
         )
-    return _kind_of_one(cells[0], options)
+    return _kind_of_one(next(iter(columns)), cells[0], options)
 
 
-def _kind_of_one(cells: list[Cell], options: LabelOptions) -> tuple[LabelKind, str]:
+def _kind_of_one(name: str, cells: list[Cell], options: LabelOptions) -> tuple[LabelKind, str]:
     if any(isinstance(cell, list) for cell in cells):
         numeric = all(isinstance(cell, list) and any(isinstance(one, float) for one in cell) for cell in cells)
         return ("regression", "for it holds lists of numbers") if numeric else ("multi", "for it holds lists")
     if (separator := _separator(cells, options)) and any(separator in str(cell) for cell in cells):
         return "multi", f"for its cells are separated by {separator}"
+    cells = [cell for cell in cells if not says_nothing(cell)] or cells
     numbers = [as_number(cell) for cell in cells]
     if any(number is None for number in numbers):
+        _refuse_numbers_with_text(name, cells, numbers)
         return "single", "for it holds text"
     if any(number != int(number) for number in numbers if number is not None):
         return "regression", "for it holds numbers that are not whole"
@@ -97,6 +100,19 @@ def _kind_of_one(cells: list[Cell], options: LabelOptions) -> tuple[LabelKind, s
     if different <= 2 or (different <= MOST_NUMBERED and different * 2 <= len(cells)):
         return "single", f"{how_many}: few enough for classes"
     return "regression", f"{how_many}: too many for classes"
+
+
+def _refuse_numbers_with_text(name: str, cells: Sequence[Cell], numbers: Sequence[float | None]) -> None:
+    """Raises UserError for a column of decimals in which some cells are text: they are hardly names of classes."""
+    text = [str(cell) for cell, number in zip(cells, numbers, strict=True) if number is None]
+    with_comma = [one for one in text if re.fullmatch(r"[+-]?\d+,\d+", one)]
+    decimals = any(number is not None and number != int(number) for number in numbers)
+    if (len(with_comma) == len(text) and len(set(text)) > 2) or (decimals and 2 * len(text) <= len(cells)):
+        wanted = "write them with a point" if with_comma else "leave such cells empty"
+        raise UserError(
+            f"the column {shown(name)} holds numbers and {text[0][:40]!r} or the like in {counted(len(text), 'cell')}: "
+            f"{wanted}, or say what the labels are with task (--data.task single for names of classes)"
+        )
 
 
 def _equally_long(columns: Sequence[Sequence[Cell]]) -> bool:
@@ -224,7 +240,7 @@ def _numbers(columns: dict[str, list[Cell]], place: Callable[[int], str]) -> Fou
     for output, (name, cells) in enumerate(columns.items()):
         for row, cell in enumerate(cells):
             number = as_number(cell)
-            if cell == "":
+            if says_nothing(cell):
                 missing[row] = True
             elif number is None or abs(number) > 1e30:
                 raise UserError(f"{place(row)}: {shown(name)} must be a number; got {shown(str(cell))[:80]!r}")

@@ -77,6 +77,7 @@ def examine(
     renewed: Callable[[int], Classifier] | None = None,
     absent: Absent = "exchanged",
     progress: Progress | None = None,
+    answers: Callable[[Tensor], Tensor] | None = None,
 ) -> Examined:
     """Measures a method on images (batch, channels, height, width), normalised, on the model's device.
 
@@ -85,9 +86,11 @@ def examine(
     replaces pixels in the curves, and blocks in block Shapley. budget, absent: of block Shapley. first: the number of
     the first image among all, which random numbers follow from. renewed: gives the model with random weights for the
     number of an image; default: a new one of the encoder's configuration. progress: called with the forward passes that
-    were spent on all the images since the last call (see `passes_to_examine`).
+    were spent on all the images since the last call (see `passes_to_examine`). answers: logits (images, classes) as
+    probabilities; default: by softmax.
     """
     spend: Progress = progress or (lambda passes: None)
+    shares_of = answers or partial(torch.softmax, dim=1)
     network, forward = callable_model(model)
     size = (images.shape[-2], images.shape[-1])
     renew = renewed or partial(_renewed, network)
@@ -96,7 +99,7 @@ def examine(
 
     def probabilities(batch: np.ndarray) -> np.ndarray:
         parts = torch.from_numpy(batch).to(images.device).split(_TOGETHER)
-        shares = torch.cat([forward(part).float().softmax(1) for part in parts])
+        shares = torch.cat([shares_of(forward(part).float()) for part in parts])
         spend(len(batch))
         return shares.gather(1, classes)[:, 0].cpu().numpy()
 

@@ -18,7 +18,7 @@ from hvit.models.weights.flax_files import read_flax
 from hvit.models.weights.pickles import MOST_TENSORS, Described
 from hvit.models.weights.sections import few, flat_state
 from hvit.models.weights.torch_files import read_torch
-from hvit.run_names import RECIPE, WEIGHTS
+from hvit.run_names import RECIPE, WEIGHTS, fold_folder
 
 _FOLDERS = (
     WEIGHTS,
@@ -119,6 +119,9 @@ def _in_folder(path: Path, where: str) -> Path:
     saved = [file for file in path.glob("ckpt-*.flax") if file.stem[len("ckpt-") :].isdecimal()]
     if saved:
         return find_weights(max(saved, key=lambda file: int(file.stem[len("ckpt-") :])))
+    if (path / fold_folder(1)).is_dir():
+        one = f"{where}/{fold_folder(1)}"
+        raise UserError(f"{where} is a cross-validation, which has a model for each fold: name one, such as {one}")
     if os.path.lexists(path / RECIPE):
         raise UserError(f"the run in {where} has no weights yet: `hvit resume {where}` continues it")
     raise UserError(
