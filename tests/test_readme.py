@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import hvit
-from hvit.cli import compare, embed, experiments, explain, generate, inference, listing, probe, runs
+from hvit.cli import compare, convert, embed, experiments, explain, export, generate, inference, listing, probe, runs
 from hvit.cli.main import VERBS, main
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
@@ -81,6 +81,8 @@ VERB_OPTIONS = (
     inference.EvaluateArguments,
     inference.PredictArguments,
     explain.ExplainArguments,
+    convert.ConvertArguments,
+    export.ExportArguments,
     generate.GenerateArguments,
     probe.ProbeArguments,
     compare.CompareArguments,
@@ -161,6 +163,8 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.verbs.train.resume",
         "hvit.verbs.evaluate.evaluate",
         "hvit.verbs.generate.open_sampler",
+        "hvit.verbs.convert.convert",
+        "hvit.verbs.export.export",
         "hvit.cli.explain.check_paths",
         "hvit.verbs.compare.compare",
         "hvit.cli.embed.check_paths",

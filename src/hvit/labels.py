@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -75,6 +75,13 @@ def spec_from_json(stored: object, names: tuple[str, ...], outputs: int, where: 
     assert std is not None
     assert thresholds is not None
     return LabelSpec(kind, names, mean, std, thresholds)  # pyright: ignore[reportArgumentType]  (one of the kinds)
+
+
+def present_classes(answers: Sequence[float], labels: LabelSpec) -> list[int]:
+    """The classes of a sample in multi-label: those that reach their thresholds, the most probable first."""
+    thresholds = labels.thresholds or (0.5,) * len(answers)
+    found = [index for index, (share, least) in enumerate(zip(answers, thresholds, strict=True)) if share >= least]
+    return sorted(found, key=lambda index: -answers[index])
 
 
 def _numbers(values: object) -> tuple[float, ...] | None:

@@ -12,8 +12,10 @@ import tyro
 from hvit.cli import experiments as experiments_cli
 from hvit.cli.arguments import options_of, parse
 from hvit.cli.compare import CompareArguments
+from hvit.cli.convert import ConvertArguments
 from hvit.cli.embed import EmbedArguments, NeighboursArguments
 from hvit.cli.explain import ExplainArguments
+from hvit.cli.export import ExportArguments
 from hvit.cli.generate import GenerateArguments
 from hvit.cli.inference import EvaluateArguments, PredictArguments
 from hvit.cli.listing import ListArguments
@@ -44,6 +46,8 @@ ARGUMENTS: dict[str, type | dict[str, type]] = {
     "evaluate": EvaluateArguments,
     "predict": PredictArguments,
     "explain": ExplainArguments,
+    "convert": ConvertArguments,
+    "export": ExportArguments,
     "generate": GenerateArguments,
     "embed": EmbedArguments,
     "neighbours": NeighboursArguments,

@@ -11,7 +11,6 @@ import tyro
 from hvit.cli.arguments import check_at_least_one, check_paths, parse
 from hvit.cli.printing import (
     Refusals,
-    answer_words,
     interval_words,
     percent,
     print_confusions,
@@ -26,6 +25,9 @@ from hvit.cli.printing import (
 )
 from hvit.errors import UserError
 from hvit.files import JsonObject
+from hvit.runtime import command
+from hvit.runtime.answers import answer_line
+from hvit.runtime.open import is_exported
 
 if TYPE_CHECKING:
     from hvit.verbs.classifier import Classifier
@@ -92,7 +94,7 @@ class PredictArguments:
     """Predicts the most probable classes of images, or of clips if the model takes clips."""
 
     weights: tyro.conf.Positional[Path]
-    """A run folder, or a weights file in any known format."""
+    """A run folder, a weights file in any known format, or an exported model (.onnx, or .xml of OpenVINO)."""
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Images or clips, or folders of them."""
     top_k: int = 5
@@ -126,11 +128,16 @@ def predict(rest: list[str]) -> None:
             f"--tiles must be 1 or more, and --overlap from 0 to less than that; got {arguments.tiles} and "
             f"{arguments.overlap}"
         )
+    check_paths(arguments.files)
+    if is_exported(arguments.weights):
+        given = {"--fast": arguments.fast, "--csv": arguments.csv, "--tiles": arguments.tiles}
+        command.refuse_options(option for option, value in given.items() if value)
+        command.run(arguments.weights, arguments.files, arguments.top_k, arguments.batch_size, arguments.json)
+        return
     from hvit.verbs import folds, predict
     from hvit.verbs.classifier import open_classifier, open_ensemble
     from hvit.verbs.predictions_csv import written
 
-    check_paths(arguments.files)
     wait_for(f"hvit predict: opening {arguments.weights}")
     if folds.is_cross_validation(arguments.weights):
         if arguments.fast:
@@ -167,8 +174,7 @@ def predict(rest: list[str]) -> None:
         if arguments.json:
             print_json_lines([answer])
             continue
-        unsure = "unsure  " if answer.get("unsure") else ""
-        say(f"{answer['file']}: {unsure}{answer_words(answer)}{_unlike(answer)}")
+        say(f"{answer_line(answer)}{_unlike(answer)}")
     refused.end()
 
 

@@ -11,9 +11,11 @@ from rich.table import Table
 
 from hvit.cli.compare import compare
 from hvit.cli.completion import completion
+from hvit.cli.convert import convert
 from hvit.cli.embed import embed, neighbours
 from hvit.cli.experiments import experiments
 from hvit.cli.explain import explain
+from hvit.cli.export import export
 from hvit.cli.generate import generate
 from hvit.cli.inference import evaluate, predict
 from hvit.cli.listing import models, recipes
@@ -100,6 +102,8 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
         evaluate,
         predict,
         explain,
+        export,
+        convert,
         generate,
         embed,
         neighbours,

@@ -5,7 +5,6 @@ Text from files is escaped (`markup.shown`): it cannot control a terminal or bre
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from hvit.files import JsonObject
 from hvit.markup import shown
 from hvit.models.counts import in_billions
 from hvit.run_names import OUT_OF_FOLD, WEIGHTS
+from hvit.runtime.answers import json_line, percent
 
 # Of several processes that torchrun started, the first one speaks; errors are shown by all.
 _silent = os.environ.get("RANK", "0") != "0"
@@ -94,14 +94,7 @@ def print_json_lines(rows: Iterable[Mapping[str, object]]) -> None:
     """Prints JSON, an object a line. Strings are exact; what would command a terminal is escaped as JSON escapes it."""
     waited()
     for row in rows:
-        text = json.dumps(row, ensure_ascii=False)
-        if shown(text) != text:
-            text = "".join(letter if shown(letter) == letter else _json_escape(letter) for letter in text)
-        print(text, flush=True)
-
-
-def _json_escape(letter: str) -> str:
-    return json.dumps(letter)[1:-1] if ord(letter) > 0xFFFF else f"\\u{ord(letter):04x}"
+        print(json_line(row), flush=True)
 
 
 def table_width() -> int:
@@ -137,11 +130,6 @@ def cut(line: str, width: int) -> str:
     return text.plain
 
 
-def percent(value: float | None) -> str:
-    """A share with one decimal; a dash where there is none."""
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
 class Refusals:
     """Prints a sentence for each file that cannot be used, and ends with status 2 if there was any."""
 
@@ -172,21 +160,6 @@ def print_explanation(answer: JsonObject, as_json: bool) -> None:
         say(text)
     for picture in answer["pictures"]:
         say(f"  {picture}")
-
-
-def answer_words(answer: JsonObject) -> str:
-    """What was predicted of a file: numbers, the classes that are present, or the most probable classes."""
-    if "values" in answer:
-        return "  ".join(f"{name} {value:.4g}" for name, value in answer["values"].items())
-    ranked = "  ".join(
-        f"{one['class']} {percent(one['probability'])}"
-        if "probability" in one
-        else f"{one['class']} {one['value']:.4g}"
-        for one in answer["classes"]
-    )
-    if "labels" in answer:
-        return f"{', '.join(answer['labels']) or 'no class'}  ({ranked})"
-    return ranked
 
 
 def interval_words(interval: Sequence[float] | None) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from hvit.data.grey import GreyRange, check_page, checked_range
 from hvit.data.images.channels import MOST_CHANNELS, ChannelImage, checked_names, mode_of, pictured_channels
 from hvit.data.sampling import Sampling, crop_corner
-from hvit.data.sets import Sample
 from hvit.errors import UserError
 from hvit.fields import check_fields
+
+if TYPE_CHECKING:  # torch is imported where it is used: exported models run where it is not installed
+    from torch import Tensor
+
+    from hvit.data.sets import Sample
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -136,12 +137,20 @@ class Preprocess:
 
     def normalised(self, image: Image.Image) -> Tensor:
         """A picture that already has the input's size: (channels, height, width) float32, normalised."""
+        import torch
+
+        return torch.from_numpy(self.array(image))
+
+    def array(self, image: Image.Image) -> np.ndarray:
+        """As `normalised`, without torch."""
         scale, shift = self._scale_and_shift
         pixels = np.asarray(image).reshape(*self.input_size, len(self.mean)) * scale + shift
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def normalised_batch(self, images: Tensor) -> Tensor:
         """Pictures of the input's size, (batch, channels, height, width) uint8, as float32, normalised."""
+        import torch
+
         scale, shift = (torch.from_numpy(numbers).to(images.device).view(-1, 1, 1) for numbers in self._scale_and_shift)
         return images.float().mul_(scale).add_(shift)
 
@@ -172,6 +181,8 @@ class Preprocess:
 
     def normalised_clip(self, clip: np.ndarray) -> Tensor:
         """A clip that already has the input's size: (channels, frames, height, width) float32, normalised."""
+        import torch
+
         scale, shift = (torch.from_numpy(numbers).view(-1, 1, 1, 1) for numbers in self._scale_and_shift)
         pixels = _as_tensor(clip).permute(3, 0, 1, 2)
         return pixels.contiguous().float().mul_(scale).add_(shift)
@@ -258,6 +269,8 @@ def resize_clip(clip: np.ndarray, height: int, width: int, interpolation: str) -
     if clip.shape[1:3] == (height, width):
         return clip
     if interpolation == "bilinear":
+        import torch.nn.functional as F
+
         frames = _as_tensor(clip).permute(0, 3, 1, 2)
         resized = F.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
         return resized.permute(0, 2, 3, 1).numpy()
@@ -267,6 +280,8 @@ def resize_clip(clip: np.ndarray, height: int, width: int, interpolation: str) -
 
 
 def _as_tensor(clip: np.ndarray) -> Tensor:
+    import torch
+
     # torch warns of arrays that may not be written, as parts of files and pictures are.
     return torch.from_numpy(np.require(clip, requirements=["C", "W"]))
 

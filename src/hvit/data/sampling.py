@@ -12,7 +12,6 @@ from random import Random
 from typing import Literal
 
 import numpy as np
-import torch
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
@@ -79,6 +78,8 @@ def span_indices(start: float, span: float, num_frames: int, frames: int) -> np.
 
     A clip that ends before the span does stands still on its last frame.
     """
+    import torch  # predicting images does without it
+
     places = torch.linspace(start, start + span - 1, num_frames)
     return places.clamp(0, frames - 1).long().numpy()
 

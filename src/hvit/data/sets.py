@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from hvit.data.grey import GreyRange, check_page, checked_range
+from hvit.data.reduced import Needed, Reduced
 from hvit.data.sampling import Sampling
 from hvit.errors import UserError, check_choices
 from hvit.labels import LabelSpec
@@ -33,21 +34,6 @@ Stored = Path | np.ndarray | bytes
 Progress = Callable[[str, int, int], None]
 """Called while a data set is opened with what is done ("checking images"), how many are done, and how many there are
 (0 where nobody knows yet)."""
-
-Needed = Callable[[int, int], tuple[int, int]]
-"""Of a picture so wide and so high: how wide and how high at least it must be decoded for what is made of it."""
-
-
-@dataclass(frozen=True)
-class Reduced:
-    """A picture that was decoded smaller than it is.
-
-    size: width and height of the picture in full, to which everything that is chosen at random refers.
-    """
-
-    image: Image.Image
-    size: tuple[int, int]
-
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.299, 0.587, 0.114)

@@ -44,6 +44,42 @@ def renamed(name: str, names: Sequence[tuple[str, str]]) -> str:
     return name
 
 
+def turned_round(names: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """The replacements that undo others: ours back to theirs, in the opposite order.
+
+    names: as `renamed` takes them. Patterns hold literals, anchors and groups, and every group is copied. A row
+    that drops what it matched has no way back, and must not be among them.
+    """
+    return tuple(_turned(pattern, other) for pattern, other in reversed(names))
+
+
+def _turned(pattern: str, other: str) -> tuple[str, str]:
+    start, end = pattern.startswith("^"), pattern.endswith("$")
+    body = pattern[start : len(pattern) - end]
+    groups = re.findall(r"\([^()]*\)", body)
+    copied = re.findall(r"\\(\d)", other)
+    can_return = bool(other) and len(copied) == len(groups) and not re.search(r"\)\?|\(\?", body)
+    assert can_return, f"{pattern} has no way back"
+    numbers = iter(range(1, len(groups) + 1))
+    theirs = re.sub(r"\([^()]*\)", lambda _: f"\\{next(numbers)}", body).replace(r"\.", ".")
+    pieces = re.split(r"\\(\d)", other)
+    ours = "".join(groups[int(one) - 1] if place % 2 else re.escape(one) for place, one in enumerate(pieces))
+    return f"{'^' * start}{ours}{'$' * end}", theirs
+
+
+def in_stages(state: State, depths: Sequence[int], start: str) -> dict[str, Tensor]:
+    """The inverse of `in_one_row`. start: of a block's names, with "{stage}" and "{place}"."""
+    places = [(stage, place) for stage, depth in enumerate(depths) for place in range(depth)]
+    counted = {}
+    for name, tensor in state.items():
+        found = re.match(r"blocks\.(\d+)\.", name)
+        if found:
+            stage, place = places[int(found[1])]
+            name = f"{start.format(stage=stage, place=place)}{name[found.end() :]}"
+        counted[name] = tensor
+    return counted
+
+
 def in_one_row(state: State, pattern: str) -> dict[str, Tensor]:
     """A state dict whose blocks, named by stage and place, are counted through: "blocks.<number>." and the rest.
 

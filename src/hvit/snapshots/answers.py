@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hvit.explain.tree import ClipTree, Prediction, Tree
 from hvit.explain.words import percent
-from hvit.labels import LabelSpec
+from hvit.labels import LabelSpec, present_classes
 
 AnyTree = TypeVar("AnyTree", bound=Tree | ClipTree)
 
@@ -29,13 +29,6 @@ def most_asked(answers: Tensor, labels: LabelSpec, most: int) -> list[int]:
     """The outputs to explain, the most probable first; numbers in their order."""
     count = min(most, len(answers))
     return list(range(count)) if labels.kind == "regression" else answers.topk(count).indices.tolist()
-
-
-def present_classes(answers: Sequence[float], labels: LabelSpec) -> list[int]:
-    """The classes of a sample in multi-label: those that reach their thresholds, the most probable first."""
-    thresholds = labels.thresholds or (0.5,) * len(answers)
-    found = [index for index, (share, least) in enumerate(zip(answers, thresholds, strict=True)) if share >= least]
-    return sorted(found, key=lambda index: -answers[index])
 
 
 def shown_answers(

@@ -33,6 +33,7 @@ from hvit.models.layers.encoder import Encoder
 from hvit.models.probe import logits_and_features
 from hvit.models.weights.open import open_weights
 from hvit.run_names import OUTLIERS
+from hvit.runtime.answers import ranked
 from hvit.snapshots.answers import answers_of, present_classes
 from hvit.tasks.confidence import Confidence
 from hvit.training.distribute import choose_device
@@ -231,10 +232,8 @@ def clip_input(
 def ranked_classes(classifier: Classifier, shares: torch.Tensor, top_k: int) -> list[JsonObject]:
     """The most probable classes, for JSON."""
     likely = shares.topk(min(top_k, len(shares)))
-    return [
-        {"class": classifier.name(index), "index": index, "probability": round(value, 6)}
-        for value, index in zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
-    ]
+    indices = likely.indices.tolist()
+    return ranked([classifier.name(index) for index in indices], likely.values.tolist(), indices)
 
 
 def answer_of(classifier: Classifier, answers: torch.Tensor, top_k: int) -> JsonObject:

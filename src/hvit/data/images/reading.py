@@ -22,13 +22,13 @@ from hvit.data.images.deep import DeepKind, DeepPixels, check_full, deep_kind, o
 from hvit.data.images.heic import open_heic
 from hvit.data.images.listing import show
 from hvit.data.images.memory import MOST_MEMORY, SCALED, TOO_LARGE, check_size, most_decoded, taken
+from hvit.data.reduced import Needed, Reduced
 from hvit.data.regular_files import (
     NotRegularError,
     Refusal,
     open_regular,
     system_reason,
 )
-from hvit.data.sets import Needed, Reduced
 from hvit.errors import UserError
 
 _ROWS_OF_PIXELS = 1 << 20

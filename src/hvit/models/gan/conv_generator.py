@@ -87,7 +87,7 @@ class ConvolutionGenerator(Generator):
 
     def generate(self, latents: Tensor) -> Tensor:
         """As `Generator.generate`."""
-        maps = self.blocks(self.root(latents).unflatten(1, (-1, 4, 4)))
+        maps = self.blocks(self.root(latents).reshape(-1, self.config.dims[0], 4, 4))
         pixels = self.to_pixels(self.norm(maps).relu())
         return pixels.tanh() if self.config.output_activation == "tanh" else pixels
 

@@ -179,7 +179,7 @@ class NestGenerator(Generator):
         latents: (batch, latent_dim), the labels already in them.
         """
         side = self.config.block_side
-        feature_map = self.root(latents).unflatten(1, (side, side, -1))
+        feature_map = self.root(latents).reshape(-1, side, side, self.config.dims[0])
         feature_maps = []
         for hierarchy in self.hierarchies:
             feature_map = hierarchy(feature_map)

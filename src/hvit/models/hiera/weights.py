@@ -7,7 +7,7 @@ Sources: facebookresearch/hiera (files `.pth`, state dict under "model_state"), 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.formats import Axes, Format, State, in_one_row, renamed
+from hvit.models.formats import Axes, Format, State, in_one_row, in_stages, renamed, turned_round
 from hvit.models.hiera.config import HIERA_SIZES, HieraConfig
 from hvit.models.input_sizes import grid_at, square, with_input_size
 from hvit.models.layers.encoder import Encoder
@@ -24,40 +24,42 @@ from hvit.models.layers.grids import window_plane
 
 _Translate = Callable[[State, object], dict[str, Tensor]]
 
-# (their part of a name, ours), applied one after the other; the authors, timm and SAM 2 hardly differ.
-_NAMES = (
-    (r"^image_encoder\.trunk\.", ""),
-    (r"^patch_embed\.proj\.", "patch_embed."),
-    (r"^pos_embed(_spatial|_abs)?$", "positions"),
-    (r"^pos_embed_temporal$", "temporal_positions"),
-    (r"^pos_embed_win(dow)?$", "window_positions"),
+# (their part of a name, ours), applied one after the other; `turned_round` goes back. The authors, timm and SAM 2
+# hardly differ, and are read by one table.
+_TRUNK = (
     (r"^(blocks\.\d+)\.proj\.", r"\1.widen."),
     (r"^(blocks\.\d+)\.attn\.", r"\1.attention."),
+)
+_STEM = (
+    (r"^patch_embed\.proj\.", "patch_embed."),
+    (r"^pos_embed$", "positions"),
+    (r"^pos_embed_temporal$", "temporal_positions"),
+)
+_OFFICIAL = (*_STEM, *_TRUNK, (r"^head\.projection\.", "head."))
+_OFFICIAL_MAE = (*_OFFICIAL, (r"^encoder_norm\.", "norm."))
+_TIMM = (
+    *_STEM,
+    (r"^pos_embed_win$", "window_positions"),
+    *_TRUNK,
     (r"^(blocks\.\d+)\.ls([12])\.gamma$", r"\1.scale\2"),
+    (r"^head\.norm\.", "norm."),
+    (r"^head\.fc\.", "head."),
+)
+_SAM2 = (
+    (r"^image_encoder\.trunk\.", ""),
+    (r"^pos_embed_window$", "window_positions"),
     (r"^(blocks\.\d+)\.mlp\.layers\.0\.", r"\1.mlp.fc1."),
     (r"^(blocks\.\d+)\.mlp\.layers\.1\.", r"\1.mlp.fc2."),
-    (r"^(encoder_norm|head\.norm)\.", "norm."),
-    (r"^head\.(projection|fc)\.", "head."),
 )
-_TRANSFORMERS_NAMES = (
-    (r"^hiera\.", ""),
+_NAMES = tuple(dict.fromkeys((*_SAM2, (r"^pos_embed_(spatial|abs)$", "positions"), *_OFFICIAL_MAE, *_TIMM)))
+_TRANSFORMERS = (
+    *_TRUNK,
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed."),
-    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.position_embeddings$", "positions"),
     (r"^(blocks\.\d+)\.layernorm_before\.", r"\1.norm1."),
     (r"^(blocks\.\d+)\.layernorm_after\.", r"\1.norm2."),
     (r"^pooler\.layernorm\.", "norm."),
     (r"^classifier\.", "head."),
-)
-_TO_TIMM = (
-    (r"^patch_embed\.", "patch_embed.proj."),
-    (r"^positions$", "pos_embed"),
-    (r"^temporal_positions$", "pos_embed_temporal"),
-    (r"^window_positions$", "pos_embed_win"),
-    (r"\.widen\.", ".proj."),
-    (r"\.attention\.", ".attn."),
-    (r"\.scale([12])$", r".ls\1.gamma"),
-    (r"^norm\.", "head.norm."),
-    (r"^head\.(weight|bias)$", r"head.fc.\1"),
 )
 
 
@@ -81,7 +83,8 @@ def from_official(state: State, config: object, antialias: bool = False) -> dict
 def from_transformers(state: State, config: object) -> dict[str, Tensor]:
     """transformers' tensors under our names: its stages become one row of blocks."""
     row = in_one_row(state, r"(?:hiera\.)?encoder\.stages\.(\d{1,4})\.layers\.(\d{1,4})\.")
-    return from_official({renamed(name, _TRANSFORMERS_NAMES): tensor for name, tensor in row.items()}, config)
+    ours = {renamed(name.removeprefix("hiera."), _TRANSFORMERS): tensor for name, tensor in row.items()}
+    return from_official(ours, config)
 
 
 def with_fresh_norm(state: State, config: object, translate: _Translate = from_official) -> dict[str, Tensor]:
@@ -136,15 +139,128 @@ def hiera_to_timm(model: Encoder) -> dict[str, Tensor]:
     Raises UserError for a model that timm's Hiera cannot be.
     """
     config = _timm_config(model)
-    theirs = {}
-    for name, tensor in model.state_dict().items():
+    return with_input_size(_under_their_names(model.state_dict(), config, _TIMM), config.input_size)
+
+
+def hiera_to_official(model: Encoder) -> dict[str, Tensor]:
+    """The weights of a Hiera under the authors' names, for `Hiera(**hiera_official_arguments(model))` of their package.
+
+    Raises UserError for a model that the authors' Hiera cannot be.
+    """
+    config = _official_config(model, "the authors' Hiera")
+    return with_input_size(_under_their_names(model.state_dict(), config, _OFFICIAL), config.input_size)
+
+
+def hiera_official_arguments(model: Encoder) -> dict[str, object]:
+    """The keyword arguments with which the authors' `Hiera` is the same network; raises as `hiera_to_official`."""
+    return official_arguments(_official_config(model, "the authors' Hiera"))
+
+
+def official_arguments(config: HieraConfig) -> dict[str, object]:
+    """The keyword arguments of the authors' `Hiera` for a network."""
+    return {
+        "input_size": config.input_size,
+        "in_chans": config.in_channels,
+        "embed_dim": config.dims[0],
+        "num_heads": config.heads[0],
+        "num_classes": config.num_classes,
+        "stages": config.depths,
+        "q_pool": config.query_pools,
+        "q_stride": config.query_stride,
+        "mask_unit_size": config.unit_size,
+        "mask_unit_attn": config.unit_attention,
+        "patch_kernel": config.patch_kernel,
+        "patch_stride": config.patch_size,
+        "patch_padding": tuple(kernel // 2 for kernel in config.patch_kernel),
+        "mlp_ratio": config.mlp_ratio,
+        "sep_pos_embed": len(config.input_size) == 3,
+    }
+
+
+def hiera_to_transformers(model: Encoder) -> dict[str, Tensor]:
+    """The weights of a Hiera under the names of transformers' `HieraForImageClassification`.
+
+    Its configuration is `HieraConfig(**hiera_transformers_arguments(model))`. Raises UserError for a model that it
+    cannot be.
+    """
+    config = _transformers_config(model)
+    return under_transformers_names(model.state_dict(), config)
+
+
+def under_transformers_names(state: State, config: HieraConfig) -> dict[str, Tensor]:
+    """Tensors of an encoder under the names of transformers' classifier."""
+    names = turned_round(_TRANSFORMERS)
+    theirs = {renamed(name, names): tensor for name, tensor in state.items()}
+    theirs = {
+        name: (tensor.flatten(1, 2) if name.endswith("position_embeddings") else tensor).contiguous()
+        for name, tensor in in_stages(theirs, config.depths, "encoder.stages.{stage}.layers.{place}.").items()
+    }
+    return {name if name.startswith("classifier.") else f"hiera.{name}": tensor for name, tensor in theirs.items()}
+
+
+def hiera_transformers_arguments(model: Encoder) -> dict[str, object]:
+    """The keyword arguments of transformers' `HieraConfig` for the same network; raises as `hiera_to_transformers`."""
+    return transformers_arguments(_transformers_config(model))
+
+
+def transformers_arguments(config: HieraConfig) -> dict[str, object]:
+    """The keyword arguments of transformers' `HieraConfig` for a network."""
+    return {
+        "image_size": list(config.input_size),
+        "num_channels": config.in_channels,
+        "embed_dim": config.dims[0],
+        "depths": list(config.depths),
+        "num_heads": list(config.heads),
+        "num_labels": config.num_classes,
+        "num_query_pool": config.query_pools,
+        "query_stride": list(config.query_stride),
+        "masked_unit_size": list(config.unit_size),
+        "masked_unit_attention": list(config.unit_attention),
+        "patch_size": list(config.patch_kernel),
+        "patch_stride": list(config.patch_size),
+        "patch_padding": [kernel // 2 for kernel in config.patch_kernel],
+        "mlp_ratio": float(config.mlp_ratio),
+        "layer_norm_eps": 1e-6,
+    }
+
+
+def under_official_names(state: State, config: HieraConfig) -> dict[str, Tensor]:
+    """Tensors of an encoder under the authors' names."""
+    return _under_their_names(state, config, _OFFICIAL)
+
+
+def _under_their_names(state: State, config: HieraConfig, table: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Tensors under the names of a table and in the authors' and timm's layout."""
+    names, theirs = turned_round(table), {}
+    for name, tensor in state.items():
         if name in ("positions", "window_positions"):
             tensor = tensor.flatten(1, 2) if config.positions == "learned" else tensor.permute(0, 3, 1, 2)
-        name = renamed(name, _TO_TIMM)
+        name = renamed(name, names)
         if name == "pos_embed" and len(config.input_size) == 3:
             name = "pos_embed_spatial"
         theirs[name] = tensor.clone(memory_format=torch.contiguous_format)
-    return with_input_size(theirs, config.input_size)
+    return theirs
+
+
+def _official_config(model: Encoder, whose: str) -> HieraConfig:
+    """The configuration of a model that has what the authors' code has. Raises UserError for another one."""
+    config = _timm_config(model, whose)
+    check_official(config, whose)
+    return config
+
+
+def check_official(config: HieraConfig, whose: str) -> None:
+    """Refuses (UserError) what the authors' code does not have. whose: code, as the message calls it."""
+    for field, wanted in (("positions", "learned"), ("expansion", "linear"), ("layer_scale", False)):
+        if getattr(config, field) != wanted:
+            raise UserError(f"{whose} has {field}={wanted!r} only; this model has {getattr(config, field)!r}")
+
+
+def _transformers_config(model: Encoder) -> HieraConfig:
+    config = _official_config(model, "transformers' Hiera")
+    if len(config.input_size) == 3:
+        raise UserError("transformers' Hiera takes images; this model takes clips")
+    return config
 
 
 def hiera_timm_arguments(model: Encoder) -> dict[str, object]:
@@ -175,12 +291,10 @@ def hiera_timm_arguments(model: Encoder) -> dict[str, object]:
     }
 
 
-def _timm_config(model: Encoder) -> HieraConfig:
+def _timm_config(model: Encoder, whose: str = "timm's Hiera") -> HieraConfig:
     config = model.config
     if not isinstance(config, HieraConfig):
-        raise UserError(
-            f"only Hiera models can be turned into timm's Hiera; this one is of the family {config.family!r}"
-        )
+        raise UserError(f"only Hiera models can be turned into {whose}; this one is of the family {config.family!r}")
     levels = range(len(config.depths))
     pools = len(config.depths) - 1
     for field, wanted in (
@@ -190,7 +304,7 @@ def _timm_config(model: Encoder) -> HieraConfig:
         ("position_antialias", config.positions == "window"),
     ):
         if getattr(config, field) != wanted:
-            raise UserError(f"timm's Hiera has {field}={wanted!r} here; this model has {getattr(config, field)!r}")
+            raise UserError(f"{whose} has {field}={wanted!r} here; this model has {getattr(config, field)!r}")
     return config
 
 
@@ -235,7 +349,7 @@ def _foreign(
 
 _backbone = partial(with_fresh_norm, translate=from_transformers)
 _antialiased_map = partial(from_official, antialias=True)
-_TRANSFORMERS = r"(hiera\.)?encoder\.stages\.\d+\.layers\.\d+\.layernorm_before\."
+_OF_TRANSFORMERS = r"(hiera\.)?encoder\.stages\.\d+\.layers\.\d+\.layernorm_before\."
 
 # What has more comes before what has less: autoencoders and backbones before the models whose names they contain.
 HIERA_FORMATS = (
@@ -243,7 +357,7 @@ HIERA_FORMATS = (
     _foreign("official Hiera MAE", r"multi_scale_fusion_heads\.", from_official, note=_note_on_norm),
     _foreign("transformers Hiera MAE", r"multiscale_fusion\.", from_transformers, note=_note_on_norm),
     _foreign("transformers Hiera backbone", r"hidden_states_norms\.stage\d", _backbone, note=_note_on_backbone),
-    _foreign("transformers Hiera", _TRANSFORMERS, from_transformers),
+    _foreign("transformers Hiera", _OF_TRANSFORMERS, from_transformers),
     _foreign("timm hiera", r"head\.norm\.|pos_embed_win$", _antialiased_map, antialias=True),
     _foreign("official Hiera", r"blocks\.\d+\.proj\.|pos_embed_spatial$", from_official),
 )

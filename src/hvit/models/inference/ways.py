@@ -75,7 +75,7 @@ class Candidates:
         config = self.model.config
         sample = torch.zeros(1, config.in_channels, *config.input_size)
         # Tracing warns of checks of shapes that it omits; every image's shape is checked before it gets here.
-        with _without_warnings(), torch.no_grad():
+        with without_warnings(), torch.no_grad():
             openvino = importlib.import_module("openvino")
             network = openvino.convert_model(copy.deepcopy(self.model).float(), example_input=sample)
         network.reshape(list(sample.shape))
@@ -108,7 +108,7 @@ class Candidates:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -10,36 +10,49 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from hvit.errors import UserError
 from hvit.models.baselines import VitConfig
-from hvit.models.formats import Format, State, renamed
-from hvit.models.hiera.weights import HIERA_FORMATS
+from hvit.models.formats import Format, State, renamed, turned_round
+from hvit.models.hiera.config import HieraConfig
+from hvit.models.hiera.weights import (
+    HIERA_FORMATS,
+    check_official,
+    official_arguments,
+    transformers_arguments,
+    under_official_names,
+    under_transformers_names,
+)
+from hvit.models.input_sizes import with_input_size
 from hvit.models.masked.config import MaskedConfig
-from hvit.models.masked.model import present_name
+from hvit.models.masked.model import MaskedAutoencoder, present_name
 
-# (their part of a name, ours); what is left after these is the encoder's.
+# (their part of a name, ours); what is left after these is the encoder's. `turned_round` goes back.
 _OFFICIAL = (
     (r"^multi_scale_fusion_heads\.", "fusion."),
     (r"^decoder_embed\.", "embed."),
     (r"^decoder_pos_embed$", "decoder_positions"),
-    (r"^decoder_blocks\.(\d+)\.attn\.", r"decoder.\1."),
-    (r"^decoder_blocks\.", "decoder."),
     (r"^decoder_pred\.", "prediction."),
+    (r"^decoder_blocks\.(\d+)\.attn\.(qkv|proj)\.", r"decoder_blocks.\1.\2."),
+    (r"^decoder_blocks\.", "decoder."),
 )
 _TRANSFORMERS = (
     (r"^multiscale_fusion\.multi_scale_fusion_heads\.", "fusion."),
     (r"^decoder\.decoder_embeddings\.", "embed."),
     (r"^decoder\.mask_token$", "mask_token"),
     (r"^decoder\.decoder_position_embeddings$", "decoder_positions"),
-    (r"^decoder\.decoder_block\.layers\.(\d+)\.attn\.", r"decoder.\1."),
-    (r"^decoder\.decoder_block\.layers\.(\d+)\.layernorm_before\.", r"decoder.\1.norm1."),
-    (r"^decoder\.decoder_block\.layers\.(\d+)\.layernorm_after\.", r"decoder.\1.norm2."),
-    (r"^decoder\.decoder_block\.layers\.", "decoder."),
     (r"^decoder\.decoder_norm\.", "decoder_norm."),
     (r"^decoder\.decoder_pred\.", "prediction."),
+    (r"^decoder\.decoder_block\.layers\.(\d+)\.attn\.(qkv|proj)\.", r"decoder.decoder_block.layers.\1.\2."),
+    (r"^decoder\.decoder_block\.layers\.(\d+)\.layernorm_before\.", r"decoder.decoder_block.layers.\1.norm1."),
+    (r"^decoder\.decoder_block\.layers\.(\d+)\.layernorm_after\.", r"decoder.decoder_block.layers.\1.norm2."),
+    (r"^decoder\.decoder_block\.layers\.", "decoder."),
 )
+_NORM = ((r"^encoder_norm\.", "norm."),)
 _OWN = r"(fusion|embed|decoder|decoder_norm|prediction|norm)\.|(mask_token|decoder_positions)$"
 
 
@@ -73,6 +86,92 @@ def from_ours(state: State, config: object) -> dict[str, Tensor]:
             is_last_norm = follows and name.startswith("norm.")
             ours[norm + name.removeprefix("norm.") if is_last_norm else f"autoencoder.{name}"] = tensor
     return ours
+
+
+def masked_to_official(model: MaskedAutoencoder) -> dict[str, Tensor]:
+    """The weights of a Hiera autoencoder under the authors' names, for their `MaskedAutoencoderHiera`.
+
+    Raises UserError for an autoencoder that theirs cannot be.
+    """
+    _hiera_config(model)
+    parts = _apart(model)
+    theirs = under_official_names(parts.encoder, model.config.encoder)
+    names = (*turned_round(_OFFICIAL), *turned_round(_NORM))
+    theirs |= {renamed(name, names): tensor for name, tensor in parts.own.items()}
+    return with_input_size(theirs, model.config.encoder.input_size)
+
+
+def masked_to_transformers(model: MaskedAutoencoder) -> dict[str, Tensor]:
+    """The weights of a Hiera autoencoder under the names of transformers' `HieraForPreTraining`.
+
+    Raises UserError for an autoencoder that theirs cannot be.
+    """
+    config = _hiera_config(model)
+    if len(config.encoder.input_size) == 3:
+        raise UserError("transformers' Hiera takes images; this autoencoder takes clips")
+    parts = _apart(model)
+    theirs = under_transformers_names(parts.encoder, config.encoder)
+    names = (*turned_round(_TRANSFORMERS), *turned_round(_NORM))
+    return theirs | {renamed(name, names): tensor for name, tensor in parts.own.items()}
+
+
+def masked_official_arguments(model: MaskedAutoencoder) -> dict[str, object]:
+    """The keyword arguments with which the authors' `MaskedAutoencoderHiera` is the same network."""
+    config = _hiera_config(model)
+    arguments = official_arguments(config.encoder)
+    return {
+        **{name: value for name, value in arguments.items() if name != "num_classes"},
+        "decoder_embed_dim": config.decoder_dim,
+        "decoder_depth": config.decoder_depth,
+        "decoder_num_heads": config.decoder_heads,
+    }
+
+
+def masked_transformers_arguments(model: MaskedAutoencoder) -> dict[str, object]:
+    """The keyword arguments of transformers' `HieraConfig` for `HieraForPreTraining`."""
+    config = _hiera_config(model)
+    return {
+        **transformers_arguments(config.encoder),
+        "decoder_hidden_size": config.decoder_dim,
+        "decoder_depth": config.decoder_depth,
+        "decoder_num_heads": config.decoder_heads,
+        "mask_ratio": config.mask_ratio,
+    }
+
+
+class _Parts(NamedTuple):
+    """The tensors of an autoencoder, in the others' shapes."""
+
+    encoder: dict[str, Tensor]
+    own: dict[str, Tensor]
+
+
+def _apart(model: MaskedAutoencoder) -> _Parts:
+    parts = _Parts({}, {})
+    for name, tensor in model.state_dict().items():
+        if name.startswith("encoder."):
+            parts.encoder[name.removeprefix("encoder.")] = tensor
+            continue
+        if name == "mask_token":
+            tensor = tensor.reshape(1, 1, -1)
+        elif name == "decoder_positions":
+            tensor = tensor.flatten(1, -2)
+        parts.own[name] = tensor.clone(memory_format=torch.contiguous_format)
+    return parts
+
+
+def _hiera_config(model: MaskedAutoencoder) -> MaskedConfig:
+    """The configuration of an autoencoder that the authors' code has. Raises UserError for another one."""
+    config = model.config
+    if not isinstance(config.encoder, HieraConfig):
+        raise UserError(
+            f"only autoencoders of Hiera are known to other libraries; this one is of the family "
+            f"{config.encoder.family!r}"
+        )
+    if not hasattr(model, "decoder_positions"):
+        raise UserError("the authors' autoencoder has a decoder of transformer layers; this one has none")
+    check_official(config.encoder, "the authors' autoencoder")
+    return config
 
 
 def _note(layout: Format, config: object) -> str:

@@ -13,39 +13,29 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
-from hvit.models.formats import Axes, Format, State, in_one_row, renamed
+from hvit.models.formats import Axes, Format, State, in_one_row, in_stages, renamed, turned_round
 from hvit.models.input_sizes import grid_at, square, with_input_size
 from hvit.models.layers.encoder import Encoder
-from hvit.models.mvit.config import MVIT_SIZES, MvitConfig
+from hvit.models.mvit.config import MVIT_SIZES, MvitConfig, plan_blocks
 from hvit.models.mvit.model import Mvit
 
-# (their part of a name, ours), applied one after the other.
-_OFFICIAL = (
+# (their part of a name, ours), applied one after the other; `turned_round` goes back.
+_BODY = (
     (r"^patch_embed\.proj\.", "patch_embed."),
     (r"^cls_token$", "class_token"),
-    (r"^pos_embed_spatial$", "positions"),
     (r"^pos_embed_temporal$", "temporal_positions"),
     (r"^pos_embed_class$", "class_positions"),
-    (r"^pos_embed$", "positions"),
-    (r"^head\.projection\.", "head."),
+    (r"^pos_embed_spatial$", "positions"),
     (r"\.attn\.", ".attention."),
     (r"\.rel_pos_h$", ".relative_row_positions"),
     (r"\.rel_pos_w$", ".relative_column_positions"),
     (r"\.rel_pos_t$", ".relative_time_positions"),
     (r"^(blocks\.\d+)\.proj\.", r"\1.widen."),
 )
-_TIMM = (
-    (r"^head\.fc\.", "head."),
-    (r"\.shortcut_proj_(attn|mlp)\.", ".proj."),
-)
-_TO_TIMM = (
-    (r"^patch_embed\.", "patch_embed.proj."),
-    (r"^class_token$", "cls_token"),
-    (r"^head\.", "head.fc."),
-    (r"\.attention\.", ".attn."),
-    (r"\.relative_row_positions$", ".rel_pos_h"),
-    (r"\.relative_column_positions$", ".rel_pos_w"),
-)
+_OFFICIAL = (*_BODY, (r"^head\.projection\.", "head."))
+_JOINT = ((r"^pos_embed$", "positions"),)
+_TIMM = ((r"^head\.fc\.", "head."),)
+_TIMM_SHORTCUT = ((r"\.shortcut_proj_(attn|mlp)\.", ".proj."),)
 _TORCHVISION = (
     (r"^conv_proj\.", "patch_embed."),
     (r"^pos_encoding\.class_token$", "cls_token"),
@@ -53,8 +43,8 @@ _TORCHVISION = (
     (r"^pos_encoding\.temporal_pos$", "pos_embed_temporal"),
     (r"^pos_encoding\.class_pos$", "pos_embed_class"),
     (r"\.attn\.project\.0\.", ".attn.proj."),
-    (r"\.pool_([qkv])\.pool\.", r".pool_\1."),
     (r"\.pool_([qkv])\.norm_act\.0\.", r".norm_\1."),
+    (r"\.pool_([qkv])\.pool\.", r".pool_\1."),
     (r"\.mlp\.0\.", ".mlp.fc1."),
     (r"\.mlp\.3\.", ".mlp.fc2."),
     (r"^(blocks\.\d+)\.project\.", r"\1.proj."),
@@ -67,7 +57,7 @@ def from_official(state: State, config: MvitConfig | None) -> dict[str, Tensor]:
 
     Pooling kernels of one frame become those of images. Flat tables of positions stay flat.
     """
-    ours = {renamed(name, _OFFICIAL): tensor for name, tensor in state.items()}
+    ours = {renamed(name, (*_JOINT, *_OFFICIAL)): tensor for name, tensor in state.items()}
     images = ours["patch_embed.weight"].ndim == 4 if "patch_embed.weight" in ours else True
     for name, tensor in ours.items():
         if images and tensor.ndim == 5 and tensor.shape[2] == 1:
@@ -80,7 +70,7 @@ def from_official(state: State, config: MvitConfig | None) -> dict[str, Tensor]:
 def from_timm(state: State, config: MvitConfig | None) -> dict[str, Tensor]:
     """timm's tensors under our names: its stages become one row of blocks."""
     row = in_one_row(state, r"stages\.(\d{1,4})\.blocks\.(\d{1,4})\.")
-    return from_official({renamed(name, _TIMM): tensor for name, tensor in row.items()}, config)
+    return from_official({renamed(name, (*_TIMM, *_TIMM_SHORTCUT)): tensor for name, tensor in row.items()}, config)
 
 
 def mvit_to_timm(model: Encoder) -> dict[str, Tensor]:
@@ -89,15 +79,12 @@ def mvit_to_timm(model: Encoder) -> dict[str, Tensor]:
     Raises UserError for a model that timm's MultiScaleVit cannot be.
     """
     config = _timm_config(model)
-    place = [(stage, block) for stage, depth in enumerate(config.depths) for block in range(depth)]
     shortcut = "shortcut_proj_attn" if config.expansion == "attention" else "shortcut_proj_mlp"
-    theirs = {}
-    for name, tensor in model.state_dict().items():
-        found = re.match(r"blocks\.(\d+)\.(.*)", name)
-        if found:
-            stage, block = place[int(found[1])]
-            name = f"stages.{stage}.blocks.{block}.{found[2].replace('widen', shortcut)}"
-        theirs[renamed(name, _TO_TIMM)] = tensor.clone(memory_format=torch.contiguous_format)
+    names = (*turned_round(_TIMM), (r"\.widen\.", f".{shortcut}."), *turned_round(_BODY))
+    stages = in_stages(model.state_dict(), config.depths, "stages.{stage}.blocks.{place}.")
+    theirs = {
+        renamed(name, names): tensor.clone(memory_format=torch.contiguous_format) for name, tensor in stages.items()
+    }
     return with_input_size(theirs, config.input_size)
 
 
@@ -151,6 +138,99 @@ def from_torchvision(state: State, config: MvitConfig | None) -> dict[str, Tenso
             tensor = tensor.reshape(1, -1, tensor.shape[-1])
         theirs[renamed(name, _TORCHVISION)] = tensor
     return from_official(theirs, config)
+
+
+def mvit_to_official(model: Encoder) -> dict[str, Tensor]:
+    """The weights of an MViT under the names of SlowFast and mvit, for the section "model_state" of their files.
+
+    Positions of images with a class token are one table with it, and the pooling kernels of MViT for images have one
+    frame, as in SlowFast. Raises UserError for a model that their code cannot be.
+    """
+    return with_input_size(_official_state(model), _official_config(model, "the authors' MViT").input_size)
+
+
+def mvit_to_torchvision(model: Encoder) -> dict[str, Tensor]:
+    """The weights of an MViT for clips under torchvision's names, for `MViT(**mvit_torchvision_arguments(model))`.
+
+    Raises UserError for a model that torchvision's MViT cannot be.
+    """
+    _torchvision_config(model)
+    names, theirs = turned_round(_TORCHVISION), {}
+    for name, tensor in _official_state(model).items():
+        name = renamed(name, names)
+        if name.startswith("pos_encoding."):
+            tensor = tensor.flatten() if tensor.shape[1] == 1 and "temporal" not in name else tensor[0]
+        theirs[name] = tensor.contiguous()
+    return theirs
+
+
+def mvit_torchvision_arguments(model: Encoder) -> dict[str, object]:
+    """The keyword arguments with which torchvision's `MViT` is the same network; raises as `mvit_to_torchvision`."""
+    from torchvision.models.video.mvit import MSBlockConfig  # imported here because torchvision takes a second
+
+    config = _torchvision_config(model)
+    settings = [
+        MSBlockConfig(
+            num_heads=plan.heads, input_channels=plan.dim, output_channels=plan.dim_out,
+            kernel_q=list(plan.query_pooling.kernel) if plan.query_pooling else [],
+            stride_q=list(plan.query_pooling.stride) if plan.query_pooling else [],
+            kernel_kv=list(plan.key_pooling.kernel) if plan.key_pooling else [],
+            stride_kv=list(plan.key_pooling.stride) if plan.key_pooling else [],
+        )
+        for plan in plan_blocks(config)
+    ]  # fmt: skip
+    second = config.positions == "relative"
+    return {
+        "spatial_size": tuple(config.input_size[1:]), "temporal_size": config.input_size[0], "block_setting": settings,
+        "residual_pool": second, "residual_with_cls_embed": False, "rel_pos_embed": second,
+        "proj_after_attn": config.expansion == "attention", "num_classes": config.num_classes,
+    }  # fmt: skip
+
+
+def _official_state(model: Encoder) -> dict[str, Tensor]:
+    config = _official_config(model, "the authors' MViT")
+    state = dict(model.state_dict())
+    images, absolute = len(config.input_size) == 2, config.positions == "absolute"
+    if absolute:
+        state["positions"] = state["positions"].flatten(1, -2)
+    names = turned_round(_OFFICIAL)
+    if absolute and images:
+        if "class_positions" in state:
+            state["positions"] = torch.cat([state.pop("class_positions"), state["positions"]], 1)
+        names = (*turned_round(_JOINT), *names)
+    theirs = {}
+    for name, tensor in state.items():
+        if absolute and images and re.search(r"\.pool_[qkv]\.", name) and tensor.ndim == 4:
+            tensor = tensor.unsqueeze(2)
+        theirs[renamed(name, names)] = tensor.clone(memory_format=torch.contiguous_format)
+    return theirs
+
+
+def _official_config(model: Encoder, whose: str) -> MvitConfig:
+    config = model.config
+    if not isinstance(config, MvitConfig):
+        raise UserError(f"only MViT models can be turned into {whose}; this one is of the family {config.family!r}")
+    for field, wanted in (("norm_after_mean", False), ("class_token_residual", False)):
+        if getattr(config, field) != wanted:
+            raise UserError(f"{whose} has {field}={wanted!r} only; this model has {getattr(config, field)!r}")
+    if any(config.unit_attention):
+        raise UserError(f"{whose} has no attention inside mask units; this model has it")
+    return config
+
+
+def _torchvision_config(model: Encoder) -> MvitConfig:
+    config = _official_config(model, "torchvision's MViT")
+    second = config.positions == "relative"
+    for field, wanted in (
+        ("in_channels", 3), ("class_token", True), ("query_residual", second), ("pool", "conv"),
+    ):  # fmt: skip
+        if getattr(config, field) != wanted:
+            raise UserError(
+                f"torchvision's MViT has {field}={wanted!r} here; this model has {getattr(config, field)!r}"
+            )
+    if len(config.input_size) != 3:
+        raise UserError("torchvision's MViT takes clips; this model takes images")
+    return config
 
 
 def config_of(ours: State, input_size: Axes | None = None) -> MvitConfig | None:

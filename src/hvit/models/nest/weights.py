@@ -243,6 +243,70 @@ def _flax_to_ours(state: State, depths: tuple[int, ...]) -> dict[str, Tensor]:
     return ours
 
 
+def nest_to_flax(model: Encoder) -> dict[str, Tensor]:
+    """The weights of a NesT under the names and in the layout of the official Flax code.
+
+    Raises UserError for a model that the official NesT cannot be.
+    """
+    config = model.config
+    if not isinstance(config, NestConfig):
+        raise UserError(f"only NesT models can be turned into the official NesT; this one is {config.family!r}")
+    always = {"aggregation": "conv3_norm_max3", "aggregation_plane": "image", "activation": "gelu_tanh"}
+    for field, wanted in {**always, "pool_padding": "same"}.items():
+        if getattr(config, field) != wanted:
+            raise UserError(f"the official NesT has {field}={wanted!r} only; this model has {getattr(config, field)!r}")
+    layers = {own: theirs for theirs, own in _FLAX_LAYER.items() if _is_of(theirs, config.attention)}
+    theirs: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        own, _, leaf = name.rpartition(".")
+        found = re.fullmatch(r"hierarchies\.(\d+)(?:\.(layers)\.(\d+)\.(.+)|\.aggregation\.function\.(.+))?", own)
+        if not found:
+            module, inner = {ours: top for top, ours in _FLAX_TOP.items()}[own], own
+        elif found[2]:
+            number = sum(config.depths[: int(found[1])]) + int(found[3])
+            block, inner = f"EncoderNDBlock_{number}", found[4]
+            if inner == "attention.qkv":
+                for part, value in _divide(tensor, config, int(found[1])).items():
+                    kind = "kernel" if leaf == "weight" else leaf
+                    theirs[f"{block}/{layers[f'attention.{part}']}/{kind}"] = value
+                continue
+            module = f"{block}/{layers[inner]}"
+        elif found[5]:
+            inner = found[5]
+            module = f"ConvPool_{int(found[1]) - 1}/{ {ours: pool for pool, ours in _FLAX_POOL.items()}[inner] }"
+        else:
+            module, inner, leaf = f"PositionEmbedding_{found[1]}", "", "positions"
+        kind = {"positions": "pos_embedding", "bias": "bias", "weight": "kernel"}[leaf]
+        if leaf == "weight" and tensor.ndim == 1:
+            kind = "scale"
+        elif inner == "attention.proj" and leaf == "weight":
+            kind, heads = "proj_kernel", config.heads[int(found[1])]  # pyright: ignore[reportOptionalSubscript]
+            tensor = tensor.T.unflatten(0, (heads, -1))
+        elif leaf == "weight":
+            tensor = tensor.permute(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T
+        theirs[f"{module}/{kind}"] = tensor
+    return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in theirs.items()}
+
+
+def _is_of(module: str, attention: AttentionKind) -> bool:
+    other = "MultiQuery" if attention == "multi_head" else "MultiHead"
+    return not module.startswith(other)
+
+
+def _divide(rows: Tensor, config: NestConfig, level: int) -> dict[str, Tensor]:
+    """The inverse of `_fuse`: kernels or biases of the queries, and of keys and values together."""
+    heads, dim = config.heads[level], config.dims[level]
+    several = config.attention == "multi_head"
+    width = dim // heads
+    query, key, value = rows.split((dim, *(2 * [dim if several else width])))
+    sizes = {"query": (heads, width), "key": (heads, width) if several else (width,)}
+    query, key, value = (part.unflatten(0, sizes["query" if part is query else "key"]) for part in (query, key, value))
+    both = torch.cat([key, value], dim=1 if several else 0)
+    if rows.ndim == 2:  # (dim of the input) first
+        query, both = query.movedim(-1, 0), both.movedim(-1, 0)
+    return {"query": query, "key_value": both}
+
+
 def _flax_module(module: str, depths: tuple[int, ...]) -> str | None:
     found = re.fullmatch(r"(PositionEmbedding|ConvPool|EncoderNDBlock)_(\d{1,4})(?:/(.+))?", module)
     if not found:

@@ -1,9 +1,9 @@
-"""Reading msgpack files of Flax, which the official NesT code writes."""
+"""Reads and writes msgpack files of Flax, as the official NesT code does."""
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 
@@ -74,6 +74,23 @@ def _check_msgpack(file: Path, content: mmap.mmap) -> None:
             place += _FIXED.get(first, 0)
         if values + waiting > _MOST_MSGPACK:
             raise UserError(f"{shown(str(file))} holds more than {_MOST_MSGPACK:,} values, which no checkpoint has")
+
+
+def flax_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors, their names joined by "/", as the file of parameters that the official NesT code reads."""
+    tree: dict[str, object] = {}
+    for name, tensor in tensors.items():
+        *folders, leaf = name.split("/")
+        branch = tree
+        for folder in folders:
+            branch = branch.setdefault(folder, {})  # pyright: ignore[reportAssignmentType]
+        array = tensor.float().contiguous().numpy()
+        content = msgpack.packb((array.shape, array.dtype.name, array.tobytes()), use_bin_type=True)
+        assert isinstance(content, bytes)
+        branch[leaf] = msgpack.ExtType(1, content)
+    written = msgpack.packb({"optimizer": {"target": tree}}, use_bin_type=True)
+    assert isinstance(written, bytes)
+    return written
 
 
 def _leaves(tree: dict[str, object], prefix: str) -> Iterator[tuple[str, msgpack.ExtType]]:

@@ -32,6 +32,9 @@ _MOST_SHARDS = 1_000
 _LONGEST_INDEX = 4_000_000
 _LONGEST_HEADER = 25_000_000  # bytes of names, shapes and metadata; the largest models have some 300,000
 
+_EXPORTED = (".onnx", ".xml", ".pt2", ".pte")
+"""Suffixes of files that `hvit export` writes."""
+
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     """The tensors of a checkpoint under the names the file gives them, and the file's metadata.
@@ -44,6 +47,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, obje
     Raises UserError for a file that is missing, empty, damaged, dangerous or of another kind.
     """
     file = find_weights(path)
+    if file.suffix.lower() in _EXPORTED:
+        raise UserError(
+            f"{shown(str(file))} is an exported model: `hvit predict {shown(str(file))} IMAGES` runs .onnx and .xml "
+            f"files; other commands take the weights it was exported from"
+        )
     state, metadata, size = _read(file)
     if not state:
         raise UserError(f"{shown(str(file))} holds no weights")

@@ -1,0 +1,143 @@
+"""Exported files side by side: formats and precisions of runs, and their speed at equal weights next to timm's export.
+
+    python benchmarks/export.py matrix nest=runs/demo hiera=runs/hiera_micro_digits --out matrix.jsonl
+    python benchmarks/export.py speed nest_tiny_224 hiera_tiny_224 mvitv2_tiny_224 --out speed.jsonl
+
+matrix: `hvit export` of every run in every format and precision, compared on up to 300 held-out samples; a cell that is
+refused has the sentence. speed: random weights; every way has its turn in every round, and the median counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+import hvit
+from hvit.data.preprocess import Preprocess
+from hvit.errors import UserError
+from hvit.export.formats import FORMATS
+from hvit.export.graph import classifier_graph
+from hvit.models.weights.convert import way_of
+from hvit.runtime.open import open_exported
+from hvit.verbs.export import ExportRequest, export
+
+PRECISIONS: tuple[Any, ...] = ("float32", "float16", "bfloat16", "int8")
+COMPARED = 300
+
+
+def matrix(runs: dict[str, Path]) -> list[dict[str, Any]]:
+    """A row for every run, format and precision."""
+    rows = []
+    with TemporaryDirectory() as folder:
+        for name, run in runs.items():
+            for kind, layout in FORMATS.items():
+                for precision in PRECISIONS:
+                    row: dict[str, Any] = {"run": name, "format": kind, "precision": precision}
+                    out = Path(folder) / f"model{layout.suffix}"
+                    try:
+                        row |= export(ExportRequest(run, kind, out, precision, compare=COMPARED))
+                    except UserError as error:
+                        row["refused"] = str(error)
+                    rows.append(row)
+                    print(json.dumps(row), flush=True)
+    return rows
+
+
+def speed(name: str, batch: int, rounds: int) -> dict[str, Any]:
+    """Images a second of a catalogue model in every way, with the same random weights."""
+    torch.manual_seed(0)
+    model: Any = hvit.create_model(name).eval()
+    config = model.config
+    preprocess = Preprocess(config.input_size, (0.5,) * 3, (0.5,) * 3)
+    images = torch.randn(batch, 3, *config.input_size)
+    calibration = [torch.randn(1, 3, *config.input_size).numpy() for _ in range(8)]
+    way = way_of(model, "timm")
+    assert way.peer is not None
+    peer: Any = way.peer(model).eval()
+    peer.load_state_dict(way.state(model))
+    ways: dict[str, Callable[[], object]] = {
+        "eager": lambda: _called(model, images),
+        "timm": lambda: _called(peer, images),
+    }
+    differences: dict[str, float] = {}
+    wanted = _called(model, images).numpy()
+    with TemporaryDirectory() as folder:
+        for kind in ("onnx", "openvino"):
+            for precision in ("float32", "bfloat16", "int8"):
+                if (kind, precision) == ("onnx", "bfloat16"):
+                    continue
+                graph = classifier_graph(model, ("logits",), preprocess, asdict(preprocess), precision=precision)
+                file = Path(folder) / f"{kind}_{precision}{FORMATS[kind].suffix}"
+                FORMATS[kind].write(graph, file, calibration)
+                _add(ways, differences, f"{kind} {precision}", file, images.numpy(), wanted)
+        file = Path(folder) / "timm.onnx"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(peer, (images[:2],), str(file), dynamo=False, opset_version=18,
+                              input_names=["images"], output_names=["logits"])  # fmt: skip
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        ways["timm's onnx, by two"] = lambda: [
+            session.run(None, {"images": part.numpy()}) for part in images.split(2)
+        ]  # its traced graph has the batch in it
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(rounds + 1):
+            for way, run in ways.items():
+                start = time.perf_counter()
+                run()
+                if number:
+                    times[way].append(time.perf_counter() - start)
+    return {
+        "model": name, "batch": batch, "rounds": rounds, "differences": differences,
+        "rates": {way: batch / median(found) for way, found in times.items()},
+    }  # fmt: skip
+
+
+def _add(
+    ways: dict[str, Callable[[], object]], differences: dict[str, float], name: str, file: Path,
+    images: np.ndarray, wanted: np.ndarray,
+) -> None:  # fmt: skip
+    opened = open_exported(file)
+    differences[name] = float(np.abs(opened.run(images)["logits"] - wanted).max() / np.abs(wanted).max())
+    ways[name] = lambda: opened.run(images)
+
+
+@torch.inference_mode()
+def _called(model: Any, images: torch.Tensor) -> torch.Tensor:
+    return model(images)
+
+
+def main() -> None:
+    """Prints rows of JSON, and writes them to a file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["matrix", "speed"])
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    if arguments.what == "matrix":
+        pairs = (name.partition("=") for name in arguments.names)
+        rows = matrix({name: Path(run) for name, _, run in pairs})
+    else:
+        rows = []
+        for name in arguments.names:
+            rows.append(speed(name, arguments.batch, arguments.rounds))
+            print(json.dumps(rows[-1]), flush=True)
+    arguments.out.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Runs exported models with numpy, Pillow and one inference library: without torch."""

@@ -1,0 +1,54 @@
+"""Answers as they are printed: a line for people, or a line of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from hvit.files import JsonObject
+from hvit.markup import shown
+
+
+def percent(value: float | None) -> str:
+    """A share with one decimal; a dash where there is none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def answer_line(answer: JsonObject) -> str:
+    """What was predicted of one file."""
+    return f"{answer['file']}: {'unsure  ' if answer.get('unsure') else ''}{answer_words(answer)}"
+
+
+def answer_words(answer: JsonObject) -> str:
+    """What was predicted of a file: numbers, the classes that are present, or the most probable classes."""
+    if "values" in answer:
+        return "  ".join(f"{name} {value:.4g}" for name, value in answer["values"].items())
+    most = "  ".join(
+        f"{one['class']} {percent(one['probability'])}"
+        if "probability" in one
+        else f"{one['class']} {one['value']:.4g}"
+        for one in answer["classes"]
+    )
+    if "labels" in answer:
+        return f"{', '.join(answer['labels']) or 'no class'}  ({most})"
+    return most
+
+
+def json_line(row: Mapping[str, object]) -> str:
+    """A JSON object in one line. Strings are exact; what would command a terminal is escaped as JSON escapes it."""
+    text = json.dumps(row, ensure_ascii=False)
+    if shown(text) != text:
+        text = "".join(letter if shown(letter) == letter else _json_escape(letter) for letter in text)
+    return text
+
+
+def ranked(names: Sequence[str], probabilities: Sequence[float], indices: Sequence[int]) -> list[JsonObject]:
+    """Classes with their probabilities, in the order of `indices`. All three are of these classes only."""
+    return [
+        {"class": name, "index": index, "probability": round(value, 6)}
+        for name, value, index in zip(names, probabilities, indices, strict=True)
+    ]
+
+
+def _json_escape(letter: str) -> str:
+    return json.dumps(letter)[1:-1] if ord(letter) > 0xFFFF else f"\\u{ord(letter):04x}"

@@ -1,0 +1,122 @@
+"""`hvit predict` with an exported model: a command line that loads nothing but what runs the model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from hvit.errors import UserError, did_you_mean
+from hvit.interrupts import Ended, raising_ended
+from hvit.markup import quoted, shown
+from hvit.runtime.open import is_exported
+
+_WITH_VALUE = ("--top-k", "--batch-size", "--views", "--device", "--csv", "--tiles", "--overlap")
+_OPTIONS = (*_WITH_VALUE, "--fast", "--json", "--help")
+
+
+def takes(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for predictions of an exported model."""
+    return arguments[:1] == ["predict"] and is_exported(_first_positional(arguments[1:]))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs `predict MODEL FILES`. Exit status as of every verb: 0 done, 2 something cannot be used, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+    try:
+        with raising_ended():
+            given = _parser().parse_args(arguments[1:])
+            if given.device not in ("auto", "cpu"):
+                raise UserError(f"exported models run on the CPU, not on --device {quoted(given.device)}: omit it")
+            asked = {f"--{name}": getattr(given, name) for name in ("fast", "csv", "tiles", "overlap")}
+            refuse_options(option for option, value in asked.items() if value)
+            run(given.model, given.files, given.top_k, given.batch_size, given.json)
+            sys.stdout.flush()
+    except UserError as error:
+        _end(f"hvit: {error}", 2)
+    except KeyboardInterrupt:
+        _end("hvit: interrupted", 130)
+    except Ended as error:
+        _end(f"hvit: {error}", 2)
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run(model: Path, files: Sequence[Path], top_k: int, batch_size: int, as_json: bool) -> None:
+    """Prints the most probable classes of images; ends with status 2 if one cannot be read."""
+    if min(top_k, batch_size) < 1:
+        raise UserError(f"--top-k and --batch-size must be 1 or more; got {top_k} and {batch_size}")
+    from hvit.data.images.listing import list_images
+    from hvit.runtime.answers import answer_line, json_line
+    from hvit.runtime.open import open_exported
+    from hvit.runtime.predict import predict
+
+    images = list_images(files)
+    exported = open_exported(model)
+    failed = []
+
+    def refused(sentence: str) -> None:
+        failed.append(sentence)
+        print(shown(f"hvit: {sentence}"), file=sys.stderr, flush=True)
+
+    for answer in predict(exported, images, top_k, batch_size, refused):
+        print(json_line(answer) if as_json else shown(answer_line(answer)), flush=True)
+    if failed:
+        sys.stdout.flush()
+        sys.exit(2)
+
+
+def refuse_options(options: Iterable[str]) -> None:
+    """Refuses (UserError) options that are for weights."""
+    for option in options:
+        raise UserError(f"{option} is for weights, and this model is exported: omit it")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses with one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError."""
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        near = did_you_mean(unknown[0], _OPTIONS) if unknown and unknown[0].startswith("--") else ""
+        raise UserError(f"{message}{near or ';'} `hvit predict MODEL.onnx --help` lists the options")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="hvit predict", allow_abbrev=False,
+        description="Predicts the most probable classes of images with an exported model.",
+    )  # fmt: skip
+    parser.add_argument("model", type=Path, help="an exported model: .onnx (onnxruntime) or .xml (OpenVINO)")
+    parser.add_argument("files", type=Path, nargs="+", help="images, or folders of them")
+    parser.add_argument("--top-k", type=int, default=5, help="number of classes per image (default: 5)")
+    parser.add_argument("--batch-size", type=int, default=16, help="number of images in a batch (default: 16)")
+    parser.add_argument("--views", type=int, default=5, help=argparse.SUPPRESS)  # of clips
+    parser.add_argument("--device", default="auto", help="auto or cpu: exported models run on the CPU")
+    parser.add_argument("--fast", action="store_true", help=argparse.SUPPRESS)
+    for name in ("--csv", "--tiles", "--overlap"):  # of weights
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each image")
+    return parser
+
+
+def _first_positional(words: Sequence[str]) -> str:
+    """The first word that is no option and no value of one."""
+    before = ""
+    for word in words:
+        if not word.startswith("-") and before not in _WITH_VALUE:
+            return word
+        before = word
+    return ""
+
+
+def _end(sentence: str, status: int) -> NoReturn:
+    with suppress(OSError):
+        print(shown(sentence), file=sys.stderr, flush=True)
+    sys.exit(status)
