@@ -3,8 +3,8 @@
     python benchmarks/export.py matrix nest=runs/demo hiera=runs/hiera_micro_digits --out matrix.jsonl
     python benchmarks/export.py speed nest_tiny_224 hiera_tiny_224 mvitv2_tiny_224 --out speed.jsonl
 
-matrix: `hvit export` of every run in every format and precision, compared on up to 300 held-out samples; a cell that is
-refused has the sentence. speed: random weights; every way has its turn in every round, and the median counts.
+matrix: `hvit export` of every run in every format and precision; a cell that is refused has the sentence. speed:
+random weights; every way has its turn in every round, and the median counts.
 """
 
 from __future__ import annotations
@@ -32,21 +32,27 @@ from hvit.models.weights.convert import way_of
 from hvit.runtime.open import open_exported
 from hvit.verbs.export import ExportRequest, export
 
-PRECISIONS: tuple[Any, ...] = ("float32", "float16", "bfloat16", "int8")
-COMPARED = 300
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
-def matrix(runs: dict[str, Path]) -> list[dict[str, Any]]:
+def matrix(
+    runs: dict[str, Path], formats: list[str], precisions: list[Any], compared: int, explained: int
+) -> list[dict[str, Any]]:
     """A row for every run, format and precision."""
     rows = []
     with TemporaryDirectory() as folder:
         for name, run in runs.items():
-            for kind, layout in FORMATS.items():
-                for precision in PRECISIONS:
+            for kind in formats:
+                for precision in precisions:
                     row: dict[str, Any] = {"run": name, "format": kind, "precision": precision}
-                    out = Path(folder) / f"model{layout.suffix}"
+                    out = Path(folder) / f"model{FORMATS[kind].suffix}"
                     try:
-                        row |= export(ExportRequest(run, kind, out, precision, compare=COMPARED))
+                        row |= export(
+                            ExportRequest(
+                                run, kind, out, precision, outputs=("logits", "levels"), compare=compared,
+                                explain=explained,
+                            )
+                        )  # fmt: skip
                     except UserError as error:
                         row["refused"] = str(error)
                     rows.append(row)
@@ -125,12 +131,17 @@ def main() -> None:
     parser.add_argument("what", choices=["matrix", "speed"])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument("--compared", type=int, default=450)
+    parser.add_argument("--explained", type=int, default=16)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     if arguments.what == "matrix":
         pairs = (name.partition("=") for name in arguments.names)
-        rows = matrix({name: Path(run) for name, _, run in pairs})
+        runs = {name: Path(run) for name, _, run in pairs}
+        rows = matrix(runs, arguments.formats, arguments.precisions, arguments.compared, arguments.explained)
     else:
         rows = []
         for name in arguments.names:

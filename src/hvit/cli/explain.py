@@ -14,7 +14,6 @@ from hvit.cli.check import check, refuse_others, with_gradient
 from hvit.cli.inference import prepared
 from hvit.cli.printing import (
     Refusals,
-    answer_words,
     notes,
     print_explanation,
     print_json_lines,
@@ -23,6 +22,7 @@ from hvit.cli.printing import (
     waited,
 )
 from hvit.errors import UserError
+from hvit.runtime.answers import answer_words
 
 if TYPE_CHECKING:
     from hvit.explain.methods.baseline_images import Baseline

@@ -17,14 +17,11 @@ from hvit.models.inference.ways import without_warnings
 from hvit.runtime.about import KEY
 from hvit.runtime.open import Exported, package
 
-LARGEST_BATCH = 16
-"""ExecuTorch reserves memory for the largest batch."""
-
 
 def write_executorch(graph: Graph, path: Path, calibration: Sequence[np.ndarray]) -> None:
-    """Writes a graph as an ExecuTorch program; its metadata are the bytes that the method `hvit` gives.
+    """Writes a graph as an ExecuTorch program for one input at a time.
 
-    calibration: not used. Raises UserError for anything but float32, and where the package is missing.
+    Its metadata are the bytes that the method `hvit` gives. calibration: not used. Raises UserError for anything but float32, and where the package is missing.
     """
     if graph.about.precision != "float32":
         raise UserError("executorch files are written in float32 only; for fewer bits use onnx or openvino")
@@ -34,7 +31,7 @@ def write_executorch(graph: Graph, path: Path, calibration: Sequence[np.ndarray]
         backend: Any = import_module("executorch.backends.xnnpack.partition.xnnpack_partitioner")
         text = torch.frombuffer(bytearray(graph.about.text().encode()), dtype=torch.uint8)
         lowered = exir.to_edge_transform_and_lower(
-            program_of(graph, LARGEST_BATCH), partitioner=[backend.XnnpackPartitioner()], constant_methods={KEY: text}
+            program_of(graph, batch=1), partitioner=[backend.XnnpackPartitioner()], constant_methods={KEY: text}
         )
         path.write_bytes(lowered.to_executorch().buffer)
 
@@ -52,7 +49,7 @@ class ExecutorchFile(Exported):
     def run(self, *inputs: np.ndarray) -> dict[str, np.ndarray]:
         """See `Exported.run`."""
         parts = []
-        for start in range(0, len(inputs[0]), LARGEST_BATCH):
-            given = [torch.from_numpy(np.ascontiguousarray(one[start : start + LARGEST_BATCH])) for one in inputs]
+        for place in range(len(inputs[0])):
+            given = [torch.from_numpy(np.ascontiguousarray(one[place : place + 1])) for one in inputs]
             parts.append([one.clone().numpy() for one in self._method.execute(given)])
         return {name: np.concatenate(found) for name, found in zip(self._names, zip(*parts, strict=True), strict=True)}

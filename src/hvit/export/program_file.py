@@ -19,16 +19,17 @@ from hvit.runtime.open import Exported
 _KINDS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def program_of(graph: Graph, largest: int = 2**20) -> torch.export.ExportedProgram:
-    """The program of a graph, for batches up to the largest. Raises UserError for int8."""
+def program_of(graph: Graph, batch: int | None = None) -> torch.export.ExportedProgram:
+    """The program of a graph, for one batch size or for any. Raises UserError for int8."""
     kind = _KINDS.get(graph.about.precision)
     if kind is None:
         raise UserError("torch programs are written in float32, float16 or bfloat16; for int8 use onnx or openvino")
     module = copy.deepcopy(graph.module).to(kind)
-    batch = torch.export.Dim("batch", min=1, max=largest)
-    shapes = tuple({0: batch} for _ in graph.inputs)
+    examples = tuple(one[:batch] for _, one in graph.inputs)
+    any_batch = torch.export.Dim("batch", min=1, max=2**20)
+    shapes = None if batch else tuple({0: any_batch} for _ in graph.inputs)
     with without_warnings(), torch.no_grad():
-        return torch.export.export(module, tuple(one for _, one in graph.inputs), dynamic_shapes=shapes)
+        return torch.export.export(module, examples, dynamic_shapes=shapes)
 
 
 def write_program(graph: Graph, path: Path, calibration: Sequence[np.ndarray]) -> None:

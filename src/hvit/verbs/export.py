@@ -35,7 +35,6 @@ from hvit.snapshots.features import some_images
 from hvit.tasks.confidence import Confidence
 
 _BATCH = 16
-_EXPLAINED = 16
 _CALIBRATED = 128
 
 
@@ -63,6 +62,8 @@ class ExportRequest:
     """Where that data is."""
     compare: int = 64
     """How many inputs to compare on."""
+    explain: int = 16
+    """How many of them to explain."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _compared(
         if model is not None and preprocess is not None:
             cam = cam_correlation(model, before, after)
             if "logits" in request.outputs:
-                steps = first_steps(graph, file, inputs.values[0][:_EXPLAINED], preprocess)
+                steps = first_steps(graph, file, inputs.values[0][: request.explain], preprocess)
         if inputs.labels is not None and before.answers is not None and after.answers is not None:
             shares = ((one == inputs.labels).mean() for one in (before.answers, after.answers))
             accuracy = dict(zip(("before", "after"), map(float, shares), strict=True))
@@ -158,7 +159,7 @@ def _compared(
         "same_answers": equal,
         "accuracy": accuracy,
         "first_step": steps,
-        "explained": min(_EXPLAINED, len(inputs.values[0])) if steps is not None else 0,
+        "explained": min(request.explain, len(inputs.values[0])) if steps is not None else 0,
         "cam_correlation": cam,
         "rates": {"eager": eager, "exported": exported, "batch": len(batches[0][0])},
     }

@@ -37,7 +37,7 @@ _JOINT = ((r"^pos_embed$", "positions"),)
 _TIMM = ((r"^head\.fc\.", "head."),)
 _TIMM_SHORTCUT = ((r"\.shortcut_proj_(attn|mlp)\.", ".proj."),)
 _TORCHVISION = (
-    (r"^conv_proj\.", "patch_embed."),
+    (r"^conv_proj\.", "patch_embed.proj."),
     (r"^pos_encoding\.class_token$", "cls_token"),
     (r"^pos_encoding\.spatial_pos$", "pos_embed_spatial"),
     (r"^pos_encoding\.temporal_pos$", "pos_embed_temporal"),
@@ -48,7 +48,7 @@ _TORCHVISION = (
     (r"\.mlp\.0\.", ".mlp.fc1."),
     (r"\.mlp\.3\.", ".mlp.fc2."),
     (r"^(blocks\.\d+)\.project\.", r"\1.proj."),
-    (r"^head\.1\.", "head."),
+    (r"^head\.1\.", "head.projection."),
 )
 
 

@@ -150,7 +150,7 @@ def _difference_of_losses(peer: nn.Module, model: MaskedAutoencoder, numbers: to
     images = torch.randn(2, config.encoder.in_channels, *config.encoder.input_size, generator=numbers)
     visible = model.draw_masks(2, numbers)
     wanted = model.loss(model(images, visible), images, visible)
-    if hasattr(peer, "config"):  # transformers keeps the units of the lowest noise
+    if hasattr(peer, "hiera"):  # transformers keeps the units of the lowest noise
         noise = (~visible).float().flatten(1) + 0.1 * torch.rand(visible.flatten(1).shape, generator=numbers)
         found = peer(images, noise=noise).loss
     else:
