@@ -31,7 +31,7 @@ def test_any_batch_goes_through_and_float16_takes_half_the_space(tmp_path: Path)
 
 
 @pytest.mark.slow  # NNCF takes seconds to import
-def test_int8_is_close(tmp_path: Path) -> None:
+def test_int8_is_close_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("nncf")
     graph, file = small_graph("int8"), tmp_path / "model.xml"
     images = np.random.default_rng(0).standard_normal((8, 3, 16, 16)).astype(np.float32)
@@ -39,3 +39,4 @@ def test_int8_is_close(tmp_path: Path) -> None:
     found, wanted = open_exported(file).run(images)["logits"], graph.run(images)["logits"]
     assert 0 < np.abs(found - wanted).max() < 0.2 * np.abs(wanted).max()
     assert "i8" in file.read_text()
+    assert capsys.readouterr().out == ""

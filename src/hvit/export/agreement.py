@@ -29,7 +29,10 @@ _ROUNDS = 5
 class Runs(Protocol):
     """What has outputs by name: an exported file, or the graph of a model."""
 
-    about: About
+    @property
+    def about(self) -> About:
+        """What the file says of itself, or would say."""
+        ...
 
     def run(self, *inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by name."""

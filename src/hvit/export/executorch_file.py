@@ -21,7 +21,8 @@ from hvit.runtime.open import Exported, package
 def write_executorch(graph: Graph, path: Path, calibration: Sequence[np.ndarray]) -> None:
     """Writes a graph as an ExecuTorch program for one input at a time.
 
-    Its metadata are the bytes that the method `hvit` gives. calibration: not used. Raises UserError for anything but float32, and where the package is missing.
+    Its metadata are the bytes that the method `hvit` gives. calibration: not used. Raises UserError for
+    anything but float32, and where the package is missing.
     """
     if graph.about.precision != "float32":
         raise UserError("executorch files are written in float32 only; for fewer bits use onnx or openvino")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,8 +39,9 @@ def write_openvino(graph: Graph, path: Path, calibration: Sequence[np.ndarray]) 
     openvino.save_model(network, str(path), compress_to_fp16=graph.about.precision == "float16")
 
 
-def _quantized(network: object, calibration: Sequence[np.ndarray]) -> object:
-    with without_warnings():
+def _quantized(network: Any, calibration: Sequence[np.ndarray]) -> Any:
+    # NNCF draws its progress on stdout, which is for answers.
+    with without_warnings(), redirect_stdout(io.StringIO()):
         nncf = package("nncf", "int8", "export")
         return nncf.quantize(
             network,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hvit.errors import UserError
+from hvit.machine import openvino_core
 from hvit.markup import shown
 from hvit.runtime.about import KEY, About, read_about
 
@@ -107,13 +108,13 @@ class OpenvinoFile(Exported):
     """An OpenVINO IR (an .xml with a .bin next to it), run on the CPU."""
 
     def __init__(self, path: Path, where: str) -> None:
-        openvino = package("openvino", where, "export")
+        package("openvino", where, "export")
         try:
-            network = openvino.Core().read_model(str(path))
+            network = openvino_core().read_model(str(path))
             stored = network.get_rt_info([KEY]).value if network.has_rt_info([KEY]) else None
             super().__init__(read_about(None if stored is None else str(stored), where), where)
             hint = "bf16" if self.about.precision == "bfloat16" else "f32"
-            self._compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+            self._compiled = openvino_core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": hint})
         except UserError:
             raise
         except Exception as error:

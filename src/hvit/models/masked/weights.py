@@ -93,9 +93,9 @@ def masked_to_official(model: MaskedAutoencoder) -> dict[str, Tensor]:
 
     Raises UserError for an autoencoder that theirs cannot be.
     """
-    _hiera_config(model)
+    encoder = _hiera_encoder(model)
     parts = _apart(model)
-    theirs = under_official_names(parts.encoder, model.config.encoder)
+    theirs = under_official_names(parts.encoder, encoder)
     names = (*turned_round(_OFFICIAL), *turned_round(_NORM))
     theirs |= {renamed(name, names): tensor for name, tensor in parts.own.items()}
     return with_input_size(theirs, model.config.encoder.input_size)
@@ -106,19 +106,18 @@ def masked_to_transformers(model: MaskedAutoencoder) -> dict[str, Tensor]:
 
     Raises UserError for an autoencoder that theirs cannot be.
     """
-    config = _hiera_config(model)
-    if len(config.encoder.input_size) == 3:
+    encoder = _hiera_encoder(model)
+    if len(encoder.input_size) == 3:
         raise UserError("transformers' Hiera takes images; this autoencoder takes clips")
     parts = _apart(model)
-    theirs = under_transformers_names(parts.encoder, config.encoder)
+    theirs = under_transformers_names(parts.encoder, encoder)
     names = (*turned_round(_TRANSFORMERS), *turned_round(_NORM))
     return theirs | {renamed(name, names): tensor for name, tensor in parts.own.items()}
 
 
 def masked_official_arguments(model: MaskedAutoencoder) -> dict[str, object]:
     """The keyword arguments with which the authors' `MaskedAutoencoderHiera` is the same network."""
-    config = _hiera_config(model)
-    arguments = official_arguments(config.encoder)
+    config, arguments = model.config, official_arguments(_hiera_encoder(model))
     return {
         **{name: value for name, value in arguments.items() if name != "num_classes"},
         "decoder_embed_dim": config.decoder_dim,
@@ -129,9 +128,9 @@ def masked_official_arguments(model: MaskedAutoencoder) -> dict[str, object]:
 
 def masked_transformers_arguments(model: MaskedAutoencoder) -> dict[str, object]:
     """The keyword arguments of transformers' `HieraConfig` for `HieraForPreTraining`."""
-    config = _hiera_config(model)
+    config = model.config
     return {
-        **transformers_arguments(config.encoder),
+        **transformers_arguments(_hiera_encoder(model)),
         "decoder_hidden_size": config.decoder_dim,
         "decoder_depth": config.decoder_depth,
         "decoder_num_heads": config.decoder_heads,
@@ -160,18 +159,17 @@ def _apart(model: MaskedAutoencoder) -> _Parts:
     return parts
 
 
-def _hiera_config(model: MaskedAutoencoder) -> MaskedConfig:
-    """The configuration of an autoencoder that the authors' code has. Raises UserError for another one."""
-    config = model.config
-    if not isinstance(config.encoder, HieraConfig):
+def _hiera_encoder(model: MaskedAutoencoder) -> HieraConfig:
+    """The encoder of an autoencoder that the authors' code has. Raises UserError for another one."""
+    encoder = model.config.encoder
+    if not isinstance(encoder, HieraConfig):
         raise UserError(
-            f"only autoencoders of Hiera are known to other libraries; this one is of the family "
-            f"{config.encoder.family!r}"
+            f"only autoencoders of Hiera are known to other libraries; this one is of the family {encoder.family!r}"
         )
     if not hasattr(model, "decoder_positions"):
         raise UserError("the authors' autoencoder has a decoder of transformer layers; this one has none")
-    check_official(config.encoder, "the authors' autoencoder")
-    return config
+    check_official(encoder, "the authors' autoencoder")
+    return encoder
 
 
 def _note(layout: Format, config: object) -> str:

@@ -6,6 +6,7 @@ import mmap
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import torch
@@ -78,12 +79,12 @@ def _check_msgpack(file: Path, content: mmap.mmap) -> None:
 
 def flax_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """Tensors, their names joined by "/", as the file of parameters that the official NesT code reads."""
-    tree: dict[str, object] = {}
+    tree: dict[str, Any] = {}
     for name, tensor in tensors.items():
         *folders, leaf = name.split("/")
         branch = tree
         for folder in folders:
-            branch = branch.setdefault(folder, {})  # pyright: ignore[reportAssignmentType]
+            branch = branch.setdefault(folder, {})
         array = tensor.float().contiguous().numpy()
         content = msgpack.packb((array.shape, array.dtype.name, array.tobytes()), use_bin_type=True)
         assert isinstance(content, bytes)
