@@ -125,14 +125,14 @@ def _check_geometry(config: NestConfig) -> None:
     near = max(height // unit, 1) * unit
     if patch != patch_width:
         raise UserError(
-            f"NesT takes square patches; got patch_size={config.patch_size}; sizes that work: input_size=({near}, {near}), "
-            f"patch_size=({patch}, {patch})"
+            f"NesT takes square patches; got patch_size={config.patch_size}; sizes that work: "
+            f"input_size=({near}, {near}), patch_size=({patch}, {patch})"
         )
     if height != width and (config.aggregation_plane != "image" or config.block_size is not None):
         raise UserError(
             f"NesT with aggregation_plane {config.aggregation_plane!r} and block_size {config.block_size} takes square "
-            f"images; got input_size={config.input_size}; take input_size=({near}, {near}); or aggregation_plane 'image' "
-            f"without a block_size"
+            f"images; got input_size={config.input_size}; take input_size=({near}, {near}); or aggregation_plane "
+            f"'image' without a block_size"
         )
     if height % step or width % step:
         sizes = ", ".join(str(near + unit * more) for more in (0, 1, 2))

@@ -240,9 +240,9 @@ class Nest(Encoder):
     """The nested hierarchical transformer, as a classifier.
 
     The feature map of a level is that before the next aggregation, (batch, rows, columns, dim), of which a block has
-    `block_shape` and there are 2 ** (levels above) along both axes; the last one is after the final norm. Mask units are the blocks of the first level. In sparse
-    encoding the same number of every two by two blocks is visible; aggregation sees zeros where a block is masked, and
-    visible neighbours as they are.
+    `block_shape` and there are 2 ** (levels above) along both axes; the last one is after the final norm. Mask units
+    are the blocks of the first level. In sparse encoding the same number of every two by two blocks is visible; aggregation
+    sees zeros where a block is masked, and visible neighbours as they are.
     """
 
     config: NestConfig
@@ -356,7 +356,7 @@ class Nest(Encoder):
         return [feature_map, *self._levels_above(level, feature_map, None)]
 
     def classify(self, last_map: Tensor) -> Tensor:
-        """Logits (batch, num_classes): a linear head on the mean over the last feature map (batch, rows, columns, dim)."""
+        """Logits (batch, num_classes): a linear head on the mean of the last map (batch, rows, columns, dim)."""
         return self.head(last_map.mean(dim=(1, 2)))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
