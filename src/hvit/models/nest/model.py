@@ -241,8 +241,8 @@ class Nest(Encoder):
 
     The feature map of a level is that before the next aggregation, (batch, rows, columns, dim), of which a block has
     `block_shape` and there are 2 ** (levels above) along both axes; the last one is after the final norm. Mask units
-    are the blocks of the first level. In sparse encoding the same number of every two by two blocks is visible; aggregation
-    sees zeros where a block is masked, and visible neighbours as they are.
+    are the blocks of the first level. In sparse encoding the same number of every two by two blocks is visible;
+    aggregation sees zeros where a block is masked, and visible neighbours as they are.
     """
 
     config: NestConfig
