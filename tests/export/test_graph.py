@@ -12,6 +12,7 @@ import torch
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.export.graph import classifier_graph, generator_graph
+from hvit.labels import LabelSpec
 from hvit.models.build import build_network
 from hvit.models.catalogue import entry
 from tests.models.test_export import CONFIGS
@@ -40,6 +41,20 @@ def test_levels_come_with_or_without_logits(name: str) -> None:
     with torch.no_grad():
         np.testing.assert_allclose(both["logits"], model(images).numpy(), atol=1e-6)
         np.testing.assert_allclose(alone.run(images.numpy())["level_1"], model.levels(images)[1].numpy(), atol=1e-6)
+
+
+def test_labels_decide_what_comes_out() -> None:
+    model: Any = build_network(CONFIGS["resnet"]).eval()
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    with torch.no_grad():
+        logits = model(PREPROCESS.normalised_batch(torch.from_numpy(images).permute(0, 3, 1, 2))).numpy()
+    multi = classifier_graph(
+        model, ("logits",), PREPROCESS, {}, inside=True, labels=LabelSpec("multi", ("a", "b", "c"))
+    )
+    np.testing.assert_allclose(multi.run(images)["probabilities"], 1 / (1 + np.exp(-logits)), atol=1e-5)
+    spec = LabelSpec("regression", ("a", "b", "c"), (1.0, 2.0, 3.0), (2.0, 2.0, 4.0))
+    numbers = classifier_graph(model, ("logits",), PREPROCESS, {}, inside=True, labels=spec)
+    np.testing.assert_allclose(numbers.run(images)["values"], logits * spec.std + spec.mean, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("outputs", [(), ("logits", "logits"), ("maps",)])

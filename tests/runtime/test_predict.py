@@ -45,6 +45,19 @@ def test_the_most_probable_classes_come_first(inside: bool, images: list[Path]) 
     assert not inside or [answer["unsure"] for answer in found] == [False, False]
 
 
+def test_several_labels_and_numbers_are_answered_as_with_weights(images: list[Path]) -> None:
+    multi = replace(ABOUT, labels={"kind": "multi", "thresholds": [0.6, 0.4, 0.6]}, unsure_below=None)
+    dark = next(predict(Brightness(multi, "x.onnx"), images, 1, 16, pytest.fail))
+    assert dark["labels"] == ["class 0", "class 1"]
+    assert dark["classes"][0]["probability"] == pytest.approx(1 / (1 + np.exp(-(1 - 20 / 255))), abs=1e-5)
+    numbers = replace(
+        multi, labels={"kind": "regression", "mean": [1.0, 0.0, 0.0], "std": [10.0, 1.0, 2.0]}, classes=("a", "b", "c")
+    )
+    bright = list(predict(Brightness(numbers, "x.onnx"), images, 1, 16, pytest.fail))[1]
+    assert bright["values"] == pytest.approx({"a": 1 + 10 * 15 / 255, "b": 0.0, "c": 2 * 240 / 255}, rel=1e-4)
+    assert "classes" not in bright
+
+
 @pytest.mark.parametrize(
     ("about", "sentence"),
     [
