@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -53,26 +52,18 @@ class Implementation:
     """What was chosen on the way."""
 
 
-def serve(entry: Entry, pipe: Connection) -> None:
-    """Builds an implementation, reports what it answers, and then takes a turn whenever it is asked to.
-
-    Every message back is (check, told) once, or the exception that kept it from being built, then (wall seconds,
-    processor seconds) for each "turn".
-    """
+def build(entry: Entry) -> tuple[Callable[[], Any], tuple[Tensor, str]]:
+    """Builds an implementation in its process (`hvit.benchmark.processes`): its turn, and what it answers and chose."""
     torch.set_num_threads(entry.threads)
     warnings.simplefilter("ignore")  # deprecations inside the peers
     if entry.who == "kept":
         keep_freed_memory()
-    try:
-        implementation = {"infer": _inference, "train": _training, "masked": _masked}[entry.event](entry)
-    except Exception as error:
-        pipe.send(RuntimeError(f"{entry.who}: {error}"))
-        return
-    pipe.send((implementation.check, implementation.told))
-    while pipe.recv() == "turn":
-        start, used = time.perf_counter(), time.process_time()
+    implementation = {"infer": _inference, "train": _training, "masked": _masked}[entry.event](entry)
+
+    def turn() -> None:
         implementation.turn()
-        pipe.send((time.perf_counter() - start, time.process_time() - used))
+
+    return turn, (implementation.check, implementation.told)
 
 
 def _inference(entry: Entry) -> Implementation:

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import copy
 import math
-import multiprocessing
-import os
-import re
 import time
 import warnings
-from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
-from multiprocessing.connection import Connection
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
-from compare import rounds_of, run_apart
+from compare import run_apart
 from lineage_speed import training_step
 from parity import difference
-from speed_implementations import Entry, inputs, same_weights, serve
+from speed_implementations import Entry, build, inputs, same_weights
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import hvit
+from hvit.benchmark.busy import memory_now
+from hvit.benchmark.machine_limits import matmul_limit
+from hvit.benchmark.processes import started, summarise
 from hvit.machine import has_bfloat16
-from hvit.models.inference.packed import PackedLinear
 from hvit.models.inference.prepare import BOUNDS, Precision
-from hvit.models.layers.linear import has_onednn
 
 Result = dict[str, Any]
 ALL = ("timm", "hiera-transformer", "transformers")
-DISTURBED = 0.08
-SPAWN = multiprocessing.get_context("spawn")
 _PEERS = {
     "nest_tiny_224": ("timm",),
     "hiera_tiny_224": ALL,
@@ -98,70 +91,16 @@ def run_row(name: str, rounds: int | None, threads: int) -> Result:
 def interleave_processes(entries: list[Entry], rounds: int, bound: float) -> Result:
     """Rates of every implementation, and the peer's time over each of the others', by undisturbed rounds if there are.
 
-    Each implementation lives in a fresh process and sleeps while the others have their turns, so that none finds memory
-    that another has left behind. bound: how much their answers may differ, relative to the peer's largest.
+    bound: how much their answers may differ, relative to the peer's largest.
     """
-    seconds: dict[str, list[float]] = {entry.who: [] for entry in entries}
-    processor: dict[str, list[float]] = {entry.who: [] for entry in entries}
-    others, answers = [], {}
-    with ExitStack() as stack:
-        pipes: dict[str, Connection] = {}
-        for entry in entries:  # one after the other: some measure while they get ready
-            pipes[entry.who], theirs = SPAWN.Pipe()
-            process = SPAWN.Process(target=serve, args=(entry, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            stack.callback(process.kill)
-            answers[entry.who] = answer = pipes[entry.who].recv()
-            if isinstance(answer, Exception):
-                raise answer
-            for _ in range(2):
-                _turn(pipes[entry.who])
+    with started({entry.who: partial(build, entry) for entry in entries}) as processes:
+        answers: dict[str, Any] = processes.reports
         for who, (check, _) in answers.items():
             error = difference(check, answers["peer"][0])
             assert error < bound, f"the implementations disagree: {who} and the peer by {error:.1e}"
-        turns = rounds_of(pipes, rounds, _turn)
-        for _ in range(rounds):
-            whole, busy, own = time.perf_counter(), busy_seconds(), 0.0
-            for who, (wall, used) in next(turns).items():
-                seconds[who].append(wall)
-                processor[who].append(used)
-                own += used
-            extra = busy_seconds() - busy - own
-            others.append(max(0.0, extra) / ((time.perf_counter() - whole) * (os.cpu_count() or 1)))
-    return summarise(seconds, processor, others, entries[0].batch) | {
+        found = processes.take_turns(rounds)
+    return summarise(found, entries[0].batch, "peer") | {
         "choices": {who: told for who, (_, told) in answers.items() if told}
-    }
-
-
-def _turn(pipe: Connection) -> tuple[float, float]:
-    pipe.send("turn")
-    return pipe.recv()
-
-
-def summarise(
-    seconds: dict[str, list[float]], processor: dict[str, list[float]], others: list[float], batch: int
-) -> Result:
-    """Medians over rounds of ratios to the peer, in undisturbed rounds; by processor time if there are too few."""
-    rounds = len(others)
-    quiet = [number for number in range(rounds) if others[number] <= DISTURBED]
-    enough = len(quiet) >= min(3, rounds)
-    times = {who: [values[number] for number in quiet] for who, values in seconds.items()} if enough else processor
-    spread = {
-        who: sorted(peer / mine for peer, mine in zip(times["peer"], times[who], strict=True))
-        for who in seconds
-        if who != "peer"
-    }
-    shown = times if enough else seconds
-    return {
-        "ratios": {who: median(values) for who, values in spread.items()},
-        "spread": {who: [values[0], values[-1]] for who, values in spread.items()},
-        "rates": {who: batch / median(values) for who, values in shown.items()},
-        "by_processor_time": not enough,
-        "quiet_rounds": len(quiet),
-        "seconds": seconds,
-        "processor_seconds": processor,
-        "others": others,
     }
 
 
@@ -189,15 +128,10 @@ def _peak_of_training(model: str, batch: int, peer: str, who: str, threads: int)
     ours, theirs, logits = same_weights(model, peer)
     images = inputs(ours, batch)
     turn = training_step(ours, ours, images) if who == "hvit" else training_step(theirs, logits, images)
-    before = memory_now()
+    before = memory_now() or 0.0
     turn()
     turn()
-    return memory_now("VmHWM") - before
-
-
-def memory_now(which: str = "VmRSS") -> float:
-    """Megabytes of this process that are in memory now (VmRSS), or at most so far (VmHWM), as Linux counts."""
-    return int(re.findall(rf"{which}:\s+(\d+)", Path("/proc/self/status").read_text())[0]) / 1024
+    return (memory_now("VmHWM") or 0.0) - before
 
 
 def growth(model: str, rounds: int) -> Result:
@@ -232,10 +166,10 @@ def _grown(model: str, size: int, clips: bool, rounds: int, threads: int) -> dic
         )}  # fmt: skip
     network = hvit.create_model(name, **fields).eval()
     images, seconds, local = inputs(network, 1), [], []
-    before = memory_now()
+    before = memory_now() or 0.0
     with torch.inference_mode():
         network(images)
-        peak = memory_now("VmHWM") - before
+        peak = (memory_now("VmHWM") or 0.0) - before
         for _ in range(rounds):
             start = time.perf_counter()
             network(images)
@@ -272,17 +206,6 @@ def slope(x: list[float], y: list[float]) -> float:
     return above / sum((one - means[0]) ** 2 for one in x)
 
 
-def busy_seconds() -> float:
-    """Processor seconds that all programs of this machine have used, as Linux counts; 0 elsewhere."""
-    path = Path("/proc/stat")
-    if not path.is_file():
-        return 0.0
-    user, nice, system, _, _, interrupts, soft, steal = map(
-        int, re.findall(r"\d+", path.read_text().split("\n")[0])[:8]
-    )
-    return (user + nice + system + interrupts + soft + steal) / os.sysconf("SC_CLK_TCK")
-
-
 def multiply_adds(network: Any) -> tuple[float, float]:
     """Billions of multiply-adds of one image or clip, and of blocks that attend inside mask units only: counted."""
     twin = copy.deepcopy(network).to("meta")
@@ -297,18 +220,3 @@ def multiply_adds(network: Any) -> tuple[float, float]:
 def is_local(block: Any) -> bool:
     """Whether a Hiera's block attends inside mask units only."""
     return getattr(block.attention, "inside_units", False)
-
-
-def matmul_limit(kind: torch.dtype = torch.float32) -> float:
-    """Billions of floating-point operations a second of the best of some products of these models' shapes."""
-    best = 0.0
-    with torch.inference_mode():
-        for tokens, dim, features in ((2048, 2048, 2048), (3136, 96, 384), (784, 768, 192), (784, 384, 1536)):
-            layer = torch.nn.Linear(dim, features, dtype=kind)
-            run: Any = PackedLinear(layer, tokens) if has_onednn() else layer
-            values = torch.randn(tokens, dim).to(kind)
-            for _ in range(12):
-                start = time.perf_counter()
-                run(values)
-                best = max(best, 2e-9 * tokens * dim * features / (time.perf_counter() - start))
-    return best

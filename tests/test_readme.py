@@ -17,7 +17,21 @@ import torch
 from PIL import Image
 
 import hvit
-from hvit.cli import compare, convert, embed, experiments, explain, export, generate, inference, listing, probe, runs
+from hvit.cli import (
+    app,
+    benchmark,
+    compare,
+    convert,
+    embed,
+    experiments,
+    explain,
+    export,
+    generate,
+    inference,
+    listing,
+    probe,
+    runs,
+)
 from hvit.cli.main import VERBS, main
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
@@ -83,6 +97,8 @@ VERB_OPTIONS = (
     explain.ExplainArguments,
     convert.ConvertArguments,
     export.ExportArguments,
+    app.AppArguments,
+    benchmark.BenchmarkArguments,
     generate.GenerateArguments,
     probe.ProbeArguments,
     compare.CompareArguments,
@@ -170,6 +186,8 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.cli.embed.check_paths",
         "hvit.cli.embed.wait_for",
         "hvit.cli.inference.check_paths",  # before files are looked at
+        "hvit.cli.app.find_spec",
+        "hvit.benchmark.peers.check_peers",
         "hvit.report.write_report",
         "hvit.cli.listing.print_table",  # after `hvit models` has found names that match
         "hvit.cli.listing.print_json_lines",

@@ -4,33 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-
-def test_implementations_take_turns_and_the_order_is_reversed_every_round(load: Callable[[str], Any]) -> None:
-    compare = load("compare")
-    taken: list[str] = []
-    turns = {name: lambda name=name: taken.append(name) for name in "abc"}
-    ticks = count()
-    times = compare.interleave(turns, 2, lambda: float(next(ticks)))
-    assert "".join(taken) == "cba" + "abc" + "cba"
-    assert times == {"a": [1.0, 1.0], "b": [1.0, 1.0], "c": [1.0, 1.0]}
-
-
-def test_a_round_runs_when_it_is_asked_for(load: Callable[[str], Any]) -> None:
-    taken: list[int] = []
-    rounds = load("compare").rounds_of({"a": 1, "b": 2}, 2, taken.append)
-    assert taken == []
-    next(rounds)
-    assert taken == [2, 1]
-
-
-def test_ratios_are_those_of_the_same_round(load: Callable[[str], Any]) -> None:
-    assert load("compare").ratios_of([4.0, 2.0, 9.0], [2.0, 4.0, 3.0]) == [0.5, 2.0, 3.0]
 
 
 def test_the_comparison_of_small_models_prints_a_row_for_each(

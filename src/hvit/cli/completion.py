@@ -10,7 +10,9 @@ from typing import Literal, Union, get_args, get_origin
 import tyro
 
 from hvit.cli import experiments as experiments_cli
+from hvit.cli.app import AppArguments
 from hvit.cli.arguments import options_of, parse
+from hvit.cli.benchmark import BenchmarkArguments
 from hvit.cli.compare import CompareArguments
 from hvit.cli.convert import ConvertArguments
 from hvit.cli.embed import EmbedArguments, NeighboursArguments
@@ -48,9 +50,11 @@ ARGUMENTS: dict[str, type | dict[str, type]] = {
     "explain": ExplainArguments,
     "convert": ConvertArguments,
     "export": ExportArguments,
+    "app": AppArguments,
     "generate": GenerateArguments,
     "embed": EmbedArguments,
     "neighbours": NeighboursArguments,
+    "benchmark": BenchmarkArguments,
     "report": ReportArguments,
     "compare": CompareArguments,
     "experiments": {name: arguments for name, (arguments, _) in experiments_cli.ACTIONS.items()},

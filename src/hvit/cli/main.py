@@ -9,6 +9,8 @@ from contextlib import suppress
 
 from rich.table import Table
 
+from hvit.cli.app import app
+from hvit.cli.benchmark import benchmark
 from hvit.cli.compare import compare
 from hvit.cli.completion import completion
 from hvit.cli.convert import convert
@@ -86,7 +88,7 @@ _VERB_SYNONYMS = {
     "finetune": "train", "run": "train", "continue": "resume", "list": "models", "gradcam": "explain", "cam": "explain",
     "visualize": "explain", "example": "demo", "start": "demo", "completions": "completion",
     "features": "embed", "embeddings": "embed", "duplicates": "neighbours", "similar": "neighbours",
-    "neighbors": "neighbours",
+    "neighbors": "neighbours", "serve": "app", "bench": "benchmark", "speed": "benchmark", "gradio": "app", "ui": "app",
 }  # fmt: skip
 
 
@@ -104,9 +106,11 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
         explain,
         export,
         convert,
+        app,
         generate,
         embed,
         neighbours,
+        benchmark,
         report,
         compare,
         experiments,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -20,12 +21,27 @@ class NotRegularError(OSError):
     """What should be a file is a folder, a pipe, a device or a socket, or has no content."""
 
 
+class InMemory(str):
+    """The name of a file whose content is in memory, such as one that a browser has sent; it is opened as a file is."""
+
+    content: bytes
+
+    def __new__(cls, name: str, content: bytes) -> InMemory:
+        made = super().__new__(cls, name)
+        made.content = content
+        return made
+
+
 def open_regular(path: str | Path) -> BinaryIO:
-    """A regular file that has content, to read.
+    """A regular file that has content, or the content of one in memory, to read.
 
     A pipe that nobody writes to would make an ordinary `open` wait for ever, a device might be anything.
     Raises NotRegularError where the path is something else, and OSError as `open` does.
     """
+    if isinstance(path, InMemory):
+        if not path.content:
+            raise NotRegularError("the file is empty")
+        return io.BytesIO(path.content)
     # Without O_NONBLOCK a pipe blocks before anyone can see that it is one; regular files ignore it.
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

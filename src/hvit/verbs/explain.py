@@ -102,8 +102,9 @@ def explain(
             if spent is not None:
                 planned = planned or passes_planned(model, batch, budget=budget, absent=absent)
             by_method["block_shapley"] = block_shapley(
-                model, batch, chosen, baseline=baseline, budget=budget, absent=absent, progress=progress
-            )[0]
+                model, batch, chosen, baseline=baseline, budget=budget, absent=absent, progress=progress,
+                temperature=classifier.confidence.temperature,
+            )[0]  # fmt: skip
             by_method["block_shapley"] = reread(by_method["block_shapley"], labels, outputs)
         for method, gradient in GRADCATS.items():
             if method in methods:
@@ -223,8 +224,9 @@ def explain_clips(
         trees: list[ClipTree] = []
         if "block_shapley" in methods:
             trees = block_shapley_clips(
-                classifier.model, batch, chosen, baseline=baseline, budget=budget, absent=absent
-            )[0]
+                classifier.model, batch, chosen, baseline=baseline, budget=budget, absent=absent,
+                temperature=classifier.confidence.temperature,
+            )[0]  # fmt: skip
             trees = reread(trees, labels, [classifier.name(one) for one in range(len(shares))])
             maps["block_shapley"] = [tree.block_map for tree in trees]
         if "cam" in methods:

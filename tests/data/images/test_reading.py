@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 
 from hvit.data.images import memory
 from hvit.data.images.reading import quiet_pillow, read_image
+from hvit.data.regular_files import InMemory
 from hvit.errors import UserError
 
 REFUSED = {
@@ -222,3 +223,17 @@ def test_reading_never_changes_how_pillow_treats_others() -> None:
     assert Image.MAX_IMAGE_PIXELS is not None
     assert abs(2 * Image.MAX_IMAGE_PIXELS - memory.MAXIMUM_PIXELS) <= 1
     assert sys.modules["PIL.Image"].WARN_POSSIBLE_FORMATS is False
+
+
+def test_content_in_memory_is_read_as_a_file_is_and_refused_by_its_name(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    assert (np.asarray(read_image(InMemory("b.png", content))) == np.asarray(read_image(tmp_path / "a.png"))).all()
+    assert read_image(InMemory("b.png", content), 1).mode == "L"
+    for broken, reason in ((b"", "the file is empty"), (content[:-30], "damaged"), (b"GIF", "it is not a JPEG")):
+        with pytest.raises(UserError, match=rf"cannot read b\.png: .*{reason}"):
+            read_image(InMemory("b.png", broken))
+    np.save(tmp_path / "c.npy", pixels)
+    array = read_image(InMemory("d.npy", (tmp_path / "c.npy").read_bytes()))
+    assert (np.asarray(array) == np.asarray(read_image(tmp_path / "c.npy"))).all()

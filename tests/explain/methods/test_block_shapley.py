@@ -235,6 +235,20 @@ def test_it_says_what_the_model_predicts_without_a_block_and_before_it_sees_anyt
     assert tree.removal.without[0].explained == pytest.approx(1 / (1 + np.exp(rest - 3.0)), abs=0.2)
 
 
+def test_a_temperature_changes_the_probabilities_without_blocks_and_nothing_else() -> None:
+    nest, images = randomised("nest_micro_32"), random_images(1)
+    (plain,), (warm,) = (block_shapley(nest, images, 1, temperature=one)[0] for one in (1.0, 2.0))
+    assert plain.removal
+    assert warm.removal
+    assert [one.tolist() for one in warm.values] == [one.tolist() for one in plain.values]
+    blank = images.mean((2, 3), keepdim=True).expand_as(images)
+    with torch.inference_mode():
+        expected = (nest(blank)[0] / 2).softmax(0)
+    assert warm.removal.before.explained == pytest.approx(float(expected[1]), rel=1e-4)
+    assert warm.removal.before.logit == plain.removal.before.logit
+    assert warm.removal.without[0].probability != plain.removal.without[0].probability
+
+
 def test_a_training_model_is_explained_in_evaluation_mode_and_left_as_it_was() -> None:
     model = create_model("nest_micro_32", num_classes=5, drop_path=0.9).train()
     first, second = (block_shapley(model, random_images(1), 1, depth=1)[0][0] for _ in range(2))

@@ -70,6 +70,7 @@ def block_shapley(
     exact: bool = True,
     absent: Absent = "exchanged",
     progress: Progress | None = None,
+    temperature: float = 1.0,
 ) -> list[list[Tree]]:
     """Explains one or more classes for each of many images by removing blocks: Shapley and Owen values.
 
@@ -91,6 +92,7 @@ def block_shapley(
         absent: "exchanged": the baseline stands in the place of removed blocks; "removed": the model does not compute
             them at all, as in masked pretraining, which a Hiera can do, and an MViT with mask units.
         progress: Called with the forward passes that were spent since the last call.
+        temperature: By which logits are divided before the probabilities in `Tree.removal` are computed from them.
 
     Returns:
         For each image, its k trees in the order of the classes. `Tree.removal` says what is exact, what the baseline
@@ -100,11 +102,11 @@ def block_shapley(
         UserError: For a class that the model does not have, for blocks smaller than a pixel, for a budget that does not
             reach the quadrants, and for a model that cannot remove blocks.
     """
-    with _asked(model, images, 2, classes, top_k, baseline, budget, absent) as asked:
+    with asking(model, images, 2, classes, top_k, baseline, budget, absent) as asked:
         size = asked.images.shape[-2], asked.images.shape[-1]
-        arities, modes, way = _planned(asked, depth, exact)
+        arities, modes, way = planned(asked, depth, exact)
         solutions = _solutions(asked, arities, modes, way, progress)
-    return [trees_of(one, size, name_of(baseline), absent) for one in solutions]
+    return [trees_of(one, size, name_of(baseline), absent, temperature) for one in solutions]
 
 
 def passes_planned(
@@ -120,8 +122,8 @@ def passes_planned(
 
     Where values are computed along the paths only, it is that of one path: more classes take more, within the budget.
     """
-    with _asked(model, images, 2, None, 1, "mean", budget, absent) as asked:
-        arities, modes, way = _planned(asked, depth, exact)
+    with asking(model, images, 2, None, 1, "mean", budget, absent) as asked:
+        arities, modes, way = planned(asked, depth, exact)
     return passes(arities, modes, way.cost)
 
 
@@ -136,6 +138,7 @@ def block_shapley_clips(
     budget: float | None = None,
     absent: Absent = "exchanged",
     progress: Progress | None = None,
+    temperature: float = 1.0,
 ) -> list[list[ClipTree]]:
     """Explains classes of clips: what each segment of time adds to the logit, and each quadrant of the segments.
 
@@ -152,6 +155,7 @@ def block_shapley_clips(
         budget: As in `block_shapley`.
         absent: As in `block_shapley`.
         progress: As in `block_shapley`.
+        temperature: As in `block_shapley`.
 
     Returns:
         For each clip, its k trees in the order of the classes.
@@ -159,7 +163,7 @@ def block_shapley_clips(
     Raises:
         UserError: As `block_shapley`, and for an impossible number of segments.
     """
-    with _asked(model, clips, 3, classes, top_k, baseline, budget, absent) as asked:
+    with asking(model, clips, 3, classes, top_k, baseline, budget, absent) as asked:
         frames = asked.images.shape[2]
         segments = min(4, frames) if segments is None else as_number(segments, "segments")
         if not 1 <= segments <= min(8, frames):
@@ -169,11 +173,11 @@ def block_shapley_clips(
         way = _on_pixels(asked, 4 * line_parts(frames, segments)[:, None, None] + quadrants)
         modes = plan(arities, way.cost, asked.limit)
         solutions = _solutions(asked, arities, modes, way, progress)
-    return [clip_trees_of(one, name_of(baseline), absent) for one in solutions]
+    return [clip_trees_of(one, name_of(baseline), absent, temperature) for one in solutions]
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What is to be explained."""
 
     network: nn.Module
@@ -187,7 +191,7 @@ class _Asked:
     """Forward passes for one image."""
 
 
-class _Way(NamedTuple):
+class Way(NamedTuple):
     """How blocks are made absent, and what that costs."""
 
     cost: Cost
@@ -195,7 +199,7 @@ class _Way(NamedTuple):
 
 
 @contextmanager
-def _asked(
+def asking(
     model: nn.Module | Callable[[Tensor], Tensor],
     images: Tensor,
     axes: int,
@@ -204,7 +208,7 @@ def _asked(
     baseline: Baseline,
     budget: float | None,
     absent: Absent,
-) -> Iterator[_Asked]:
+) -> Iterator[Asked]:
     """What is to be explained, while the model is in evaluation mode and nothing is recorded for gradients."""
     if absent not in get_args(Absent):
         raise UserError(f"absent must be one of {', '.join(get_args(Absent))}; got {absent!r:.80}")
@@ -212,10 +216,10 @@ def _asked(
     images = as_batch(network, images, axes)
     with evaluating(network), torch.inference_mode():
         blanks = baseline_images(images, baseline)
-        yield _Asked(network, forward, images, blanks, absent, classes, top_k, budget_of(network, images, budget))
+        yield Asked(network, forward, images, blanks, absent, classes, top_k, budget_of(network, images, budget))
 
 
-def _planned(asked: _Asked, depth: int | None, exact: bool) -> tuple[tuple[int, ...], list[Mode], _Way]:
+def planned(asked: Asked, depth: int | None, exact: bool) -> tuple[tuple[int, ...], list[Mode], Way]:
     """The tree of an image, how each depth of it is divided, and how blocks are made absent."""
     size = asked.images.shape[-2:]
     depth = DEPTH if depth is None else as_number(depth, "depth")
@@ -228,29 +232,29 @@ def _planned(asked: _Asked, depth: int | None, exact: bool) -> tuple[tuple[int, 
             way = _on_pixels(asked, image_leaves(size, depth))
         else:
             nest = cast(Nest, asked.network)
-            way = _Way(exchanged_features.cost_of(nest, level), partial(ExchangedFeatures, nest, level))
+            way = Way(exchanged_features.cost_of(nest, level), partial(ExchangedFeatures, nest, level))
         modes = plan(arities, way.cost, asked.limit, exact)
         if len(modes) == depth:
             return arities, modes, way
         depth = len(modes)  # a shallower tree is exchanged on a coarser, cheaper level
 
 
-def _on_pixels(asked: _Asked, leaf_map: Tensor) -> _Way:
+def _on_pixels(asked: Asked, leaf_map: Tensor) -> Way:
     """Blocks of pixels exchanged or removed; leaf_map: the leaf of every pixel."""
     network = asked.network
     if asked.absent == "exchanged":
-        return _Way(Cost(), partial(ExchangedPixels, asked.forward, leaf_map))
+        return Way(Cost(), partial(ExchangedPixels, asked.forward, leaf_map))
     if not removes_units(network):
         raise UserError(
             f"blocks can be removed from a Hiera, and from an MViT with mask units; this "
             f"{type(network).__name__} computes all of an image, so that blocks are exchanged: absent='exchanged'"
         )
     remover = cast(removed_units.Remover, network)
-    return _Way(removed_units.cost_of(remover, leaf_map), partial(RemovedUnits, remover, asked.forward, leaf_map))
+    return Way(removed_units.cost_of(remover, leaf_map), partial(RemovedUnits, remover, asked.forward, leaf_map))
 
 
 def _solutions(
-    asked: _Asked, arities: tuple[int, ...], modes: list[Mode], way: _Way, progress: Progress | None
+    asked: Asked, arities: tuple[int, ...], modes: list[Mode], way: Way, progress: Progress | None
 ) -> list[Solution]:
     """The values of every image's blocks, some images at a time."""
     solutions: list[Solution] = []
@@ -267,7 +271,7 @@ def _solutions(
     return solutions
 
 
-def _classes(asked: _Asked, logits: Tensor, part: slice) -> list[list[int]]:
+def _classes(asked: Asked, logits: Tensor, part: slice) -> list[list[int]]:
     """The classes to explain of a part of the images, whose logits are known."""
     check_logits(logits)
     if asked.classes is None:
@@ -321,8 +325,10 @@ def budget_of(network: nn.Module, images: Tensor, budget: float | None) -> float
     return max(PASSES, SMALL_WORK / max(count_multiply_adds(lambda: network(images[:1])), 1))
 
 
-def trees_of(solution: Solution, size: tuple[int, int], baseline: str, absent: Absent) -> list[Tree]:
-    """The trees of one image's classes; size: (height, width) in pixels."""
+def trees_of(
+    solution: Solution, size: tuple[int, int], baseline: str, absent: Absent, temperature: float = 1.0
+) -> list[Tree]:
+    """The trees of one image's classes; size: (height, width) in pixels. temperature: as in `block_shapley`."""
     full, trees = solution.logits(everything(solution.arities)), []
     for rank, index in enumerate(solution.classes):
         values = tuple(
@@ -332,12 +338,12 @@ def trees_of(solution: Solution, size: tuple[int, int], baseline: str, absent: A
             for quadrant in range(4):
                 values[len(node)][place_of((*node, quadrant))] = division.values[quadrant, rank]
         path = greedy_path(values)
-        removal = removal_of(solution, path, rank, baseline, absent)
+        removal = removal_of(solution, path, rank, baseline, absent, temperature)
         trees.append(Tree(index, float(full[index]), path, values, size, removal=removal))
     return trees
 
 
-def clip_trees_of(solution: Solution, baseline: str, absent: Absent) -> list[ClipTree]:
+def clip_trees_of(solution: Solution, baseline: str, absent: Absent, temperature: float = 1.0) -> list[ClipTree]:
     """The trees of one clip's classes."""
     full, trees = solution.logits(everything(solution.arities)), []
     segments = solution.arities[0]
@@ -347,20 +353,22 @@ def clip_trees_of(solution: Solution, baseline: str, absent: Absent) -> list[Cli
         for segment in range(segments):
             if (segment,) in solution.divisions:
                 blocks[segment] = solution.divisions[segment,].values[:, rank].reshape(2, 2)
-        removal = removal_of(solution, solution.path(rank), rank, baseline, absent)
+        removal = removal_of(solution, solution.path(rank), rank, baseline, absent, temperature)
         trees.append(ClipTree(index, float(full[index]), solution.path(rank), times, blocks, removal))
     return trees
 
 
-def removal_of(solution: Solution, path: Path, rank: int, baseline: str, absent: Absent) -> Removal:
+def removal_of(
+    solution: Solution, path: Path, rank: int, baseline: str, absent: Absent, temperature: float = 1.0
+) -> Removal:
     """How one class's values were computed, and what the model predicts without the blocks of its path."""
     whole, index = everything(solution.arities), solution.classes[rank]
     blocks = [leaves_of(path[:step], solution.arities) for step in range(1, len(path) + 1)]
     return Removal(
         form=solution.form,
         baseline=baseline,
-        before=prediction(solution.logits(0), index),
-        without=tuple(prediction(solution.logits(whole & ~block), index) for block in blocks),
+        before=prediction(solution.logits(0), index, temperature),
+        without=tuple(prediction(solution.logits(whole & ~block), index, temperature) for block in blocks),
         **lead_of(solution, path, rank),
         passes=solution.passes,
         shift=float(solution.shifts[rank]),
@@ -384,9 +392,9 @@ def lead_of(solution: Solution, path: Path, rank: int) -> dict[str, tuple[float,
     return {"leads": tuple(leads), "spreads": tuple(spreads)}
 
 
-def prediction(logits: np.ndarray, class_index: int) -> Prediction:
-    """What logits (classes,) predict."""
-    shares = np.exp(logits.astype(np.float64) - logits.max())
+def prediction(logits: np.ndarray, class_index: int, temperature: float = 1.0) -> Prediction:
+    """What logits (classes,) predict, at a temperature of the probabilities."""
+    shares = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
     shares /= shares.sum()
     best = int(shares.argmax())
     return Prediction(best, float(shares[best]), float(shares[class_index]), float(logits[class_index]))

@@ -72,8 +72,7 @@ def render_page(explained: Sequence[ExplainedImage], *, model: str = "") -> str:
     methods += dict.fromkeys(key for image in explained for key in image.methods if key not in METHODS)
     if not methods:
         raise UserError("a page of explanations needs trees or maps, got neither")
-    files = resources.files("hvit.explain.page")
-    style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = style_and_script()
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -98,6 +97,22 @@ def render_page(explained: Sequence[ExplainedImage], *, model: str = "") -> str:
         element("script", Html(script)),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def style_and_script() -> tuple[str, str]:
+    """The style of the page and its script, which also serve cards that are added to a page later."""
+    files = resources.files("hvit.explain.page")
+    style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return style, script
+
+
+def render_card(image: ExplainedImage) -> Html:
+    """The card of one image with its picture, for a page that has the style and the script and adds cards itself.
+
+    The page sends the event `hvit:cards` to its document when a card was added. Raises UserError as `write_page` does.
+    """
+    stage = Stage(0, image, image.checked())
+    return Html(shared_pictures([stage]) + card(stage))
 
 
 def policy(script: str) -> str:

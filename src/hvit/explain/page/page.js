@@ -5,7 +5,7 @@
   const narrow = matchMedia("screen and (max-width: 50rem)");
   document.documentElement.classList.add("live");
 
-  const cards = document.querySelectorAll(".card");
+  const cards = () => document.querySelectorAll(".card[data-class]");
 
   // The method, for all images, and the map of each image's class.
 
@@ -23,7 +23,7 @@
 
   function showMethod() {
     main.dataset.kind = toolbar.querySelector("[name=method]:checked").dataset.kind;
-    for (const card of cards) {
+    for (const card of cards()) {
       // A map is of one class. What was chosen for the tree comes back with the tree.
       if (main.dataset.kind === "map" && card.dataset.class === "all") {
         chooseClass(card, "0");
@@ -171,6 +171,11 @@
     }
   }
   narrow.addEventListener("change", orient);
+  // A page that adds cards later says so.
+  document.addEventListener("hvit:cards", () => {
+    orient();
+    showMethod();
+  });
   orient();
   showMethod();
 })();

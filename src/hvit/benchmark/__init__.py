@@ -1,0 +1,1 @@
+"""How fast models are, next to other implementations at equal weights; `benchmarks/speed.py` measures with it, too."""
