@@ -94,7 +94,7 @@ class PredictArguments:
     """Predicts the most probable classes of images, or of clips if the model takes clips."""
 
     weights: tyro.conf.Positional[Path]
-    """A run folder, a weights file in any known format, or an exported model (.onnx, or .xml of OpenVINO)."""
+    """A run folder, or a weights file in any known format; also an exported model (.onnx, or .xml of OpenVINO)."""
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Images or clips, or folders of them."""
     top_k: int = 5
