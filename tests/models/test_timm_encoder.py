@@ -74,7 +74,7 @@ def test_the_name_leads_to_the_model_and_back(tmp_path) -> None:
         ({"name": "resnet_18"}, "timm has no model called 'resnet_18'"),
         ({"name": "hiera_tiny_224"}, "are no feature map"),
         ({"name": "vit_tiny_patch16_224", "input_size": (8, 8)}, "timm"),
-        ({"num_classes": 0}, "must be 1 or more"),
+        ({"num_classes": -1}, "must be 1 or more"),
         ({"drop_path": 1.0}, "drop_path"),
     ],
 )

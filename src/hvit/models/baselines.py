@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.formats import Format, State
-from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import PositionResize, channels_first, channels_last, resize_plane
 from hvit.models.layers.masking import Mask, check_mask, fill_masked, visible_units
+from hvit.models.layers.timm_network import TimmNetworkEncoder
 from hvit.models.sizes import check_heads, check_rate, class_count, known_classes
 
 
@@ -87,7 +87,7 @@ class VitConfig:
         return (1, 1)
 
 
-class Vit(Encoder):
+class Vit(TimmNetworkEncoder):
     """timm's plain vision transformer (arXiv 2010.11929) as an encoder of one level.
 
     The feature map is after the final norm, unless that follows the mean (`norm_after_mean`). In sparse encoding only
@@ -278,7 +278,7 @@ class ResnetConfig:
         return tuple(dim // 4 for dim in self.dims) if self.block == "bottleneck" else self.dims
 
 
-class Resnet(Encoder):
+class Resnet(TimmNetworkEncoder):
     """timm's residual network as an encoder of four levels.
 
     He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385), with the strides in the

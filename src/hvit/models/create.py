@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hvit.errors import UserError
 from hvit.models.build import Network, build_network, check_memory
 from hvit.models.catalogue import change, entry
 from hvit.models.weights import load as translate
@@ -14,6 +15,7 @@ def create_model(
     name: str,
     weights: str | Path | Mapping[str, object] | None = None,
     *,
+    pretrained: bool = False,
     position_resize: translate.PositionResize = "auto",
     weights_input_size: Sequence[int] | None = None,
     **changes: object,
@@ -27,6 +29,8 @@ def create_model(
         name: A name that `list_models` returns.
         weights: None for random initialisation; a file, run folder or state dict in any known format; or `"timm"` for
             the published weights as timm's authors converted them.
+        pretrained: True for the published weights, downloaded as timm's authors converted them: what `weights="timm"`
+            does. A head for another number of classes starts fresh.
         position_resize: How position embeddings are resized if the weights are for another input size: `"plane"`,
             `"block"`, `"unit"`, or `"auto"` for the family's default.
         weights_input_size: Height and width in pixels that the weights are for, if the file does not say so (see
@@ -36,6 +40,13 @@ def create_model(
     Raises:
         UserError: For an unknown name or field, an impossible size, and weights that do not fit.
     """
+    if not isinstance(pretrained, bool) or (pretrained and weights is not None):
+        raise UserError(
+            f"pretrained is True or False, and True is for a model without weights of its own; got pretrained="
+            f"{pretrained!r}{'' if weights is None else ' and weights'}"
+        )
+    if pretrained:
+        weights = "timm"
     config = change(entry(name).config, **changes)
     if changes:
         check_memory(config)

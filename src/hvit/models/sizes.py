@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from torch import nn
+
 from hvit.errors import UserError
 
 
@@ -83,9 +85,14 @@ def class_count(config: SizedConfig) -> int:
     return config.num_classes
 
 
+def head_of(dim: int, num_classes: int) -> nn.Module:
+    """A linear layer from features to logits as torch draws it; the identity for no classes."""
+    return nn.Linear(dim, num_classes) if num_classes else nn.Identity()
+
+
 def known_classes(config: SizedConfig) -> tuple[int, ...]:
-    """The number of classes as one entry, or no entry where it is left to the data."""
-    return () if config.num_classes is None else (config.num_classes,)
+    """The number of classes as one entry; no entry where it is left to the data, and where there is no head (0)."""
+    return (config.num_classes,) if config.num_classes else ()
 
 
 def check_heads(family: str, dims: Sequence[int], heads: Sequence[int]) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError, did_you_mean
 from hvit.fields import check_fields
-from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.masking import Mask
+from hvit.models.layers.timm_network import TimmNetworkEncoder
 from hvit.models.sizes import check_rate, class_count, known_classes
 from hvit.models.timm_sizes import read_settings, without_shift
 
@@ -89,7 +89,7 @@ class _Network(nn.Module):
     group_matcher: Callable[..., dict[str, object]]
 
 
-class TimmEncoder(Encoder):
+class TimmEncoder(TimmNetworkEncoder):
     """A model of timm as an encoder; its parameters are timm's, under `network.`.
 
     The last level is what timm's `forward_features` gives, and what its head takes. The levels below are those of

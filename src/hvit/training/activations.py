@@ -27,6 +27,14 @@ def checkpoint_activations(networks: Iterable[nn.Module]) -> None:
         block.__class__ = _forgetful(type(block))
 
 
+def keep_activations(networks: Iterable[nn.Module]) -> None:
+    """Undoes `checkpoint_activations`."""
+    for network in networks:
+        for block in network.modules():
+            if type(block) in _classes.values():
+                block.__class__ = type(block).__bases__[0]
+
+
 def checkpointable_blocks(networks: Iterable[nn.Module]) -> list[nn.Module]:
     """The blocks of networks that may compute their forward pass twice, in order.
 

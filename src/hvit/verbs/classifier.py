@@ -143,6 +143,8 @@ def open_classifier(weights: Path, device: str = "auto") -> Classifier:
     out, ImageNet's mean and standard deviation.
     """
     opened = open_weights(weights)
+    if opened.model.config.num_classes == 0:
+        raise UserError(f"{weights} holds an encoder without a head (num_classes=0), which predicts no classes")
     config = opened.model.config
     if opened.preprocess:
         preprocess = stored_preprocess(opened.preprocess, config.input_size, printable(str(weights)))

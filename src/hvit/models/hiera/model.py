@@ -33,7 +33,7 @@ from hvit.models.layers.grids import (
 )
 from hvit.models.layers.linear import Mlp, apply, is_plain
 from hvit.models.layers.masking import Mask, check_mask, fill_masked, zero_masked
-from hvit.models.sizes import class_count
+from hvit.models.sizes import class_count, head_of
 
 
 def _pool(units: Tensor, window: int) -> Tensor:
@@ -138,7 +138,7 @@ class Hiera(Encoder):
         )
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.head = nn.Linear(config.dims[-1], class_count(config))
+        self.head = head_of(config.dims[-1], class_count(config))
         self.initialise()
 
     def initialise(self) -> None:
@@ -166,8 +166,8 @@ class Hiera(Encoder):
                     truncated_normal_(parameter)
                 elif name != "patch_embed.bias":
                     parameter.fill_(1.0 if name.endswith("weight") else 0.0 if xavier else 0.02)
-            self.head.weight.mul_(0.001)
-            self.head.bias.mul_(0.001)
+            for parameter in self.head.parameters():
+                parameter.mul_(0.001)
 
     def level_sizes(self, level: int) -> tuple[int, ...]:
         """Positions along every axis of the feature map of a level."""
@@ -190,7 +190,11 @@ class Hiera(Encoder):
 
     def classify(self, last_map: Tensor) -> Tensor:
         """Logits (batch, num_classes) of the last feature map (batch, ..., dim): mean, norm, dropout, linear head."""
-        return self.head(self.dropout(self.norm(last_map.flatten(1, -2).mean(1))))
+        return self.head(self.pool(last_map))
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """The mean over the last feature map after norm and dropout: (batch, dim)."""
+        return self.dropout(self.norm(last_map.flatten(1, -2).mean(1)))
 
     def level_of(self, parameter_name: str) -> int:
         """Depth of a parameter: 0 the stem and positions, i + 1 layer i, one more the norm and head."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from hvit.errors import UserError
+from hvit.models.layers.blocks import truncated_normal_
 from hvit.models.layers.grids import PositionResize, is_exported
 from hvit.models.layers.masking import Mask
 from hvit.models.layers.tracing import one_step
+from hvit.models.sizes import head_of
 
 
 class Encoder(nn.Module, ABC):
@@ -102,6 +105,46 @@ class Encoder(nn.Module, ABC):
         if self.norm_follows_mean:
             self.norm = nn.Identity()
 
+    def forward_features(self, images: Tensor) -> Tensor:
+        """What `forward_head` takes, as timm names it: the last feature map, or tokens where a class token is first."""
+        return self.levels(images)[-1]
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits (batch, num_classes) of what `forward_features` returns; with `pre_logits` what the head takes."""
+        return self.pool(features) if pre_logits else self.classify(features)
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """What the head takes (batch, dim), made from the last feature map; UserError for models that hide it."""
+        raise UserError(f"{self.config.family} models do not give what their head takes")
+
+    def get_classifier(self) -> nn.Module:
+        """The head, as timm names it."""
+        return self.head  # pyright: ignore[reportReturnType]
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Puts a new head for another number of classes in the place of the old one; 0 for none.
+
+        A model without a head returns the pooled features (batch, dim). global_pool: what timm's models are given;
+        anything but None or the model's own way of pooling is refused (UserError).
+        """
+        own = "token" if getattr(self.config, "class_token", False) else "avg"
+        if global_pool not in (None, own):
+            raise UserError(f"this model pools by {own!r}; global_pool is that or None, not {global_pool!r}")
+        if isinstance(getattr(type(self), "head", None), property):
+            raise UserError(f"{self.config.family} models take no other head; create one with num_classes")
+        self.config, weight = replace(self.config, num_classes=num_classes), next(self.parameters())
+        self.head = new_head(self.level_dims[-1], num_classes).to(weight)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of logits; 0 where there is no head."""
+        return self.config.num_classes
+
+    @property
+    def num_features(self) -> int:
+        """Width of what the head takes."""
+        return self.level_dims[-1]
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, height, width), never softmaxed."""
         return self.classify(self.levels(images)[-1])
@@ -126,6 +169,15 @@ class Encoder(nn.Module, ABC):
         A program traced by torch.fx contains the check where the result is used.
         """
         return _check_images(images, (self.config.in_channels, *self.config.input_size))
+
+
+def new_head(dim: int, num_classes: int) -> nn.Module:
+    """A linear layer from features to logits, its weights normal with std 0.02; the identity for no classes."""
+    head = head_of(dim, num_classes)
+    if isinstance(head, nn.Linear):
+        truncated_normal_(head.weight)
+        nn.init.zeros_(head.bias)
+    return head
 
 
 @one_step

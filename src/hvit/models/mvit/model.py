@@ -32,7 +32,7 @@ from hvit.models.layers.masking import Mask, check_mask, fill_masked, visible_un
 from hvit.models.mvit.config import Axes, BlockPlan, MvitConfig, Pooling, plan_blocks
 from hvit.models.mvit.pooling import PoolFunction, pool_projections, pool_tokens
 from hvit.models.mvit.relative import attend_relative
-from hvit.models.sizes import class_count
+from hvit.models.sizes import class_count, head_of
 
 
 class Attention(nn.Module):
@@ -175,7 +175,7 @@ class Mvit(Encoder):
         self.blocks = nn.ModuleList(Block(config, *sizes) for sizes in zip(self.plans, rates, strict=True))
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.head = nn.Linear(config.dims[-1], class_count(config))
+        self.head = head_of(config.dims[-1], class_count(config))
         self.initialise()
 
     def initialise(self) -> None:
@@ -293,8 +293,24 @@ class Mvit(Encoder):
             if class_token is None:
                 raise UserError("this model classifies its class token, which `encode` returns with the levels")
             return self.head(self.dropout(class_token))
+        return self.head(self.pool(last_map))
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """The mean over the last feature map after norm and dropout: (batch, dim); of models without a class token."""
         pooled = last_map.flatten(1, -2).mean(1)
-        return self.head(self.dropout(self.norm(pooled) if self.config.norm_after_mean else pooled))
+        return self.dropout(self.norm(pooled) if self.config.norm_after_mean else pooled)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """As `Encoder.forward_features`; with a class token (batch, 1 + positions, dim), the class token first."""
+        feature_maps, token = self.encode(images)
+        if token is None:
+            return feature_maps[-1]
+        return torch.cat((token[:, None], feature_maps[-1].flatten(1, -2)), 1)
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """As `Encoder.forward_head`."""
+        pooled = self.dropout(features[:, 0]) if self.config.class_token else self.pool(features)
+        return pooled if pre_logits else self.head(pooled)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, num_classes) of images (batch, channels, *input_size), never softmaxed."""

@@ -44,7 +44,7 @@ from hvit.models.layers.masking import (
     zero_masked,
 )
 from hvit.models.nest.config import AttentionKind, NestConfig
-from hvit.models.sizes import class_count
+from hvit.models.sizes import class_count, head_of
 
 
 class Attention(nn.Module):
@@ -259,7 +259,7 @@ class Nest(Encoder):
             for level, (end, depth) in enumerate(zip(ends, config.depths, strict=True))
         )
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
-        self.head = nn.Linear(config.dims[-1], class_count(config))
+        self.head = head_of(config.dims[-1], class_count(config))
         self.initialise()
 
     def initialise(self) -> None:
@@ -357,7 +357,11 @@ class Nest(Encoder):
 
     def classify(self, last_map: Tensor) -> Tensor:
         """Logits (batch, num_classes): a linear head on the mean of the last map (batch, rows, columns, dim)."""
-        return self.head(last_map.mean(dim=(1, 2)))
+        return self.head(self.pool(last_map))
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """The mean over the last feature map: (batch, dim)."""
+        return last_map.mean(dim=(1, 2))
 
     def resize_positions(self, name: str, tensor: Tensor, shape: tuple[int, ...], how: PositionResize) -> Tensor | None:
         """As `Encoder.resize_positions`; "plane" as timm, "block" as the official code (see `grids.resize_blocks`)."""

@@ -230,8 +230,10 @@ def _fit(
         ready[name] = found
     dropped = tuple(name for name in ours if name not in wanted)
     parts = {name for name, _ in model.named_children()}
+    none = getattr(model, "head", None)
+    headless = tuple(f"{path}." for path, one in model.named_modules() if one is none and isinstance(one, nn.Identity))
     for name in dropped:
-        if name.split(".")[0] in parts:
+        if name.split(".")[0] in parts and not name.startswith(headless):
             raise _misfit(name, ours[name], None, model, where, layout, state)
     notes = compare_choices(where, layout, state, metadata, model.config)
     notes = (*notes, *assumed)
