@@ -62,6 +62,8 @@ def test_top_5_is_named_from_six_classes_on(classes: int, named: bool, capsys: p
     out = capsys.readouterr().out
     assert "4 held-out images: top-1 50.0 %" in out
     assert ("top-5 100.0 %" in out) == named
+    print_scores(scores(classes, evaluated_on="test"))
+    assert "4 test images: top-1" in capsys.readouterr().out
 
 
 def test_clips_are_called_clips(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hvit.data.open import FolderData
 from hvit.errors import UserError
-from hvit.recipe import Recipe, read_recipe
+from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.recipes import get_recipe
+from hvit.runs.confidence import Outputs, write_predictions
 from hvit.tasks.confidence import ConfidenceConfig
 from hvit.verbs import folds, train
 from tests.verbs.tiny import RECIPE, TINY
@@ -134,3 +136,21 @@ def test_a_damaged_table_and_missing_weights_are_named(finished: Path, tmp_path:
     (copy / "fold_3" / "weights.safetensors").unlink()
     with pytest.raises(UserError, match="has no weights of fold_3 yet"):
         folds.members_of(copy)
+
+
+def test_groups_that_the_predictions_name_are_those_of_the_interval(tmp_path: Path, photo_folder: Path) -> None:
+    recipe = recipe_of(photo_folder)
+    write_recipe(replace(recipe, data=replace(recipe.data, group="")), tmp_path)
+    for fold in (1, 2, 3):
+        place = tmp_path / f"fold_{fold}"
+        place.mkdir()
+        logits = torch.tensor([[1.0, 0.0]] * 4)
+        looked = Outputs(logits, torch.tensor([0, 0, 1, 0]), torch.tensor([]), None)
+        names, groups = [f"{fold}/{number}" for number in range(4)], [f"site {fold}"] * 3 + ["one more"]
+        write_predictions(place / "predictions.csv", names, looked, ("cat", "dog"), groups)
+        (place / "scores.json").write_text("{}")
+    scores = folds.summarise(tmp_path)
+    assert scores["groups"] == 4
+    rows = list(csv.DictReader((tmp_path / "out_of_fold.csv").read_text().splitlines()))
+    assert [row["group"] for row in rows[:4]] == ["site 1"] * 3 + ["one more"]
+    assert "over 4 groups" in (tmp_path / "report.html").read_text()

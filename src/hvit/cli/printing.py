@@ -237,7 +237,8 @@ def print_scores(scores: JsonObject) -> None:
     if scores.get("auroc") is not None:
         reached.append(f"AUROC {percent(scores['auroc'])}")
     say()
-    say(f"{scores['count']:,} held-out {samples_of(scores)}: {', '.join(reached)}")
+    part = scores.get("evaluated_on", "held-out")
+    say(f"{scores['count']:,} {part} {samples_of(scores)}: {', '.join(reached)}")
     if "finetuning" in scores:
         found = scores["finetuning"]
         say(found["sentence"])

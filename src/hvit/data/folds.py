@@ -37,6 +37,8 @@ def check_folds(config: FoldedData) -> None:
     """Raises UserError for folds that there cannot be."""
     if config.folds < 0 or config.folds == 1:
         raise UserError(f"folds must be 2 or more, or 0 for none, not {config.folds}.")
+    if config.fold and not config.folds:
+        raise UserError(f"fold {config.fold} is one of several in cross-validation: give --data.folds as well.")
     if not 0 <= config.fold <= config.folds:
         raise UserError(f"fold must be from 1 to folds ({config.folds}), or 0 for all in turn, not {config.fold}.")
     if config.group and not config.folds:
@@ -106,6 +108,8 @@ def make_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int,
     """
     names = sorted(set(groups))
     if len(names) < folds:
+        if len(names) == len(groups):  # each sample is its own group
+            raise UserError(f"{folds} folds need {folds} samples or more; there are {len(names)}.")
         raise UserError(f"{folds} folds need {folds} groups or more; there are {len(names)}: {some(names, 5)}.")
     place = {name: number for number, name in enumerate(names)}
     members = np.array([place[name] for name in groups])

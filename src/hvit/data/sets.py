@@ -56,6 +56,8 @@ class ImageSet(ABC):
     labels: np.ndarray
     weights: np.ndarray | None = None
     chances: np.ndarray | None = None
+    groups: Sequence[str] | None = None
+    """Of the samples that a fold holds out, which group each is of; None where the names of samples say it."""
     views: tuple[int, int] = (1, 1)
     sampling: Sampling | None = None
 

@@ -59,7 +59,8 @@ def _headline(recipe: Recipe, scores: JsonObject) -> Html:
 
 
 def _folds(scores: JsonObject) -> Html:
-    heads = [element("th", text, scope="col") for text in ("fold", "held out", "accuracy", "report")]
+    kinds = {"fold": {}, "held out": {"class_": "number"}, "accuracy": {"class_": "number"}, "report": {}}
+    heads = [element("th", text, scope="col", **kind) for text, kind in kinds.items()]
     lines = [
         element(
             "tr",

@@ -33,12 +33,17 @@ def tile(name: str, value: str, detail: str) -> Html:
     )
 
 
+_REMS_PER_INCH = 8  # letters of nine points are at most as large as those of the page
+
+
 def chart(draw: Callable[[pictures.Theme], Figure], description: str) -> Html:
     """One chart, in the colours of the reader's theme."""
-    light, dark = (pictures.figure_to_svg(draw(theme)) for theme in (pictures.LIGHT, pictures.DARK))
-    kind = "image/svg+xml"
+    figures = [draw(theme) for theme in (pictures.LIGHT, pictures.DARK)]
+    light, dark = map(pictures.figure_to_svg, figures)
+    kind, widest = "image/svg+xml", f"max-width: {_REMS_PER_INCH * figures[0].get_figwidth():.0f}rem"
     source = element("source", srcset=inline(dark.encode(), kind), media="(prefers-color-scheme: dark)")
-    return element("picture", source, element("img", src=inline(light.encode(), kind), alt=description), class_="chart")
+    image = element("img", src=inline(light.encode(), kind), alt=description, style=widest)
+    return element("picture", source, image, class_="chart")
 
 
 def picture(both: tuple[bytes, bytes | None], name: str, caption: object) -> Html:

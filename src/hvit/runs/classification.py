@@ -104,7 +104,7 @@ class Classification(Kind[Encoder]):
             held_out = prepared.splits.held_out
             looked = self.looker(prepared, model, folder)("held_out", held_out)
             names = [held_out.name(index) for index in range(len(held_out))]
-            write_predictions(folder / PREDICTIONS, names, looked, splits.classes)
+            write_predictions(folder / PREDICTIONS, names, looked, splits.classes, held_out.groups)
         if preprocess.takes_clips:
             scores |= score_clips(model, splits, preprocess, labels, folder / CLIP_RESULTS, confidence)
             scores.get("calibration", {}).pop("confidences", None)
@@ -178,6 +178,8 @@ class Classification(Kind[Encoder]):
             scores["fast"] = fast
         scores["classes"] = list(splits.classes)
         scores["sample_kind"] = "clips" if preprocess.takes_clips else "images"
+        if splits.test is not None:
+            scores["evaluated_on"] = "test"
         describe_labels(scores, splits)
         if labels.has_classes:
             scores["confusion"] = confusion_matrix(scores["labels"], scores["predictions"], len(splits.classes))

@@ -79,18 +79,21 @@ def outputs_of(model: Encoder, images: ImageSet, preprocess: Preprocess, workers
     return Outputs(logits, labels, clips, features if linear else None)
 
 
-def write_predictions(path: Path, names: Sequence[str], looked: Outputs, classes: Sequence[str]) -> None:
-    """Writes a table: name, class, predicted class, and a column of probabilities for every class.
+def write_predictions(
+    path: Path, names: Sequence[str], looked: Outputs, classes: Sequence[str], groups: Sequence[str] | None = None
+) -> None:
+    """Writes a table: name, group if there are any, class, predicted class, a column of probabilities for every class.
 
     Probabilities are of the logits as they are: the temperature of the run was fitted to these samples.
     """
     rows, labels = as_samples(looked.logits.double(), looked.labels, looked.clips)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["name", "class", "predicted", *classes])
-    for name, label, shares in zip(names, labels.tolist(), rows.softmax(dim=1), strict=True):
+    table.writerow(["name", *["group"] * bool(groups), "class", "predicted", *classes])
+    for number, (name, label, shares) in enumerate(zip(names, labels.tolist(), rows.softmax(dim=1), strict=True)):
         guess = classes[int(shares.argmax())]
-        table.writerow([name, classes[label], guess, *(f"{share:.6f}" for share in shares.tolist())])
+        group = [groups[number]] if groups else []
+        table.writerow([name, *group, classes[label], guess, *(f"{share:.6f}" for share in shares.tolist())])
     write_text(path, text.getvalue())
 
 

@@ -91,7 +91,11 @@ class Distillation(Classification):
                 recipe.model.in_channels,
             ).train  # fmt: skip
             train = Joined(train, _without_labels(more))
-        return replace(splits, train=train)
+        notes = splits.notes
+        if getattr(recipe.data, "folds", 0):
+            notes += ("A teacher that was trained on images of this data knows those that a fold holds out: scores of "
+                      "all folds are then too good.",)  # fmt: skip
+        return replace(splits, train=train, notes=notes)
 
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
         """The recipe with the data's number of classes and the checksums of the teachers.

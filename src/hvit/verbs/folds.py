@@ -87,7 +87,9 @@ def summarise(folder: Path) -> Scores:
         if "delivered" in (scores := read_object(place / SCORES)):
             folds[-1]["best_step"] = scores["delivered"].get("best_step")
     names = [row["name"] for row in rows]
-    groups = groups_of(getattr(recipe.data, "group", ""), names)
+    rule = getattr(recipe.data, "group", "")
+    written = all("group" in row for row in rows)  # where names of samples do not say it
+    groups = [row["group"] for row in rows] if written else groups_of(rule, names)
     hits = np.array([row["class"] == row["predicted"] for row in rows])
     number = {name: index for index, name in enumerate(classes)}
     of_folds = np.array([one["top1"] for one in folds])
@@ -95,7 +97,7 @@ def summarise(folder: Path) -> Scores:
         "count": len(rows),
         "top1": float(hits.mean()),
         "interval": list(grouped_interval(hits, groups)),
-        "groups": len(set(groups)) if getattr(recipe.data, "group", "") else None,
+        "groups": len(set(groups)) if rule or written else None,
         "mean_of_folds": float(of_folds.mean()),
         "deviation_of_folds": float(of_folds.std(ddof=1)),
         "folds": folds,
@@ -166,11 +168,12 @@ def _read_predictions(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         header, *lines = csv.reader(io.StringIO(read_whole(path, _LONGEST_TABLE).decode("utf-8")))
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is damaged: it is no table of predictions; remove it, and resume") from error
-    classes = header[3:]
-    keys = ["name", "class", "predicted", *(f"p {name}" for name in classes)]
+    facts = ["name", *["group"] * (header[1:2] == ["group"]), "class", "predicted"]
+    classes = header[len(facts) :]
+    keys = [*facts, *(f"p {name}" for name in classes)]
     known = set(classes)
     rows = [dict(zip(keys, line, strict=False)) for line in lines]
-    if header[:3] != keys[:3] or any(
+    if header[: len(facts)] != facts or any(
         len(row) != len(keys) or not {row["class"], row["predicted"]} <= known for row in rows
     ):
         raise UserError(f"{path} is damaged: it is no table of predictions; remove it, and resume")

@@ -61,6 +61,9 @@ def test_tables_have_folds_with_whole_groups(tmp_path: Path) -> None:
     names = [{part.name(index) for index in range(len(part))} for part in parts]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 10
+    known = [set(part.groups or ()) for part in parts]
+    assert all(len(part.groups or ()) == len(part) for part in parts)
+    assert (known[0] | known[1], known[0] & known[1]) == ({"a", "b", "c", "d", "e"}, set())
     sentence = refusal(make_table(tmp_path, rows("0.5", "1.5", "2.5")), folds=2)
     assert "cross-validation is of one class a sample" in sentence
 

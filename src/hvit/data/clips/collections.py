@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from hvit.data.clips.index import index_clips
 from hvit.data.clips.lists import Listing
 from hvit.data.clips.sets import ClipSet
 from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
-from hvit.data.folds import check_folds, held_out_fold
+from hvit.data.folds import check_folds, groups_of, held_out_fold
 from hvit.data.grey import GreyRange
 from hvit.data.images.folders import UNLABELLED
 from hvit.data.images.listing import show
@@ -183,6 +184,8 @@ def open_clips(
         classes=classes,
         notes=(*notes, *shared_content_notes(train.sources, held_out.sources, "clips")),
     )
+    if config.folds and config.group:
+        splits.held_out.groups = groups_of(config.group, _names_in_folds(held_out.sources, config))
     return with_balance(splits, config, "clips", subset_notes(len(chosen), len(train.labels), "clips"))
 
 
@@ -262,6 +265,7 @@ def _open_table(
         ),
     )  # fmt: skip
     splits.train.weights = parts.train.weights
+    splits.held_out.groups = None if parts.held_out.groups is None else parts.held_out.groups.tolist()
     return with_balance(splits, config, "clips", parts.subset_notes)
 
 
@@ -387,9 +391,14 @@ def _fold(
     sources = [*train.sources, *(held_out.sources if held_out else ())]
     labels = np.concatenate([train.labels, held_out.labels]) if held_out else train.labels
     pool = Listing(sources, labels, train.other)
-    root = Path(config.root or Path(config.train_list).parent).expanduser()
-    chosen, notes = held_out_fold(config, labels, [split_name(source, root) for source in sources], classes)
+    chosen, notes = held_out_fold(config, labels, _names_in_folds(sources, config), classes)
     return pool.only(np.flatnonzero(~chosen)), pool.only(np.flatnonzero(chosen)), notes
+
+
+def _names_in_folds(sources: Sequence[Path], config: ClipData) -> list[str]:
+    """The names of clips from which their groups and folds follow."""
+    root = Path(config.root or Path(config.train_list).parent).expanduser()
+    return [split_name(source, root) for source in sources]
 
 
 def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> tuple[Listing, Listing, tuple[str, ...]]:

@@ -231,6 +231,7 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
         spec=parts.spec,
     )  # fmt: skip
     splits.train.weights = parts.train.weights
+    splits.held_out.groups = None if parts.held_out.groups is None else parts.held_out.groups.tolist()
     return with_balance(splits, config, "images", parts.subset_notes)
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from hvit.data.balance import class_counts, count_notes, positive_weights, sample_weights, sampling_chances
-from hvit.data.folds import held_out_fold
+from hvit.data.folds import groups_of, held_out_fold
 from hvit.data.images.listing import show
 from hvit.data.layout import imbalance_notes, some, split_name
 from hvit.data.regular_files import is_folder
@@ -89,6 +89,9 @@ def split_samples(samples: Samples, config: TableData, seed: int, what: str) -> 
             notes += (f"{both:,} groups are in both parts of the split that the table names, so scores are too good.",)
     notes += check_parts(samples, ~held & ~tested, held, tested)
     train, held_out = samples.only(~held & ~tested), samples.only(held)
+    if config.folds and config.group:
+        named = groups_of(config.group, [split_name(file, held_out.folder) for file in held_out.files])
+        held_out = replace(held_out, groups=np.array(named))
     test = samples.only(tested) if tested.any() else None
     whole = len(train.files)
     train = train.only(_subset(train, config, seed, what))
@@ -119,7 +122,7 @@ def _held_out_fold(samples: Samples, config: TableData) -> tuple[np.ndarray, tup
     if samples.groups is not None and config.group:
         raise UserError("group and group_column both keep samples together: give only one")
     names = [split_name(file, samples.folder) for file in samples.files]
-    groups = None if samples.groups is None else [str(group) for group in samples.groups]
+    groups = None if samples.groups is None else samples.groups.tolist()
     return held_out_fold(config, samples.labels, names, spec.names, groups)
 
 

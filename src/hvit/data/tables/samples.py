@@ -32,7 +32,7 @@ class Samples:
     """Files with their labels.
 
     labels: (samples,) int64 or (samples, outputs) float32. part: (samples,) int, 0 for training, 1 for held out and 2
-    for test, None where the table does not say. groups: (samples,) int64, the number of each sample's group. weights:
+    for test, None where the table does not say. groups: (samples,) names of the group of each. weights:
     (samples,) float32. folder: what names start from. rows: (samples,) int64, the row of each sample in a table that
     holds the images themselves; None for files. held_words, test_words: what the table calls these parts.
     """
@@ -191,13 +191,12 @@ def _exists(path: Path) -> bool:
 def _groups(cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]) -> np.ndarray | None:
     if not columns.group:
         return None
-    numbers: dict[str, int] = {}
     found = []
     for row, cell in enumerate(cells[columns.group]):
         if cell == "":
             raise UserError(f"{place(row)} has no {shown(columns.group)}: every row needs a group")
-        found.append(numbers.setdefault(str(cell), len(numbers)))
-    if len(numbers) < 2:
+        found.append(str(cell))
+    if len(set(found)) < 2:
         raise UserError(f"the column {shown(columns.group)} has one group only; a split needs two or more")
     return np.array(found)
 
