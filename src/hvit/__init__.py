@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from hvit.models.weights.load import load_weights
     from hvit.models.weights.open import open_generator, open_weights
     from hvit.models.weights.save import save_weights
+    from hvit.verbs.fit import fit
 
 __all__ = [
     "UserError",
     "create_model",
     "explain",
+    "fit",
     "list_models",
     "load_weights",
     "open_generator",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "UserError": "hvit.errors",
     "create_model": "hvit.models.create",
+    "fit": "hvit.verbs.fit",
     "list_models": "hvit.models.catalogue",
     "load_weights": "hvit.models.weights.load",
     "open_generator": "hvit.models.weights.open",

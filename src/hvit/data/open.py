@@ -14,6 +14,8 @@ from hvit.data.images.folders import FolderData, open_folder
 from hvit.data.images.listing import list_images
 from hvit.data.images.reading import read_image
 from hvit.data.sets import ImageSet, Progress, Splits, Target, no_progress
+from hvit.data.tables.open import IN_PYTHON, is_no_path
+from hvit.data.tables.read import Table
 from hvit.errors import UserError
 
 __all__ = [
@@ -45,13 +47,15 @@ def moved(data: DataConfig, root: str | None) -> DataConfig:
         return data
     if isinstance(data, (DigitsData, MovingDigitsData)):
         raise UserError(f"the digits are embedded, so --root {root} has no meaning for them: omit it")
+    if isinstance(data, FolderData) and data.table == IN_PYTHON:
+        return FolderData(root=root, grey_range=data.grey_range, page=data.page)
     return replace(data, root=root)
 
 
 def with_full_paths(data: DataConfig) -> DataConfig:
     """The same data with paths that hold wherever a run is resumed from."""
     names = ("root", "table", "train_list", "held_out_list", "class_names", "train_frames", "held_out_frames")
-    given = {name: value for name in names if (value := getattr(data, name, "")) and not value.startswith("hf:")}
+    given = {name: value for name in names if (value := getattr(data, name, "")) and not is_no_path(value)}
     if getattr(data, "cache", "none") not in ("", "none"):
         given["cache"] = data.cache  # pyright: ignore[reportAttributeAccessIssue]
     return replace(data, **{name: str(Path(value).expanduser().resolve()) for name, value in given.items()})
@@ -65,6 +69,7 @@ def open_data(
     *,
     progress: Progress = no_progress,
     remember: bool = True,
+    table: Table | None = None,
 ) -> Splits:
     """Opens a data set: training and held-out part, the names of the classes, and what to know about it.
 
@@ -72,7 +77,7 @@ def open_data(
     in_channels: 3 for colour, 1 for grey, any number for a folder of images. num_frames: how many frames of a clip the
     model sees, None for a model of images. progress: called while files are listed and checked. remember: whether what
     is found out about clips may be written to their index, which makes opening them the next time faster; with False
-    nothing is written.
+    nothing is written. table: the samples of images that Python holds, for data that says so.
     Raises UserError if the data is missing, damaged or laid out in an unknown way, or not what the model takes.
     """
     if in_channels not in (1, 3) and not isinstance(config, FolderData):
@@ -97,4 +102,4 @@ def open_data(
         return open_cifar(config, seed, in_channels)
     if isinstance(config, FashionData):
         return open_fashion(config, seed, in_channels)
-    return open_folder(config, seed, in_channels, progress)
+    return open_folder(config, seed, in_channels, progress, table)

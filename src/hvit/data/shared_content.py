@@ -8,22 +8,24 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from hvit.data.images.held import HeldImage
 from hvit.data.layout import counted, some
 from hvit.data.regular_files import open_regular, state_of
 from hvit.errors import UserError
 from hvit.markup import shown
 
+Source = Path | HeldImage
 MOST_BYTES = 2 * 2**30
 """So many bytes are compared at most."""
 _CHUNK = 1 << 20
 
 
-def shared_content_notes(train: Sequence[Path], held_out: Sequence[Path], what: str = "images") -> tuple[str, ...]:
+def shared_content_notes(train: Sequence[Source], held_out: Sequence[Source], what: str = "images") -> tuple[str, ...]:
     """The sentence that names held-out files whose content is that of a training file, if there are any.
 
     Only files of equal size are read. Folders, such as those of frames, are not compared.
     """
-    by_size: dict[int, list[list[Path]]] = defaultdict(lambda: [[], []])
+    by_size: dict[int, list[list[Source]]] = defaultdict(lambda: [[], []])
     for part, files in enumerate((train, held_out)):
         for file in files:
             if (size := _size(file)) is not None:
@@ -45,23 +47,25 @@ def shared_content_notes(train: Sequence[Path], held_out: Sequence[Path], what: 
     )
 
 
-def _short(file: Path) -> str:
+def _short(file: Source) -> str:
     """A file with the folders that tell it apart: its class and its part of the split."""
-    return shown("/".join(file.parts[-3:]))
+    return shown("/".join(file.parts[-3:]) if isinstance(file, Path) else str(file))
 
 
-def _size(file: Path) -> int | None:
+def _size(file: Source) -> int | None:
     try:
+        if isinstance(file, HeldImage):
+            return len(file.content())
         state = state_of(file)
-    except UserError:
+    except (UserError, OSError):
         return None
     return state.st_size if state is not None and stat.S_ISREG(state.st_mode) else None
 
 
-def _digest(file: Path) -> bytes | None:
+def _digest(file: Source) -> bytes | None:
     total = hashlib.sha256()
     try:
-        with open_regular(file) as opened:
+        with file.open() if isinstance(file, HeldImage) else open_regular(file) as opened:
             while chunk := opened.read(_CHUNK):
                 total.update(chunk)
     except OSError:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from hvit.data.grey import GreyRange, Levels, described, range_of, together
+from hvit.data.images.held import HeldImage
 from hvit.data.images.reading import Look, look_at, quiet_pillow
 from hvit.data.layout import counted
 from hvit.data.sets import Progress, no_progress
 from hvit.errors import UserError
 
+Source = Path | HeldImage
+"""What an image is read from."""
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -33,18 +36,18 @@ class Survey:
         self.rule: GreyRange = rule
         self.grey_range: GreyRange = rule
         self.page, self.channels = page, channels
-        self.deep: list[Path] = []
+        self.deep: list[Source] = []
         self.levels: Levels | None = None
         self.moving = self.looked_at = 0
 
     def look_at_all(
-        self, files: Sequence[Path], whole: bool, progress: Progress = no_progress, what: str = "images"
-    ) -> dict[Path, str]:
+        self, files: Sequence[Source], whole: bool, progress: Progress = no_progress, what: str = "images"
+    ) -> dict[Source, str]:
         """Looks at every file; returns what is wrong with those that cannot be read.
 
         whole: whether they are decoded, not only their headers.
         """
-        complaints: dict[Path, str] = {}
+        complaints: dict[Source, str] = {}
         levels: list[Levels] = []
         for done, (file, found) in enumerate(_looks(files, whole, self.rule, self.page, self.channels), 1):
             if isinstance(found, str):
@@ -56,7 +59,7 @@ class Survey:
         self._choose(levels if whole else self._levels_of_some())
         return complaints
 
-    def look_at_some(self, files: Sequence[Path]) -> None:
+    def look_at_some(self, files: Sequence[Source]) -> None:
         """Looks at some of the files, evenly spaced."""
         for file, found in _looks(evenly_spaced(files, LOOKED_AT), False, self.rule, self.page, self.channels):
             if not isinstance(found, str):
@@ -75,7 +78,7 @@ class Survey:
             )
         return tuple(notes)
 
-    def _noted(self, file: Path, look: Look) -> list[Levels]:
+    def _noted(self, file: Source, look: Look) -> list[Levels]:
         self.moving += look.moves
         if look.is_deep:
             self.deep.append(file)
@@ -110,18 +113,18 @@ class Survey:
         return sentence
 
 
-def evenly_spaced(files: Sequence[Path], most: int) -> list[Path]:
+def evenly_spaced(files: Sequence[Item], most: int) -> list[Item]:
     """Some of many files from all parts of the list."""
     count = min(most, len(files))
     return [files[place * len(files) // count] for place in range(count)]
 
 
 def _looks(
-    files: Sequence[Path], whole: bool, rule: GreyRange, page: int | None, channels: int
-) -> Iterator[tuple[Path, Look | str]]:
+    files: Sequence[Source], whole: bool, rule: GreyRange, page: int | None, channels: int
+) -> Iterator[tuple[Source, Look | str]]:
     """Each file with what was seen, or with what is wrong with it."""
 
-    def look(file: Path) -> Look | str:
+    def look(file: Source) -> Look | str:
         try:
             return look_at(file, whole, rule, page, channels)
         except UserError as error:

@@ -18,6 +18,7 @@ from hvit.data.device_augment import DeviceAugment
 from hvit.data.mixing import join_weights, part_weights
 from hvit.data.open import Splits, open_data, with_full_paths
 from hvit.data.preprocess import Preprocess
+from hvit.data.tables.read import Table
 from hvit.errors import UserError
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.models.catalogue import name_of
@@ -45,10 +46,12 @@ def with_absolute_paths(recipe: Recipe, kind: Kind) -> Recipe:
     return kind.with_full_paths(recipe)
 
 
-def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True) -> Prepared:
+def prepare(
+    recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True, table: Table | None = None
+) -> Prepared:
     """Opens the recipe's data and derives the rest. Raises UserError for what cannot be run.
 
-    remember: whether an index of clips may be written.
+    remember: whether an index of clips may be written. table: the samples that a Python program holds.
     """
     opened: dict[str, Splits] = {}
     model = recipe.model
@@ -57,7 +60,7 @@ def prepare(recipe: Recipe, kind: Kind, ranks: Processes, remember: bool = True)
         frames = model.input_size[0] if len(model.input_size) == 3 else None
         with DataOpening(Console(stderr=True)) as progress:
             splits = open_data(
-                recipe.data, recipe.seed, model.in_channels, frames, progress=progress, remember=remember
+                recipe.data, recipe.seed, model.in_channels, frames, progress=progress, remember=remember, table=table
             )
         opened.update(splits=kind.fit_splits(recipe, splits))
 

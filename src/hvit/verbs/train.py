@@ -17,10 +17,11 @@ from hvit.bounds import check_bounds
 from hvit.data.batches import evaluation_batches, train_batches
 from hvit.data.open import moved
 from hvit.data.sets import ImageSet
+from hvit.data.tables.read import Table
 from hvit.errors import UserError
 from hvit.files import short_path
 from hvit.interrupts import Interrupts
-from hvit.recipe import Recipe, read_recipe
+from hvit.recipe import Recipe, as_json, changed_fields, read_recipe
 from hvit.report import write_report
 from hvit.run_names import TRAINING_IMAGES, picture_file
 from hvit.runs.folder import held, refuse_old_run, start_folder, write_scores
@@ -57,10 +58,11 @@ def plan(recipe: Recipe) -> dict[str, str]:
         return lines
 
 
-def train(recipe: Recipe, folder: Path, report: Report = silent) -> Scores:
+def train(recipe: Recipe, folder: Path, report: Report = silent, table: Table | None = None) -> Scores:
     """Runs a recipe in a new run folder; returns the scores.
 
-    report: called with the plan (a dict of lines) before training starts.
+    report: called with the plan (a dict of lines) before training starts. table: the samples that a Python program
+    holds, as `hvit.fit` gives them.
     Raises UserError when the folder already holds a run, when another process trains in it, when the machine is too
     small, and as `prepare` and `Trainer` do.
     """
@@ -71,7 +73,7 @@ def train(recipe: Recipe, folder: Path, report: Report = silent) -> Scores:
     recipe = with_absolute_paths(recipe, kind)
     with processes(recipe.loop.device) as ranks, _faults_as_sentences():
         ranks.first_only(lambda: refuse_old_run(folder))
-        prepared = prepare(recipe, kind, ranks)
+        prepared = prepare(recipe, kind, ranks, table=table)
         check_memory(prepared, kind)
         model = new_model(prepared.recipe, kind, report)
         with held(folder, ranks):
@@ -79,18 +81,28 @@ def train(recipe: Recipe, folder: Path, report: Report = silent) -> Scores:
             return _run(prepared, kind, model, folder, report)
 
 
-def resume(folder: Path, root: str | None = None, report: Report = silent, accept_changed_data: bool = False) -> Scores:
+def resume(
+    folder: Path,
+    root: str | None = None,
+    report: Report = silent,
+    accept_changed_data: bool = False,
+    table: Table | None = None,
+    wanted: Recipe | None = None,
+) -> Scores:
     """Continues the run in a folder exactly where its newest checkpoint left it; returns the scores.
 
     root: where the data is now, if it has moved. accept_changed_data: go on with other data, or another recipe, than
-    the run began with; the journal then says what has changed.
+    the run began with; the journal then says what has changed. table: as in `train`. wanted: the recipe that the run is
+    taken for, as `train` takes it.
     Raises UserError, with what differs, when the data or the recipe is not what the run began with, and when another
     process trains in the folder.
     """
     recipe = read_recipe(folder)
     kind = kind_of_run(recipe)
     with processes(recipe.loop.device) as ranks, _faults_as_sentences(), held(folder, ranks):
-        prepared = prepare(replace(recipe, data=moved(recipe.data, root)), kind, ranks)
+        prepared = prepare(replace(recipe, data=moved(recipe.data, root)), kind, ranks, table=table)
+        if wanted is not None:
+            _check_same(wanted, recipe, prepared, folder)
         check_memory(prepared, kind)
         accepted: list[str] = []
         ranks.first_only(
@@ -98,6 +110,14 @@ def resume(folder: Path, root: str | None = None, report: Report = silent, accep
         )
         started = replace(prepared.recipe, weights=None if has_checkpoint(folder) else recipe.weights)
         return _run(prepared, kind, new_model(started, kind), folder, report, accept_changed_data, accepted)
+
+
+def _check_same(wanted: Recipe, recipe: Recipe, prepared: Prepared, folder: Path) -> None:
+    """Raises UserError where the run in a folder is of another recipe than the one that is wanted."""
+    wanted, kind = settle(wanted, silent)
+    wanted = kind.fit_to_data(with_absolute_paths(wanted, kind), prepared.splits)
+    if changes := changed_fields(as_json(recipe), wanted):
+        raise UserError(f"the run in {folder} is of another recipe: {'; '.join(changes)}; choose another out")
 
 
 def _start(prepared: Prepared, kind: Kind, folder: Path) -> None:

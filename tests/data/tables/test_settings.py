@@ -17,7 +17,10 @@ from hvit.errors import UserError
         ({"label_columns": ("a",)}, "label_columns is for labels in a table"),
         ({"task": "multi"}, "task is for labels in a table"),
         ({"table": "t", "path_column": "a", "label_columns": ("a",)}, "the column 'a' is given two meanings"),
-        ({"table": "t", "class_order": ("a", "b"), "task": "multi"}, "class_order is for task ordinal, not for multi"),
+        (
+            {"table": "t", "class_order": ("a", "b"), "task": "multi"},
+            "class_order is for task ordinal or single, not for multi",
+        ),
         ({"effective_beta": 1.0}, "effective_beta must be from 0 to below 1"),
         ({"balance": "some"}, "balance must be one of none, weights, sampling, effective"),
     ],

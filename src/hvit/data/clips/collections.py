@@ -241,8 +241,11 @@ def _open_table(
 ) -> Splits:
     """The clips that a table lists, checked, split and with the labels that it gives them."""
     progress("reading the table", 0, 0)
+    table = table_at(config.table, is_clip_name)
+    if table.image_columns:
+        raise UserError(f"{table.name} holds images themselves, and the model takes clips: list the files of clips")
     samples = list_samples(
-        table_at(config.table, is_clip_name), config, config.root, is_clip_name, config.unreadable == "skip",
+        table, config, config.root, is_clip_name, config.unreadable == "skip",
         config.labels, "clips",
     )  # fmt: skip
     facts, check_notes = _check(samples.files, config, progress, remember)

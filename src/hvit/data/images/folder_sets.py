@@ -13,11 +13,14 @@ import numpy as np
 from PIL import Image
 
 from hvit.data.grey import GreyRange
+from hvit.data.images.held import HeldImage, Rows
 from hvit.data.images.listing import show
 from hvit.data.images.reading import read_image, read_reduced
 from hvit.data.sets import ImageSet, Needed, Reduced, Stored, Target
 from hvit.errors import UserError
 
+_MOST_STORED = 1_000
+"""So many images that are no files are read for the identity of a data set."""
 AnyImage = TypeVar("AnyImage", bound=Image.Image | Reduced)
 
 
@@ -69,6 +72,10 @@ class FolderSet(ImageSet):
         """The file of an image."""
         return Path(os.fsdecode(self._names[index].item()))
 
+    def source(self, index: int) -> Path | HeldImage:
+        """What an image is read from."""
+        return self.file(index)
+
     def read(self, index: int, draw: int) -> tuple[Image.Image, Target]:
         """One image and its class; in training, of a file that can no longer be read the next one and a warning.
 
@@ -82,16 +89,16 @@ class FolderSet(ImageSet):
             return self.read(index, draw)
         return self._first_readable(index, partial(self._read_reduced, needed=needed))
 
-    def _read(self, file: Path) -> Image.Image:
+    def _read(self, file: Path | HeldImage) -> Image.Image:
         return read_image(file, self.channels, self._grey_range, self._page)
 
-    def _read_reduced(self, file: Path, needed: Needed) -> Image.Image | Reduced:
+    def _read_reduced(self, file: Path | HeldImage, needed: Needed) -> Image.Image | Reduced:
         return read_reduced(file, self.channels, needed, self._grey_range, self._page)
 
-    def _first_readable(self, index: int, read: Callable[[Path], AnyImage]) -> tuple[AnyImage, Target]:
+    def _first_readable(self, index: int, read: Callable[[Path | HeldImage], AnyImage]) -> tuple[AnyImage, Target]:
         for candidate in (*range(index, len(self)), *range(index)):
             try:
-                return read(self.file(candidate)), self.target(candidate)
+                return read(self.source(candidate)), self.target(candidate)
             except UserError as error:
                 if not self.replaces:
                     raise UserError(
@@ -102,5 +109,42 @@ class FolderSet(ImageSet):
                     self._failed.add(candidate)
                     print(f"warning: {error} The next readable image takes its place.", file=sys.stderr)
         raise UserError(
-            f"none of the {len(self)} images of the training set ({show(self.file(index))}, …) can be read any more."
+            f"none of the {len(self)} images of the training set ({show(str(self.source(index)))}, …) can be read any "
+            "more."
         )
+
+
+class RowSet(FolderSet):
+    """Images that a table or Python holds, read each time they are needed, as files are.
+
+    rows: all images. numbers: (images,), which of them these are. The other arguments are those of `FolderSet`.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        numbers: np.ndarray,
+        labels: np.ndarray,
+        channels: int,
+        replaces: bool,
+        reduced: bool = False,
+        grey_range: GreyRange = "auto",
+        page: int | None = None,
+    ) -> None:
+        super().__init__((), labels, channels, replaces, reduced, None, grey_range, page)
+        self.rows, self._numbers = rows, numbers
+
+    def source(self, index: int) -> HeldImage:
+        """The image."""
+        return HeldImage(self.rows, int(self._numbers[index]))
+
+    def name(self, index: int) -> str:
+        """What the rows call it."""
+        return self.rows.name(int(self._numbers[index]))
+
+    def stored(self) -> Iterator[tuple[str, Stored]]:
+        """The images; of many, some evenly spaced. Names alone where images differ each time they are read."""
+        count = len(self)
+        for place in range(min(count, _MOST_STORED)):
+            index = place * count // min(count, _MOST_STORED)
+            yield self.name(index), self.source(index).content() if self.rows.repeats else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from hvit.data.folds import check_folds, held_out_fold
 from hvit.data.grey import GreyRange
 from hvit.data.images.channels import checked_names
-from hvit.data.images.folder_sets import FolderSet
+from hvit.data.images.folder_sets import FolderSet, RowSet
+from hvit.data.images.held import HeldImage
 from hvit.data.images.listing import SUFFIXES, files_below, is_image_or_array_name, show
 from hvit.data.layout import (
     TEST_NAME,
@@ -43,9 +45,10 @@ from hvit.data.sets import (
     subset_notes,
 )
 from hvit.data.shared_content import shared_content_notes
-from hvit.data.survey import Survey
+from hvit.data.survey import Source, Survey
 from hvit.data.tables.open import split_samples, table_at, with_balance
-from hvit.data.tables.samples import list_samples
+from hvit.data.tables.read import Table
+from hvit.data.tables.samples import Samples, list_samples
 from hvit.data.tables.settings import LabelOptions, check_label_options
 from hvit.errors import UserError
 from hvit.randomness import derive_seed
@@ -108,16 +111,18 @@ class FolderData(LabelOptions):
         check_label_options(self)
 
 
-def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progress = no_progress) -> Splits:
+def open_folder(
+    config: FolderData, seed: int, in_channels: int, progress: Progress = no_progress, table: Table | None = None
+) -> Splits:
     """Lists a folder of images, checks that they can be read, and splits them.
 
     in_channels: what the model takes; of other numbers than 1 and 3, the channels of each file are read as they are.
-
+    table: the opened table of the samples, instead of that in a file.
     Raises UserError, in a sentence that says what to change, if the folder is not laid out in one of the two ways, or
     leaves a class without images.
     """
     if config.table:
-        return _open_table(config, seed, in_channels, progress)
+        return _open_table(config, seed, in_channels, progress, table)
     layout = _find_layout(config, config.labels != "none")
     notes = layout.notes
     labelled = not _is_unlabelled(config.labels, layout)
@@ -199,32 +204,50 @@ def open_folder(config: FolderData, seed: int, in_channels: int, progress: Progr
     return with_balance(splits, config, "images", subset_notes(len(chosen), len(train)))
 
 
-def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progress) -> Splits:
+def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progress, table: Table | None) -> Splits:
     """The images that a table lists, checked, split and with the labels that it gives them."""
     progress("reading the table", 0, 0)
+    table = table or table_at(config.table, is_image_or_array_name)
     samples = list_samples(
-        table_at(config.table, is_image_or_array_name), config, config.root, is_image_or_array_name,
-        config.unreadable == "skip", config.labels, "images",
-    )  # fmt: skip
-    unreadable, grey_range, check_notes = _check_files(samples.files, config, progress, in_channels)
-    samples = samples.only(np.array([file not in unreadable for file in samples.files], dtype=bool))
+        table, config, config.root, is_image_or_array_name, config.unreadable == "skip", config.labels, "images"
+    )
+    rows = table.rows(samples.image_column)
+
+    def sources(some_samples: Samples) -> Sequence[Source]:
+        if rows is None or some_samples.rows is None:
+            return some_samples.files
+        return [HeldImage(rows, row) for row in some_samples.rows.tolist()]
+
+    files = sources(samples)
+    unreadable, grey_range, check_notes = _check_files(files, config, progress, in_channels)
+    samples = samples.only(np.array([file not in unreadable for file in files], dtype=bool))
     parts = split_samples(samples, config, seed, "images")
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
-    folder_set = partial(
-        FolderSet, channels=in_channels, grey_range=grey_range, page=config.page, folder=samples.folder
-    )
+    if rows is not None and not rows.repeats:
+        check_notes += (
+            "The images have other pixels each time they are read, so a run cannot be repeated exactly: give images "
+            "that are not augmented, since hvit does that (--augment).",
+        )
+    if rows is None or (rows.repeats and len(rows) <= MOST_DECODED):
+        check_notes += shared_content_notes(sources(parts.train), sources(parts.held_out))
+
+    def make_set(some_samples: Samples, trains: bool) -> FolderSet:
+        how = partial(
+            FolderSet if rows is None else RowSet, labels=some_samples.labels, channels=in_channels, replaces=trains,
+            reduced=trains and config.decode == "reduced", grey_range=grey_range, page=config.page,
+        )  # fmt: skip
+        if rows is None:
+            return how(files=some_samples.files, folder=samples.folder)
+        return how(rows=rows, numbers=some_samples.rows)
+
     splits = Splits(
-        train=folder_set(
-            parts.train.files, parts.train.labels, replaces=True, reduced=config.decode == "reduced"
-        ),
-        held_out=folder_set(parts.held_out.files, parts.held_out.labels, replaces=False),
-        test=folder_set(parts.test.files, parts.test.labels, replaces=False) if parts.test else None,
+        train=make_set(parts.train, True),
+        held_out=make_set(parts.held_out, False),
+        test=make_set(parts.test, False) if parts.test else None,
         classes=parts.spec.names,
         mean=mean,
         std=std,
-        notes=(
-            *samples.notes, *check_notes, *parts.notes, *shared_content_notes(parts.train.files, parts.held_out.files)
-        ),
+        notes=(*samples.notes, *parts.notes, *check_notes),
         grey_range=grey_range,
         page=config.page,
         channels=checked_names(config.channels, in_channels),
@@ -300,8 +323,8 @@ def _list_unlabelled(folder: Path) -> tuple[dict[str, list[Path]], Counter[str],
 
 
 def _check_files(
-    files: list[Path], config: FolderData, progress: Progress, channels: int
-) -> tuple[dict[Path, str], GreyRange, tuple[str, ...]]:
+    files: Sequence[Source], config: FolderData, progress: Progress, channels: int
+) -> tuple[dict[Source, str], GreyRange, tuple[str, ...]]:
     """The files that cannot be read, and why; the grey range of all; and notes."""
     decode = config.check == "decode" or (config.check == "auto" and len(files) <= MOST_DECODED)
     survey = Survey(config.grey_range, config.page, channels)
@@ -323,7 +346,7 @@ def _check_files(
     return complaints, survey.grey_range, (*notes, *survey.notes(len(files)))
 
 
-def _leave_out(classes: dict[str, list[Path]], unreadable: dict[Path, str], folder: Path) -> dict[str, list[Path]]:
+def _leave_out(classes: dict[str, list[Path]], unreadable: dict[Source, str], folder: Path) -> dict[str, list[Path]]:
     kept = {name: [file for file in files if file not in unreadable] for name, files in classes.items()}
     for name, files in kept.items():
         if not files:

@@ -20,6 +20,7 @@ from hvit.data.images.arrays import in_8_bits, is_array_name, is_deep_array, lev
 from hvit.data.images.channels import ChannelImage
 from hvit.data.images.deep import DeepKind, DeepPixels, check_full, deep_kind, open_lower, prepare_to_decode
 from hvit.data.images.heic import open_heic
+from hvit.data.images.held import HeldImage
 from hvit.data.images.listing import show
 from hvit.data.images.memory import MOST_MEMORY, SCALED, TOO_LARGE, check_size, most_decoded, taken
 from hvit.data.reduced import Needed, Reduced
@@ -53,7 +54,7 @@ LYING = tuple(turn for orientation, turn in UPRIGHT.items() if orientation >= 5)
 
 
 def read_image(
-    path: str | Path, channels: int = 3, grey_range: GreyRange = "auto", page: int | None = None
+    path: str | Path | HeldImage, channels: int = 3, grey_range: GreyRange = "auto", page: int | None = None
 ) -> Image.Image:
     """Reads an image the way a person would see it.
 
@@ -69,15 +70,15 @@ def read_image(
     Raises UserError, naming the file and the reason, if it is missing, no image, damaged, cut off, or takes more than
     0.9 GB of memory or `MAXIMUM_PIXELS`.
     """
-    if channels not in (1, 3) or is_array_name(path):
+    if channels not in (1, 3) or _is_array(path):
         return _read_channels(path, channels, grey_range)
     with _opened(path, page) as opened:
         return _decoded(opened, "L" if channels == 1 else "RGB", grey_range)
 
 
-def _read_channels(path: str | Path, channels: int, grey_range: GreyRange) -> Image.Image:
+def _read_channels(path: str | Path | HeldImage, channels: int, grey_range: GreyRange) -> Image.Image:
     """An image of an array, or of more channels than a colour has."""
-    if is_array_name(path):
+    if not isinstance(path, HeldImage) and is_array_name(path):
         with _sentences(path):
             pixels = in_8_bits(read_array(path, channels), grey_range)
             if channels in (1, 3):
@@ -93,13 +94,13 @@ def _read_channels(path: str | Path, channels: int, grey_range: GreyRange) -> Im
             return ChannelImage([one.transpose(turn) if turn else one for one in opened.image.split()])
     read = [read_image(path, 1, grey_range, page) for page in range(1, pages + 1)]
     if len({one.size for one in read}) > 1:
-        raise UserError(f"cannot read {show(path)}: its pages, which are its channels, have different sizes.")
+        raise UserError(f"cannot read {show(str(path))}: its pages, which are its channels, have different sizes.")
     return ChannelImage(read)
 
 
-def _count_channels(path: str | Path, channels: int) -> int:
+def _count_channels(path: str | Path | HeldImage, channels: int) -> int:
     """How many pages hold the channels of a file; 1 where it has that many bands. Raises UserError for other files."""
-    with _sentences(path), open_regular(path) as file:
+    with _sentences(path), _file_of(path) as file:
         image = _open(file)
         with image:
             pages = tiff.count_pages(file) if image.format == "TIFF" else 1
@@ -115,13 +116,13 @@ def _count_channels(path: str | Path, channels: int) -> int:
 
 
 def read_reduced(
-    path: str | Path, channels: int, needed: Needed, grey_range: GreyRange = "auto", page: int | None = None
+    path: str | Path | HeldImage, channels: int, needed: Needed, grey_range: GreyRange = "auto", page: int | None = None
 ) -> Image.Image | Reduced:
     """As `read_image`; a JPEG image is decoded at a half, a quarter or an eighth if that leaves what is needed.
 
     The decoder then makes fewer pixels of the same coefficients, each the mean of those it stands for, nearly.
     """
-    if channels not in (1, 3) or is_array_name(path):
+    if channels not in (1, 3) or _is_array(path):
         return read_image(path, channels, grey_range)
     with _opened(path, page) as opened:
         image, mode = opened.image, "L" if channels == 1 else "RGB"
@@ -147,10 +148,14 @@ class Look:
 
 
 def look_at(
-    path: str | Path, whole: bool, grey_range: GreyRange = "auto", page: int | None = None, channels: int = 3
+    path: str | Path | HeldImage,
+    whole: bool,
+    grey_range: GreyRange = "auto",
+    page: int | None = None,
+    channels: int = 3,
 ) -> Look:
     """Looks at a file's header, or decodes all of it. Raises UserError as `read_image` with the same arguments does."""
-    if is_array_name(path):
+    if not isinstance(path, HeldImage) and is_array_name(path):
         return _look_at_array(path, whole, grey_range, channels)
     if channels not in (1, 3):
         pages = _count_channels(path, channels)
@@ -200,14 +205,22 @@ class _Opened:
 
 
 @contextmanager
-def _opened(path: str | Path, page: int | None = None) -> Iterator[_Opened]:
+def _opened(path: str | Path | HeldImage, page: int | None = None) -> Iterator[_Opened]:
     """The opened, not yet decoded image; whatever goes wrong inside becomes one sentence."""
-    with _sentences(path), open_regular(path) as file:
+    with _sentences(path), _file_of(path) as file:
         image = _open(file)
         with image, taken(check_size(image)):
             place = _choose_page(image, file, page)
             _scale_key(image)
             yield _Opened(image, file, image.size, deep_kind(image), place)
+
+
+def _is_array(path: str | Path | HeldImage) -> bool:
+    return not isinstance(path, HeldImage) and is_array_name(path)
+
+
+def _file_of(path: str | Path | HeldImage) -> BinaryIO:
+    return path.open() if isinstance(path, HeldImage) else open_regular(path)
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -221,14 +234,14 @@ def _open(file: BinaryIO) -> Image.Image:
 
 
 @contextmanager
-def _sentences(path: str | Path) -> Iterator[None]:
+def _sentences(path: str | Path | HeldImage) -> Iterator[None]:
     """Whatever goes wrong inside becomes one sentence (UserError) on the file."""
     with quiet_pillow():
         try:
             yield
         # Damaged files make Pillow's decoders raise almost anything: OSError, SyntaxError, struct.error, KeyError ...
         except Exception as error:
-            raise UserError(f"cannot read {show(path)}: {_reason(error)}.") from error
+            raise UserError(f"cannot read {show(str(path))}: {_reason(error)}.") from error
 
 
 @cache

@@ -60,7 +60,7 @@ def find_columns(table: Table, options: LabelOptions, is_sample: Callable[[Path]
     for name in options.label_columns:
         _check(table, name, "label_columns")
     taken = {*options.label_columns, options.split_column, options.group_column, options.weight_column} - {""}
-    path = options.path_column or _path(table, is_sample, taken)
+    path = options.path_column or next(iter(table.image_columns), "") or _path(table, is_sample, taken)
     taken.add(path)
     split = options.split_column or _split(table, taken)
     labels = options.label_columns or _labels(table, taken | {split}, needs_labels)
@@ -116,6 +116,8 @@ def _labels(table: Table, taken: set[str], needs_labels: bool) -> list[str]:
     named = _named(table, _LABELS, taken)
     if named:
         return named[:1]
+    if len(typed := [column for column in table.class_columns if column not in taken]) == 1:
+        return typed
     rest = [column for column in table.columns if column not in taken]
     if len(rest) == 1:
         return rest

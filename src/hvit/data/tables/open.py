@@ -16,7 +16,8 @@ from hvit.data.layout import imbalance_notes, some, split_name
 from hvit.data.regular_files import is_folder
 from hvit.data.sets import Splits, choose_subset, subset_notes
 from hvit.data.tables.columns import TEST
-from hvit.data.tables.read import Table, read_table
+from hvit.data.tables.hugging_face import is_saved, open_named, open_parquet, open_saved
+from hvit.data.tables.read import ParquetTable, Table, read_table
 from hvit.data.tables.samples import IN_HELD_OUT, IN_TEST, UNLABELLED, Samples
 from hvit.data.tables.settings import LabelOptions
 from hvit.data.tables.split import check_parts, hold_out
@@ -57,15 +58,36 @@ class Parts:
     subset_notes: tuple[str, ...]
 
 
+IN_PYTHON = "python:"
+"""Instead of a table's file: the samples are held by a program that calls `hvit.fit`."""
+BY_NAME = "hf:"
+"""How the name of a data set of Hugging Face begins."""
+
+
+def is_no_path(table: str) -> bool:
+    """Whether a table is given by something else than the path of a file or folder."""
+    return table.startswith((IN_PYTHON, BY_NAME))
+
+
 def table_at(path: str, is_sample: Callable[[Path], bool]) -> Table:
-    """The table at a path that a user gave. Raises UserError where there is none."""
+    """The table at a path that a user gave, or of a name. Raises UserError where there is none."""
+    if path == IN_PYTHON:
+        raise UserError(
+            "the images of this run were given to hvit.fit by a Python program, and no file holds them: call hvit.fit "
+            "again with the same data and out=FOLDER to go on, or name other data (--root DIR)"
+        )
+    if path.startswith(BY_NAME):
+        return open_named(path.removeprefix(BY_NAME))
     file = Path(path).expanduser()
+    if is_saved(file):
+        return open_saved(file)
     if is_folder(file):
         raise UserError(
             f"{show(file)} is a folder, and the table is a file (CSV, JSON lines or Parquet); class folders are given "
             "as the data's root (--data.root)"
         )
-    return read_table(file, is_sample)
+    table = read_table(file, is_sample)
+    return open_parquet(file) if isinstance(table, ParquetTable) and table.embedded else table
 
 
 def split_samples(samples: Samples, config: TableData, seed: int, what: str) -> Parts:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hvit.data.images.held import Rows
 from hvit.data.images.listing import show
 from hvit.data.regular_files import open_regular, system_reason
 from hvit.errors import UserError
@@ -32,9 +33,17 @@ class Table(ABC):
     """Rows of named columns. name: what to call it in a sentence. folder: where its paths start from.
 
     columns: their names, in order. head: their cells in the first rows. notes: sentences on how it is read.
+    image_columns: those that hold images themselves, whose cells are names of these. class_columns: those that are
+    known to hold one class, or several.
     """
 
     row_word = "row"
+    image_columns: tuple[str, ...] = ()
+    class_columns: tuple[str, ...] = ()
+
+    def rows(self, column: str) -> Rows | None:
+        """The images in a column that holds them; None for a column of paths."""
+        return None
 
     def __init__(self, name: str, folder: Path, columns: Sequence[str], notes: tuple[str, ...] = ()) -> None:
         self.name, self.folder, self.columns, self.notes = name, folder, tuple(columns), notes

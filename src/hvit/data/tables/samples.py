@@ -34,7 +34,8 @@ class Samples:
     labels: (samples,) int64 or (samples, outputs) float32. part: (samples,) int, 0 for training, 1 for held out and 2
     for test, None where the table does not say. groups: (samples,) names of the group of each. weights:
     (samples,) float32. folder: what names start from. rows: (samples,) int64, the row of each sample in a table that
-    holds the images themselves; None for files. held_words, test_words: what the table calls these parts.
+    holds the images themselves, in the image_column; None for files. held_words, test_words: what the table calls these
+    parts.
     """
 
     files: list[Path]
@@ -45,6 +46,7 @@ class Samples:
     groups: np.ndarray | None = None
     weights: np.ndarray | None = None
     rows: np.ndarray | None = None
+    image_column: str = ""
     held_words: tuple[str, ...] = ()
     test_words: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -82,6 +84,9 @@ def list_samples(
         return table.place(numbers[row])
 
     if columns.labels:
+        if options.task == "auto" and set(columns.labels) <= {*table.class_columns} and not options.class_order:
+            is_list = any(isinstance(cell, list) for cell in cells[columns.labels[0]])
+            options = replace(options, task="multi" if is_list else "single")
         encoded = encode({name: cells[name] for name in columns.labels}, options, place)
     else:
         note = f"The {what} have no labels: they are one unlabelled data set."
@@ -89,13 +94,19 @@ def list_samples(
         encoded = Encoded(LabelSpec("single", (UNLABELLED,)), none, none.astype(bool), note)
     folder = Path(root).expanduser() if root else table.folder
     part, held_words, test_words = _parts(cells, columns, place)
-    files, notes = _files(cells[columns.path], folder, place, what)
+    holds_images = table.rows(columns.path) is not None
+    if holds_images:
+        files, notes = [Path(str(cell)) for cell in cells[columns.path]], ()
+    else:
+        files, notes = _files(cells[columns.path], folder, place, what)
     samples = Samples(
         files=files,
         labels=encoded.labels,
         spec=encoded.spec,
         folder=folder,
         part=part,
+        rows=np.arange(len(files)) if holds_images else None,
+        image_column=columns.path if holds_images else "",
         held_words=held_words,
         test_words=test_words,
         groups=_groups(cells, columns, place),
@@ -103,7 +114,7 @@ def list_samples(
     )
     kept, dropped = _doubles(samples, place)
     notes = (*table.notes, columns.describe(table.columns), encoded.note, *notes, *dropped)
-    exists = np.array([_exists(files[row]) for row in np.flatnonzero(kept)], dtype=bool)
+    exists = np.array([holds_images or _exists(files[row]) for row in np.flatnonzero(kept)], dtype=bool)
     absent = np.zeros(len(files), bool)
     absent[np.flatnonzero(kept)] = ~exists
     if absent[kept].all():

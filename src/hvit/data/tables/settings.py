@@ -34,7 +34,8 @@ class LabelOptions:
     label_separator: str = ""
     """What separates several classes in one cell of the table; default: | or ; where the cells have them."""
     class_order: tuple[str, ...] = ()
-    """Classes in their order, for task ordinal; default: the order of whole numbers."""
+    """Classes in their order, for task ordinal, or in the order of the model's outputs for task single; default: the
+    order of whole numbers, or the alphabet."""
     task: Literal["auto", "single", "multi", "ordinal", "regression"] = "auto"
     """What the labels of a table are. single: one class; multi: any number of classes; ordinal: a class of an order;
     regression: numbers; auto: what the plan says after a look at the table."""
@@ -60,7 +61,7 @@ def check_label_options(options: LabelOptions) -> None:
     twice = next((name for name in named if name and named.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"the column {twice!r} is given two meanings (path, label, split, group): a column has one")
-    if options.class_order and options.task not in ("auto", "ordinal"):
-        raise UserError(f"class_order is for task ordinal, not for {options.task}")
+    if options.class_order and options.task not in ("auto", "ordinal", "single"):
+        raise UserError(f"class_order is for task ordinal or single, not for {options.task}")
     if not 0 <= options.effective_beta < 1:
         raise UserError(f"effective_beta must be from 0 to below 1, not {options.effective_beta}")
