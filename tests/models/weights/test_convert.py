@@ -14,7 +14,7 @@ from tests.models.weights.small import MICRO, shaken
 
 def test_a_library_without_the_family_is_refused_with_those_that_have_it() -> None:
     model: Any = build_network(MICRO)
-    with pytest.raises(UserError, match="'nest' are not converted to transformers: they are converted to timm, official"):
+    with pytest.raises(UserError, match="'nest' are not converted to transformers: they are converted to timm, "):
         way_of(model, "transformers")
 
 
