@@ -121,8 +121,8 @@ def test_the_only_image_of_a_class_is_trained_on_and_the_plan_says_so(two_classe
 def test_hidden_files_and_other_kinds_are_left_out_and_counted(two_classes: Path) -> None:
     for name in (
         "cat/.hidden.png",
-        "cat/a.heic",
-        "cat/b.heic",
+        "cat/a.cr2",
+        "cat/b.cr2",
         "dog/notes",
         "dog/film.mp4",
         "outside.png",
@@ -134,7 +134,7 @@ def test_hidden_files_and_other_kinds_are_left_out_and_counted(two_classes: Path
     assert len(splits.train) + len(splits.held_out) == 15
     assert [note for note in splits.notes if "Skipped" in note] == [
         "Skipped, as no images or in no class's folder: "
-        "2 .heic; 1 .mp4; 1 without suffix; 1 image outside any class folder."
+        "2 .cr2; 1 .mp4; 1 without suffix; 1 image outside any class folder."
     ]
 
 
