@@ -23,6 +23,7 @@ from tests.processes import Command, places, wait_until
 # A shell that starts the tests in the background lets them ignore these signals, and their subprocesses, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Of the processes that share the tests each has one core; alone there are two threads.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 

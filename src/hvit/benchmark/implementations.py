@@ -151,4 +151,4 @@ def _peak(before: float | None, device: str) -> float | None:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     peak = memory_now("VmHWM")
-    return None if before is None or peak is None else peak - before
+    return None if before is None or peak is None else max(peak - before, 0.0)
