@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test notebooks lint docs clean
+.PHONY: demo test test-long notebooks lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/hvit demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# Runs the tests that take seconds each, which `make test` leaves out.
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -m long --numprocesses 2 --dist worksteal
 
 # Runs the notebooks of examples/ from the first cell to the last.
 notebooks: $(STAMP)

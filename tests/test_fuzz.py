@@ -21,6 +21,7 @@ SCRIPT = ROOT / "benchmarks" / "fuzz.py"
     ("cases", "options"),
     [(16, ["--kinds", "safetensors"]), pytest.param(160, ["--self-check"], marks=pytest.mark.slow)],
 )
+@pytest.mark.long
 def test_the_first_cases_have_no_fault_and_faults_are_noticed(cases: int, options: list[str], tmp_path: Path) -> None:
     faults = tmp_path / "faults.jsonl"
     run = subprocess.run(

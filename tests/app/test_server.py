@@ -172,6 +172,7 @@ main(["serve", sys.argv[1]])
 """
 
 
+@pytest.mark.long
 def test_a_connection_that_asks_nothing_is_closed_and_an_interrupt_ends_with_a_sentence() -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", SERVER, "0.05"]

@@ -14,7 +14,7 @@ from hvit.benchmark import measure
 Hvit = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_models_are_measured_next_to_a_peer(hvit: Hvit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "run_apart", lambda *_: 100.0)  # the limit, which takes a process of its own
     monkeypatch.setattr(os, "getloadavg", lambda: (99.0, 0.0, 0.0))

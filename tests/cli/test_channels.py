@@ -30,6 +30,7 @@ def arrays(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_every_verb_takes_images_of_six_channels(hvit: Run, arrays: Path, tmp_path: Path) -> None:
     rgb = tmp_path / "rgb.safetensors"
     save_weights(package.create_model("nest_micro_64", num_classes=2), rgb)

@@ -48,6 +48,7 @@ def reviewed(hvit: Run, colour_run: Path, photo_folder: Path, tmp_path: Path) ->
     return run, data
 
 
+@pytest.mark.long
 def test_a_review_of_a_run_is_in_its_report(hvit: Run, reviewed: tuple[Path, Path]) -> None:
     run, data = reviewed
     status, text, err = hvit("neighbours", run, "--root", data, "--distance", "0")

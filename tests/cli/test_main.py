@@ -24,6 +24,7 @@ def test_help_explains_every_verb_and_every_verb_explains_itself(hvit: Run) -> N
         assert "usage" in text
 
 
+@pytest.mark.long
 def test_explain_writes_pictures_and_reports_the_paths(hvit: Run, colour_run: Path, photo_folder: Path) -> None:
     picture = photo_folder / "red" / "0.png"
     other = photo_folder / "blue" / "0.png"

@@ -57,6 +57,7 @@ def test_class_names_are_escaped_in_answers_and_exact_in_json(hvit: Run, weights
     assert {one["class"] for one in json.loads(out)["classes"]} == set(HOSTILE)
 
 
+@pytest.mark.long
 def test_class_names_are_escaped_in_explanations_and_errors(hvit: Run, weights: Path, image: Path) -> None:
     status, out, err = hvit("explain", weights, image, "--classes", *HOSTILE[:4])
     assert status == 0, err
@@ -73,6 +74,7 @@ def test_class_names_are_escaped_in_explanations_and_errors(hvit: Run, weights: 
     assert status == 0, "as it is printed"
 
 
+@pytest.mark.long
 def test_class_names_are_escaped_in_an_evaluation_and_its_report(hvit: Run, tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -39,6 +39,7 @@ def test_report_writes_the_page_anew(hvit: Run, colour_run: Path) -> None:
     assert "nest_micro_64" in (colour_run / "report.html").read_text().replace("<wbr>", "")
 
 
+@pytest.mark.long
 def test_a_training_folder_with_bad_files_is_reported_before_training(
     hvit: Run, photo_folder: Path, tmp_path: Path, shared_data: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_worker_computes_with_one_thread() -> None:
 
 
 @pytest.mark.parametrize("end", ["killed", "finished"])
+@pytest.mark.long
 def test_no_worker_outlives_a_program_that_is_killed_or_finishes_in_the_middle(tmp_path: Path, end: str) -> None:
     """The workers inherit the program's output, which therefore ends when all of them have ended."""
     (tmp_path / "program.py").write_text(PROGRAM.replace("ENDLESS", str(end == "killed")))
@@ -129,6 +130,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_a_sentence(phase: str) -> Non
     assert "the data workers hang, or one was killed" in complaint_about(made)
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_does_not_hang_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "LONGEST_WAIT", 1)
     images = Asked(4, threading.Event().wait)

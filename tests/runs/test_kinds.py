@@ -62,6 +62,7 @@ class Toy(Classification):
         return Halved(model, prepared.splits.classes, asdict(prepared.preprocess))
 
 
+@pytest.mark.long
 def test_a_toy_kind_is_trained_by_the_front_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "write_report", lambda folder: folder)
     sizes: dict[str, Any] = {

@@ -30,6 +30,7 @@ def short_run(folder: Path, root: Path) -> None:
     train.train(replace(recipe, data=FolderData(root=str(root)), loop=loop), folder)
 
 
+@pytest.mark.long
 def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, photo_folder: Path) -> None:
     root = tmp_path / "photos"
     shutil.copytree(photo_folder, root)

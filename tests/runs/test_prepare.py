@@ -19,6 +19,7 @@ from hvit.verbs import train
 from tests.verbs.tiny import RECIPE, TINY
 
 
+@pytest.mark.long
 def test_weights_start_another_run_with_a_new_head(tmp_path: Path) -> None:
     first = replace(RECIPE, loop=replace(RECIPE.loop, max_steps=4))
     train.train(first, tmp_path / "first")

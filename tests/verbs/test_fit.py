@@ -146,6 +146,7 @@ def test_a_run_that_was_stopped_continues_exactly(tmp_path: Path, monkeypatch: p
         hvit.fit(longer, data, out=tmp_path / "parts")
 
 
+@pytest.mark.long
 def test_paths_are_kept_so_that_the_command_line_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pairs = [(path.relative_to(tmp_path), name) for path, name in written(tmp_path / "images")]

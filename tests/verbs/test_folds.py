@@ -60,6 +60,7 @@ def test_every_sample_is_predicted_by_the_run_that_did_not_train_on_it(finished:
     assert "fold_3/report.html" in page
 
 
+@pytest.mark.long
 def test_a_stopped_one_goes_on_with_the_fold_in_progress(
     finished: Path, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,6 +252,7 @@ def test_progress_counts_every_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_pictures", "one_thread")
+@pytest.mark.long
 def test_a_run_of_generation_killed_in_mid_epoch_resumes_bit_for_bit(
     tmp_path: Path, train_and_kill: Callable[..., None]
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_number_of_classes_that_was_typed_is_never_replaced(
     assert "the recipe has 1000 classes" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_weights_for_other_classes_are_not_scored(tmp_path: Path, photo_folder: Path) -> None:
     train.train(replace(RECIPE, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")
     with pytest.raises(UserError, match="has 10 classes"):

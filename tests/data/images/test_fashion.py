@@ -49,6 +49,7 @@ def test_the_four_files_become_two_parts_in_colour_or_grey(folder: Path) -> None
     assert (len(some.train), len(some.held_out), len(some.notes)) == (20, 10, 2)
 
 
+@pytest.mark.long
 def test_a_run_on_it_is_trained_and_scored_again(folder: Path, tmp_path: Path) -> None:
     digits = get_recipe("nest_micro_digits")
     recipe = replace(

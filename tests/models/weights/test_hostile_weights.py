@@ -540,6 +540,7 @@ def check(found: dict[str, dict[str, Any]], names: Sequence[str]) -> None:
     assert not faults, json.dumps(faults, indent=1)
 
 
+@pytest.mark.long
 def test_hostile_files_are_refused_in_one_sentence(outcomes: Any) -> None:
     names = [name for name in FILES if name not in HEAVY]
     check(outcomes(names), names)
