@@ -31,6 +31,10 @@ def test_frames_are_chosen_as_in_training(clip_run: Path) -> None:
     assert Preprocess(**json.loads(json.dumps(asdict(preprocess)))) == preprocess
 
 
+def test_a_path_may_be_text(clip_run: Path) -> None:
+    assert open_classifier(str(clip_run)).classes == open_classifier(clip_run).classes
+
+
 def test_names_of_pictures_are_unique_stable_and_whole_letters() -> None:
     taken: set[str] = set()
     stems = [

@@ -136,12 +136,13 @@ def open_ensemble(members: list[Path], device: str = "auto") -> Classifier:
     return replace(first, others=tuple(others))
 
 
-def open_classifier(weights: Path, device: str = "auto") -> Classifier:
+def open_classifier(weights: Path | str, device: str = "auto") -> Classifier:
     """A classifier from a weights file in any known format, or from a run folder.
 
     Weights without a stored preprocessing get that of ImageNet: the shorter side to 8/7 of the input, the centre cut
     out, ImageNet's mean and standard deviation.
     """
+    weights = Path(weights)
     opened = open_weights(weights)
     if opened.model.config.num_classes == 0:
         raise UserError(f"{weights} holds an encoder without a head (num_classes=0), which predicts no classes")
