@@ -8,7 +8,7 @@ The columns:
 
     accuracy    of all held-out images
     deletion, insertion   areas under the curves of the class's probability while pixels are replaced by the mean
-                colour, or take its place; beside them those of the same map with its cells in random order
+                colour, or take its place; next to them those of the same map with its cells in random order
     first, second   share of images whose largest quadrant, and largest sixteenth, is the one without which the logit
                 is lowest; a guess is right in 25 and 6 %
     stands out  share of images of which a path is drawn

@@ -63,7 +63,7 @@ class Printed:
     note: str = ""
     """What is known where no count gives the printed number."""
     is_choice: bool = False
-    """Whether the table leaves so much open that our model is a choice; its differences are stated, not judged."""
+    """Whether the table leaves so much open that our model is a choice; its differences have no verdict."""
 
 
 NORMS = Why("multiply_adds", "ours with norms counted, five a number (fvcore)", norms=True)

@@ -118,7 +118,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "checkpoint_steps": (0, 1_000_000_000),
     "patience": (0, 1_000_000),
     "workers": (0, 512),
-    # what is learned from the held-out images
+    # what is fitted to the held-out images
     "unsure_error": _SHARE,
     # the recipe itself
     "crop": (0, 1),

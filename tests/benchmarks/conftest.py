@@ -1,4 +1,4 @@
-"""Benchmarks are scripts beside the package: tests import them by name."""
+"""Benchmarks are scripts outside the package: tests import them by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of features come back as they were written, and nothing else is taken for one."""
+"""Tables of features come back as they were written, and nothing else is read as one."""
 
 from __future__ import annotations
 

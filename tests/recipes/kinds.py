@@ -1,4 +1,4 @@
-"""Which recipes are trained by default, and what their runs leave out."""
+"""Which recipes are trained by default, and what their runs omit."""
 
 from __future__ import annotations
 

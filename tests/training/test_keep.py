@@ -60,8 +60,8 @@ def test_the_best_weights_are_delivered_and_the_last_ones_by_default(tmp_path: P
                     zip(evaluations(tmp_path / "last"), rows, strict=True)]  # fmt: skip
     assert torch.equal(delivered(tmp_path / "best"), state_at(tmp_path, best["step"]))
     assert torch.equal(delivered(tmp_path / "last"), state_at(tmp_path, 30))
-    (told,) = [row for row in read_journal(tmp_path / "best" / "journal.jsonl") if row["kind"] == "deliver"]
-    assert told == {
+    (delivery,) = [row for row in read_journal(tmp_path / "best" / "journal.jsonl") if row["kind"] == "deliver"]
+    assert delivery == {
         "kind": "deliver", "step": 30, "best_step": best["step"], "keep": "best", "score": "closeness", "last_step": 30,
         "last_validation": rows[-1]["closeness"], "validation": best["closeness"],
     }  # fmt: skip

@@ -19,7 +19,7 @@ from hvit.errors import UserError
 
 @dataclass(frozen=True)
 class AppArguments:
-    """Serves a page to play with a classifier: drop images, see classes, explanations, and what hiding blocks does."""
+    """Serves a page to play with a classifier: drop images, see classes, explanations, what removing blocks does."""
 
     weights: tyro.conf.Positional[Path]
     """A run folder, or a weights file in any known format."""

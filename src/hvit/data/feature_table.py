@@ -89,7 +89,7 @@ def _checked(path: Path, features: np.ndarray, rows: dict[str, list[str]], facts
 
 def _write_npy(path: Path, facts: dict[str, Any], dim: int, portions: Iterable[Portion]) -> int:
     rows_path, facts_path = path.with_suffix(".csv"), path.with_suffix(".json")
-    # Without this file nothing is read, so that no features are ever taken for those of other images.
+    # Without this file nothing is read, so that features are never those of other images.
     facts_path.unlink(missing_ok=True)
     count = 0
     digests = hashlib.sha256(), hashlib.sha256()

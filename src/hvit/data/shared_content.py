@@ -39,7 +39,7 @@ def shared_content_notes(train: Sequence[Source], held_out: Sequence[Source], wh
         pairs += [(file, contents[digest]) for file in asked if (digest := _digest(file)) in contents]
     if not pairs:
         return ()
-    named = [f"{_short(file)} is {_short(twin)}" for file, twin in pairs]
+    named = [f"{_short(file)} is {_short(copy)}" for file, copy in pairs]
     count = counted(len(pairs), f"held-out {what[:-1]}")
     return (
         f"{count} {'has' if len(pairs) == 1 else 'have'} the same content as training {what}, so scores are too good: "
@@ -48,7 +48,7 @@ def shared_content_notes(train: Sequence[Source], held_out: Sequence[Source], wh
 
 
 def _short(file: Source) -> str:
-    """A file with the folders that tell it apart: its class and its part of the split."""
+    """A file with the folders that identify it: its class and its part of the split."""
     return shown("/".join(file.parts[-3:]) if isinstance(file, Path) else str(file))
 
 

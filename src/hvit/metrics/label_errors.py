@@ -19,7 +19,7 @@ class LabelErrors:
     """Labels by how probable it is that they are right.
 
     found: indices of the images whose labels are probably wrong, the surest first. quality: (images,), the probability
-    of each image's label, and NaN for images that were not judged. predicted: (images,), the most probable class.
+    of each image's label, and NaN for images that were not assessed. predicted: (images,), the most probable class.
     """
 
     found: np.ndarray
@@ -54,7 +54,8 @@ def label_errors(features: np.ndarray, labels: np.ndarray) -> LabelErrors:
     """Labels that are probably wrong, by confident learning (Northcutt et al., arXiv 1911.00068) of cleanlab.
 
     features: (images, dim). labels: (images,), class numbers; images of classes with one image, and of negative
-    numbers, are not judged. Raises UserError where cleanlab is not installed, and where no two classes have two images.
+    numbers, are not assessed. Raises UserError where cleanlab is not installed, and where no two classes have two
+    images.
     """
     try:
         from cleanlab.filter import find_label_issues  # pyright: ignore[reportMissingImports]
@@ -64,11 +65,11 @@ def label_errors(features: np.ndarray, labels: np.ndarray) -> LabelErrors:
     usable = names[counts > 1]
     if len(usable) < 2:
         raise UserError("probable label errors are looked for in two classes or more, with two images or more in each")
-    judged = np.flatnonzero(np.isin(labels, usable))
-    known = np.searchsorted(usable, labels[judged])
-    shares = out_of_fold(features[judged], known)
+    assessed = np.flatnonzero(np.isin(labels, usable))
+    known = np.searchsorted(usable, labels[assessed])
+    shares = out_of_fold(features[assessed], known)
     found = find_label_issues(known, shares, return_indices_ranked_by="self_confidence", n_jobs=1)
     quality, predicted = np.full(len(labels), np.nan), np.full(len(labels), -1)
-    quality[judged] = shares[np.arange(len(known)), known]
-    predicted[judged] = usable[shares.argmax(1)]
-    return LabelErrors(judged[np.asarray(found, dtype=np.int64)], quality, predicted)
+    quality[assessed] = shares[np.arange(len(known)), known]
+    predicted[assessed] = usable[shares.argmax(1)]
+    return LabelErrors(assessed[np.asarray(found, dtype=np.int64)], quality, predicted)

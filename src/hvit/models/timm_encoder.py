@@ -265,7 +265,7 @@ def _shape_of(config: TimmConfig) -> _Shape:
     sizes = (*(tuple(one.shape[2:]) for one in below), tuple(last.shape[1:-1]))
     matcher = network.group_matcher(coarse=False) if hasattr(network, "group_matcher") else {}
     layers = cast(dict[str, int], group_parameters(network, matcher, reverse=True)) if matcher else {}
-    # Where timm names no layers, only the head is told from the rest.
+    # Where timm names no layers, only the head is a part of its own.
     of_head = {id(parameter) for parameter in network.get_classifier().parameters()} if not layers else set()
     layer_of = {name: int(layers.get(name, id(one) in of_head)) for name, one in network.named_parameters()}
     prefix = getattr(network, "num_prefix_tokens", 0) if last.ndim == 4 and features.ndim == 3 else 0

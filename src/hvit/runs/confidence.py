@@ -1,4 +1,4 @@
-"""After training: a temperature, a threshold for saying nothing, and features that tell what is unlike the data."""
+"""After training: a temperature, a threshold for saying nothing, and features that show what is unlike the data."""
 
 from __future__ import annotations
 

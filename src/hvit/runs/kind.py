@@ -228,7 +228,7 @@ class Kind(ABC, Generic[Built]):
         return prepared
 
     def fixed_networks(self, recipe: Recipe) -> tuple[nn.Module, ...]:
-        """Networks that a run uses beside its own and does not train, for counting the memory they take."""
+        """Networks that a run uses in addition to its own and does not train, for counting the memory they take."""
         return ()
 
     def empty_networks(self, recipe: Recipe) -> tuple[nn.Module, ...]:

@@ -12,7 +12,7 @@ from hvit.metrics.calibration import COLDEST, HOTTEST
 
 @dataclass(frozen=True)
 class ConfidenceConfig:
-    """What a classifier of single labels learns from the held-out images after training."""
+    """What is fitted to the held-out images of a classifier of single labels after training."""
 
     calibrate: bool = True
     """Fit a temperature to the held-out images, by which logits are divided before probabilities are computed from

@@ -151,7 +151,7 @@ class Teachers:
         return rows
 
     def keys(self, images: Tensor) -> list[bytes]:
-        """What tells one image of a batch from another: a hash of its 8-bit pixels."""
+        """What distinguishes one image of a batch from another: a hash of its 8-bit pixels."""
         sides = [1] * (images.ndim - 2)
         mean, std = (images.new_tensor(values).view(-1, *sides) for values in (self.view.mean, self.view.std))
         pixels = ((images * std + mean) * 255).round().clamp(0, 255).byte().cpu().contiguous().numpy()

@@ -154,8 +154,8 @@ def open_classifier(weights: Path | str, device: str = "auto") -> Classifier:
         preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear", grey_range="auto")
     chosen = choose_device(device)
     confidence = Confidence.read(opened.confidence, printable(str(weights)))
-    beside = (weights if weights.is_dir() else weights.parent) / OUTLIERS
-    training = NearestTraining.load(beside, confidence.outliers) if confidence.outliers and beside.exists() else None
+    file = (weights if weights.is_dir() else weights.parent) / OUTLIERS
+    training = NearestTraining.load(file, confidence.outliers) if confidence.outliers and file.exists() else None
     return Classifier(
         opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen, None, confidence, training,
         labels=opened.labels,

@@ -128,7 +128,7 @@ def _read(images: RunImages, index: int, preprocess: Preprocess) -> Image.Image:
 
 
 def _explain(classifier: Classifier, shown: Image.Image, wanted: list[int], folder: Path, name: str) -> list[str]:
-    """Draws what speaks for each of the classes; the names of the pictures for light and for dark pages."""
+    """Draws the evidence for each of the classes; the names of the pictures for light and for dark pages."""
     batch = classifier.preprocess.normalised(shown)[None].to(classifier.device)
     with torch.inference_mode():
         shares = classifier.answers(batch)[0]

@@ -92,8 +92,8 @@ def resume(
     """Continues the run in a folder exactly where its newest checkpoint left it; returns the scores.
 
     root: where the data is now, if it has moved. accept_changed_data: go on with other data, or another recipe, than
-    the run began with; the journal then says what has changed. table: as in `train`. wanted: the recipe that the run is
-    taken for, as `train` takes it.
+    the run began with; the journal then says what has changed. table: as in `train`. wanted: the recipe that the run
+    should have, as `train` takes it.
     Raises UserError, with what differs, when the data or the recipe is not what the run began with, and when another
     process trains in the folder.
     """

@@ -1,4 +1,4 @@
-"""Claims about hiding blocks of one image: the model's own answers, block Shapley's values, and nothing twice."""
+"""Claims about removing blocks of one image: the model's own answers, block Shapley's values, and nothing twice."""
 
 from __future__ import annotations
 

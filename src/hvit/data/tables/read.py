@@ -229,7 +229,7 @@ class FrameTable(Table):
 
 
 def read_table(path: Path, is_sample: Callable[[Path], bool]) -> Table:
-    """The table in a file, by its ending; anything but JSON lines and Parquet is taken for text with delimiters.
+    """The table in a file, by its ending; anything but JSON lines and Parquet is read as text with delimiters.
 
     is_sample: whether a path ends like a sample, by which a missing header is noticed. Raises UserError for a file
     that cannot be read, is empty, or is no table.

@@ -27,7 +27,7 @@ class Encoded:
     """Labels as numbers, and what they are.
 
     labels: (rows,) int64 class numbers, or (rows, outputs) float32 of 0 and 1 or of numbers. missing: (rows,) bool,
-    rows without a label. note: the sentence that says what the labels were taken for, and why.
+    rows without a label. note: the sentence that says as what the labels were read, and why.
     """
 
     spec: LabelSpec

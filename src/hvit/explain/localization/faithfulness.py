@@ -139,7 +139,7 @@ def examine(
 def passes_to_examine(
     model: Classifier, images: Tensor, method: str, budget: float | None = None, absent: Absent = "exchanged"
 ) -> float:
-    """The forward passes that `examine` takes for one of such images, to tell progress by.
+    """The forward passes that `examine` takes for one of such images, for a progress bar.
 
     The map of a method other than block Shapley counts as one, whatever its gradients cost.
     """

@@ -118,7 +118,7 @@ def passes_planned(
     exact: bool = True,
     absent: Absent = "exchanged",
 ) -> float:
-    """The forward passes that `block_shapley` will take for one of such images, to tell progress by.
+    """The forward passes that `block_shapley` will take for one of such images, for a progress bar.
 
     Where values are computed along the paths only, it is that of one path: more classes take more, within the budget.
     """
