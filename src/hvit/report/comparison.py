@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import resources
 
 from hvit import pictures
 from hvit.files import JsonObject
 from hvit.markup import NOTHING, Html, breakable, duration, element, short_number
-from hvit.report.page import POLICY
-from hvit.report.pieces import chart, quiet, section
+from hvit.report.pieces import chart, quiet, section, whole_page
 from hvit.report.reading import Run
 
 SHARES = (
@@ -29,17 +27,6 @@ def render_comparison(
 ) -> str:
     """The whole page as HTML text. rows, settings: as of `hvit.verbs.compare.Compared`."""
     title = f"{len(runs)} runs compared"
-    style = resources.files("hvit.report").joinpath("page.css").read_text(encoding="utf-8")
-    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", **policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{title} · hvit"),
-        element("style", Html(style)),
-    )
     journals = {name: run.rows for name, run in runs.items()}
     charts = [
         chart(partial(pictures.compare_curves, journals, quantity), f"{pictures.QUANTITIES[quantity]} against epochs")
@@ -52,7 +39,7 @@ def render_comparison(
         section("Training", curves),
         section("Settings that differ", _settings(list(runs), settings)),
     )
-    return f"<!doctype html>\n{element('html', head, element('body', element('main', *body)), lang='en')}\n"
+    return whole_page(f"{title} · hvit", *body)
 
 
 def cell(name: str, value: object) -> str:

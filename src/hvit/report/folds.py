@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 from hvit import pictures
@@ -11,26 +10,17 @@ from hvit.files import JsonObject, write_text
 from hvit.markup import MARK, SPACE, Html, element, percent
 from hvit.metrics.classification import confusion_matrix
 from hvit.recipe import Recipe
-from hvit.report.page import POLICY
-from hvit.report.pieces import chart, quiet, section, tile
+from hvit.report.pieces import chart, quiet, section, tile, whole_page
 from hvit.run_names import OUT_OF_FOLD, REPORT, fold_folder
 
 
 def write_folds_report(folder: Path, recipe: Recipe, scores: JsonObject) -> Path:
     """Writes `report.html` of a cross-validation and returns its path. scores: as `hvit.verbs.folds.summarise`."""
-    style = resources.files("hvit.report").joinpath("page.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", **{"http-equiv": "Content-Security-Policy", "content": POLICY}),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{recipe.name} · hvit cross-validation"),
-        element("style", Html(style)),
+    page = whole_page(
+        f"{recipe.name} · hvit cross-validation", _headline(recipe, scores), _folds(scores), _classes(scores)
     )
-    main = element("main", _headline(recipe, scores), _folds(scores), _classes(scores))
     path = folder / REPORT
-    write_text(path, f"<!doctype html>\n{element('html', head, element('body', main), lang='en')}\n")
+    write_text(path, page)
     return path
 
 

@@ -10,7 +10,6 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 from hvit import pictures
@@ -34,30 +33,19 @@ from hvit.report.pieces import (
     section,
     tile,
     verdict,
+    whole_page,
 )
 from hvit.report.pretraining import is_pretraining, pretraining_section
 from hvit.report.reading import ModelFacts, Mosaic, Run
 from hvit.report.review import review_sections
 from hvit.run_names import EXPLANATION, MISTAKE
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SHOWN_CLASSES = 30  # with more, the table of all classes is folded up behind the hardest ones
 
 
 def render_page(run: Run) -> str:
     """The whole page of a run as HTML text."""
     name = str(run.recipe.get("name", run.folder))
-    style = resources.files("hvit.report").joinpath("page.css").read_text(encoding="utf-8")
-    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", **policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{name} · hvit run report"),
-        element("style", Html(style)),
-    )
     if is_generation(run):
         kind_sections = (generation_section(run), losses_section(run), memory_section(run))
     elif is_pretraining(run):
@@ -76,7 +64,7 @@ def render_page(run: Run) -> str:
         plan_section(run),
         reproduce_section(run, name),
     )
-    return f"<!doctype html>\n{element('html', head, element('body', element('main', *sections)), lang='en')}\n"
+    return whole_page(f"{name} · hvit run report", *sections)
 
 
 def headline(run: Run, name: str) -> Html:

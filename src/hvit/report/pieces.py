@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
 
 from matplotlib.figure import Figure
 
@@ -13,6 +14,24 @@ from hvit.markup import SPACE, Html, breakable, element, inline, join, percent
 from hvit.metrics import classification
 from hvit.report.reading import Sample
 from hvit.run_names import EXPLANATION
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def whole_page(title: str, *content: object) -> str:
+    """A page of the reports as HTML text, with its style inside; its policy forbids to load anything."""
+    style = resources.files("hvit.report").joinpath("page.css").read_text(encoding="utf-8")
+    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", **policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", Html(style)),
+    )
+    return f"<!doctype html>\n{element('html', head, element('body', element('main', *content)), lang='en')}\n"
 
 
 def section(title: str, *content: object) -> Html:

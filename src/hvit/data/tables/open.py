@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from hvit.data.balance import class_counts, count_notes, positive_weights, sample_weights, sampling_chances
-from hvit.data.folds import groups_of, held_out_fold
+from hvit.data.folds import FoldedData, groups_of, held_out_fold
 from hvit.data.images.listing import show
 from hvit.data.layout import imbalance_notes, some, split_name
 from hvit.data.regular_files import is_folder
@@ -26,23 +26,15 @@ from hvit.labels import LabelSpec
 from hvit.randomness import derive_seed
 
 
-class TableData(Protocol):
+class TableData(FoldedData, Protocol):
     """The options of a table's data that decide its split."""
 
     @property
     def val_fraction(self) -> float: ...
     @property
-    def split_seed(self) -> int: ...
-    @property
     def num_per_class(self) -> int | None: ...
     @property
     def fraction(self) -> float | None: ...
-    @property
-    def folds(self) -> int: ...
-    @property
-    def fold(self) -> int: ...
-    @property
-    def group(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -267,26 +267,14 @@ def hiera_timm_arguments(model: Encoder) -> dict[str, object]:
     """The keyword arguments with which timm's class `Hiera` is the same network as ours; raises as `hiera_to_timm`."""
     config = _timm_config(model)
     window = {"abs_win_pos_embed": True, "global_pos_size": config.position_grid} if config.position_grid else {}
+    shared = official_arguments(config)
     return {
-        "img_size": config.input_size,
-        "in_chans": config.in_channels,
-        "embed_dim": config.dims[0],
-        "num_heads": config.heads[0],
-        "num_classes": config.num_classes,
-        "stages": config.depths,
-        "q_pool": config.query_pools,
-        "q_stride": config.query_stride,
-        "mask_unit_size": config.unit_size,
-        "mask_unit_attn": config.unit_attention,
+        "img_size": shared.pop("input_size"),
+        **shared,
         "use_expand_proj": config.expansion == "linear",
-        "patch_kernel": config.patch_kernel,
-        "patch_stride": config.patch_size,
-        "patch_padding": tuple(kernel // 2 for kernel in config.patch_kernel),
-        "mlp_ratio": config.mlp_ratio,
         "drop_path_rate": config.drop_path,
         "drop_rate": config.head_dropout,
         "init_values": 1e-5 if config.layer_scale else None,
-        "sep_pos_embed": len(config.input_size) == 3,
         **window,
     }
 
