@@ -26,8 +26,8 @@ import torch
 
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.batches import train_batches
-from hvit.data.clips.collections import ClipData
 from hvit.data.clips.sets import ClipSet
+from hvit.data.clips.settings import ClipData
 from hvit.data.clips.videos import ClipFacts
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess

@@ -26,8 +26,9 @@ from fuzz_mutations import (
 )
 from PIL import Image
 
-from hvit.data.clips.collections import CACHE, ClipData
+from hvit.data.clips.collections import CACHE
 from hvit.data.clips.decoding import probe, read_frames
+from hvit.data.clips.settings import ClipData
 from hvit.data.images.reading import look_at, read_image, read_reduced
 from hvit.data.open import open_data
 

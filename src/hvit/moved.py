@@ -39,7 +39,7 @@ NEW_PLACES: dict[str, tuple[str, ...]] = {
     "data.clip_index": ("data.clips.index",),
     "data.clip_lists": ("data.clips.lists",),
     "data.clip_sets": ("data.clips.sets",),
-    "data.clips": ("data.clips.collections",),
+    "data.clips": ("data.clips.collections", "data.clips.settings"),
     "data.decoding": ("data.clips.decoding",),
     "data.deep": ("data.images.deep",),
     "data.digits": ("data.images.digits",),

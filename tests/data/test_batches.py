@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from hvit.data import batches
 from hvit.data.augment_settings import AugmentConfig, nest_cifar_augment
 from hvit.data.batches import batch_indices, small_set_notes, steps_per_epoch, train_batches
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.data.loader import Batch
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess

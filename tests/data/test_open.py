@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.data.images.digits import DigitsData
 from hvit.data.open import FolderData, moved, open_data, with_full_paths
 from hvit.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.experiments.grid import Place, jobs_of
 from hvit.experiments.multi_view import FOLDS, VIEWS, fold, multi_view, of_fold
 from hvit.training.journal import JOURNAL, read_journal

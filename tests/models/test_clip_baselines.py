@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.errors import UserError
 from hvit.models.build import build, build_empty, count_parameters
 from hvit.models.clip_baselines import ClipBaseline, ClipBaselineConfig

@@ -12,7 +12,7 @@ import pytest
 
 from hvit import recipes
 from hvit.data.augment_settings import AugmentConfig, hiera_imagenet_augment
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.models.baselines import VitConfig
 from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe

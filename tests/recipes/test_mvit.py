@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hvit import recipes
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.data.images.folders import FolderData
 from hvit.models.mvit.config import MvitConfig
 from hvit.recipe import Recipe

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hvit
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.models.inference import ways
 from hvit.models.weights.save import save_weights
 from hvit.recipes import get_recipe

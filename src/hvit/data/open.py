@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hvit.data.clips.collections import ClipData, open_clips
+from hvit.data.clips.collections import open_clips
 from hvit.data.clips.moving_digits import MovingDigitsData, open_moving_digits
+from hvit.data.clips.settings import ClipData
 from hvit.data.images.cifar import CifarData, open_cifar
 from hvit.data.images.digits import DigitsData, open_digits
 from hvit.data.images.fashion import FashionData, open_fashion

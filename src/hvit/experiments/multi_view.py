@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Literal
 
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, Pretraining, ScaleName
 from hvit.experiments.settings import CLIPS, KINETICS, SUMMARY
 from hvit.recipe import Recipe

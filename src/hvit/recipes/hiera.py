@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hvit.data.augment_settings import AugmentConfig, hiera_imagenet_augment
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.data.open import FolderData
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.masked.config import MASKED_SIZES

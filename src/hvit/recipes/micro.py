@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hvit.data.augment_settings import AugmentConfig
-from hvit.data.clips.collections import ClipData
 from hvit.data.clips.moving_digits import MovingDigitsData
+from hvit.data.clips.settings import ClipData
 from hvit.data.open import CifarData, DigitsData, FashionData, FolderData
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES
 from hvit.models.hiera.config import HIERA_SIZES

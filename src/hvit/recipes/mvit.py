@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hvit.data.augment_settings import AugmentConfig, mvit_imagenet_augment
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.data.open import FolderData
 from hvit.models.mvit.config import MVIT_SIZES
 from hvit.recipe import Recipe

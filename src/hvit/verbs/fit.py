@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.data.images.folders import FolderData
 from hvit.data.tables.in_python import Given, given, table_lines
 from hvit.data.tables.open import IN_PYTHON

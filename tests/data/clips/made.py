@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit.data.clips.collections import ClipData
 from hvit.data.clips.sets import ClipSet
+from hvit.data.clips.settings import ClipData
 from hvit.data.open import open_data
 from hvit.data.sets import Splits
 from hvit.errors import UserError

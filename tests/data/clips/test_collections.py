@@ -12,8 +12,8 @@ import pytest
 
 from hvit.data.batches import evaluation_batches
 from hvit.data.clips import collections
-from hvit.data.clips.collections import ClipData
 from hvit.data.clips.sets import ClipSet
+from hvit.data.clips.settings import ClipData
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError

@@ -14,8 +14,8 @@ import pytest
 from hvit.data.clips import collections
 from hvit.data.clips import index as clip_index
 from hvit.data.clips import sets as clip_sets
-from hvit.data.clips.collections import ClipData
 from hvit.data.clips.sets import ClipSet
+from hvit.data.clips.settings import ClipData
 from hvit.data.clips.videos import ClipFacts
 from hvit.recipes import get_recipe
 from hvit.verbs import train

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.data.open import open_data
 from hvit.data.sets import Splits
 from tests.data.images.made import make_pictures, open_folder

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hvit.data.clips.collections import ClipData
+from hvit.data.clips.settings import ClipData
 from hvit.data.images.folders import FolderData
 from hvit.errors import UserError
 
