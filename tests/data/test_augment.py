@@ -38,7 +38,7 @@ def test_training_sees_what_testing_sees_when_all_is_off(channels: int) -> None:
     assert no_augment() == AugmentConfig()
     assert torch.equal(Augment(no_augment(), preprocess)([image], 0, [3])[0], preprocess.tensor(image))
     images, targets = torch.rand(4, 3, 8, 8), torch.eye(4)
-    mixed, mixed_targets = mix(no_augment(), images.clone(), targets, 0, 0, 0)
+    mixed, mixed_targets = mix(no_augment(), images.clone(), targets, 0, 0)
     assert torch.equal(mixed, images)
     assert torch.equal(mixed_targets, targets)
 
@@ -63,7 +63,7 @@ def test_augmentation_leaves_the_random_numbers_of_the_program_alone() -> None:
     random.seed(0)
     before = torch.get_rng_state(), random.getstate()
     Augment(nest_imagenet_augment(), plain())([picture()], 0, [0])
-    mix(nest_imagenet_augment(), torch.rand(4, 3, 8, 8, generator=torch.Generator()), torch.eye(4), 0, 0, 0)
+    mix(nest_imagenet_augment(), torch.rand(4, 3, 8, 8, generator=torch.Generator()), torch.eye(4), 0, 0)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
 

@@ -24,6 +24,7 @@ from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
+from hvit.randomness import places_of
 from tests.data.numbered import PLAIN, Numbered, are_equal, numbers, seen_in_testing, train
 
 
@@ -48,11 +49,27 @@ def test_another_seed_gives_other_batches_and_going_through_twice_the_same(digit
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_several_processes_together_see_what_one_sees(digits: ImageSet, world_size: int) -> None:
-    unmixed = AugmentConfig(crop="pad", flip=0.5, rand_augment="rand-m9", erasing=0.5, label_smoothing=0.1)
-    shares = [train(digits, unmixed, rank=rank, world_size=world_size) for rank in range(world_size)]
-    for whole, *parts in zip(train(digits, unmixed), *shares, strict=True):
-        assert torch.equal(whole["images"], torch.cat([part["images"] for part in parts]))
-        assert torch.equal(whole["targets"], torch.cat([part["targets"] for part in parts]))
+    """With everything that images can be augmented and mixed with."""
+    augment = AugmentConfig(
+        crop="pad", flip=0.5, rand_augment="rand-m9", erasing=0.5, block_erasing=0.3, label_smoothing=0.1, mixup=0.8,
+        cutmix=1.0,
+    )  # fmt: skip
+    whole = train(digits, augment)
+    for rank in range(world_size):
+        share = train(digits, augment, rank=rank, world_size=world_size)
+        for everything, part in zip(whole, share, strict=True):
+            places = places_of(len(everything["images"]), rank, world_size)
+            assert torch.equal(everything["images"][places], part["images"])
+            assert torch.equal(everything["targets"][places], part["targets"])
+
+
+def test_processes_with_an_odd_number_of_images_mix_none_and_see_what_one_sees(digits: ImageSet) -> None:
+    with pytest.raises(UserError, match="that 8 divides"):
+        train(digits, AugmentConfig(mixup=0.8), world_size=4)
+    whole = train(digits)
+    parts = zip(*(train(digits, rank=rank, world_size=4) for rank in range(4)), strict=True)
+    for everything, some in zip(whole, parts, strict=True):
+        assert torch.equal(everything["images"], torch.cat([one["images"] for one in some]))
 
 
 def test_an_epoch_shows_every_image_once_and_the_next_in_another_order() -> None:
@@ -164,10 +181,13 @@ def test_repeated_images_are_varied_each_time_and_the_same_for_any_worker_and_pr
     assert not torch.equal(whole[0]["images"][0], whole[0]["images"][1])
     assert are_equal(whole, train(digits, varied, repeats=3, workers=2))
     assert are_equal(whole[4:], train(digits, varied, repeats=3, start_step=4))
-    shares = [train(digits, varied, repeats=3, rank=rank, world_size=2) for rank in range(2)]
-    for batch, *parts in zip(whole, *shares, strict=True):
-        assert torch.equal(batch["images"], torch.cat([part["images"] for part in parts]))
-        assert torch.equal(batch["targets"], torch.cat([part["targets"] for part in parts]))
+    for repeats in (3, 6):  # of six copies each process has three
+        whole = train(digits, varied, repeats=repeats)
+        for rank in range(2):
+            for batch, part in zip(whole, train(digits, varied, repeats=repeats, rank=rank, world_size=2), strict=True):
+                places = places_of(12, rank, 2)
+                assert torch.equal(batch["images"][places], part["images"])
+                assert torch.equal(batch["targets"][places], part["targets"])
 
 
 def test_one_repeat_is_none(digits: ImageSet) -> None:

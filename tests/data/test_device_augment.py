@@ -23,6 +23,7 @@ from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
+from hvit.randomness import places_of
 
 PLAIN = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
 USUAL = Preprocess((32, 32), (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
@@ -87,10 +88,12 @@ def test_batches_are_the_same_for_any_worker_and_from_any_step(small: CifarSet) 
 
 
 def test_the_processes_together_show_the_same_pictures(small: CifarSet) -> None:
-    moved = AugmentConfig(crop="pad", flip=0.5)
-    whole = varied(small, moved)
-    shares = [varied(small, moved, rank=rank, world_size=2) for rank in range(2)]
-    assert are_equal(whole, [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in zip(*shares, strict=True)])
+    everything = replace(ALL, erasing=0.8, block_erasing=0.5)
+    whole = varied(small, everything)
+    for rank, world_size in [(0, 2), (1, 2), (0, 3), (2, 3)]:
+        places = places_of(12, rank, world_size)
+        share = varied(small, everything, rank=rank, world_size=world_size)
+        assert are_equal([(images[places], targets[places]) for images, targets in whole], share)
 
 
 def test_every_shift_and_mirroring_occurs_equally_often(small: CifarSet) -> None:
@@ -153,9 +156,6 @@ def test_blocks_are_erased_as_often_as_by_the_data_workers_and_nothing_else_chan
     chosen = differ.flatten(1).any(1)
     assert chosen.float().mean().item() == pytest.approx(0.5, abs=0.09)
     assert torch.equal(erase_blocks(whole, differ), some)
-    shares = [varied(small, replace(OFF, block_erasing=0.5), rank=rank, world_size=2) for rank in range(2)]
-    together = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in zip(*shares, strict=True)]
-    assert are_equal(varied(small, replace(OFF, block_erasing=0.5)), together)
 
 
 def test_bytes_are_not_changed_where_they_are_kept(small: CifarSet) -> None:

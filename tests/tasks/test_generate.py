@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hvit.errors import UserError
 from hvit.metrics.frechet import FeatureStatistics
+from hvit.randomness import Share, drawing_for, places_of
 from hvit.tasks.adversarial import augment, discriminator_loss, generator_loss, r1_penalty
 from hvit.tasks.extractors import pixel_extractor
 from tests.tasks.small_gan import (
@@ -175,25 +176,26 @@ def test_the_generator_alone_is_averaged_and_the_discriminator_learns_at_its_own
     assert {phase.rate for phase in make().phases} == {1.0}
 
 
-def test_two_processes_share_the_latents_that_one_would_draw() -> None:
-    batch, found = make_batch(), []
-    for rank, processes in ((0, 1), (0, 2), (1, 2)):
-        task = make(place=(rank, processes))
-        size = 8 // processes
-        images = batch["images"][rank * size : (rank + 1) * size]
-        drawn = []
-        for step in range(2):
-            torch.manual_seed(step if rank == 0 else 1000 + step)
-            task.start_step(step)
-            drawn += [task._latents(images), task._latents(images)]
-        found.append(drawn)
-    for one, first, second in zip(*found, strict=True):
-        assert torch.equal(one, torch.cat([first, second]))
-    assert not torch.equal(found[0][0], found[0][1])
-    assert not torch.equal(found[0][0], found[0][2])
+def test_latents_and_augmentations_belong_to_the_places_of_samples_in_the_whole_batch() -> None:
+    """Those of generated images, which follow the real ones in a pass of the discriminator, too."""
+    batch, kinds = make_batch(), ("color", "translation", "cutout")
+
+    def drawn(share: Share) -> tuple[torch.Tensor, ...]:
+        torch.manual_seed(3)
+        task, images = make(), batch["images"][share.places]
+        with drawing_for(share):
+            latents = task._latents(images)
+            return latents, *augment(torch.cat([images, -images]), kinds).chunk(2), task._latents(images)
+
+    whole = drawn(Share(torch.arange(8), 8))
+    for rank in range(2):
+        places = places_of(8, rank, 2)
+        for everything, some in zip(whole, drawn(Share(places, 8)), strict=True):
+            assert torch.equal(everything[places], some)
+    assert not torch.equal(whole[0], whole[-1])
 
 
-def test_parts_of_a_batch_give_the_gradient_of_their_mean(tmp_path: Path) -> None:
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path: Path) -> None:
     one, batch = trainer(tmp_path, "plain", 6, accumulate=2), make_batch(0)
     halves = [{name: value[part] for name, value in batch.items()} for part in (slice(4), slice(4, 8))]
     for phase in one.task.phases:
@@ -201,13 +203,10 @@ def test_parts_of_a_batch_give_the_gradient_of_their_mean(tmp_path: Path) -> Non
         one.collect_gradients(phase, halves)
         together = gradients(one.state.networks[phase.network])
         torch.manual_seed(4)
-        apart = []
-        for half in halves:
-            one.collect_gradients(phase, [half])
-            apart.append(gradients(one.state.networks[phase.network]))
-        for whole, *parts in zip(together, *apart, strict=True):
-            assert whole is not None
-            torch.testing.assert_close(whole, torch.stack(parts).mean(0))
+        one.collect_gradients(phase, [batch])
+        for parts, whole in zip(together, gradients(one.state.networks[phase.network]), strict=True):
+            assert parts is not None
+            torch.testing.assert_close(parts, whole)
 
 
 def test_the_generator_moves_towards_the_real_images() -> None:

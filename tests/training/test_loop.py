@@ -17,10 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hvit.errors import UserError
 from hvit.machine import missing_compiler
+from hvit.models.layers.blocks import Dropout, DropPath
 from hvit.models.nest.config import NEST_SIZES
 from hvit.models.nest.model import Nest
 from hvit.tasks.classify import Classify
 from hvit.tasks.task import Batch, Phase
+from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
 from hvit.training.distribute import Processes
 from hvit.training.journal import read_journal
 from hvit.training.loop import Trainer
@@ -56,6 +58,7 @@ def test_losses_are_those_of_earlier_versions(tmp_path: Path) -> None:
     """Recorded before the loop was divided into its steps; equal to the last bit on the machine that recorded them."""
     config = OptimizeConfig(learning_rate_per_256=0.3, warmup_epochs=1, average_decay=0.9, clip_norm=1.0)
     one = trainer(tmp_path, LoopConfig(epochs=4, batch_size=8, accumulate=2), config)
+    one.state.draws_by_sample = False
     one.run()
     losses = [row["loss"] for row in read_journal(tmp_path / "journal.jsonl") if row["kind"] in ("train", "evaluate")]
     recorded = [3.791997194290161, 1.934759497642517, 3.2758262157440186, 1.4545819759368896]
@@ -108,6 +111,52 @@ def test_an_evaluation_that_is_interrupted_is_made_up_for_after_the_resume(tmp_p
         resumed.run()
         assert story(resumed) == story(whole)
         assert torch.equal(weights(whole), weights(resumed))
+
+
+class Dropping(Line):
+    """With all that is drawn for samples in a network, and a weight that every forward pass would change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        last = nn.utils.parametrizations.spectral_norm(nn.Linear(16, 1))
+        self.networks = {"model": nn.Sequential(nn.Linear(4, 16), Dropout(0.5), DropPath(0.3), last)}
+
+
+def test_the_parts_of_a_step_train_what_the_whole_trains(tmp_path: Path) -> None:
+    found = []
+    for accumulate in (1, 2, 4):
+        loop = LoopConfig(epochs=2, batch_size=8, accumulate=accumulate)
+        optimize = OptimizeConfig(learning_rate_per_256=0.3, warmup_epochs=1)
+        one = trainer_of(Dropping(), make_batch, tmp_path / str(accumulate), loop, optimize, -1)
+        one.run()
+        found.append(torch.cat([weights(one), torch.tensor([row["loss"] for row in story(one) if "loss" in row])]))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_of_an_earlier_version_goes_on_drawing_for_each_part(tmp_path: Path) -> None:
+    """Its checkpoints do not say how numbers are drawn."""
+    loop = LoopConfig(epochs=2, batch_size=8, accumulate=2, checkpoint_steps=5)
+    optimize = OptimizeConfig(learning_rate_per_256=0.3, warmup_epochs=1)
+
+    def one(name: str, stop_at: int = -1) -> Trainer:
+        return trainer_of(Dropping(), make_batch, tmp_path / name, loop, optimize, stop_at)
+
+    with pytest.raises(UserError, match="continues exactly from step 5"):
+        one("first", stop_at=4).run()
+    state, _ = newest_checkpoint(tmp_path / "first", lambda _: True)
+    assert state is not None
+    assert state.pop("draws") == "by sample"
+    save_checkpoint(tmp_path / "old", 5, state)
+    old = one("old")
+    old.run()
+    again = one("first")
+    again.run()
+    assert not torch.equal(weights(old), weights(again))
+    assert not old.state.draws_by_sample
+    state, _ = newest_checkpoint(tmp_path / "old", lambda _: True)
+    assert state is not None and state["draws"] == "by part", "it stays so when it is resumed once more"
 
 
 def test_a_checkpoint_anywhere_changes_nothing_of_the_journal(tmp_path: Path) -> None:

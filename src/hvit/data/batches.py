@@ -17,12 +17,12 @@ from hvit.data.augment import Augment
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.balance import draw_epoch
 from hvit.data.loader import Batch, load_in_order
-from hvit.data.mixing import join_weights, mix, part_weights, soft_targets
+from hvit.data.mixing import check_mixing, join_weights, mix, part_weights, soft_targets
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet, Reduced, Sample, Target
 from hvit.errors import UserError
 from hvit.labels import LabelKind
-from hvit.randomness import generator
+from hvit.randomness import generator, places_of
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -113,14 +113,15 @@ def train_batches(
 ) -> DataLoader[Batch]:
     """The training batches number start_step to total_steps - 1, shuffled, augmented and mixed.
 
-    batch_size: images of all processes together; process `rank` of `world_size` gets its share of each batch.
+    batch_size: images of all processes together; process `rank` of `world_size` gets its share of each batch, in the
+    places that `randomness.places_of` says. All processes together get what one would.
     repeats: how often each image is in its batch, read once and varied anew each time (repeated augmentation, Hoffer et
     al., arXiv 1901.09335): for clips, whose reading takes longer than varying them. A batch then holds batch_size /
     repeats different images, and a pass over all of them takes `repeats` times as many steps.
     workers: processes that prepare batches ahead, 0 for none; batches are the same for any number.
     pin_memory: whether batches come in memory that copies fast to a GPU.
     stops: asked every two seconds while no batch comes from the workers; if true, UserError is raised.
-    Raises UserError if the batch cannot be shared out equally.
+    Raises UserError if the batch cannot be shared out equally, or not in pairs where these are mixed.
     """
     if batch_size < 1 or batch_size % world_size:
         raise UserError(
@@ -131,6 +132,7 @@ def train_batches(
             f"the {batch_size // world_size} images of a process's batch cannot each be there {repeats} times: choose "
             "repeats that divide it."
         )
+    check_mixing(augment, batch_size, world_size)
     source = _TrainSource(
         images, num_classes, Augment(augment, preprocess), seed, batch_size, repeats, rank, world_size, label_kind
     )
@@ -182,37 +184,36 @@ class _TrainSource(Dataset[Batch]):
         self.images, self.num_classes, self.augment = images, num_classes, augment
         self.label_kind: LabelKind = label_kind
         self.seed, self.batch_size, self.repeats = seed, batch_size, repeats
-        self.rank, self.world_size = rank, world_size
+        self.places = places_of(batch_size, rank, world_size).numpy()
+        # Which different images of the batch these are, and how often each is there.
+        self.numbers, self.copies = np.unique(self.places // repeats, return_counts=True)
 
     def __getitem__(self, index: int) -> Batch:
         step = index
-        share = self.batch_size // self.world_size
-        different = share // self.repeats
-        mine = slice(self.rank * different, (self.rank + 1) * different)
-        chosen = self._chosen(step)[mine]
-        first_draw = step * self.batch_size + self.rank * share
-        draws = range(first_draw, first_draw + share)
+        chosen = self._chosen(step)[self.numbers]
+        # The draw of the first copy of each image, which may be in another process.
+        first_draws = (step * self.batch_size + self.numbers * self.repeats).tolist()
         if self.augment.config.on_device:
-            return self._bytes(chosen, draws)
+            return self._bytes(chosen, first_draws)
         targets: list[Target] = []
 
         def samples() -> Iterator[Sample | Reduced]:
             # One at a time: whole clips take hundreds of times the memory of what is made of them.
-            for number, draw in zip(chosen.tolist(), draws[:: self.repeats], strict=True):
+            for number, draw, copies in zip(chosen.tolist(), first_draws, self.copies.tolist(), strict=True):
                 needed = self.augment.needed(self.seed, range(draw, draw + self.repeats))
                 sample, target = self.images.read_enough(number, draw, needed)
-                targets.extend([target] * self.repeats)
-                yield from repeat(sample, self.repeats)
+                targets.extend([target] * copies)
+                yield from repeat(sample, copies)
                 del sample  # before the next one is read
 
-        inputs = self.augment(samples(), self.seed, draws)
+        inputs = self.augment(samples(), self.seed, (step * self.batch_size + self.places).tolist())
         shares = self._targets(targets)
         weights = self._weights(chosen)
         if weights is None:
-            mixed, shares = mix(self.augment.config, inputs, shares, self.seed, step, self.rank)
+            mixed, shares = mix(self.augment.config, inputs, shares, self.seed, step)
             return {"images": mixed, "targets": shares}
         joined = join_weights(shares, weights)
-        mixed, joined = mix(self.augment.config, inputs, joined, self.seed, step, self.rank)
+        mixed, joined = mix(self.augment.config, inputs, joined, self.seed, step)
         shares, weights = part_weights(joined)
         return {"images": mixed, "targets": shares, "weights": weights}
 
@@ -230,16 +231,16 @@ class _TrainSource(Dataset[Batch]):
         """The weights of a batch, each as often as its sample is there."""
         if self.images.weights is None:
             return None
-        return torch.from_numpy(self.images.weights[chosen]).repeat_interleave(self.repeats)
+        return torch.from_numpy(self.images.weights[chosen].repeat(self.copies))
 
-    def _bytes(self, chosen: np.ndarray, draws: range) -> Batch:
+    def _bytes(self, chosen: np.ndarray, first_draws: list[int]) -> Batch:
         """The batch before anything is varied."""
         targets: list[Target] = [self.images.target(number) for number in chosen.tolist()]
         pixels = self.images.stored_pixels(chosen)
         if pixels is None or not self.augment.preprocess.takes_as_they_are(*pixels.shape[2:]):
             targets, rows = [], []
             # One at a time: a batch of large images takes hundreds of times the memory of what is made of them.
-            for number, draw in zip(chosen.tolist(), draws[:: self.repeats], strict=True):
+            for number, draw in zip(chosen.tolist(), first_draws, strict=True):
                 sample, target = self.images.read(number, draw)
                 targets.append(target)
                 rows.append(self.augment.preprocess.bytes_of(sample))
@@ -248,8 +249,9 @@ class _TrainSource(Dataset[Batch]):
         shares = self._targets(targets)
         batch: Batch = {"images": torch.from_numpy(pixels), "targets": shares}
         if self.repeats > 1:
-            batch = {"images": batch["images"].repeat_interleave(self.repeats, 0),
-                     "targets": shares.repeat_interleave(self.repeats, 0)}  # fmt: skip
+            copies = torch.from_numpy(self.copies)
+            batch = {"images": batch["images"].repeat_interleave(copies, 0),
+                     "targets": shares.repeat_interleave(copies, 0)}  # fmt: skip
         if (weights := self._weights(chosen)) is not None:
             batch["weights"] = weights
         return batch

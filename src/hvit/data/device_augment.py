@@ -12,7 +12,7 @@ from hvit.data.augment_settings import AugmentConfig
 from hvit.data.block_erasing import NUMBERS, erase_blocks, erased_blocks
 from hvit.data.mixing import mix
 from hvit.data.preprocess import Preprocess
-from hvit.randomness import derive_seed, generator
+from hvit.randomness import derive_seed, generator, places_of
 
 _AREAS = (0.02, 1 / 3)
 _LONGEST_RATIO = 1 / 0.3
@@ -24,7 +24,7 @@ class DeviceAugment:
     """Shifts, mirrors, normalises, erases and mixes batches of bytes; pure in (seed, step).
 
     What is drawn for a picture depends on its place in the batch of all processes, so any number of processes shows
-    the same pictures until they are mixed. Noise is drawn on the device, and differs between kinds of devices.
+    the same pictures. Noise is drawn on the device, and differs between kinds of devices.
 
     config: with `on_device` set, which refuses what has no batched form. seed: the run's. batch_size: pictures of all
     processes together, of which this process has the share of its rank.
@@ -34,7 +34,7 @@ class DeviceAugment:
         self, config: AugmentConfig, preprocess: Preprocess, seed: int, batch_size: int, rank: int, world_size: int
     ) -> None:
         self.config, self.preprocess, self.seed = config, preprocess, seed
-        self.batch_size, self.rank, self.share = batch_size, rank, batch_size // world_size
+        self.batch_size, self.places = batch_size, places_of(batch_size, rank, world_size)
 
     def __call__(self, images: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """images: (batch, channels, height, width) uint8. Returns them normalised float32, and the mixed targets.
@@ -42,20 +42,19 @@ class DeviceAugment:
         targets: (batch, classes) shares, smoothed already.
         """
         draws = torch.rand(self.batch_size, 6 + 2 * _ATTEMPTS, generator=generator(self.seed, "device augment", step))
-        draws = draws[self.rank * self.share :][: len(images)]
-        shift, mirror, erase, place, rectangles = draws.split([2, 1, 1, 2, 2 * _ATTEMPTS], dim=1)
+        shift, mirror = draws[self.places[: len(images), None], torch.arange(3)].split([2, 1], dim=1)
         if self.config.crop == "pad" or self.config.flip:
             images = self._moved(images, shift, mirror[:, 0] < self.config.flip)
         images = self.preprocess.normalised_batch(images)
         if self.config.erasing:
-            self._erase(images, erase[:, 0] < self.config.erasing, place, rectangles.view(-1, _ATTEMPTS, 2), step)
+            self._erase(images, draws[:, 3:], step)
         if self.config.block_erasing:
             numbers = torch.rand(
                 self.batch_size, NUMBERS, generator=generator(self.seed, "device augment blocks", step)
             )
-            numbers = numbers[self.rank * self.share :][: len(images)]
+            numbers = numbers[self.places[: len(images)]]
             images = erase_blocks(images, erased_blocks(numbers, self.config.block_erasing))
-        return mix(self.config, images, targets, self.seed, step, self.rank)
+        return mix(self.config, images, targets, self.seed, step)
 
     def _moved(self, images: Tensor, shift: Tensor, mirrored: Tensor) -> Tensor:
         """Every picture cut out of its padded self, and mirrored or not, in one gathering of pixels."""
@@ -71,9 +70,13 @@ class DeviceAugment:
         chosen = sources.to(images.device, non_blocking=True)[:, None].expand(-1, images.shape[1], -1)
         return padded.gather(2, chosen).view_as(images)
 
-    def _erase(self, images: Tensor, chosen: Tensor, place: Tensor, rectangles: Tensor, step: int) -> None:
-        """Overwrites a rectangle of the chosen pictures with noise; of those for which none fits, nothing."""
+    def _erase(self, images: Tensor, draws: Tensor, step: int) -> None:
+        """Overwrites a rectangle of some pictures with noise; of those for which none fits, nothing.
+
+        draws: (pictures of all processes, 3 + 2 * _ATTEMPTS), uniform from 0 to 1.
+        """
         height, width = images.shape[-2:]
+        chosen, place, rectangles = draws[:, 0] < self.config.erasing, draws[:, 1:3], draws[:, 3:].unflatten(1, (-1, 2))
         area = (_AREAS[0] + rectangles[..., 0] * (_AREAS[1] - _AREAS[0])) * height * width
         ratio = ((2 * rectangles[..., 1] - 1) * math.log(_LONGEST_RATIO)).exp()
         rows, columns = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
@@ -81,12 +84,14 @@ class DeviceAugment:
         first = fits.long().argmax(1, keepdim=True)
         rows, columns = rows.gather(1, first)[:, 0], columns.gather(1, first)[:, 0]
         top, left = ((place * torch.stack([height - rows + 1, width - columns + 1], 1)).long()).unbind(1)
-        numbers = torch.nonzero(chosen & fits.any(1))[:, 0]
-        inside = _between(top, rows, height)[numbers, :, None] & _between(left, columns, width)[numbers, None, :]
-        noise_of = torch.Generator(images.device).manual_seed(
-            derive_seed(self.seed, "device augment noise", step, self.rank)
-        )
-        noise = torch.randn((len(numbers), *images.shape[1:]), generator=noise_of, device=images.device)
+        erased = chosen & fits.any(1)
+        numbers = torch.nonzero(erased[self.places[: len(images)]])[:, 0]
+        places = self.places[numbers]
+        inside = _between(top, rows, height)[places, :, None] & _between(left, columns, width)[places, None, :]
+        noise_of = torch.Generator(images.device).manual_seed(derive_seed(self.seed, "device augment noise", step, 0))
+        noise = torch.randn((int(erased.sum()), *images.shape[1:]), generator=noise_of, device=images.device)
+        if len(numbers) < len(noise):
+            noise = noise[(erased.cumsum(0) - 1)[places].to(images.device, non_blocking=True)]
         inside, numbers = (values.to(images.device, non_blocking=True) for values in (inside[:, None], numbers))
         images[numbers] = torch.where(inside, noise, images[numbers])
 

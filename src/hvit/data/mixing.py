@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hvit.data.augment_settings import AugmentConfig
 from hvit.data.sets import Target
+from hvit.errors import UserError
 from hvit.labels import LabelKind
 from hvit.randomness import seeded
 
@@ -59,14 +60,24 @@ def part_weights(joined: Tensor) -> tuple[Tensor, Tensor]:
     return joined[:, :-1] / weights.clamp_min(1e-12)[:, None], weights
 
 
-def mix(
-    config: AugmentConfig, images: Tensor, targets: Tensor, seed: int, step: int, rank: int
-) -> tuple[Tensor, Tensor]:
+def check_mixing(config: AugmentConfig, batch_size: int, world_size: int) -> None:
+    """Raises UserError where pictures that are to be mixed would be in different processes."""
+    if world_size > 1 and batch_size // world_size % 2 and (config.mixup or config.cutmix):
+        raise UserError(
+            f"mixup and cutmix mix pairs of images, and the {batch_size // world_size} images of each of the "
+            f"{world_size} processes are an odd number: choose a loop.batch_size that {2 * world_size} divides"
+        )
+
+
+def mix(config: AugmentConfig, images: Tensor, targets: Tensor, seed: int, step: int) -> tuple[Tensor, Tensor]:
     """Mixes the pictures of a batch in pairs, first with last, by mixup or cutmix; the targets are mixed alike.
+
+    Of several processes each mixes its own pictures, which are pairs of the whole batch (see `randomness.places_of`).
+    As in timm one choice, one weight and one rectangle are drawn for all pairs; here for those of all processes.
 
     images: (batch, channels, height, width) or (batch, channels, frames, height, width), changed in place; cutmix
     exchanges the same rectangle of all frames. targets: (batch, num_classes). Of an odd batch the last picture stays as
-    it is. Pure in (seed, step, rank).
+    it is. Pure in (seed, step).
     Source: mixup (arXiv 1710.09412), cutmix (arXiv 1905.04899).
     """
     even = len(images) // 2 * 2
@@ -84,7 +95,7 @@ def mix(
         label_smoothing=0.0,
         num_classes=even,
     )
-    with seeded(seed, "mix", step, rank):
+    with seeded(seed, "mix", step, 0):
         # timm cuts along the third and fourth axes, so the frames of clips join the channels.
         _, weights = mixer(images[:even].view(even, -1, *images.shape[-2:]), torch.arange(even))
     weights = weights.to(targets.device, non_blocking=True)

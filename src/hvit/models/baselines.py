@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.fields import check_fields
 from hvit.models.formats import Format, State
+from hvit.models.layers.blocks import draw_by_sample
 from hvit.models.layers.grids import PositionResize, channels_first, channels_last, resize_plane
 from hvit.models.layers.masking import Mask, check_mask, fill_masked, visible_units
 from hvit.models.layers.timm_network import TimmNetworkEncoder
@@ -123,6 +124,7 @@ class Vit(TimmNetworkEncoder):
             **pooling,  # pyright: ignore[reportArgumentType]
         )
         self.norm_follows_mean = config.norm_after_mean
+        draw_by_sample(self.network)
 
     @property
     def head(self) -> nn.Module:
@@ -283,8 +285,8 @@ class Resnet(TimmNetworkEncoder):
 
     He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385), with the strides in the
     3 x 3 convolutions of bottlenecks, as torchvision and timm have them. In training its batch norms make the images of
-    a batch change each other's logits; the parts of an accumulated batch, and processes, are normalised apart. In
-    evaluation every image is alone.
+    a batch change each other's logits; the parts of an accumulated batch are normalised apart. In evaluation every
+    image is alone.
     """
 
     config: ResnetConfig
@@ -310,6 +312,7 @@ class Resnet(TimmNetworkEncoder):
             self.network.conv1 = nn.Conv2d(config.in_channels, config.widths[0], 3, padding=1, bias=False)
             self.network.maxpool = nn.Identity()
             nn.init.kaiming_normal_(self.network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        draw_by_sample(self.network)
 
     @property
     def head(self) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.fields import check_fields
+from hvit.models.layers.blocks import draw_by_sample
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.masking import Mask
 from hvit.models.sizes import check_heads, class_count, known_classes
@@ -105,6 +106,7 @@ class ClipBaseline(Encoder):
         super().__init__()
         self.config = config
         self.network: Any = _create(config, class_count(config))
+        draw_by_sample(self.network)
 
     @property
     def head(self) -> nn.Module:

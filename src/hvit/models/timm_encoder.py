@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError, did_you_mean
 from hvit.fields import check_fields
+from hvit.models.layers.blocks import draw_by_sample
 from hvit.models.layers.masking import Mask
 from hvit.models.layers.timm_network import TimmNetworkEncoder
 from hvit.models.sizes import check_rate, class_count, known_classes
@@ -102,6 +103,7 @@ class TimmEncoder(TimmNetworkEncoder):
         super().__init__()
         self.config = config
         self.network = _create(config, class_count(config))
+        draw_by_sample(self.network)
 
     @property
     def head(self) -> nn.Module:

@@ -108,7 +108,6 @@ class Generation(Kind[GanNetworks]):
             extractor,
             splits.classes if config.num_classes else (),
             reference,
-            (ranks.rank, ranks.world_size),
         )
 
     def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:

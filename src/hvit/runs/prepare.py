@@ -15,7 +15,7 @@ from torch import nn
 from hvit.data.augment import skipped_notes
 from hvit.data.batches import steps_per_epoch, train_batches
 from hvit.data.device_augment import DeviceAugment
-from hvit.data.mixing import join_weights, part_weights
+from hvit.data.mixing import check_mixing, join_weights, part_weights
 from hvit.data.open import Splits, open_data, with_full_paths
 from hvit.data.preprocess import Preprocess
 from hvit.data.tables.read import Table
@@ -78,6 +78,7 @@ def prepare(
         checkpointable_blocks(kind.empty_networks(recipe))
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
+    check_mixing(recipe.augment, recipe.loop.batch_size, ranks.world_size)
     return Prepared(recipe, splits, preprocess, schedule, ranks)
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvit.models.gan.config import ImageAugmentation
+from hvit.randomness import draw_for_each
 
 
 def discriminator_loss(real: Tensor, generated: Tensor, kind: str) -> Tensor:
@@ -42,7 +43,8 @@ def augment(images: Tensor, augmentations: Sequence[ImageAugmentation]) -> Tenso
 
     Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738, section 3.2. color:
     brightness, saturation and contrast; translation: by up to an eighth of the side, grey where nothing is left;
-    cutout: a grey square of half the side. Numbers are drawn on the CPU from torch's generator, the same on any device.
+    cutout: a grey square of half the side. Numbers are drawn on the CPU from torch's generator, the same on any device,
+    and belong to samples (see `randomness.draw_for_each`).
     """
     functions = {"color": _color, "translation": _translate, "cutout": _cut_out}
     for augmentation in augmentations:
@@ -51,7 +53,7 @@ def augment(images: Tensor, augmentations: Sequence[ImageAugmentation]) -> Tenso
 
 
 def _color(images: Tensor) -> Tensor:
-    draws = torch.rand(3, len(images), 1, 1, 1).to(images)
+    draws = draw_for_each(len(images), lambda count: torch.rand(3, count, 1, 1, 1), axis=1).to(images)
     images = images + draws[0] - 0.5
     grey = images.mean(dim=1, keepdim=True)
     images = (images - grey) * (2 * draws[1]) + grey
@@ -64,7 +66,7 @@ def _translate(images: Tensor) -> Tensor:
     reach = (int(height / 8 + 0.5), int(width / 8 + 0.5))
     places = []
     for side, most in zip((height, width), reach, strict=True):
-        shift = torch.randint(0, 2 * most + 1, (batch, 1))
+        shift = _whole_numbers(batch, 2 * most + 1)
         places.append((torch.arange(side) + shift).to(images.device))
     padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0])).permute(0, 2, 3, 1)
     number = torch.arange(batch, device=images.device)[:, None, None]
@@ -76,8 +78,13 @@ def _cut_out(images: Tensor) -> Tensor:
     inside = []
     for side in (height, width):
         size = int(side / 2 + 0.5)
-        first = torch.randint(0, side + 1 - size % 2, (batch, 1)) - size // 2
+        first = _whole_numbers(batch, side + 1 - size % 2) - size // 2
         place = torch.arange(side) - first
         inside.append(((place >= 0) & (place < size)).to(images.device))
     hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
     return images.masked_fill(hole, 0.0)
+
+
+def _whole_numbers(batch: int, end: int) -> Tensor:
+    """(batch, 1) from 0 to below the end."""
+    return draw_for_each(batch, lambda count: torch.randint(0, end, (count, 1)))

@@ -33,6 +33,7 @@ from hvit.models.gan.discriminators import Discriminator
 from hvit.models.gan.generator import Generator
 from hvit.models.gan.sampling import draw_latents, labels_in_order
 from hvit.models.weights.save import save_weights
+from hvit.randomness import draw_for_each
 from hvit.run_names import WEIGHTS
 from hvit.snapshots.samples import keep_samples
 from hvit.tasks.adversarial import augment, discriminator_loss, generator_loss, r1_penalty
@@ -52,9 +53,8 @@ class Generate(Task):
     generator, discriminator: of the configuration's sizes. config: their objective. preprocess: how an image becomes a
     batch's numbers. extractor: features that samples are evaluated with. classes: names of the classes whose labels
     are given; empty where the networks have none. reference: statistics of the images to compare with; default: the
-    held-out ones. place: which process this is, and of how many. Latents and augmentations are drawn from torch's
-    generator, which the loop seeds at every step. Of several processes each has its share of the latents that one
-    would draw for the whole batch; augmentations are its own.
+    held-out ones. Latents and augmentations are drawn from torch's generator, which the loop seeds at every step, for
+    the places of the images in the whole batch.
     """
 
     score = "negative_distance"
@@ -69,10 +69,7 @@ class Generate(Task):
         extractor: Extractor,
         classes: tuple[str, ...] = (),
         reference: FeatureStatistics | None = None,
-        place: tuple[int, int] = (0, 1),
     ) -> None:
-        self.place = place
-        self.draws: torch.Generator | None = None
         self.networks = {"generator": generator, "discriminator": discriminator}
         self.config, self.preprocess, self.extractor, self.classes = config, preprocess, extractor, classes
         self.reference, self.real = reference, _Real()
@@ -81,11 +78,6 @@ class Generate(Task):
         if config.r1_weight:
             phases.insert(1, Phase("penalise", "discriminator", every=config.r1_every, rate=rate))
         self.phases = tuple(phases)
-
-    def start_step(self, seed: int) -> None:
-        """As `Task.start_step`."""
-        if self.place[1] > 1:
-            self.draws = torch.Generator().manual_seed(seed)
 
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """The loss of a phase on batch["images"] (batch, channels, height, width), normalised.
@@ -250,9 +242,8 @@ class Generate(Task):
 
     def _latents(self, images: Tensor) -> Tensor:
         """New latents, one for each image; drawn on the CPU, so that they are the same on any device."""
-        (rank, processes), count = self.place, len(images)
-        latents = torch.randn(count * processes, self.config.generator.latent_dim, generator=self.draws)
-        return latents[rank * count : (rank + 1) * count].to(images.device)
+        width = self.config.generator.latent_dim
+        return draw_for_each(len(images), lambda count: torch.randn(count, width)).to(images.device)
 
 
 class _Real:

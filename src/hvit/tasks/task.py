@@ -42,10 +42,6 @@ class Task(ABC):
     averaged: tuple[str, ...] = ()
     """The networks whose running averages are evaluated and saved, where a run keeps any; empty: all of them."""
 
-    def start_step(self, seed: int) -> None:
-        """Called before every step with a seed that all processes have, for what is drawn for their whole batch."""
-        del seed
-
     @abstractmethod
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """The scalar to minimise in a phase. networks: as `self.networks`, perhaps wrapped for several devices."""

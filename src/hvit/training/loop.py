@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import Stopped, UserError
-from hvit.randomness import derive_seed
+from hvit.randomness import RandomState, Share, derive_seed, drawing_for, places_of
 from hvit.tasks.task import Batch, Phase, Scores, Task
 from hvit.training.agreement import STEPS_BETWEEN_REPORTS, Agreement
 from hvit.training.journal import Journal
@@ -40,6 +40,7 @@ class Trainer:
         self.agreement = Agreement(settings.ranks, 0)
         self.scores: Scores = {}
         self.lacks_data = False
+        self.known_shares: dict[tuple[int, int], list[Share]] = {}
 
     def run(self, **facts: object) -> Scores:
         """Trains to the last step; returns the scores of the weights that the run delivers.
@@ -77,8 +78,7 @@ class Trainer:
         """One step: in every phase the gradients over all parts of the batch, then the optimizer's step."""
         state, seed = self.state, self.settings.seed
         state.release()
-        torch.manual_seed(derive_seed(seed, "step", state.step, self.settings.ranks.rank))
-        self.task.start_step(derive_seed(seed, "step", state.step, 0))
+        torch.manual_seed(derive_seed(seed, "step", state.step, 0))
         parts = _parts(self.to_device(batch, self.batches.augment), self.settings.loop.accumulate)
         for phase in self.task.phases:
             if state.step % phase.every == 0:
@@ -87,20 +87,38 @@ class Trainer:
         state.step += 1
 
     def collect_gradients(self, phase: Phase, parts: list[Batch]) -> Tensor:
-        """The gradients of a phase, added up over the parts of a step; returns the mean loss."""
-        ranks, wrapped = self.settings.ranks, self.state.wrapped
+        """The gradients of a phase, added up over the parts of a step; returns the mean loss.
+
+        Every part draws what the whole batch of all processes would, and takes the numbers of its samples.
+        """
+        ranks, wrapped, losses = self.settings.ranks, self.state.wrapped, []
         self.state.start_training_mode()
         for network in self.state.networks.values():
             network.zero_grad()
-        losses = []
-        for number, part in enumerate(parts, start=1):
-            more = number < len(parts)
-            with ranks.without_averaging(wrapped[phase.network]) if more else nullcontext(), self.autocast():
-                loss = self.task.loss(phase, wrapped, part) / len(parts)
-            with ranks.without_averaging(wrapped[phase.network]) if more else nullcontext():
+        shares = self.shares(parts)
+        beginning = RandomState(ranks.device) if len(parts) > 1 else None
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True), start=1):
+            if beginning and number > 1 and share:
+                beginning.restore()
+                self.state.hold_parametrizations()
+            alone = ranks.without_averaging(wrapped[phase.network]) if number < len(parts) else nullcontext()
+            with alone, drawing_for(share):
+                with self.autocast():
+                    loss = self.task.loss(phase, wrapped, part) / len(parts)
                 loss.backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
+
+    def shares(self, parts: list[Batch]) -> list[Share] | list[None]:
+        """Where in the whole batch of all processes the samples of each part are; None for runs of older versions."""
+        if not self.state.draws_by_sample:
+            return [None] * len(parts)
+        ranks, count = self.settings.ranks, len(parts)
+        total = sum(len(next(iter(part.values()))) for part in parts) * ranks.world_size
+        if (total, count) not in self.known_shares:
+            places = places_of(total, ranks.rank, ranks.world_size)
+            self.known_shares = {(total, count): Share(places, total, ranks.device).parts(count)}
+        return self.known_shares[total, count]
 
     def optimizer_step(self, phase: Phase) -> None:
         """One step of the optimizer of a phase's network, and of the network's running average."""

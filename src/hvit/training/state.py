@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from hvit.errors import UserError
 from hvit.tasks.task import Task
@@ -35,7 +36,8 @@ class TrainingState:
     networks: as the task has them. frozen: parts of them that are not trained. wrapped: the networks as the loop calls
     them, averaged over processes and compiled. optimizers, averages: by the name of their network. losses: of each
     phase since the last line of the journal. step: steps done. owes_evaluation: whether the evaluation of this step was
-    given up. kept: what is kept of the evaluations.
+    given up. kept: what is kept of the evaluations. draws_by_sample: whether random numbers belong to samples; in one
+    process that continues a run of an earlier version they are drawn for each part of a step, as then.
     """
 
     def __init__(self, task: Task, settings: RunSettings) -> None:
@@ -60,6 +62,10 @@ class TrainingState:
         self.step = self.saved_step = 0
         self.started = self.saved_at = time.monotonic()
         self.owes_evaluation = False
+        self.draws_by_sample = True
+        self.parametrized = [
+            module for network in self.networks.values() for module in network.modules() if is_parametrized(module)
+        ]
         self.kept = Kept(loop.keep, task.lower_is_better, settings.schedule.total_steps)
 
     def release(self) -> None:
@@ -79,6 +85,11 @@ class TrainingState:
             network.train()
         for part in self.frozen:
             part.eval()
+
+    def hold_parametrizations(self) -> None:
+        """Keeps what each forward pass in training would change, such as spectral norm, as the last pass left it."""
+        for module in self.parametrized:
+            module.parametrizations.eval()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
     @property
     def evaluated_networks(self) -> dict[str, nn.Module]:
@@ -145,6 +156,7 @@ class TrainingState:
             "owes_evaluation": self.owes_evaluation,
             "belongs_to": dict(self.settings.belongs_to),
             "kept": self.kept.state_dict(),
+            "draws": "by sample" if self.draws_by_sample else "by part",
         }
         ranks.first_only(lambda: save_checkpoint(folder, self.step, state))
         self.saved_at, self.saved_step = time.monotonic(), self.step
@@ -153,7 +165,7 @@ class TrainingState:
         """Continues from the newest intact checkpoint, if there is one; returns the names of damaged ones.
 
         Checkpoints of earlier versions have no losses, nothing of what they belong to, and nothing that is kept; they
-        are taken as they are. Raises
+        are taken as they are, and go on drawing random numbers as then. Raises
         UserError where all are damaged, or where they are of another recipe or other data.
         """
         folder, ranks, belongs_to = self.settings.folder, self.settings.ranks, self.settings.belongs_to
@@ -173,6 +185,7 @@ class TrainingState:
         self.step = self.saved_step = state["step"]
         self.started -= state["seconds"]
         self.owes_evaluation = state.get("owes_evaluation", False)
+        self._draw_as_before(state.get("draws", "by part") == "by sample")
         for name, values in state.get("losses", {}).items():
             self.losses[name] = list(values.to(ranks.device))
         try:
@@ -188,6 +201,17 @@ class TrainingState:
                 f"the checkpoints in {folder} are not those of its recipe.json or data: one of them was changed"
             ) from error
         return [path.name for path in damaged]
+
+    def _draw_as_before(self, by_sample: bool) -> None:
+        """Goes on drawing random numbers as the run has; where several processes drew their own, that is over."""
+        ranks = self.settings.ranks
+        self.draws_by_sample = by_sample or ranks.world_size > 1
+        if not by_sample and ranks.world_size > 1 and ranks.is_first:
+            print(
+                f"an older version of hvit drew mixup, cutmix, stochastic depth and other random numbers of this run "
+                f"for each process; from step {self.step} on they are those of one process",
+                file=sys.stderr,
+            )
 
     def _is_whole(self, state: State) -> bool:
         """Whether a checkpoint has every section, and is of a step of this run."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hvit.models.hiera.config import HieraConfig
 from hvit.models.layers.attention import attend
-from hvit.models.layers.blocks import DropPath, drop_path_rates, truncated_normal_
+from hvit.models.layers.blocks import Dropout, DropPath, drop_path_rates, truncated_normal_
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import (
     PositionResize,
@@ -137,7 +137,7 @@ class Hiera(Encoder):
             for layer in range(depth)
         )
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.head = head_of(config.dims[-1], class_count(config))
         self.initialise()
 

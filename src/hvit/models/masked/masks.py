@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hvit.errors import UserError
+from hvit.randomness import draw_for_each, generators_for_each
 
 MaskPattern = Literal["random", "tube", "frame", "block", "nested"]
 
@@ -68,15 +69,19 @@ def sample_visible(
     | block | what a few random boxes leave | after arXiv 2106.08254, 2112.09133 |
     | nested | the same number of every two by two | ours, for NesT's tree |
 
-    ratio: share of units that is masked. generator: as of torch's random functions, on the CPU.
+    ratio: share of units that is masked. generator: as of torch's random functions, on the CPU; without one, numbers
+    come from torch's own and belong to samples (see `randomness.draw_for_each`).
     Raises UserError as `count_visible` does.
     """
     count = count_visible(unit_grid, ratio, pattern)
     units = prod(unit_grid)
 
-    def lowest(some: int, *shape: int) -> Tensor:
+    def lowest(some: int, samples: int, *shape: int) -> Tensor:
         """True for the `some` lowest of random numbers along the last axis."""
-        noise = torch.rand(*shape, generator=generator)
+        if generator is None:
+            noise = draw_for_each(samples, lambda rows: torch.rand(rows, *shape))
+        else:
+            noise = torch.rand(samples, *shape, generator=generator)
         return noise.argsort(-1).argsort(-1) < some
 
     if pattern == "tube":
@@ -90,7 +95,8 @@ def sample_visible(
         fours = lowest(count * 4 // units, batch, *unit_grid[:-2], high, wide, 4).unflatten(-1, (2, 2))
         visible = fours.transpose(-3, -2).flatten(-2).flatten(-3, -2)
     elif pattern == "block":
-        visible = torch.stack([_boxes(unit_grid, units - count, generator) for _ in range(batch)])
+        generators = [generator] * batch if generator else generators_for_each(batch)
+        visible = torch.stack([_boxes(unit_grid, units - count, one) for one in generators])
     else:
         visible = lowest(count, batch, units).view(batch, *unit_grid)
     return visible.to(device)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.models.layers.attention import attend
-from hvit.models.layers.blocks import DropPath, drop_path_rates, truncated_normal_
+from hvit.models.layers.blocks import Dropout, DropPath, drop_path_rates, truncated_normal_
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import (
     PositionResize,
@@ -174,7 +174,7 @@ class Mvit(Encoder):
         self.plans = plan_blocks(config)
         self.blocks = nn.ModuleList(Block(config, *sizes) for sizes in zip(self.plans, rates, strict=True))
         self.norm = nn.LayerNorm(config.dims[-1], eps=1e-6)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.head = head_of(config.dims[-1], class_count(config))
         self.initialise()
 
