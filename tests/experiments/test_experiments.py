@@ -60,6 +60,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(experiments.EXPERIMENTS, "toy", toy)
     rates = {1e-3: replace(RECIPE, seed=1000), 4e-3: replace(RECIPE, seed=1001)}
     monkeypatch.setattr(grid, "sweep", lambda family, scale: rates if family == "toy" else {})
+    monkeypatch.setattr(grid, "BEYOND", 0)
 
 
 @pytest.mark.usefixtures("toys")

@@ -16,13 +16,15 @@ from hvit.run_names import WEIGHTS
 from hvit.training.journal import JOURNAL, read_journal
 
 State = Literal["new", "begun", "done", "failed"]
+BEYOND = 2
+"""Learning rates that a sweep tries at most beyond those of its scale."""
 
 
 @dataclass(frozen=True)
 class Job:
     """A run of an experiment: where, what, with whose learning rate, and from whose weights.
 
-    trains: whether it trains, or tests these weights as they are.
+    trains: whether it trains, or tests these weights as they are. sweeps: the family whose learning rate it looks for.
     """
 
     folder: Path
@@ -30,6 +32,7 @@ class Job:
     family: str | None = None
     starts_from: Path | None = None
     trains: bool = True
+    sweeps: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class Place:
 
 
 def jobs_of(experiments: Sequence[Experiment], place: Place, seeds: int | None, data_root: str) -> list[Job]:
-    """All runs in the order in which they are done: for each experiment its sweeps, then seed after seed every cell."""
+    """All runs in the order in which they are done: for each experiment its sweeps, then seed after seed every cell.
+
+    How long a sweep is depends on its runs (`sweep_runs`), so the list may have grown after one of them.
+    """
     jobs: dict[Path, Job] = {}
 
     def add(
@@ -63,13 +69,14 @@ def jobs_of(experiments: Sequence[Experiment], place: Place, seeds: int | None, 
         family: str | None = None,
         starts_from: Path | None = None,
         trains: bool = True,
+        sweeps: str | None = None,
     ) -> None:
-        jobs.setdefault(folder, Job(folder, with_data_under(recipe, data_root), family, starts_from, trains))
+        jobs.setdefault(folder, Job(folder, with_data_under(recipe, data_root), family, starts_from, trains, sweeps))
 
     for experiment in experiments:
         for family in experiment.families:
-            for rate, recipe in sweep(family, place.scale).items():
-                add(place.sweep(family, rate), recipe)
+            for rate, recipe in sweep_runs(family, place).items():
+                add(place.sweep(family, rate), recipe, sweeps=family)
         for seed in range(experiment.seeds if seeds is None else seeds):
             for cell in experiment.cells:
                 start = None
@@ -80,6 +87,14 @@ def jobs_of(experiments: Sequence[Experiment], place: Place, seeds: int | None, 
                 recipe = experiment.of_seed(cell.recipe, seed)
                 add(place.run(experiment, cell, seed), recipe, cell.family, start, cell.trains)
     return list(jobs.values())
+
+
+def part_of(jobs: Sequence[Job], part: tuple[int, int]) -> list[Job]:
+    """The runs of part k of n: every n-th from the k-th, where the sweep of a family counts as one."""
+    numbers: dict[str | Path, int] = {}
+    for job in jobs:
+        numbers.setdefault(job.sweeps or job.folder, len(numbers))
+    return [job for job in jobs if numbers[job.sweeps or job.folder] % part[1] == part[0]]
 
 
 def missing(jobs: Sequence[Job]) -> int:
@@ -110,21 +125,46 @@ class Rate:
         return self.rate in (min(self.losses), max(self.losses))
 
 
+def sweep_runs(family: str, place: Place) -> dict[float, Recipe]:
+    """The short runs that choose a family's learning rate: those of the scale and, while the best of them has the
+    smallest or the largest rate, one more beyond it, at most `BEYOND`; none where published rates are taken."""
+    runs = dict(sweep(family, place.scale))
+    for _ in range(BEYOND if runs else 0):
+        losses = {rate: _late_loss(place.sweep(family, rate)) for rate in runs}
+        if None in losses.values():
+            break
+        best = _lowest(losses)
+        if best not in (min(runs), max(runs)):
+            break
+        beyond = best * 2 if best == max(runs) else best / 2
+        runs[beyond] = with_rate(runs[best], beyond)
+    return dict(sorted(runs.items()))
+
+
 def chosen_rate(family: str, place: Place) -> Rate | None:
     """The rate with the lowest training loss over the last quarter of its run; None while the sweep is not done.
 
     A run that failed, such as by a loss that is no number, loses. Where there is no sweep there is nothing to choose.
     """
-    losses: dict[float, float] = {}
-    for rate in sweep(family, place.scale):
-        folder = place.sweep(family, rate)
-        state = state_of(folder)
-        if state not in ("done", "failed"):
-            return None
-        rows = [row for row in read_journal(folder / JOURNAL) if row["kind"] == "train"]
-        late = [row["loss"] for row in rows if row["step"] > 0.75 * rows[-1]["step"] and isfinite(row["loss"])]
-        losses[rate] = sum(late) / len(late) if state == "done" and late else inf
-    return Rate(min(losses, key=lambda rate: losses[rate]), losses) if losses else None
+    losses = {rate: _late_loss(place.sweep(family, rate)) for rate in sweep_runs(family, place)}
+    if not losses or None in losses.values():
+        return None
+    return Rate(_lowest(losses), {rate: loss for rate, loss in losses.items() if loss is not None})
+
+
+def _lowest(losses: dict[float, float | None]) -> float:
+    """The rate of the lowest loss."""
+    return min(losses, key=lambda rate: inf if (loss := losses[rate]) is None else loss)
+
+
+def _late_loss(folder: Path) -> float | None:
+    """The mean training loss of the last quarter of a run, infinite where it failed; None while it is not done."""
+    state = state_of(folder)
+    if state not in ("done", "failed"):
+        return None
+    rows = [row for row in read_journal(folder / JOURNAL) if row["kind"] == "train"]
+    late = [row["loss"] for row in rows if row["step"] > 0.75 * rows[-1]["step"] and isfinite(row["loss"])]
+    return sum(late) / len(late) if state == "done" and late else inf
 
 
 def ready(job: Job, place: Place) -> Recipe | None:

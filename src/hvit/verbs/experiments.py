@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hvit.errors import Stopped, UserError
 from hvit.experiments import get_experiment
-from hvit.experiments.grid import Job, Place, jobs_of, missing, ready, state_of
+from hvit.experiments.grid import Job, Place, jobs_of, missing, part_of, ready, state_of
 from hvit.experiments.results import Results
 from hvit.files import JsonObject, replacing
 from hvit.interrupts import Ended
@@ -51,30 +51,31 @@ def run(
     every recipe, such as the device. Raises UserError for folders that hold other runs than the grid's.
     """
     experiments = [get_experiment(name, place.scale) for name in names]
-    jobs = jobs_of(experiments, place, seeds, data_root)
-    mine = {job.folder for number, job in enumerate(jobs) if number % part[1] == part[0]}
+    tried: set[Path] = set()
     with _deadline(budget) as is_over:
-        waiting = [job for job in jobs if job.folder in mine]
-        progressed = True
-        while waiting and progressed and not is_over():
-            progressed, held_up = False, []
-            for job in waiting:
-                if is_over():
-                    break
-                if state_of(job.folder) in ("done", "failed"):
-                    continue
-                recipe = ready(job, place)
-                if recipe is None:
-                    held_up.append(job)  # perhaps a later one is what it waits for
-                    continue
-                try:
-                    _do(job, change(recipe), say)
-                    progressed = True
-                except (Stopped, Ended):
-                    if not is_over():
-                        raise
-            waiting = held_up
-    return missing(jobs)
+        while not is_over():
+            jobs = part_of(jobs_of(experiments, place, seeds, data_root), part)
+            following = _following([job for job in jobs if job.folder not in tried], place)
+            if following is None:
+                break
+            job, recipe = following
+            tried.add(job.folder)
+            try:
+                _do(job, change(recipe), say)
+            except (Stopped, Ended):
+                if not is_over():
+                    raise
+    return missing(jobs_of(experiments, place, seeds, data_root))
+
+
+def _following(jobs: Sequence[Job], place: Place) -> tuple[Job, Recipe] | None:
+    """The first run that is missing and waits for no other, with its recipe; None where there is none."""
+    for job in jobs:
+        if state_of(job.folder) not in ("done", "failed"):
+            recipe = ready(job, place)
+            if recipe is not None:
+                return job, recipe
+    return None
 
 
 def _do(job: Job, recipe: Recipe, say: Say) -> None:
