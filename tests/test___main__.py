@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hvit.__main__ import main
+from hvit.errors import RESUMABLE
 from hvit.interrupts import Ended
 
 
@@ -29,7 +30,7 @@ def test_help_answers_without_loading_torch() -> None:
 
 @pytest.mark.parametrize(
     ("wish", "status", "line"),
-    [(KeyboardInterrupt(), 130, "hvit: interrupted"), (Ended(signal.SIGHUP), 2, "hvit: ended by SIGHUP")],
+    [(KeyboardInterrupt(), 130, "hvit: interrupted"), (Ended(signal.SIGHUP), RESUMABLE, "hvit: ended by SIGHUP")],
 )
 def test_an_interrupt_while_loading_is_one_line(
     wish: BaseException, status: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 import sys
 
+from hvit.errors import RESUMABLE
 from hvit.interrupts import Ended, raising_ended
 
 
@@ -28,7 +29,7 @@ def main() -> None:
         sys.exit(130)
     except Ended as error:
         print(f"hvit: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(RESUMABLE)
     main()
 
 

@@ -14,7 +14,15 @@ class UserError(ValueError):
     """
 
 
-class Stopped(UserError):
+RESUMABLE = 75
+"""Exit status of a command that was stopped before it was done and can go on: EX_TEMPFAIL of sysexits.h."""
+
+
+class Unfinished(UserError):
+    """Something ended before it was done, and can go on from what is saved; the exit status is `RESUMABLE`."""
+
+
+class Stopped(Unfinished):
     """Something ended before it was done because the user wished it to; what was done is saved, as the message says."""
 
 

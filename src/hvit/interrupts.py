@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
+# Schedulers announce with SIGUSR1 that a job will soon be ended, such as Slurm with --signal=USR1@120.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1")
+ENDING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 """The signals that ask to end; a system may lack some of them."""
 _SAME_WISH = 1.0
 """Seconds within which a second signal is the first one again: launchers pass on what a terminal sends to all."""
@@ -27,7 +29,7 @@ class Ended(BaseException):
 
 @contextmanager
 def raising_ended() -> Iterator[None]:
-    """Inside this block termination, hang-up and quit raise `Ended`, as Ctrl-C raises KeyboardInterrupt."""
+    """Inside this block termination, hang-up, quit and SIGUSR1 raise `Ended`, as Ctrl-C raises KeyboardInterrupt."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Ended(number)

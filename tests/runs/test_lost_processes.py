@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from hvit.errors import RESUMABLE
+
 TINY = [
     *("--data.canvas", "8", "--model.input-size", "8", "8", "--model.patch-size", "1", "1"),
     *("--model.dims", "8", "16", "--model.heads", "2", "2", "--model.depths", "1", "1"),
@@ -59,12 +61,12 @@ def children_of(number: int) -> list[int]:
     return found
 
 
-def the_sentence(process: subprocess.Popen[str]) -> str:
-    """The last line of stderr of a process that ends with exit status 2 and no traceback."""
+def the_sentence(process: subprocess.Popen[str], status: int) -> str:
+    """The last line of stderr of a process that ends with an exit status and no traceback."""
     _, errors = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in errors
     assert "ignored" not in errors
-    assert process.returncode == 2, errors
+    assert process.returncode == status, errors
     return errors.strip().splitlines()[-1]
 
 
@@ -74,7 +76,7 @@ def test_a_killed_data_worker_ends_a_run_that_has_saved_itself(tmp_path: Path) -
     process = begin(tmp_path / "run", "--loop.workers", "2")
     wait_until(has_learned(tmp_path / "run"))
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
-    sentence = the_sentence(process)
+    sentence = the_sentence(process, 2)
     assert "one was killed" in sentence
     assert "continues exactly from step" in sentence
     assert list((tmp_path / "run" / "checkpoints").iterdir())
@@ -96,7 +98,7 @@ def test_a_lost_process_ends_the_other_in_a_sentence(tmp_path: Path, lost: int, 
     try:
         wait_until(has_learned(tmp_path / "run"))
         os.kill(two[lost].pid, number)
-        sentence = the_sentence(two[1 - lost])
+        sentence = the_sentence(two[1 - lost], RESUMABLE)
         assert "of this run is lost, and none goes on without it" in sentence
     finally:
         two[lost].kill()
@@ -107,8 +109,9 @@ def test_a_lost_process_ends_the_other_in_a_sentence(tmp_path: Path, lost: int, 
 @pytest.mark.parametrize(
     ("number", "status", "sentence"),
     [
-        (signal.SIGINT, 130, "hvit: interrupted\n"), (signal.SIGTERM, 2, "hvit: ended by SIGTERM\n"),
-        (signal.SIGHUP, 2, "hvit: ended by SIGHUP\n"), (signal.SIGQUIT, 2, "hvit: ended by SIGQUIT\n"),
+        (signal.SIGINT, 130, "hvit: interrupted\n"), (signal.SIGTERM, RESUMABLE, "hvit: ended by SIGTERM\n"),
+        (signal.SIGHUP, RESUMABLE, "hvit: ended by SIGHUP\n"), (signal.SIGQUIT, RESUMABLE, "hvit: ended by SIGQUIT\n"),
+        (signal.SIGUSR1, RESUMABLE, "hvit: ended by SIGUSR1\n"),
     ],
 )  # fmt: skip
 def test_a_signal_before_the_training_ends_the_command_in_one_line(

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from hvit.cli.main import main
-from hvit.errors import UserError
+from hvit.errors import RESUMABLE, UserError
 from hvit.recipe import read_recipe, write_recipe
 from hvit.training.checkpoint import newest_checkpoint
 from hvit.training.journal import read_journal
@@ -108,7 +108,7 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "workers"), [(signal.SIGINT, "1"), (signal.SIGTERM, "0")], ids=["SIGINT", "SIGTERM"]
+    ("number", "workers"), [(signal.SIGINT, "1"), (signal.SIGUSR1, "0")], ids=["SIGINT", "SIGUSR1"]
 )
 def test_a_run_that_is_interrupted_says_how_to_go_on(
     tmp_path: Path, start: Callable[..., Command], number: int, workers: str
@@ -122,7 +122,7 @@ def test_a_run_that_is_interrupted_says_how_to_go_on(
     before = newest_checkpoint(tmp_path / "run")[0]
     run.send(number)
     status, errors = run.wait(), run.errors.read_text()
-    assert status == 2, errors
+    assert status == RESUMABLE, errors
     assert "hvit resume" in errors
     assert "Traceback" not in errors
     after = newest_checkpoint(tmp_path / "run")[0]

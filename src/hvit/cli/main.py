@@ -24,14 +24,17 @@ from hvit.cli.listing import models, recipes
 from hvit.cli.printing import encode_anything, out, readable, say, wait_for, waited
 from hvit.cli.probe import probe
 from hvit.cli.runs import demo, report, resume, train
-from hvit.errors import UserError, did_you_mean
+from hvit.errors import RESUMABLE, Unfinished, UserError, did_you_mean
 from hvit.interrupts import Ended, raising_ended
 from hvit.machine import keep_freed_memory
 from hvit.markup import quoted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one verb. Exit status: 0 done, 2 something given cannot be used or a run was stopped, 130 interrupted."""
+    """Runs one verb.
+
+    Exit status: 0 done, 2 something given cannot be used, 75 stopped before it was done and can go on, 130 interrupted.
+    """
     # Read when torch is loaded. Threads that sleep while they wait cost nothing on a quiet machine, and more than
     # double the speed of training on one whose cores are busy with something else (docs/results/speed.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -61,11 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             VERBS[verb](rest)
             sys.stdout.flush()
     except UserError as error:
-        _end(f"hvit: {error}", 2)
+        _end(f"hvit: {error}", RESUMABLE if isinstance(error, Unfinished) else 2)
     except KeyboardInterrupt:
         _end("hvit: interrupted", 130)
     except Ended as error:
-        _end(f"hvit: {error}", 2)
+        _end(f"hvit: {error}", RESUMABLE)
     except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # of a path that is too long, or in a folder that may not be entered

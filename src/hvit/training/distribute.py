@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from hvit.errors import UserError
+from hvit.errors import Unfinished, UserError
 from hvit.machine import missing_compiler
 from hvit.training.heartbeat import Heartbeat, end_process
 
@@ -157,7 +157,7 @@ def processes(wanted_device: str) -> Iterator[Processes]:
 
 @contextmanager
 def lost_as_sentence() -> Iterator[None]:
-    """Inside this block an error of the connection between processes becomes one sentence (UserError)."""
+    """Inside this block an error of the connection between processes becomes one sentence (Unfinished)."""
     try:
         yield
     except RuntimeError as error:
@@ -165,7 +165,7 @@ def lost_as_sentence() -> Iterator[None]:
         if not (isinstance(error, torch.distributed.DistError) or "gloo" in text.lower()):
             raise
         reason = text.strip().splitlines()[0][:200]
-        raise UserError(f"{_WITHOUT_ANOTHER.format('another process of this run is lost')} ({reason})") from error
+        raise Unfinished(f"{_WITHOUT_ANOTHER.format('another process of this run is lost')} ({reason})") from error
 
 
 def _end_without_another(sentence: str) -> None:

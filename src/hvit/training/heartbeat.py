@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from hvit.errors import RESUMABLE
+
 BEAT = 3.0
 """Seconds between two signs of life."""
 MISSED = 14
@@ -71,6 +73,6 @@ class Heartbeat:
 
 
 def end_process(sentence: str) -> None:
-    """Prints a sentence and ends this process at once, whatever it waits for."""
+    """Prints a sentence and ends this process at once, whatever it waits for, with the status of what can go on."""
     print(f"hvit: {sentence}", file=sys.stderr, flush=True)
-    os._exit(2)
+    os._exit(RESUMABLE)
