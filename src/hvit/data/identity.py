@@ -37,6 +37,7 @@ LISTED_FILES = 2_000
 _CHUNK = 1 << 20
 _PORTION = 4096
 _NAMED = 3
+_SOME = {True: "sizes, and ", False: ""}
 
 
 class SplitIdentity(TypedDict):
@@ -68,7 +69,8 @@ def identity_of(splits: Splits) -> Identity:
     4,096 bytes of 1,000 evenly spaced ones; of folders of frames the number of frames instead of the size); and for at
     most 2,000 samples "files", {name: [class number, start of the SHA-256]}.
 
-    Every byte is hashed where a split has at most 2 GiB and 200,000 files. Raises UserError if a file cannot be read.
+    Every byte is hashed where a split has at most 2 GiB and 200,000 files. Of images that an index lists, the names of
+    all and the ends of 1,000 files are. Raises UserError if a file cannot be read.
     """
     identity: Identity = {
         "classes": list(splits.classes),
@@ -113,13 +115,14 @@ def describe_changes(before: Identity, now: Identity, what: str = "images") -> t
 
 
 def _identity_of_set(images: ImageSet) -> SplitIdentity:
-    whole = _is_small(content for _, content in images.stored())
+    of_all_names = images.digest_of_names()
+    whole = of_all_names is None and _is_small(content for _, content in images.stored())
     single = images.labels.ndim == 1
     labels = images.labels.astype("<i8" if single else "<f4")
     names, contents = hashlib.sha256(), hashlib.sha256()
     listed: dict[str, list[int | str]] = {}
     stored = 0
-    for name, digest in _digests(images, whole):
+    for name, digest in _digests(images, whole, of_all_names is not None):
         encoded = name.encode("utf-8", "surrogateescape")
         names.update(len(encoded).to_bytes(8, "little") + encoded)
         contents.update(digest)
@@ -131,10 +134,10 @@ def _identity_of_set(images: ImageSet) -> SplitIdentity:
         stored += 1
     found: SplitIdentity = {
         "count": len(labels),
-        "names": names.hexdigest(),
+        "names": names.hexdigest() if of_all_names is None else of_all_names.hex(),
         "labels": hashlib.sha256(labels.tobytes()).hexdigest(),
         "contents": contents.hexdigest(),
-        "hashed": "every byte" if whole else f"sizes, and ends of {SAMPLED_FILES:,} files",
+        "hashed": "every byte" if whole else f"{_SOME[of_all_names is None]}ends of {SAMPLED_FILES:,} files",
     }
     # Sets that are made as they are read, such as digits, store less than they have samples.
     if stored == len(labels) == len(listed):
@@ -156,9 +159,9 @@ def _is_small(contents: Iterable[Stored]) -> bool:
     return True
 
 
-def _digests(images: ImageSet, whole: bool) -> Iterator[tuple[str, bytes]]:
+def _digests(images: ImageSet, whole: bool, gives_some: bool) -> Iterator[tuple[str, bytes]]:
     """Name and hash of everything that a set is made of, some thousands at a time: paths of a million take a GB."""
-    step = max(1, len(images) // SAMPLED_FILES)
+    step = 1 if gives_some else max(1, len(images) // SAMPLED_FILES)
 
     def digest(portion: Sequence[tuple[int, tuple[str, Stored]]]) -> list[tuple[str, bytes]]:
         return [(name, _digest(content, whole, number % step == 0)) for number, (name, content) in portion]

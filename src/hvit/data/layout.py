@@ -177,8 +177,12 @@ def split_name(file: Path, folder: Path) -> str:
 
     Escaped as file names were when the first runs were made, so that these keep their splits.
     """
-    name = os.path.relpath(file, folder).encode("utf-8", "backslashreplace").decode()
-    return name.translate(_ONCE_ESCAPED)
+    return split_key(os.path.relpath(file, folder))
+
+
+def split_key(relative: str) -> str:
+    """As `split_name`, of the path as seen from the folder."""
+    return relative.encode("utf-8", "backslashreplace").decode().translate(_ONCE_ESCAPED)
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:

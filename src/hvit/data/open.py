@@ -55,7 +55,7 @@ def moved(data: DataConfig, root: str | None) -> DataConfig:
 
 def with_full_paths(data: DataConfig) -> DataConfig:
     """The same data with paths that hold wherever a run is resumed from."""
-    names = ("root", "table", "train_list", "held_out_list", "class_names", "train_frames", "held_out_frames")
+    names = ("root", "table", "train_list", "held_out_list", "class_names", "train_frames", "held_out_frames", "index")
     given = {name: value for name in names if (value := getattr(data, name, "")) and not is_no_path(value)}
     if getattr(data, "cache", "none") not in ("", "none"):
         given["cache"] = data.cache  # pyright: ignore[reportAttributeAccessIssue]
@@ -103,4 +103,4 @@ def open_data(
         return open_cifar(config, seed, in_channels)
     if isinstance(config, FashionData):
         return open_fashion(config, seed, in_channels)
-    return open_folder(config, seed, in_channels, progress, table)
+    return open_folder(config, seed, in_channels, progress, table, remember)

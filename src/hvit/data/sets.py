@@ -95,6 +95,10 @@ class ImageSet(ABC):
         """
         return iter(())
 
+    def digest_of_names(self) -> bytes | None:
+        """A hash of the names of all samples, of sets so large that `stored` gives only some; None for others."""
+        return None
+
     def read_view(self, index: int, view: int, views: int) -> tuple[Sample, Target]:
         """What testing sees of an image or clip in one of several views in time, and its target."""
         return self.read(index, index)

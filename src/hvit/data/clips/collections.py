@@ -17,7 +17,7 @@ from hvit.data.clips.sets import ClipSet
 from hvit.data.clips.settings import ClipData
 from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
 from hvit.data.folds import groups_of, held_out_fold
-from hvit.data.images.folders import UNLABELLED
+from hvit.data.images.folder_listing import UNLABELLED
 from hvit.data.images.listing import show
 from hvit.data.layout import TEST_NAME, alone_notes, ignored_notes, same_classes, some, split_name, unusable_test
 from hvit.data.sampling import Sampling

@@ -14,7 +14,7 @@ import numpy as np
 from hvit.data import layout
 from hvit.data.clips.decoding import is_clip_name
 from hvit.data.clips.videos import VIDEO_SUFFIXES
-from hvit.data.images.folders import UNLABELLED
+from hvit.data.images.folder_listing import UNLABELLED
 from hvit.data.images.listing import files_below, is_image_name, show
 from hvit.data.layout import Layout, class_folders, counted, spelling, stray_samples, sub_folders
 from hvit.data.regular_files import open_regular, system_reason

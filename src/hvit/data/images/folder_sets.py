@@ -15,8 +15,10 @@ from PIL import Image
 from hvit.data.grey import GreyRange
 from hvit.data.images.held import HeldImage, Rows
 from hvit.data.images.listing import show
+from hvit.data.images.paths import PathList
 from hvit.data.images.reading import read_image, read_reduced
 from hvit.data.sets import ImageSet, Needed, Reduced, Stored, Target
+from hvit.data.survey import evenly_spaced
 from hvit.errors import UserError
 
 _MOST_STORED = 1_000
@@ -30,7 +32,7 @@ class FolderSet(ImageSet):
     replaces: whether the next image takes the place of one that can no longer be read (training); if not, it is an
     error (held out, where a score on other images would be wrong). reduced: whether images may be decoded smaller
     than they are where that is enough. folder: what the names of the images start from. grey_range,
-    page: as in `read_image`.
+    page: as in `read_image`. is_indexed: whether there are so many that not each is looked at for the identity.
     """
 
     def __init__(
@@ -43,17 +45,21 @@ class FolderSet(ImageSet):
         folder: Path | None = None,
         grey_range: GreyRange = "auto",
         page: int | None = None,
+        is_indexed: bool = False,
     ) -> None:
-        # Names as one array of bytes: worker processes share it, where a list of a million paths would be copied.
-        self._names = np.array([os.fsencode(file) for file in files])
+        self.files = PathList.of(files)
         self.labels, self.channels, self.replaces, self.reduced = labels, channels, replaces, reduced
-        self._folder, self._page = folder, page
+        self._folder, self._page, self._is_indexed = folder, page, is_indexed
         self._grey_range: GreyRange = grey_range
         self._failed: set[int] = set()
 
+    def digest_of_names(self) -> bytes | None:
+        """Of images that an index lists, a hash of their names."""
+        return self.files.digest(self._folder or Path()) if self._is_indexed else None
+
     def stored(self) -> Iterator[tuple[str, Stored]]:
-        """Every file, named as seen from the folder of the split."""
-        for index in range(len(self)):
+        """Every file, named as seen from the folder of the split; of images that an index lists, some."""
+        for index in evenly_spaced(range(len(self)), _MOST_STORED) if self._is_indexed else range(len(self)):
             file = self.file(index)
             yield (self._from_folder(file).as_posix() if self._folder else file.name), file
 
@@ -70,7 +76,7 @@ class FolderSet(ImageSet):
 
     def file(self, index: int) -> Path:
         """The file of an image."""
-        return Path(os.fsdecode(self._names[index].item()))
+        return self.files[index]
 
     def source(self, index: int) -> Path | HeldImage:
         """What an image is read from."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,24 +13,13 @@ import numpy as np
 from hvit.data.folds import check_folds, held_out_fold
 from hvit.data.grey import GreyRange
 from hvit.data.images.channels import checked_names
+from hvit.data.images.folder_index import list_by_index
+from hvit.data.images.folder_listing import Classes, Listing, list_folder
 from hvit.data.images.folder_sets import FolderSet, RowSet
 from hvit.data.images.held import HeldImage
-from hvit.data.images.listing import SUFFIXES, files_below, is_image_or_array_name, show
-from hvit.data.layout import (
-    TEST_NAME,
-    Layout,
-    alone_notes,
-    class_folders,
-    counted,
-    find_layout,
-    ignored_notes,
-    same_classes,
-    some,
-    spelling,
-    split_name,
-    stray_samples,
-    unusable_test,
-)
+from hvit.data.images.listing import is_image_or_array_name, show
+from hvit.data.images.paths import PathList
+from hvit.data.layout import TEST_NAME, alone_notes, counted, ignored_notes, some
 from hvit.data.regular_files import is_folder
 from hvit.data.sets import (
     IMAGENET_MEAN,
@@ -45,18 +33,17 @@ from hvit.data.sets import (
     subset_notes,
 )
 from hvit.data.shared_content import shared_content_notes
-from hvit.data.survey import Source, Survey
+from hvit.data.survey import Source, Survey, evenly_spaced
 from hvit.data.tables.open import split_samples, table_at, with_balance
 from hvit.data.tables.read import Table
 from hvit.data.tables.samples import Samples, list_samples
 from hvit.data.tables.settings import LabelOptions, check_label_options
 from hvit.errors import UserError
-from hvit.randomness import derive_seed
 
 MOST_DECODED = 20_000
 """With check "auto": up to so many images are decoded in full before training, beyond it only their headers are."""
-UNLABELLED = "unlabelled"
-"""The class of all images of an unlabelled data set."""
+LOOKED_AT = 1_000
+"""With check "sample": so many headers are looked at, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +58,12 @@ class FolderData(LabelOptions):
     """Share of each class that is held out when the folder has no val folder."""
     split_seed: int = 0
     """Another number holds out other images. Apart from the run's seed, so that runs stay comparable."""
-    check: Literal["auto", "decode", "header", "none"] = "auto"
-    """How images are checked before training: decoded in full, by their headers, or not at all; auto decodes up to
-    20,000 and looks at headers beyond."""
+    check: Literal["auto", "decode", "header", "sample", "none"] = "auto"
+    """How images are checked before training: decoded in full, by their headers, by the headers of 1,000 of them, or
+    not at all; auto decodes up to 20,000 and looks at headers beyond, with an index at those of 1,000."""
+    index: str = ""
+    """A Parquet file that lists the folder, for millions of images: written when it is missing or a folder has changed,
+    and read instead of listing the folder (needs pyarrow); default: the folder is listed each time."""
     unreadable: Literal["skip", "stop"] = "skip"
     """What to do about images that the check finds unreadable: name and skip them, or name them and stop."""
     labels: Literal["folders", "none", "auto"] = "folders"
@@ -109,55 +99,40 @@ class FolderData(LabelOptions):
         check_own_data(self)
         check_folds(self)
         check_label_options(self)
+        if self.table and self.index:
+            raise UserError("table and index both list the images: give only one")
 
 
 def open_folder(
-    config: FolderData, seed: int, in_channels: int, progress: Progress = no_progress, table: Table | None = None
+    config: FolderData,
+    seed: int,
+    in_channels: int,
+    progress: Progress = no_progress,
+    table: Table | None = None,
+    remember: bool = True,
 ) -> Splits:
     """Lists a folder of images, checks that they can be read, and splits them.
 
     in_channels: what the model takes; of other numbers than 1 and 3, the channels of each file are read as they are.
-    table: the opened table of the samples, instead of that in a file.
+    table: the opened table of the samples, instead of that in a file. remember: whether an index may be written.
     Raises UserError, in a sentence that says what to change, if the folder is not laid out in one of the two ways, or
     leaves a class without images.
     """
     if config.table:
         return _open_table(config, seed, in_channels, progress, table)
-    layout = _find_layout(config, config.labels != "none")
-    notes = layout.notes
-    labelled = not _is_unlabelled(config.labels, layout)
-    if labelled:
-        list_files = _list_classes
-    else:
-        layout = _find_layout(config, False)
-        list_files = _list_unlabelled
-        notes = (*layout.notes, f"The images in {show(layout.train)} have no labels: they are one unlabelled data set.")
     progress("listing images", 0, 0)
-    train_files, ignored, more_notes = list_files(layout.train)
-    notes += more_notes
-    held_out_files: dict[str, list[Path]] = {}
-    if layout.held_out:
-        held_out_files, ignored_too, more_notes = list_files(layout.held_out)
-        ignored += ignored_too
-        notes += more_notes
-        names = list(held_out_files)
-        order = same_classes(list(train_files), names, layout.train, layout.held_out)
-        held_out_files = {name: held_out_files[names[place]] for name, place in zip(train_files, order, strict=True)}
-    test_files: dict[str, list[Path]] = {}
-    test_notes = unusable_test(layout, list(train_files), labelled)
-    notes += test_notes
-    if layout.test and not test_notes:
-        found, ignored_too, more_notes = list_files(layout.test)
-        ignored += ignored_too
-        notes += more_notes
-        order = same_classes(list(train_files), list(found), layout.train, layout.test)
-        test_files = {name: list(found.values())[place] for name, place in zip(train_files, order, strict=True)}
-    parts = (train_files, held_out_files, test_files)
-    files = [file for each in parts for members in each.values() for file in members]
-    unreadable, grey_range, check_notes = _check_files(files, config, progress, in_channels)
-    train_files = _leave_out(train_files, unreadable, layout.train)
-    held_out_files = _leave_out(held_out_files, unreadable, layout.held_out or layout.train)
-    test_files = _leave_out(test_files, unreadable, layout.test or layout.train)
+    if config.index:
+        index = Path(config.index).expanduser()
+        listing = list_by_index(config.root, config.labels, config.split_seed, index, remember)
+    else:
+        listing = list_folder(config.root, config.labels)
+    layout, labelled, notes = listing.layout, listing.labelled, listing.notes
+    is_indexed = listing.is_indexed
+    unreadable, grey_range, check_notes = _check_files(listing.files(), config, progress, in_channels, is_indexed)
+    folders = (layout.train, layout.held_out or layout.train, layout.test or layout.train)
+    train_files, held_out_files, test_files = (
+        _leave_out(part, unreadable, folder) for part, folder in zip(listing.parts, folders, strict=True)
+    )
     base, test_folder = layout.train, layout.test
     if config.folds:
         base = layout.train.parent if layout.held_out else layout.train
@@ -166,7 +141,7 @@ def open_folder(
         train_files, held_out_files, fold_notes = _fold(train_files, held_out_files, base, config)
         notes += fold_notes
     elif not layout.held_out:
-        train_files, held_out_files, split_notes = _split(train_files, layout.train, config)
+        train_files, held_out_files, split_notes = _split(listing, train_files, unreadable, config)
         notes += (
             f"{show(layout.train)} has no val folder: {config.val_fraction:.0%} of "
             f"{'each class' if labelled else 'the images'} is held out.",
@@ -176,11 +151,13 @@ def open_folder(
     train, labels = _flatten(train_files)
     chosen = choose_subset(labels, classes, seed, config.num_per_class, config.fraction)
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
-    folder_set = partial(FolderSet, channels=in_channels, grey_range=grey_range, page=config.page)
+    folder_set = partial(
+        FolderSet, channels=in_channels, grey_range=grey_range, page=config.page, is_indexed=is_indexed
+    )
     held_out, held_out_labels = _flatten(held_out_files)
     splits = Splits(
         train=folder_set(
-            [train[index] for index in chosen], labels[chosen], replaces=True, reduced=config.decode == "reduced",
+            train.take(chosen), labels[chosen], replaces=True, reduced=config.decode == "reduced",
             folder=base,
         ),
         held_out=folder_set(
@@ -192,9 +169,9 @@ def open_folder(
         std=std,
         notes=(
             *notes,
-            *ignored_notes(ignored, "images"),
+            *ignored_notes(listing.ignored, "images"),
             *check_notes,
-            *shared_content_notes(train, held_out),
+            *(() if is_indexed else shared_content_notes(train, held_out)),
         ),
         grey_range=grey_range,
         page=config.page,
@@ -258,96 +235,36 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
     return with_balance(splits, config, "images", parts.subset_notes)
 
 
-def _find_layout(config: FolderData, unwraps: bool) -> Layout:
-    return find_layout(config.root, "images", is_image_or_array_name, unwraps, may_be_class=lambda _: True)
-
-
-def _list_classes(folder: Path) -> tuple[dict[str, list[Path]], Counter[str], tuple[str, ...]]:
-    """The images of each class, classes in alphabetical order; how many other files there are of each kind; notes."""
-    classes: dict[str, list[Path]] = {}
-    ignored: Counter[str] = Counter()
-    folders, notes = class_folders(folder)
-    for name, members in folders.items():
-        files = [file for member in members for file in files_below(member)]
-        classes[name] = [file for file in files if is_image_or_array_name(file)]
-        ignored.update(file.suffix.lower() or "without suffix" for file in files if not is_image_or_array_name(file))
-    stray = stray_samples(folder, is_image_or_array_name)
-    if not classes:
-        where = f"has {counted(len(stray), 'image')} but" if stray else "has"
-        raise UserError(
-            f"{show(folder)} {where} no sub-folders: put the images of each class into a folder of its own."
-        )
-    if stray:
-        ignored[f"image{'s' if len(stray) > 1 else ''} outside any class folder"] = len(stray)
-    if len(classes) == 1:
-        raise UserError(f"{show(folder)} has only one class folder ({next(iter(classes))}): two or more are needed.")
-    for name, files in classes.items():
-        if not files:
-            raise UserError(
-                f"class folder {show(folders[name][0])} holds no image (a file ending in {', '.join(SUFFIXES)}): add "
-                "some, or remove the folder."
-            )
-    return classes, ignored, notes
-
-
-def _is_unlabelled(labels: str, layout: Layout) -> bool:
-    """Whether images have no labels: because that was said, or with "auto" where there are no class folders."""
-    if labels != "auto":
-        return labels == "none"
-    classes = [_classes_or_none(folder) for folder in (layout.train, layout.held_out) if folder]
-    return None in classes or len(set(map(frozenset, filter(None, classes)))) != 1
-
-
-def _classes_or_none(folder: Path) -> list[str] | None:
-    """The names of two or more class folders with nothing but images in them, or None."""
-    children = class_folders(folder)[0]
-    filled = all(
-        any(is_image_or_array_name(file) for each in folders for file in files_below(each))
-        for folders in children.values()
-    )
-    return (
-        [spelling(name) for name in children]
-        if len(children) > 1 and filled and not stray_samples(folder, is_image_or_array_name)
-        else None
-    )
-
-
-def _list_unlabelled(folder: Path) -> tuple[dict[str, list[Path]], Counter[str], tuple[str, ...]]:
-    """Every image anywhere in a folder, as one class, and how many other files there are of each kind."""
-    files = list(files_below(folder))
-    images = [file for file in files if is_image_or_array_name(file)]
-    if not images:
-        raise UserError(f"{show(folder)} holds no image (a file ending in {', '.join(SUFFIXES)}).")
-    ignored = Counter(file.suffix.lower() or "without suffix" for file in files if not is_image_or_array_name(file))
-    return {UNLABELLED: images}, ignored, ()
-
-
 def _check_files(
-    files: Sequence[Source], config: FolderData, progress: Progress, channels: int
+    files: Sequence[Source], config: FolderData, progress: Progress, channels: int, is_indexed: bool = False
 ) -> tuple[dict[Source, str], GreyRange, tuple[str, ...]]:
     """The files that cannot be read, and why; the grey range of all; and notes."""
-    decode = config.check == "decode" or (config.check == "auto" and len(files) <= MOST_DECODED)
+    few = len(files) <= MOST_DECODED
+    check = ("decode" if few else "sample" if is_indexed else "header") if config.check == "auto" else config.check
     survey = Survey(config.grey_range, config.page, channels)
-    if config.check == "none":
+    if check == "none":
         survey.look_at_some(files)
         return {}, survey.grey_range, (f"The {len(files):,} images were not checked.", *survey.notes(len(files)))
+    looked_at: Sequence[Source] = evenly_spaced(files, LOOKED_AT) if check == "sample" else files
+    all_of = f"the {len(files):,}" if len(looked_at) == len(files) else f"{len(looked_at):,} of {len(files):,}"
     notes = ()
-    if not decode:
-        notes = (f"Only the headers of the {len(files):,} images were checked, not whether they decode.",)
-    complaints = survey.look_at_all(files, decode, progress)
+    if check != "decode":
+        notes = (f"Only the headers of {all_of} images were checked, not whether they decode.",)
+    complaints = survey.look_at_all(looked_at, check == "decode", progress)
     if complaints:
         sentence = (
-            f"{counted(len(complaints), 'image')} of {len(files):,} cannot be read"
+            f"{counted(len(complaints), 'image')} of {len(looked_at):,} cannot be read"
             f"{'' if config.unreadable == 'stop' else ' and will be skipped'}: {some(list(complaints.values()))}."
         )
         if config.unreadable == "stop":
             raise UserError(f"{sentence} Repair or remove them, or train with --data.unreadable skip.")
         notes += (sentence,)
-    return complaints, survey.grey_range, (*notes, *survey.notes(len(files)))
+    return complaints, survey.grey_range, (*notes, *survey.notes(len(looked_at)))
 
 
-def _leave_out(classes: dict[str, list[Path]], unreadable: dict[Source, str], folder: Path) -> dict[str, list[Path]]:
-    kept = {name: [file for file in files if file not in unreadable] for name, files in classes.items()}
+def _leave_out(classes: Classes, unreadable: dict[Source, str], folder: Path) -> Classes:
+    bad = [file for file in unreadable if isinstance(file, Path)]
+    kept = {name: files.take(files.are_not(bad)) if bad else files for name, files in classes.items()}
     for name, files in kept.items():
         if not files:
             raise UserError(
@@ -358,40 +275,44 @@ def _leave_out(classes: dict[str, list[Path]], unreadable: dict[Source, str], fo
 
 
 def _split(
-    classes: dict[str, list[Path]], folder: Path, config: FolderData
-) -> tuple[dict[str, list[Path]], dict[str, list[Path]], tuple[str, ...]]:
+    listing: Listing, classes: Classes, unreadable: Collection[Source], config: FolderData
+) -> tuple[Classes, Classes, tuple[str, ...]]:
     """Holds out a share of every class; the only image of a class is trained on. Returns a note about these, too.
 
     The order hangs on each file's name alone, so that an image stays on its side when others are added or removed
     or the folder moves.
     """
-    train, held_out = {}, {}
+    train, held_out, draws, end = {}, {}, listing.draws_of(config.split_seed), 0
+    bad = [file for file in unreadable if isinstance(file, Path)]
     for name, files in classes.items():
+        listed = listing.parts[0][name]
+        own, end = draws[end : end + len(listed)], end + len(listed)
+        if len(listed) > len(files):
+            own = own[listed.are_not(bad)]
         count = min(max(1, round(len(files) * config.val_fraction)), len(files) - 1)
-        order = {file: derive_seed(config.split_seed, f"split/{split_name(file, folder)}") for file in files}
-        chosen = set(sorted(files, key=order.__getitem__)[:count])
-        train[name] = [file for file in files if file not in chosen]
-        held_out[name] = [file for file in files if file in chosen]
+        chosen = np.zeros(len(files), bool)
+        chosen[np.argsort(own, kind="stable")[:count]] = True
+        train[name], held_out[name] = files.take(~chosen), files.take(chosen)
     alone = [name for name, files in classes.items() if len(files) == 1]
     if len(alone) == len(classes):
         raise UserError(
-            f"{_where(folder, alone[0])} has only one readable image, too few to hold one out: "
+            f"{_where(listing.layout.train, alone[0])} has only one readable image, too few to hold one out: "
             "add some, or make a val folder."
         )
     return train, held_out, alone_notes(alone, "image")
 
 
 def _fold(
-    train: dict[str, list[Path]], held_out: dict[str, list[Path]], base: Path, config: FolderData
-) -> tuple[dict[str, list[Path]], dict[str, list[Path]], tuple[str, ...]]:
+    train: Classes, held_out: Classes, base: Path, config: FolderData
+) -> tuple[Classes, Classes, tuple[str, ...]]:
     """All images but those of a fold, and these; notes. base: the folder that names start from."""
-    pool = {name: [*files, *held_out.get(name, ())] for name, files in train.items()}
+    pool = {name: PathList.joined([files, held_out[name]]) if held_out else files for name, files in train.items()}
     files, labels = _flatten(pool)
     names = [file.relative_to(base).as_posix() for file in files]
     chosen, notes = held_out_fold(config, labels, names, list(pool))
     of_class = {name: np.flatnonzero(labels == number) for number, name in enumerate(pool)}
     parts = [
-        {name: [files[index] for index in members if chosen[index] == side] for name, members in of_class.items()}
+        {name: files.take(members[chosen[members] == side]) for name, members in of_class.items()}
         for side in (False, True)
     ]
     return parts[0], parts[1], notes
@@ -403,7 +324,6 @@ def _where(folder: Path, name: str) -> str:
     return f"class folder {show(place)}" if is_folder(place) else show(folder)
 
 
-def _flatten(classes: dict[str, list[Path]]) -> tuple[list[Path], np.ndarray]:
-    files = [file for members in classes.values() for file in members]
+def _flatten(classes: Classes) -> tuple[PathList, np.ndarray]:
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
-    return files, labels
+    return PathList.joined(list(classes.values())), labels

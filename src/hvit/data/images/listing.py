@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from hvit.data.regular_files import entries_of, is_folder, state_of
@@ -27,6 +28,7 @@ SUFFIXES = (
     ".heic",
     ".heif",
 )
+_ALL_SUFFIXES = frozenset((*SUFFIXES, *ARRAY_SUFFIXES))
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -51,9 +53,15 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def is_image_or_array_name(path: Path) -> bool:
+def is_image_or_array_name(path: str | Path) -> bool:
     """Whether a file's name ends like a picture's, or like that of an array of NumPy."""
-    return path.suffix.lower() in (*SUFFIXES, *ARRAY_SUFFIXES)
+    return (suffix_of(path) if isinstance(path, str) else path.suffix.lower()) in _ALL_SUFFIXES
+
+
+def suffix_of(name: str) -> str:
+    """The ending of a file's name, in lower case; "" where it has none."""
+    stem, dot, ending = name.rpartition(os.sep)[2].rpartition(".")
+    return f".{ending.lower()}" if dot and ending and stem else ""
 
 
 def is_image_name(path: Path) -> bool:
@@ -66,7 +74,12 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     Links are followed, but never in a circle. Raises UserError if a folder may not be listed.
     """
-    yield from _walk(folder, frozenset())
+    yield from map(Path, names_below(folder))
+
+
+def names_below(folder: Path, entered: Callable[[Path, os.stat_result], object] | None = None) -> Iterator[str]:
+    """As `files_below`, as text. entered: called with each folder and its state, before it is listed."""
+    yield from _walk(folder, frozenset(), entered)
 
 
 def show(path: str | Path) -> str:
@@ -74,18 +87,22 @@ def show(path: str | Path) -> str:
     return shown(str(path))
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+def _walk(
+    folder: Path, above: frozenset[tuple[int, int]], entered: Callable[[Path, os.stat_result], object] | None
+) -> Iterator[str]:
     state = state_of(folder)
     here = (state.st_dev, state.st_ino) if state else (0, 0)
     if here in above:
         return
+    if entered is not None and state is not None:
+        entered(folder, state)
     for entry in entries_of(folder):
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and _leads_to_folder(Path(entry.path))):
-            yield from _walk(Path(entry.path), above | {here})
+            yield from _walk(Path(entry.path), above | {here}, entered)
         else:
-            yield Path(entry.path)
+            yield entry.path
 
 
 def _leads_to_folder(link: Path) -> bool:
