@@ -18,6 +18,7 @@ from hvit.metrics.frechet import FeatureStatistics
 from hvit.randomness import Share, drawing_for, places_of
 from hvit.tasks.adversarial import augment, discriminator_loss, generator_loss, r1_penalty
 from hvit.tasks.extractors import pixel_extractor
+from hvit.tasks.task import Before, join
 from tests.tasks.small_gan import (
     GAME,
     GAMES,
@@ -267,6 +268,27 @@ def test_evaluations_are_equal_whatever_was_drawn_before_and_say_what_they_are()
     assert first["loss"] > 0
     with pytest.raises(UserError, match="two held-out"):
         make().evaluate(task.networks, [make_batch(0, 1)])
+
+
+def test_the_outputs_of_parts_of_a_set_are_those_of_the_whole() -> None:
+    """Up to as many images as are compared; those of a process that has only later ones are nothing."""
+    batches = [make_batch(number) for number in range(4)]
+    for compared in (1000, 16):
+        game = replace(GAMES["sagan"], compared=compared)
+        found = []
+        for cuts in ([], [1], [1, 2], [2, 3]):
+            task = make(game)
+            for network in task.networks.values():
+                network.eval()
+            ends = zip([0, *cuts], [*cuts, 4], strict=True)
+            parts = []
+            for first, last in ends:
+                task.real_is_seen = False  # as in a process of its own
+                parts.append(task.outputs(task.networks, batches[first:last], Before(first, 8 * first)))
+            found.append(join(parts))
+        assert len(found[0]["generated"]) == min(compared, 32)
+        for other in found[1:]:
+            assert all(torch.equal(other[name], found[0][name]) for name in found[0])
 
 
 def test_an_evaluation_settles_batch_norm_and_changes_nothing_that_is_trained_on() -> None:

@@ -17,12 +17,14 @@ from hvit.models.catalogue import name_of
 from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.layers.masking import spread_mask
 from hvit.models.masked.config import MaskedConfig
+from hvit.models.masked.masks import MaskPattern
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.masked.targets import make_targets
 from hvit.models.weights.load import load_weights
 from hvit.models.weights.open import open_autoencoder, open_weights
 from hvit.snapshots.reconstructions import reconstruct
 from hvit.tasks.reconstruct import Reconstruct
+from hvit.tasks.task import Before, join
 
 CONFIG = MaskedConfig(
     replace(HIERA_SIZES["hiera_micro_32"], dims=(8, 16, 32)), decoder_dim=16, decoder_depth=1, decoder_heads=2
@@ -69,6 +71,17 @@ def test_evaluations_mask_the_same_and_two_are_equal() -> None:
     assert first["count"] == 12
     assert 0 <= first["nearest_neighbours"] <= 1
     assert 0 <= first["linear_probe"] <= 1
+
+
+@pytest.mark.parametrize("pattern", ["random", "block"])
+def test_the_outputs_of_parts_of_a_set_are_those_of_the_whole(pattern: MaskPattern) -> None:
+    task = Reconstruct(make(replace(CONFIG, mask_pattern=pattern)).eval(), PREPROCESS, labelled=True)
+    batches = some_batches(3)
+    whole = task.outputs(task.networks, batches)
+    for first in range(4):
+        rest = task.outputs(task.networks, batches[first:], Before(first, 6 * first))
+        parts = join([task.outputs(task.networks, batches[:first]), rest])
+        assert all(torch.equal(parts[name], whole[name]) for name in whole)
 
 
 def test_the_loss_and_the_share_explained_are_those_over_all_masked_patches() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hvit.tasks.task import Batch, Networks, Phase, Task
+from hvit.tasks.task import WHOLE, Batch, Before, Networks, Outputs, Phase, Task, join
 from hvit.training.distribute import Processes
 from hvit.training.journal import read_journal
 from hvit.training.loop import Trainer
@@ -33,9 +33,12 @@ class Line(Task):
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         return (networks["model"](batch["inputs"]) - batch["targets"]).square().mean()
 
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> dict[str, Any]:
+    def outputs(self, networks: Networks, batches: Iterable[Batch], before: Before = WHOLE) -> Outputs:
         with torch.no_grad():
-            loss = torch.stack([self.loss(self.phases[0], networks, batch) for batch in batches]).mean().item()
+            return join({"losses": self.loss(self.phases[0], networks, batch)[None]} for batch in batches)
+
+    def scores_of(self, outputs: Outputs) -> dict[str, Any]:
+        loss = outputs["losses"].mean().item()
         return {"loss": loss, "closeness": -loss, "labels": [1, 2]}
 
     def save_weights(self, folder: Path, networks: Networks) -> None:

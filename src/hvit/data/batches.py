@@ -156,14 +156,19 @@ def evaluation_batches(
     Of clips every view is a row: all views of the first clip, those of its first time before those of the second, then
     of the next clip. A batch may end between two views of a clip, so its scores are to be put together by "clips".
 
-    batch_size: images, or views, of this process. views: how many views in time and how many in space (1 or 3), None
-    for as many as the set has. Process `rank` of `world_size` gets one stretch of the images; all stretches in the
-    order of the ranks are the whole.
+    batch_size: images, or views. views: how many views in time and how many in space (1 or 3), None for as many as the
+    set has. Process `rank` of `world_size` gets one stretch of the batches; all stretches in the order of the ranks are
+    the whole, in the same batches as of one process.
     """
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, not {batch_size}.")
     source = _TestSource(images, preprocess, batch_size, views or images.views, rank, world_size)
     return load_in_order(source, range(len(source)), workers, pin_memory, stops)
+
+
+def batches_before(images: int, batch_size: int, rank: int, world_size: int) -> int:
+    """How many batches of a set are those of the processes before this one."""
+    return math.ceil(images / batch_size) * rank // world_size
 
 
 class _TrainSource(Dataset[Batch]):
@@ -258,7 +263,7 @@ class _TrainSource(Dataset[Batch]):
 
 
 class _TestSource(Dataset[Batch]):
-    """Makes the batches of one process's stretch of the images."""
+    """Makes the batches of one process's stretch of the set."""
 
     def __init__(
         self,
@@ -275,8 +280,9 @@ class _TestSource(Dataset[Batch]):
             raise UserError(f"images have one view, not {views[0]} in time and {views[1]} in space.")
         self.images, self.preprocess, self.batch_size = images, preprocess, batch_size
         self.times, self.places = views
-        self.start = len(images) * rank // world_size * prod(views)
-        self.stop = len(images) * (rank + 1) // world_size * prod(views)
+        rows = len(images) * prod(views)
+        self.start, stop = (batches_before(rows, batch_size, one, world_size) * batch_size for one in (rank, rank + 1))
+        self.stop = min(stop, rows)
 
     def __len__(self) -> int:
         return math.ceil((self.stop - self.start) / self.batch_size)

@@ -18,7 +18,7 @@ from hvit.models.weights.save import save_weights
 from hvit.run_names import WEIGHTS
 from hvit.tasks.confidence import Confidence
 from hvit.tasks.losses import weighted_mean
-from hvit.tasks.task import Batch, Networks, Phase, Scores, Task
+from hvit.tasks.task import WHOLE, Batch, Before, Networks, Outputs, Phase, Scores, Task, join
 
 
 class Classify(Task):
@@ -60,7 +60,18 @@ class Classify(Task):
         return weighted_mean(F.cross_entropy(logits, batch["targets"], reduction="none"), batch["weights"])
 
     @torch.no_grad()
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
+    def outputs(self, networks: Networks, batches: Iterable[Batch], before: Before = WHOLE) -> Outputs:
+        """ "logits" (rows, outputs) float32 and "targets" of every row; of clips the number of each row's clip, too."""
+        return join(
+            {
+                "logits": networks["model"](batch["images"]).float().cpu(),
+                "targets": batch["targets"].cpu(),
+                "clips": batch["clips"].cpu() if "clips" in batch else torch.empty(0, dtype=torch.long),
+            }
+            for batch in batches
+        )
+
+    def scores_of(self, outputs: Outputs) -> Scores:
         """Loss, top-1 and top-5 accuracy, balanced accuracy (mean recall), mean F1 and calibration error (fractions),
         every label and prediction in order, and the probability of every prediction. Probabilities are of the
         temperature; the loss is of the logits.
@@ -68,7 +79,7 @@ class Classify(Task):
         Where batches have "clips", rows are views of clips: a clip's probabilities are the mean over its views, as in
         SlowFast, and their logarithms stand for its logits.
         """
-        logits, labels, clips = self.outputs(networks, batches)
+        logits, labels, clips = outputs["logits"], outputs["targets"], outputs["clips"]
         temperature = self.confidence.temperature if self.confidence else 1.0
         cooled, _ = as_samples(logits / temperature, labels, clips)
         logits, labels = as_samples(logits, labels, clips)
@@ -104,19 +115,6 @@ class Classify(Task):
             "mean_average_precision": mean_of(rows, "average_precision"),
             "ranking": rows,
         }
-
-    def outputs(self, networks: Networks, batches: Iterable[Batch]) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs (rows, outputs) float32 and labels of all batches; and the clip of each row, (rows,) or empty."""
-        parts = [
-            (
-                networks["model"](batch["images"]).float().cpu(),
-                batch["targets"].cpu(),
-                batch["clips"].cpu() if "clips" in batch else torch.empty(0, dtype=torch.long),
-            )
-            for batch in batches
-        ]
-        logits, labels, clips = (torch.cat(part) for part in zip(*parts, strict=True))
-        return logits, labels, clips
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities (samples, classes) of logits."""

@@ -20,7 +20,7 @@ from hvit.models.layers.encoder import Encoder
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.tasks.classify import Classify
 from hvit.tasks.distill_settings import DistillConfig
-from hvit.tasks.task import Batch, Networks, Phase, Scores
+from hvit.tasks.task import WHOLE, Batch, Before, Networks, Outputs, Phase, Scores
 
 _GREY = (0.299, 0.587, 0.114)
 
@@ -274,18 +274,23 @@ class Distill(Classify):
             return (torch.stack(list(said)).mean(dim=0) / temperature).softmax(dim=1)
         return torch.stack([(one / temperature).softmax(dim=1) for one in said]).mean(dim=0)
 
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
-        """As `Classify.evaluate`. Where teachers know the classes: "teacher_top1", their accuracy on the same images;
-        "agreement", the share of images to which student and teachers give the same class."""
-        student, seen = cast(Student, networks["model"]), list[bytes]()
+    def outputs(self, networks: Networks, batches: Iterable[Batch], before: Before = WHOLE) -> Outputs:
+        """As `Classify.outputs`, and the "key" of the first image of these batches."""
+        student, keys = cast(Student, networks["model"]), list[bytes]()
 
         def watched() -> Iterator[Batch]:
             for batch in batches:
-                seen.extend([] if seen else [first_key(batch["images"])])
+                keys.extend([] if keys else [first_key(batch["images"])])
                 yield batch
 
-        scores = super().evaluate({"model": student.classifier}, watched())
-        said = self.answers.get(seen[0], [])
+        outputs = super().outputs({"model": student.classifier}, watched(), before)
+        return outputs | ({"key": torch.frombuffer(bytearray(keys[0]), dtype=torch.uint8)[None]} if keys else {})
+
+    def scores_of(self, outputs: Outputs) -> Scores:
+        """As `Classify.scores_of`. Where teachers know the classes: "teacher_top1", their accuracy on the same images;
+        "agreement", the share of images to which student and teachers give the same class."""
+        scores = super().scores_of(outputs)
+        said = self.answers.get(outputs["key"][0].numpy().tobytes(), [])
         if said and len(said[0]) == scores["count"]:
             decided = self.together(said).argmax(dim=1)
             labels, guesses = torch.tensor(scores["labels"]), torch.tensor(scores["predictions"])

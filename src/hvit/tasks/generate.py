@@ -37,7 +37,7 @@ from hvit.randomness import draw_for_each
 from hvit.run_names import WEIGHTS
 from hvit.snapshots.samples import keep_samples
 from hvit.tasks.adversarial import augment, discriminator_loss, generator_loss, r1_penalty
-from hvit.tasks.task import Batch, Networks, Phase, Scores, Task
+from hvit.tasks.task import WHOLE, Batch, Before, Networks, Outputs, Phase, Scores, Task, join
 
 _LATENT_SEED = 2105
 _LATENTS_TO_SETTLE = 256
@@ -72,7 +72,7 @@ class Generate(Task):
     ) -> None:
         self.networks = {"generator": generator, "discriminator": discriminator}
         self.config, self.preprocess, self.extractor, self.classes = config, preprocess, extractor, classes
-        self.reference, self.real = reference, _Real()
+        self.reference, self.real, self.real_is_seen = reference, _Real(), False
         rate = config.discriminator_rate
         phases = [Phase("discriminate", "discriminator", rate=rate), Phase("generate", "generator")]
         if config.r1_weight:
@@ -129,8 +129,36 @@ class Generate(Task):
         return generator_loss(logits.float(), self.config.loss)
 
     @torch.no_grad()
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
-        """Compares generated images with held-out ones, as many of each, from the same latents every time.
+    def outputs(self, networks: Networks, batches: Iterable[Batch], before: Before = WHOLE) -> Outputs:
+        """Logits and features of held-out images and of as many generated ones, from the same latents every time."""
+        generator, discriminator = networks["generator"], networks.get("discriminator")
+        assert isinstance(generator, Generator)
+        self._settle(generator)
+        recognise = self.extractor.recognise if self.classes and self.extractor.classes == self.classes else None
+        parts, count = list[Outputs](), before.samples
+        for number, batch in enumerate(batches if count < self.config.compared else (), start=before.batches):
+            images, labels = self._signed(batch["images"]), self._labels(batch)
+            latents = draw_latents(self.config.generator, len(images), _LATENT_SEED, "evaluation latents", number)
+            part: Outputs = {}
+            with torch.autocast(images.device.type, enabled=False):
+                generated = generator(latents.to(images.device), labels).clamp(-1, 1)
+                if discriminator is not None:
+                    part["real_logits"] = discriminator(images, labels).cpu()
+                    part["generated_logits"] = discriminator(generated, labels).cpu()
+                if recognise is not None and labels is not None:
+                    part["recognised"] = (recognise(generated / 2 + 0.5) == labels).cpu()
+                part["generated"] = torch.from_numpy(self.extractor.features(generated / 2 + 0.5))
+                if not self.real_is_seen:
+                    part["real"] = torch.from_numpy(self.extractor.features(images / 2 + 0.5))
+            parts.append(part)
+            count += len(images)
+            if count >= self.config.compared:
+                break
+        self.real_is_seen = True
+        return join(parts)
+
+    def scores_of(self, outputs: Outputs) -> Scores:
+        """Compares generated images with held-out ones.
 
         "loss" and "generator_loss" are those on held-out images, where there is a discriminator. "distance" is the
         Frechet distance that "measure" names, in the features of "features", from the images of "split";
@@ -143,39 +171,18 @@ class Generate(Task):
         is wrong, if anything. Raises UserError where there are fewer than two images, and for images that are not
         finite.
         """
-        generator, discriminator = networks["generator"], networks.get("discriminator")
-        assert isinstance(generator, Generator)
-        self._settle(generator)
-        recognise = self.extractor.recognise if self.classes and self.extractor.classes == self.classes else None
-        real_logits, generated_logits, generated_points, real_points = [], [], [], []
-        count = recognised = 0
-        for number, batch in enumerate(batches):
-            images, labels = self._signed(batch["images"]), self._labels(batch)
-            latents = draw_latents(self.config.generator, len(images), _LATENT_SEED, "evaluation latents", number)
-            with torch.autocast(images.device.type, enabled=False):
-                generated = generator(latents.to(images.device), labels).clamp(-1, 1)
-                if discriminator is not None:
-                    real_logits.append(discriminator(images, labels).cpu())
-                    generated_logits.append(discriminator(generated, labels).cpu())
-                if recognise is not None and labels is not None:
-                    recognised += int((recognise(generated / 2 + 0.5) == labels).sum())
-                generated_points.append(self.extractor.features(generated / 2 + 0.5))
-                if not self.real.known:
-                    real_points.append(self.extractor.features(images / 2 + 0.5))
-            count += len(images)
-            if count >= self.config.compared:
-                break
-        if count < 2:
-            raise UserError(f"generated images are compared with two held-out ones or more; there are {count}")
-        if not self.real.known:
-            self.real.measure(np.concatenate(real_points), self.extractor)
-        scores = {"count": count, **self._compare(np.concatenate(generated_points))}
-        if discriminator is not None:
-            real, generated = torch.cat(real_logits), torch.cat(generated_logits)
+        points = outputs["generated"].numpy()
+        if len(points) < 2:
+            raise UserError(f"generated images are compared with two held-out ones or more; there are {len(points)}")
+        if "real" in outputs:
+            self.real.measure(outputs["real"].numpy(), self.extractor)
+        scores = {"count": len(points), **self._compare(points)}
+        if "real_logits" in outputs:
+            real, generated = outputs["real_logits"], outputs["generated_logits"]
             scores["loss"] = discriminator_loss(real, generated, self.config.loss).item()
             scores["generator_loss"] = generator_loss(generated, self.config.loss).item()
-        if recognise is not None:
-            scores["recognised"] = recognised / count
+        if "recognised" in outputs:
+            scores["recognised"] = outputs["recognised"].double().mean().item()
         warning = _warning(scores)
         return scores | ({"warning": warning} if warning else {})
 
@@ -249,11 +256,9 @@ class Generate(Task):
 class _Real:
     """What is known of the held-out images: computed at the first evaluation, the same in all later ones."""
 
-    known = False
-
     def measure(self, points: np.ndarray, extractor: Extractor) -> None:
         """points: features (images, dim)."""
-        self.points, self.known = points, True
+        self.points = points
         self.statistics = FeatureStatistics.of(points, extractor.source, "held out")
         self.spread = spread(points)
         halves = [FeatureStatistics.of(half, extractor.source, "half") for half in (points[::2], points[1::2])

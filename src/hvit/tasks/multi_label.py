@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,7 @@ from hvit.metrics.labelled import best_thresholds, multi_label_scores
 from hvit.models.layers.encoder import Encoder
 from hvit.tasks.classify import Classify, mean_over_views
 from hvit.tasks.losses import LossName, asymmetric, binary_cross_entropy, weighted_mean
-from hvit.tasks.task import Batch, Networks, Phase, Scores
+from hvit.tasks.task import Batch, Networks, Outputs, Phase, Scores
 
 
 class MultiLabel(Classify):
@@ -48,15 +48,14 @@ class MultiLabel(Classify):
         weights = None if self.positive_weights is None else self.positive_weights.to(logits.device)
         return compute(logits, targets, weights)
 
-    @torch.no_grad()
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
+    def scores_of(self, outputs: Outputs) -> Scores:
         """Loss, mean average precision, F1 (micro and macro), and the share of samples with all classes right.
 
         F1 is at the thresholds; where these are chosen on the same samples it is a little too good, and
         f1_micro_at_half and f1_macro_at_half, at probability 0.5, are not. "label_sets" and "predicted_sets" have the
         class numbers of every sample. Of clips, probabilities are means over views.
         """
-        logits, truth, clips = self.outputs(networks, batches)
+        logits, truth, clips = outputs["logits"], outputs["targets"], outputs["clips"]
         probabilities, labels = logits.double().sigmoid(), truth
         if len(clips):
             probabilities, labels = mean_over_views(probabilities, truth, clips)
@@ -76,11 +75,11 @@ class MultiLabel(Classify):
             "predicted_sets": [(row >= thresholds).nonzero()[0].tolist() for row in shares],
         }
 
-    def evaluate_test(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
-        """As `evaluate`, at the thresholds that the held-out samples have chosen."""
+    def scores_of_test(self, outputs: Outputs) -> Scores:
+        """As `scores_of`, at the thresholds that the held-out samples have chosen."""
         chooses, self.chooses = self.chooses, False
         try:
-            return self.evaluate(networks, batches)
+            return self.scores_of(outputs)
         finally:
             self.chooses = chooses
 

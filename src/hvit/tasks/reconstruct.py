@@ -16,10 +16,11 @@ from hvit.models.masked.targets import make_targets
 from hvit.models.weights.save import save_weights
 from hvit.run_names import WEIGHTS
 from hvit.snapshots.reconstructions import keep_strip
-from hvit.tasks.task import Batch, Networks, Phase, Scores, Task
+from hvit.tasks.task import WHOLE, Batch, Before, Networks, Outputs, Phase, Scores, Task, join
 
 _MASK_SEED = 20306
 _MOST_PROBED = 10_000
+_AT_ONCE = 4096
 
 
 class Reconstruct(Task):
@@ -47,25 +48,40 @@ class Reconstruct(Task):
         return self.model.loss(networks["model"](images, visible, masked_only=True), images, visible)
 
     @torch.no_grad()
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
-        """Loss and scores on the held-out images, under masks that are the same every time.
+    def outputs(self, networks: Networks, batches: Iterable[Batch], before: Before = WHOLE) -> Outputs:
+        """Sums over the masked patches of every batch, of an image's classes and the features of the whole image.
+
+        Masks are the same every time, whatever batches come before.
+        """
+        model = networks["model"]
+        assert isinstance(model, MaskedAutoencoder)
+        generator = torch.Generator().manual_seed(_MASK_SEED)
+        for start in range(0, before.samples, _AT_ONCE):  # the masks of those before
+            model.draw_masks(min(_AT_ONCE, before.samples - start), generator)
+        parts = []
+        for batch in batches:
+            images = batch["images"]
+            visible = model.draw_masks(len(images), generator).to(images.device)
+            features = model.features(images).float().cpu()
+            parts.append(
+                {"sums": _sums(model, images, visible), "features": features, "targets": batch["targets"].cpu()}
+            )
+        return join(parts)
+
+    def scores_of(self, outputs: Outputs) -> Scores:
+        """Loss and scores on the held-out images.
 
         "explained_variance" is that of the masked patches (R²). "nearest_neighbours" and "linear_probe", of
         labelled images only, are the accuracies of the encoder's features of whole images: every second image is
         classified by the others. All are fractions.
         """
-        model = networks["model"]
-        assert isinstance(model, MaskedAutoencoder)
-        generator = torch.Generator().manual_seed(_MASK_SEED)
-        explained, features, labels = _Explained(), [], []
-        for batch in batches:
-            images = batch["images"]
-            visible = model.draw_masks(len(images), generator).to(images.device)
-            explained.add(model, images, visible)
-            features.append(model.features(images).float().cpu())
-            labels.append(batch["targets"].cpu())
-        points, classes = torch.cat(features), torch.cat(labels)
-        scores = {"loss": explained.loss, "explained_variance": explained.variance_share, "count": len(points)}
+        # In Python, one after the other: the same sums however many processes had a part in them.
+        error, total, square, count = (sum(column) for column in zip(*outputs["sums"].tolist(), strict=True))
+        loss = error / count
+        variance = square / count - (total / count) ** 2
+        points, classes = outputs["features"], outputs["targets"]
+        # 1 for perfect predictions, 0 for those of the mean, below 0 for worse.
+        scores = {"loss": loss, "explained_variance": 1.0 - loss / max(variance, 1e-12), "count": len(points)}
         if self.labelled and len(points) > 1:
             step = -(-len(points) // _MOST_PROBED)
             points, classes = points[::step], classes[::step]
@@ -88,28 +104,10 @@ class Reconstruct(Task):
             keep_strip(model, self.preprocess, self.watched, folder, step)
 
 
-class _Explained:
-    """Sums over masked patches, from which the loss and the explained variance follow."""
-
-    def __init__(self) -> None:
-        self.error = self.total = self.square = 0.0
-        self.count = 0
-
-    def add(self, model: MaskedAutoencoder, images: Tensor, visible: Tensor) -> None:
-        masked = model.masked_patches(visible)
-        wanted = make_targets(images, model.config.patch, model.config.target)[masked].double()
-        self.error += (model(images, visible).double()[masked] - wanted).square().sum().item()
-        self.total += wanted.sum().item()
-        self.square += wanted.square().sum().item()
-        self.count += wanted.numel()
-
-    @property
-    def loss(self) -> float:
-        """Mean squared difference."""
-        return self.error / self.count
-
-    @property
-    def variance_share(self) -> float:
-        """Explained variance (R²): 1 for perfect predictions, 0 for those of the mean, below 0 for worse."""
-        variance = self.square / self.count - (self.total / self.count) ** 2
-        return 1.0 - self.loss / max(variance, 1e-12)
+def _sums(model: MaskedAutoencoder, images: Tensor, visible: Tensor) -> Tensor:
+    """Of the masked patches of a batch: squared errors, targets, squared targets, and how many: (1, 4) float64."""
+    masked = model.masked_patches(visible)
+    wanted = make_targets(images, model.config.patch, model.config.target)[masked].double()
+    error = (model(images, visible).double()[masked] - wanted).square().sum()
+    sums = [error.item(), wanted.sum().item(), wanted.square().sum().item(), float(wanted.numel())]
+    return torch.tensor([sums], dtype=torch.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from hvit.metrics.labelled import regression_scores
 from hvit.models.layers.encoder import Encoder
 from hvit.tasks.classify import Classify, mean_over_views
 from hvit.tasks.losses import huber, weighted_mean
-from hvit.tasks.task import Batch, Networks, Phase, Scores
+from hvit.tasks.task import Batch, Networks, Outputs, Phase, Scores
 
 
 class Regress(Classify):
@@ -37,14 +37,13 @@ class Regress(Classify):
         mean, std = (one.to(targets.device, torch.float32) for one in (self.mean, self.std))
         return (targets - mean) / std
 
-    @torch.no_grad()
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
+    def scores_of(self, outputs: Outputs) -> Scores:
         """Loss, mean absolute error, R² and rank correlation, and every label and prediction ("values" and
         "predicted_values", a list for each sample), in the units of the labels. Of clips, outputs are means over views.
         """
-        outputs, truth, clips = self.outputs(networks, batches)
-        loss = huber(outputs, self._standardised(truth)).mean().item()
-        found = outputs.double()
+        standardised, truth, clips = outputs["logits"], outputs["targets"], outputs["clips"]
+        loss = huber(standardised, self._standardised(truth)).mean().item()
+        found = standardised.double()
         if len(clips):
             found, truth = mean_over_views(found, truth, clips)
         predicted, wanted = (found * self.std + self.mean).numpy(), truth.double().numpy()

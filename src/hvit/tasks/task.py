@@ -8,12 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 Networks = Mapping[str, nn.Module]
 Batch = Mapping[str, Tensor]
 Scores = dict[str, Any]
 """Numbers and lists by their names, which scores.json holds."""
+Outputs = dict[str, Tensor]
+"""What networks make of some samples, by names; each with a row for every sample, view or batch, in their order."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """How much of a set comes before some of its batches."""
+
+    batches: int = 0
+    """Batches before them, all of the same size."""
+    samples: int = 0
+    """Samples in these."""
+
+
+WHOLE = Before()
+"""Nothing comes before them."""
+
+
+def join(parts: Iterable[Outputs]) -> Outputs:
+    """The outputs of several batches, or of several processes, one after the other; those without any add nothing."""
+    some = [part for part in parts if part]
+    return {name: torch.cat([part[name] for part in some]) for name in (some[0] if some else ())}
 
 
 @dataclass(frozen=True)
@@ -31,7 +54,7 @@ class Phase:
 
 
 class Task(ABC):
-    """Named networks, the phases in which they are trained, a loss for each phase, and an evaluation."""
+    """Named networks, the phases in which they are trained, a loss for each phase, and how they are scored."""
 
     networks: dict[str, nn.Module]
     phases: tuple[Phase, ...]
@@ -47,15 +70,27 @@ class Task(ABC):
         """The scalar to minimise in a phase. networks: as `self.networks`, perhaps wrapped for several devices."""
 
     @abstractmethod
-    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
-        """Scores over all batches, with "loss" and `score` among them: numbers, and lists for what the report draws.
+    def outputs(self, networks: Networks, batches: Iterable[Batch], before: Before = WHOLE) -> Outputs:
+        """All that `scores_of` needs of some batches of a set, on the CPU; nothing of none. Networks are in eval mode.
 
-        "warning", if there is one, is a sentence on what goes wrong, printed at once. Networks are in eval mode.
+        Several processes share a set out: each computes the outputs of some batches, and the first joins them in the
+        order of the set.
         """
 
-    def evaluate_test(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
-        """As `evaluate`, on samples that must choose nothing."""
-        return self.evaluate(networks, batches)
+    @abstractmethod
+    def scores_of(self, outputs: Outputs) -> Scores:
+        """Scores of a whole set, with "loss" and `score` among them: numbers, and lists for what the report draws.
+
+        "warning", if there is one, is a sentence on what goes wrong, printed at once.
+        """
+
+    def scores_of_test(self, outputs: Outputs) -> Scores:
+        """As `scores_of`, of samples that must choose nothing."""
+        return self.scores_of(outputs)
+
+    def evaluate(self, networks: Networks, batches: Iterable[Batch]) -> Scores:
+        """The scores of a set in one go."""
+        return self.scores_of(self.outputs(networks, batches))
 
     @abstractmethod
     def save_weights(self, folder: Path, networks: Networks) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -59,6 +59,28 @@ class Processes:
         value = value.detach().clone()
         torch.distributed.all_reduce(value)
         return value / self.world_size
+
+    def gather(self, work: Callable[[], T]) -> list[T]:
+        """Does the work in every process, and fails in all if it fails in one.
+
+        Returns what it gave in each, in the order of their ranks, in the first process; nothing in the others.
+        """
+        if self.world_size == 1:
+            return [work()]
+        result, failure = None, None
+        try:
+            result = work()
+        except Exception as error:  # sent to the other processes, then raised again below
+            failure = error
+        messages: list[str | None] = [None] * self.world_size
+        torch.distributed.all_gather_object(messages, None if failure is None else str(failure))
+        if failure is not None:
+            raise failure
+        if failed := [message for message in messages if message is not None]:
+            raise UserError(failed[0])
+        results: list[Any] = [None] * self.world_size if self.is_first else []
+        torch.distributed.gather_object(result, results if self.is_first else None)
+        return results
 
     def share(self, values: T) -> T:
         """What the first process holds, in every process."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hvit.errors import Stopped, UserError
 from hvit.randomness import RandomState, Share, derive_seed, drawing_for, places_of
-from hvit.tasks.task import Batch, Phase, Scores, Task
+from hvit.tasks.task import Batch, Outputs, Phase, Scores, Task, join
 from hvit.training.agreement import STEPS_BETWEEN_REPORTS, Agreement
 from hvit.training.journal import Journal
 from hvit.training.optimize import set_learning_rate
@@ -172,7 +172,7 @@ class Trainer:
         is to stop.
         """
         state, task, folder = self.state, self.task, self.settings.folder
-        self.scores = self.evaluate(self.batches.held_out)
+        self.scores = self.evaluate()
         networks, score = state.evaluated_networks, self.scores[task.score]
         is_best = state.kept.take(state.step, score, self.scores["loss"], networks)
         state.owes_evaluation = False
@@ -198,16 +198,16 @@ class Trainer:
         state, batches = self.state, self.batches
         kept, networks = state.kept, state.evaluated_networks
         are_saved = bool(self.scores)
-        validation = self.scores or self.evaluate(batches.held_out)
-        scores = self.evaluate(batches.test, tests=True) if batches.test else validation
+        validation = self.scores or self.evaluate()
+        scores = self.evaluate(tests=True) if batches.test else validation
         facts: Scores = {}
         if kept.keep != "last":
             delivered = {"keep": kept.keep, "score": self.task.score, "last_step": state.step}
             delivered |= {f"last_{name}": value for name, value in self._score_of(validation, scores).items()}
             if kept.weights and not (kept.keep == "best" and kept.step == state.step):
                 kept.deliver(networks)
-                validation = self.evaluate(batches.held_out)
-                scores = self.evaluate(batches.test, tests=True) if batches.test else validation
+                validation = self.evaluate()
+                scores = self.evaluate(tests=True) if batches.test else validation
                 are_saved = False
             delivered |= {"best_step": kept.step} if kept.keep == "best" else {"evaluations": kept.count}
             delivered |= self._score_of(validation, scores)
@@ -224,27 +224,35 @@ class Trainer:
         tested = {"test": scores[self.task.score]} if self.batches.test else {}
         return {"validation": validation[self.task.score], **tested}
 
-    def evaluate(self, held_out: Callable[[], Iterable[Batch]], tests: bool = False) -> Scores:
-        """The task's scores on a set, with the averaged weights where there are any.
+    def evaluate(self, tests: bool = False) -> Scores:
+        """The task's scores on the held-out set, or on the test set, with the averaged weights where there are any.
 
-        tests: whether it is the test set.
+        Every process computes the outputs of its part of the set; the first joins them and scores the whole.
         """
         self.state.check_weights()
-        scores: Scores = {}
-        networks = self.state.evaluated_networks
+        networks, ranks = self.state.evaluated_networks, self.settings.ranks
+        batches, before = self.batches.held_out, self.batches.held_out_before
+        if tests and self.batches.test:
+            batches, before = self.batches.test, self.batches.test_before
 
-        def work() -> None:
+        def work() -> Outputs | None:
             for network in networks.values():
                 network.eval()
             try:
                 with self.autocast():
-                    score = self.task.evaluate_test if tests else self.task.evaluate
-                    scores.update(score(networks, self.until_interrupted(held_out())))
+                    return self.task.outputs(networks, self.until_interrupted(batches()), before)
             except _EvaluationGivenUp:
-                return
+                return None
 
-        self.settings.ranks.first_only(work)
-        scores = self.settings.ranks.share(scores)
+        parts, scores = ranks.gather(work), Scores()
+
+        def conclude() -> None:
+            whole = [part for part in parts if part is not None]
+            if len(whole) == len(parts):
+                scores.update((self.task.scores_of_test if tests else self.task.scores_of)(join(whole)))
+
+        ranks.first_only(conclude)
+        scores = ranks.share(scores)
         if not scores:
             raise _EvaluationGivenUp
         return scores

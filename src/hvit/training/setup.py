@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvit.interrupts import Interrupts
-from hvit.tasks.task import Batch
+from hvit.tasks.task import WHOLE, Batch, Before
 from hvit.training.distribute import Processes
 from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig, Schedule
@@ -42,12 +42,16 @@ class BatchSource:
     train: Callable[[int], Iterable[Batch]]
     """This process's share of every training batch, from a step on."""
     held_out: Callable[[], Iterable[Batch]]
-    """The whole held-out set: validation images where there are others to test on."""
+    """This process's part of the held-out set: validation images where there are others to test on."""
     augment: Callable[[Batch, int], Batch] | None = None
     """What is done to the training batch of a step on the device, if anything."""
     samples: str = "images"
     """What they are made of, as progress counts it: images or clips."""
     test: Callable[[], Iterable[Batch]] | None = None
-    """The set that the finished run is scored on, where it is not the held-out one."""
+    """This process's part of the set that the finished run is scored on, where it is not the held-out one."""
+    held_out_before: Before = WHOLE
+    """What comes before this process's part of the held-out set."""
+    test_before: Before = WHOLE
+    """What comes before its part of the test set."""
     interrupts: Interrupts = field(default_factory=Interrupts)
     """The wish to stop, which the makers of batches may look at, too."""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hvit.bounds import check_bounds
-from hvit.data.batches import evaluation_batches, train_batches
+from hvit.data.batches import batches_before, evaluation_batches, train_batches
 from hvit.data.open import moved
 from hvit.data.sets import ImageSet
 from hvit.data.tables.read import Table
@@ -38,7 +38,7 @@ from hvit.runs.prepare import (
     with_absolute_paths,
 )
 from hvit.runs.scoring import held_out_batch_size
-from hvit.tasks.task import Batch, Scores, Task
+from hvit.tasks.task import WHOLE, Batch, Before, Scores, Task
 from hvit.training.checkpoint import has_checkpoint
 from hvit.training.distribute import NO_COMPILING, is_compile_failure, processes
 from hvit.training.setup import BatchSource, RunSettings
@@ -179,14 +179,30 @@ def _batches(prepared: Prepared, kind: Kind) -> BatchSource:
             label_kind=splits.labels.kind, **shared,
         )  # fmt: skip
 
+    batch_size = held_out_batch_size(prepared.preprocess)
+
     def held_out(images: ImageSet) -> Iterable[Batch]:
         # During training one view of a clip is seen; all its views are, when training has finished.
-        batch_size = held_out_batch_size(prepared.preprocess)
-        return evaluation_batches(images, preprocess=prepared.preprocess, batch_size=batch_size, views=(1, 1), **shared)
+        return evaluation_batches(
+            images, preprocess=prepared.preprocess, batch_size=batch_size, views=(1, 1), rank=ranks.rank,
+            world_size=ranks.world_size, **shared,
+        )  # fmt: skip
 
-    test = partial(held_out, splits.test) if splits.test and kind.tests else None
-    augment = augment_on_device(shown, recipe.loop.batch_size, ranks.rank, ranks.world_size)
-    return BatchSource(training, partial(held_out, splits.held_out), augment, prepared.sample_kind, test, interrupts)
+    def before(images: ImageSet) -> Before:
+        count = batches_before(len(images), batch_size, ranks.rank, ranks.world_size)
+        return Before(count, count * batch_size)
+
+    test = splits.test if kind.tests else None
+    return BatchSource(
+        training,
+        partial(held_out, splits.held_out),
+        augment_on_device(shown, recipe.loop.batch_size, ranks.rank, ranks.world_size),
+        prepared.sample_kind,
+        partial(held_out, test) if test else None,
+        before(splits.held_out),
+        before(test) if test else WHOLE,
+        interrupts,
+    )
 
 
 def _finish(prepared: Prepared, kind: Kind, task: Task, scores: Scores, folder: Path) -> None:
