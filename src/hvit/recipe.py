@@ -93,8 +93,8 @@ class Recipe:
 _ADAPTER = TypeAdapter(Recipe)
 LONGEST_RECIPE = 2**20
 """Bytes that a recipe may have; the longest of ours has some thousands."""
-WITHOUT_EFFECT = ("loop.workers", "data.root", "data.cache")
-"""Fields that may be changed before a run is resumed."""
+WITHOUT_EFFECT = ("loop.workers", "data.root", "data.cache", "data.cache_gigabytes", "data.index")
+"""Fields that may be changed before a run is resumed; a cache of images may not come or go, which shrinks them."""
 
 
 def with_classes_of_the_data(recipe: Recipe) -> Recipe:
@@ -144,10 +144,12 @@ def changed_fields(before: Mapping[str, object], now: Recipe) -> tuple[str, ...]
     """
     recorded, _ = _with_present_names(json.dumps(before).encode())
     old, new = _leaves(as_json(_ADAPTER.validate_json(recorded))), _leaves(as_json(now))
+    comes_or_goes = new.get("data.kind") == "folder" and bool(old.get("data.cache")) != bool(new.get("data.cache"))
+    without_effect = [name for name in WITHOUT_EFFECT if not (name == "data.cache" and comes_or_goes)]
     return tuple(
         f"{name} was {json.dumps(old.get(name))[:200]} and is {json.dumps(new.get(name))[:200]}"
         for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name) and name not in WITHOUT_EFFECT
+        if old.get(name) != new.get(name) and name not in without_effect
     )
 
 

@@ -16,7 +16,7 @@ from hvit.data.augment import skipped_notes
 from hvit.data.batches import steps_per_epoch, train_batches
 from hvit.data.device_augment import DeviceAugment
 from hvit.data.mixing import check_mixing, join_weights, part_weights
-from hvit.data.open import Splits, open_data, with_full_paths
+from hvit.data.open import FolderData, Splits, open_data, with_full_paths
 from hvit.data.preprocess import Preprocess
 from hvit.data.tables.read import Table
 from hvit.errors import UserError
@@ -51,10 +51,12 @@ def prepare(
 ) -> Prepared:
     """Opens the recipe's data and derives the rest. Raises UserError for what cannot be run.
 
-    remember: whether an index of clips may be written. table: the samples that a Python program holds.
+    remember: whether an index, or a cache, may be written. table: the samples that a Python program holds.
     """
     opened: dict[str, Splits] = {}
     model = recipe.model
+    if recipe.augment.on_device and isinstance(recipe.data, FolderData) and recipe.data.cache:
+        raise UserError("a cache of decoded images (data.cache) is read by the data workers: omit it, or on_device")
 
     def look() -> None:
         frames = model.input_size[0] if len(model.input_size) == 3 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hvit.data.grey import GreyRange
+from hvit.data.images.decoded import DecodedImages
 from hvit.data.images.held import HeldImage, Rows
 from hvit.data.images.listing import show
 from hvit.data.images.paths import PathList
@@ -33,6 +35,7 @@ class FolderSet(ImageSet):
     error (held out, where a score on other images would be wrong). reduced: whether images may be decoded smaller
     than they are where that is enough. folder: what the names of the images start from. grey_range,
     page: as in `read_image`. is_indexed: whether there are so many that not each is looked at for the identity.
+    kept: decoded images, which `read_enough` gives instead of decoding.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class FolderSet(ImageSet):
         grey_range: GreyRange = "auto",
         page: int | None = None,
         is_indexed: bool = False,
+        kept: DecodedImages | None = None,
     ) -> None:
         self.files = PathList.of(files)
         self.labels, self.channels, self.replaces, self.reduced = labels, channels, replaces, reduced
         self._folder, self._page, self._is_indexed = folder, page, is_indexed
         self._grey_range: GreyRange = grey_range
+        self._kept = kept
         self._failed: set[int] = set()
 
     def digest_of_names(self) -> bytes | None:
@@ -90,7 +95,9 @@ class FolderSet(ImageSet):
         return self._first_readable(index, self._read)
 
     def read_enough(self, index: int, draw: int, needed: Needed) -> tuple[Image.Image | Reduced, Target]:
-        """As `read`, decoded smaller where that is allowed and enough."""
+        """As `read`, decoded smaller where that is allowed and enough, or as it was kept."""
+        if self._kept is not None:
+            return self._first_readable(index, self._read_kept)
         if not self.reduced:
             return self.read(index, draw)
         return self._first_readable(index, partial(self._read_reduced, needed=needed))
@@ -100,6 +107,18 @@ class FolderSet(ImageSet):
 
     def _read_reduced(self, file: Path | HeldImage, needed: Needed) -> Image.Image | Reduced:
         return read_reduced(file, self.channels, needed, self._grey_range, self._page)
+
+    def _read_kept(self, file: Path | HeldImage) -> Image.Image | Reduced:
+        assert self._kept is not None
+        assert isinstance(file, Path)
+        side = 2 * self._kept.kept.side
+
+        def enough(width: int, height: int) -> tuple[int, int]:
+            shorter = min(width, height)
+            return math.ceil(width * side / shorter), math.ceil(height * side / shorter)
+
+        decode = partial(self._read_reduced, needed=enough) if self.reduced else self._read
+        return self._kept.image(file, "L" if self.channels == 1 else "RGB", decode)
 
     def _first_readable(self, index: int, read: Callable[[Path | HeldImage], AnyImage]) -> tuple[AnyImage, Target]:
         for candidate in (*range(index, len(self)), *range(index)):

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import __version__ as pillow
 
 from hvit.data.folds import check_folds, held_out_fold
 from hvit.data.grey import GreyRange
 from hvit.data.images.channels import checked_names
+from hvit.data.images.decoded import DecodedImages, Kept
 from hvit.data.images.folder_index import list_by_index
 from hvit.data.images.folder_listing import Classes, Listing, list_folder
 from hvit.data.images.folder_sets import FolderSet, RowSet
@@ -72,6 +74,14 @@ class FolderData(LabelOptions):
     decode: Literal["full", "reduced"] = "full"
     """How training images are decoded. reduced: JPEG images at a half, a quarter or an eighth of their size where
     that leaves twice the pixels of what is cut out; faster for large photos, and nearly the same pixels."""
+    cache: str = ""
+    """A folder that keeps decoded training images for this and later runs, so that each is decoded once; default: none.
+    It may be shared by runs and processes, and be removed at any time."""
+    cache_side: int = 256
+    """Pixels of the shorter side to which larger images are shrunk in the cache: crops are the same ones, of these
+    pixels."""
+    cache_gigabytes: float = 100.0
+    """How large the cache may become; what does not fit is decoded each time."""
     grey_range: GreyRange = "auto"
     """Black and white of images with more than 8 bits a channel: auto (from 0 to the largest number of 8, 10, 12, 14 or
     16 bits that holds all values of the data set), full (0 to 65535), percentile (0.1 to 99.9 % of each image's
@@ -101,6 +111,10 @@ class FolderData(LabelOptions):
         check_label_options(self)
         if self.table and self.index:
             raise UserError("table and index both list the images: give only one")
+        if self.cache_side < 16:
+            raise UserError(f"cache_side must be 16 or more, not {self.cache_side}")
+        if not self.cache_gigabytes > 0:
+            raise UserError(f"cache_gigabytes must be above 0, not {self.cache_gigabytes:g}")
 
 
 def open_folder(
@@ -119,7 +133,7 @@ def open_folder(
     leaves a class without images.
     """
     if config.table:
-        return _open_table(config, seed, in_channels, progress, table)
+        return _open_table(config, seed, in_channels, progress, table, remember)
     progress("listing images", 0, 0)
     if config.index:
         index = Path(config.index).expanduser()
@@ -158,7 +172,7 @@ def open_folder(
     splits = Splits(
         train=folder_set(
             train.take(chosen), labels[chosen], replaces=True, reduced=config.decode == "reduced",
-            folder=base,
+            folder=base, kept=_kept(config, len(chosen), in_channels, grey_range, remember),
         ),
         held_out=folder_set(
             held_out, held_out_labels, replaces=False,
@@ -171,6 +185,7 @@ def open_folder(
             *notes,
             *ignored_notes(listing.ignored, "images"),
             *check_notes,
+            *_cache_notes(config),
             *(() if is_indexed else shared_content_notes(train, held_out)),
         ),
         grey_range=grey_range,
@@ -181,7 +196,9 @@ def open_folder(
     return with_balance(splits, config, "images", subset_notes(len(chosen), len(train)))
 
 
-def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progress, table: Table | None) -> Splits:
+def _open_table(
+    config: FolderData, seed: int, in_channels: int, progress: Progress, table: Table | None, remember: bool
+) -> Splits:
     """The images that a table lists, checked, split and with the labels that it gives them."""
     progress("reading the table", 0, 0)
     table = table or table_at(config.table, is_image_or_array_name)
@@ -189,6 +206,8 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
         table, config, config.root, is_image_or_array_name, config.unreadable == "skip", config.labels, "images"
     )
     rows = table.rows(samples.image_column)
+    if rows is not None and config.cache:
+        raise UserError("cache keeps decoded images of files, and this table holds the images themselves: omit it")
 
     def sources(some_samples: Samples) -> Sequence[Source]:
         if rows is None or some_samples.rows is None:
@@ -214,7 +233,9 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
             reduced=trains and config.decode == "reduced", grey_range=grey_range, page=config.page,
         )  # fmt: skip
         if rows is None:
-            return how(files=some_samples.files, folder=samples.folder)
+            count = len(some_samples.files)
+            kept = _kept(config, count, in_channels, grey_range, remember) if trains else None
+            return how(files=some_samples.files, folder=samples.folder, kept=kept)
         return how(rows=rows, numbers=some_samples.rows)
 
     splits = Splits(
@@ -224,7 +245,7 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
         classes=parts.spec.names,
         mean=mean,
         std=std,
-        notes=(*samples.notes, *parts.notes, *check_notes),
+        notes=(*samples.notes, *parts.notes, *check_notes, *_cache_notes(config)),
         grey_range=grey_range,
         page=config.page,
         channels=checked_names(config.channels, in_channels),
@@ -233,6 +254,32 @@ def _open_table(config: FolderData, seed: int, in_channels: int, progress: Progr
     splits.train.weights = parts.train.weights
     splits.held_out.groups = None if parts.held_out.groups is None else parts.held_out.groups.tolist()
     return with_balance(splits, config, "images", parts.subset_notes)
+
+
+def _kept(
+    config: FolderData, images: int, channels: int, grey_range: GreyRange, remember: bool
+) -> DecodedImages | None:
+    """The decoded images of a cache, where there is one; it is not made for a plan."""
+    if not config.cache:
+        return None
+    if channels not in (1, 3):
+        raise UserError(
+            f"cache keeps grey images and images in colour, and the model takes {channels} channels: omit it"
+        )
+    if not remember:
+        return None
+    how = f"{channels}/{grey_range}/{config.page}/{config.decode}/{pillow}"
+    kept = Kept(config.cache_side, how)
+    return DecodedImages(Path(config.cache).expanduser(), kept, images, config.cache_gigabytes)
+
+
+def _cache_notes(config: FolderData) -> tuple[str, ...]:
+    if not config.cache:
+        return ()
+    return (
+        f"Training images are decoded once, shrunk to a shorter side of {config.cache_side} pixels where it is longer, "
+        f"and kept in {show(config.cache)}, up to {config.cache_gigabytes:g} GB.",
+    )
 
 
 def _check_files(
