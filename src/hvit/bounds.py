@@ -61,6 +61,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "folds": (0, 1_000),
     "fold": (0, 1_000),
     "effective_beta": _SHARE,
+    "cache_side": (16, 16_384),
+    "cache_gigabytes": (0, 1e9),
     "split_seed": (-_LARGEST_SEED, _LARGEST_SEED),
     "grey_range": (-1e12, 1e12),
     "page": (1, 1_000_000),
