@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from hvit.cli.main import main
+from tests.hub_server import HubServer, hub_on_this_machine
 from tests.processes import Command, places, wait_until
 
 # A shell that starts the tests in the background lets them ignore these signals, and their subprocesses, too.
@@ -42,6 +43,13 @@ def browser() -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=program, args=_BROWSER_FLAGS.split())
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub on this machine, and a client that asks no other."""
+    with hub_on_this_machine(tmp_path / "hub_cache", monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ from hvit.cli import (
     inference,
     listing,
     probe,
+    push,
     runs,
 )
 from hvit.cli.main import VERBS, main
@@ -96,6 +97,7 @@ VERB_OPTIONS = (
     inference.PredictArguments,
     explain.ExplainArguments,
     convert.ConvertArguments,
+    push.PushArguments,
     export.ExportArguments,
     app.AppArguments,
     benchmark.BenchmarkArguments,
@@ -180,6 +182,9 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.verbs.evaluate.evaluate",
         "hvit.verbs.generate.open_sampler",
         "hvit.verbs.convert.convert",
+        "hvit.verbs.push.push",
+        "hvit.verbs.push.write_folder",
+        "hvit.verbs.push.describe",
         "hvit.verbs.export.export",
         "hvit.cli.explain.check_paths",
         "hvit.verbs.compare.compare",

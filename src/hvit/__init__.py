@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from hvit.models.weights.open import open_generator, open_weights
     from hvit.models.weights.save import save_weights
     from hvit.verbs.fit import fit
+    from hvit.verbs.pretrained import from_pretrained
 
 __all__ = [
     "UserError",
     "create_model",
     "explain",
     "fit",
+    "from_pretrained",
     "list_models",
     "load_weights",
     "open_generator",
@@ -42,6 +44,7 @@ _HOMES = {
     "UserError": "hvit.errors",
     "create_model": "hvit.models.create",
     "fit": "hvit.verbs.fit",
+    "from_pretrained": "hvit.verbs.pretrained",
     "list_models": "hvit.models.catalogue",
     "load_weights": "hvit.models.weights.load",
     "open_generator": "hvit.models.weights.open",

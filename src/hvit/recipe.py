@@ -73,8 +73,9 @@ class Recipe:
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
     """What a classifier's probabilities are worth."""
     weights: str | None = None
-    """Weights to start from: a file in any known format, a run folder, timm (the published ones), or teacher (the
-    network of the extra `teacher`); default: none, and for the recipe photos the best that this machine has."""
+    """Weights to start from: a file in any known format, a run folder, hf:owner/name, timm (the published ones), or
+    teacher (the network of the extra `teacher`); default: none, and for the recipe photos the best that this machine
+    has."""
     position_resize: Literal["auto", "plane", "block", "unit"] = "auto"
     """How positions of loaded weights are resized: auto (the family's own way), plane, block (NesT), unit (Hiera)."""
     weights_input_size: tuple[int, int] | None = None

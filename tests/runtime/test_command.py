@@ -67,6 +67,34 @@ def test_the_whole_command_line_gives_the_same_lines(exported: Path, capsys: pyt
     assert capsys.readouterr().out == alone
 
 
+@pytest.mark.parametrize("name", ["model", "inside"])
+def test_tiles_and_tables_are_those_of_the_weights(
+    name: str, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, more = str(exported / "photos"), ["--tiles", "20", "--overlap", "4", "--batch-size", "3", "--json"]
+    alone = tmp_path / "alone.csv"
+    done = without_torch("predict", str(exported / f"{name}.onnx"), photos, *more, "--csv", str(alone))
+    assert done.returncode == 0, done.stderr
+    mine = [without_numbers(one) for one in answers(done.stdout)]
+    whole(["predict", str(exported / "model.safetensors"), photos, *more, "--csv", str(tmp_path / "whole.csv")])
+    theirs = answers(capsys.readouterr().out)
+    assert mine == [without_numbers(one) for one in theirs]
+    for found, wanted in zip(answers(done.stdout), theirs, strict=True):
+        for one, two in zip(found["tiles"], wanted["tiles"], strict=True):  # type: ignore[call-overload]
+            probabilities = [[entry["probability"] for entry in side["classes"]] for side in (one, two)]
+            assert probabilities[0] == pytest.approx(probabilities[1], abs=5e-6)
+    first, second = (path.read_text().splitlines() for path in (alone, tmp_path / "whole.csv"))
+    assert first[0] == second[0]
+    assert len(first) == len(second) == 4
+
+
+def without_numbers(value: object) -> object:
+    """Nested values without their probabilities, which differ in the last digits."""
+    if isinstance(value, dict):
+        return {key: without_numbers(one) for key, one in value.items() if key != "probability"}
+    return [without_numbers(one) for one in value] if isinstance(value, list) else value
+
+
 def test_other_verbs_say_what_they_need_where_torch_is_missing() -> None:
     done = without_torch("train", "nest_micro_digits")
     assert done.returncode == 2
@@ -82,7 +110,8 @@ def test_other_verbs_say_what_they_need_where_torch_is_missing() -> None:
         (["--top-k", "0"], "--top-k and --batch-size must be 1 or more; got 0 and 16"),
         (["--device", "cuda"], "exported models run on the CPU"),
         (["--fast"], "--fast is for weights, and this model is exported: omit it"),
-        (["--csv", "a.csv"], "--csv is for weights"),
+        (["--overlap", "3"], "--overlap is of tiles: give --tiles SIZE, too"),
+        (["--tiles", "4", "--overlap", "4"], "--tiles must be 1 or more, and --overlap from 0 to less than that"),
         (["nothing.jpg"], "there is no such file"),
     ],
 )

@@ -14,6 +14,7 @@ from hvit.models.inference import ways
 from hvit.models.weights.save import save_weights
 from hvit.recipes import get_recipe
 from hvit.verbs import train
+from tests.verbs.published import photo_run
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,12 @@ def clip_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Pat
     data = ClipData(root=str(clip_folder), stride=2, temporal_views=3, spatial_views=3)
     train.train(replace(recipe, model=model, data=data, loop=loop), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def published_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Path:
+    """A finished run of a small NesT on photos of two classes."""
+    return photo_run(tmp_path_factory.mktemp("published") / "nest", photo_folder)
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
-"""Tiles cover an image, lie inside it and overlap as asked; answers of an image are the mean over its tiles."""
+"""Answers of a large image are the mean over its tiles."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,30 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hvit.errors import UserError
 from hvit.verbs.classifier import open_classifier
 from hvit.verbs.predict import predict
-from hvit.verbs.tiles import predict_tiles, tile_boxes
-
-
-@pytest.mark.parametrize(("width", "height", "size", "overlap"), [(100, 60, 32, 8), (64, 64, 32, 0), (33, 10, 32, 31)])
-def test_tiles_cover_the_image_and_overlap(width: int, height: int, size: int, overlap: int) -> None:
-    boxes = tile_boxes(width, height, size, overlap)
-    covered = np.zeros((height, width), int)
-    for left, top, right, bottom in boxes:
-        assert (right - left, bottom - top) == (min(size, width), min(size, height))
-        assert left >= 0
-        assert top >= 0
-        covered[top:bottom, left:right] += 1
-    assert covered.shape == (height, width)
-    assert covered.min() == 1
-    starts = sorted({box[0] for box in boxes})
-    assert all(later - earlier <= size - overlap for earlier, later in pairwise(starts))
-
-
-def test_too_many_tiles_are_refused() -> None:
-    with pytest.raises(UserError, match="choose larger --tiles"):
-        tile_boxes(10_000, 10_000, 8, 0)
+from hvit.verbs.tiles import predict_tiles
 
 
 def test_the_answer_of_an_image_is_the_mean_over_its_tiles(weights: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class AppArguments:
     """Serves a page to play with a classifier: drop images, see classes, explanations, what removing blocks does."""
 
     weights: tyro.conf.Positional[Path]
-    """A run folder, or a weights file in any known format."""
+    """A run folder, a weights file in any known format, or hf:owner/name."""
     host: str = "127.0.0.1"
     """Address to listen on; another one than this machine's own lets others use the page, without a password."""
     port: int = 8765

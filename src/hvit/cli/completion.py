@@ -22,6 +22,7 @@ from hvit.cli.generate import GenerateArguments
 from hvit.cli.inference import EvaluateArguments, PredictArguments
 from hvit.cli.listing import ListArguments
 from hvit.cli.probe import ProbeArguments
+from hvit.cli.push import PushArguments
 from hvit.cli.runs import DemoArguments, ReportArguments, ResumeArguments
 
 
@@ -49,6 +50,7 @@ ARGUMENTS: dict[str, type | dict[str, type]] = {
     "predict": PredictArguments,
     "explain": ExplainArguments,
     "convert": ConvertArguments,
+    "push": PushArguments,
     "export": ExportArguments,
     "app": AppArguments,
     "generate": GenerateArguments,

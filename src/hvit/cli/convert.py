@@ -19,7 +19,7 @@ class ConvertArguments:
     """Converts weights to hvit, or from hvit to other libraries, and runs both models before the file is written."""
 
     source: tyro.conf.Positional[Path]
-    """A run folder, or a weights file in any known format."""
+    """A run folder, a weights file in any known format, or hf:owner/name."""
     destination: tyro.conf.Positional[Path]
     """The file to write; for transformers a folder."""
     to: Literal["hvit", "timm", "transformers", "torchvision", "official"]

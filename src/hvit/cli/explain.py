@@ -37,7 +37,7 @@ class ExplainArguments:
     """Explains predictions: draws what each block of an image adds to a class, and activation maps."""
 
     weights: tyro.conf.Positional[Path]
-    """A run folder, or a weights file in any known format."""
+    """A run folder, a weights file in any known format, or hf:owner/name."""
     images: tyro.conf.Positional[tuple[Path, ...]]
     """Images or clips, or folders of them."""
     classes: tuple[str, ...] = ()

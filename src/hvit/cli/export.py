@@ -23,7 +23,7 @@ class ExportArguments:
     """
 
     weights: tyro.conf.Positional[Path]
-    """A run folder, or a weights file in any known format."""
+    """A run folder, a weights file in any known format, or hf:owner/name."""
     format: Literal["onnx", "openvino", "torch", "executorch"]
     """Format of the file: onnx (.onnx), openvino (.xml and .bin), torch (.pt2, a program of torch.export)."""
     out: Path

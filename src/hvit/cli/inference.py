@@ -23,6 +23,7 @@ from hvit.cli.printing import (
     say,
     wait_for,
 )
+from hvit.data.images.tiles import check_tiles
 from hvit.errors import UserError
 from hvit.files import JsonObject
 from hvit.runtime import command
@@ -41,7 +42,7 @@ class EvaluateArguments:
     a generator."""
 
     target: tyro.conf.Positional[Path]
-    """A run folder, or a weights file in any known format."""
+    """A run folder, a weights file in any known format, or hf:owner/name."""
     data: Literal["digits", "cifar10", "cifar100", "fashion_mnist", "folder", "clips", "moving_digits"] | None = None
     """Data set to evaluate on; default: the data of the run."""
     root: str | None = None
@@ -94,7 +95,8 @@ class PredictArguments:
     """Predicts the most probable classes of images, or of clips if the model takes clips."""
 
     weights: tyro.conf.Positional[Path]
-    """A run folder, or a weights file in any known format; also an exported model (.onnx, or .xml of OpenVINO)."""
+    """A run folder, a weights file in any known format, or hf:owner/name; also an exported model (.onnx, or .xml of
+    OpenVINO)."""
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Images or clips, or folders of them."""
     top_k: int = 5
@@ -123,20 +125,19 @@ def predict(rest: list[str]) -> None:
     check_at_least_one(top_k=arguments.top_k, batch_size=arguments.batch_size, views=arguments.views)
     if arguments.tiles is None and arguments.overlap:
         raise UserError("--overlap is of tiles: give --tiles SIZE, too")
-    if arguments.tiles is not None and not 0 <= arguments.overlap < arguments.tiles:
-        raise UserError(
-            f"--tiles must be 1 or more, and --overlap from 0 to less than that; got {arguments.tiles} and "
-            f"{arguments.overlap}"
-        )
+    if arguments.tiles is not None:
+        check_tiles(arguments.tiles, arguments.overlap)
     check_paths(arguments.files)
     if is_exported(arguments.weights):
-        given = {"--fast": arguments.fast, "--csv": arguments.csv, "--tiles": arguments.tiles}
-        command.refuse_options(option for option, value in given.items() if value)
-        command.run(arguments.weights, arguments.files, arguments.top_k, arguments.batch_size, arguments.json)
+        command.refuse_options(["--fast"] * arguments.fast)
+        how = command.How(
+            arguments.top_k, arguments.batch_size, arguments.json, arguments.csv, arguments.tiles, arguments.overlap
+        )
+        command.run(arguments.weights, arguments.files, how)
         return
+    from hvit.runtime.predictions_csv import written
     from hvit.verbs import folds, predict
     from hvit.verbs.classifier import open_classifier, open_ensemble
-    from hvit.verbs.predictions_csv import written
 
     wait_for(f"hvit predict: opening {arguments.weights}")
     if folds.is_cross_validation(arguments.weights):

@@ -23,6 +23,7 @@ from hvit.cli.inference import evaluate, predict
 from hvit.cli.listing import models, recipes
 from hvit.cli.printing import encode_anything, out, readable, say, wait_for, waited
 from hvit.cli.probe import probe
+from hvit.cli.push import push
 from hvit.cli.runs import demo, report, resume, train
 from hvit.errors import RESUMABLE, Unfinished, UserError, did_you_mean
 from hvit.interrupts import Ended, raising_ended
@@ -92,6 +93,7 @@ _VERB_SYNONYMS = {
     "visualize": "explain", "example": "demo", "start": "demo", "completions": "completion",
     "features": "embed", "embeddings": "embed", "duplicates": "neighbours", "similar": "neighbours",
     "neighbors": "neighbours", "serve": "app", "bench": "benchmark", "speed": "benchmark", "gradio": "app", "ui": "app",
+    "upload": "push", "publish": "push", "share": "push",
 }  # fmt: skip
 
 
@@ -109,6 +111,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
         explain,
         export,
         convert,
+        push,
         app,
         generate,
         embed,

@@ -29,6 +29,7 @@ from hvit.models.baselines import VitConfig
 from hvit.models.build import build_empty
 from hvit.models.catalogue import ModelConfig
 from hvit.models.layers.encoder import Encoder
+from hvit.models.weights.hub import full_path
 from hvit.progress import FilesDone
 from hvit.randomness import seeded
 from hvit.recipe import Recipe
@@ -61,7 +62,7 @@ class Distillation(Classification):
     def with_full_paths(self, recipe: Recipe) -> Recipe:
         """The recipe with the paths of teachers and of unlabelled images made absolute."""
         how = recipe.distill
-        teachers = tuple(one if has_name(one) else str(Path(one).expanduser().resolve()) for one in how.teachers)
+        teachers = tuple(one if has_name(one) else full_path(one) for one in how.teachers)
         unlabelled = how.unlabelled and str(Path(how.unlabelled).expanduser().resolve())
         return replace(recipe, distill=replace(how, teachers=teachers, unlabelled=unlabelled))
 

@@ -22,6 +22,7 @@ from hvit.data.tables.read import Table
 from hvit.errors import UserError
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.models.catalogue import name_of
+from hvit.models.weights.hub import full_path, named_on_hub
 from hvit.models.weights.load import download_timm, load_weights
 from hvit.models.weights.teacher import teacher_state
 from hvit.pictures import draw_image_grid
@@ -39,10 +40,10 @@ _IMAGES_DRAWN = 12
 
 
 def with_absolute_paths(recipe: Recipe, kind: Kind) -> Recipe:
-    """The same recipe with paths that hold wherever it is resumed from."""
+    """The same recipe with paths that hold wherever it is resumed from, and of a model on the hub its commit."""
     recipe = replace(recipe, data=with_full_paths(recipe.data))
     if recipe.weights is not None and recipe.weights not in WEIGHTS_BY_NAME:
-        recipe = replace(recipe, weights=str(Path(recipe.weights).expanduser().resolve()))
+        recipe = replace(recipe, weights=full_path(recipe.weights))
     return kind.with_full_paths(recipe)
 
 
@@ -133,7 +134,9 @@ def new_model(recipe: Recipe, kind: Kind, report: Report = silent) -> nn.Module 
         source = download_timm(name_of(kind.starting_config(recipe)))
     elif source == TEACHER:
         source = teacher_state(kind.starting_config(recipe))
-    elif source is not None and not os.path.lexists(source):  # of names that no file can have, too
+    elif (
+        source is not None and not named_on_hub(source) and not os.path.lexists(source)
+    ):  # of names that no file can have, too
         raise UserError(f"there is no weights file {source}, which this run starts from; name one with --weights")
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
     model = kind.build(recipe)

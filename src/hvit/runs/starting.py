@@ -12,6 +12,7 @@ from hvit.models.masked.config import MaskedConfig
 from hvit.models.probe import ProbeConfig, ProbedConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.models.weights import teacher
+from hvit.models.weights.hub import named_on_hub
 from hvit.models.weights.open import open_any
 from hvit.models.weights.timm import cached_timm, download_timm, licence_of
 from hvit.recipe import Recipe
@@ -114,7 +115,7 @@ def _published(encoder: NetworkConfig, reason: str) -> Start:
 
 def _of_file(path: str, probe: ProbeConfig) -> Start:
     """The encoder of a weights file or a run folder, prepared as it was trained."""
-    opened = open_any(Path(path).expanduser())
+    opened = open_any(path if named_on_hub(path) else Path(path).expanduser())
     config = opened.model.config
     encoder = config.encoder if isinstance(config, MaskedConfig) else config
     if not hasattr(encoder, "depths") or not hasattr(encoder, "num_classes"):

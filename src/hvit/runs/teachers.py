@@ -23,6 +23,7 @@ from hvit.models.gan.generator import Generator
 from hvit.models.layers.encoder import Encoder
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.probe import ProbeConfig, ProbedConfig
+from hvit.models.weights.hub import named_on_hub
 from hvit.models.weights.load import download_timm, load_weights
 from hvit.models.weights.open import open_any
 from hvit.models.weights.teacher import teacher_state
@@ -41,10 +42,11 @@ def has_name(what: str) -> bool:
 def open_teacher(what: str) -> Teacher:
     """The teacher that a recipe names.
 
-    what: a run folder, a weights file in any known format, "timm/NAME" or a catalogue name (published weights), or
-    "teacher" (the network of the extra). Raises UserError where it is not there, or makes images.
+    what: a run folder, a weights file in any known format, "timm/NAME" or a catalogue name (published weights),
+    "hf:owner/name" (of the hub), or "teacher" (the network of the extra). Raises UserError where it is not there, or
+    makes images.
     """
-    if has_name(what):
+    if has_name(what) or named_on_hub(what):
         return _opened(what, None)
     path = Path(what).expanduser()
     if not os.path.lexists(path):

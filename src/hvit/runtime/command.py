@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,9 +35,11 @@ def main(arguments: Sequence[str]) -> None:
             given = _parser().parse_args(arguments[1:])
             if given.device not in ("auto", "cpu"):
                 raise UserError(f"exported models run on the CPU, not on --device {quoted(given.device)}: omit it")
-            asked = {f"--{name}": getattr(given, name) for name in ("fast", "csv", "tiles", "overlap")}
-            refuse_options(option for option, value in asked.items() if value)
-            run(given.model, given.files, given.top_k, given.batch_size, given.json)
+            refuse_options(["--fast"] * given.fast)
+            if given.tiles is None and given.overlap:
+                raise UserError("--overlap is of tiles: give --tiles SIZE, too")
+            how = How(given.top_k, given.batch_size, given.json, given.csv, given.tiles, given.overlap)
+            run(given.model, given.files, how)
             sys.stdout.flush()
     except UserError as error:
         _end(f"hvit: {error}", 2)
@@ -48,15 +51,37 @@ def main(arguments: Sequence[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run(model: Path, files: Sequence[Path], top_k: int, batch_size: int, as_json: bool) -> None:
+@dataclass(frozen=True)
+class How:
+    """How answers are made and written."""
+
+    top_k: int = 5
+    """Number of classes per image."""
+    batch_size: int = 16
+    """Number of images, or tiles, in a batch."""
+    as_json: bool = False
+    """Whether a JSON object is printed for each image."""
+    csv: Path | None = None
+    """The CSV file to write."""
+    tiles: int | None = None
+    """Side in pixels of tiles that images are cut into; None: the image as a whole."""
+    overlap: int = 0
+    """Pixels that neighbouring tiles share."""
+
+
+def run(model: Path, files: Sequence[Path], how: How) -> None:
     """Prints the most probable classes of images; ends with status 2 if one cannot be read."""
-    if min(top_k, batch_size) < 1:
-        raise UserError(f"--top-k and --batch-size must be 1 or more; got {top_k} and {batch_size}")
+    if min(how.top_k, how.batch_size) < 1:
+        raise UserError(f"--top-k and --batch-size must be 1 or more; got {how.top_k} and {how.batch_size}")
     from hvit.data.images.listing import list_images
+    from hvit.data.images.tiles import check_tiles
     from hvit.runtime.answers import answer_line, json_line
     from hvit.runtime.open import open_exported
-    from hvit.runtime.predict import predict
+    from hvit.runtime.predict import predict, predict_tiles
+    from hvit.runtime.predictions_csv import written
 
+    if how.tiles is not None:
+        check_tiles(how.tiles, how.overlap)
     images = list_images(files)
     exported = open_exported(model)
     failed = []
@@ -65,8 +90,12 @@ def run(model: Path, files: Sequence[Path], top_k: int, batch_size: int, as_json
         failed.append(sentence)
         print(shown(f"hvit: {sentence}"), file=sys.stderr, flush=True)
 
-    for answer in predict(exported, images, top_k, batch_size, refused):
-        print(json_line(answer) if as_json else shown(answer_line(answer)), flush=True)
+    if how.tiles is None:
+        answers = predict(exported, images, how.top_k, how.batch_size, refused)
+    else:
+        answers = predict_tiles(exported, images, how.top_k, how.batch_size, refused, how.tiles, how.overlap)
+    for answer in answers if how.csv is None else written(answers, how.csv):
+        print(json_line(answer) if how.as_json else shown(answer_line(answer)), flush=True)
     if failed:
         sys.stdout.flush()
         sys.exit(2)
@@ -100,8 +129,9 @@ def _parser() -> _Parser:
     parser.add_argument("--views", type=int, default=5, help=argparse.SUPPRESS)  # of clips
     parser.add_argument("--device", default="auto", help="auto or cpu: exported models run on the CPU")
     parser.add_argument("--fast", action="store_true", help=argparse.SUPPRESS)
-    for name in ("--csv", "--tiles", "--overlap"):  # of weights
-        parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("--csv", type=Path, help="CSV file to write, with a row for each image")
+    parser.add_argument("--tiles", type=int, help="side in pixels of tiles that images are cut into, and averaged over")
+    parser.add_argument("--overlap", type=int, default=0, help="pixels that neighbouring tiles share (default: 0)")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each image")
     return parser
 

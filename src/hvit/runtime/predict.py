@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from hvit.data.images.reading import read_image
+from hvit.data.images.tiles import tile_boxes
+from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.files import JsonObject
-from hvit.labels import LabelSpec, present_classes
-from hvit.runtime.about import About
+from hvit.labels import present_classes
 from hvit.runtime.answers import ranked
 from hvit.runtime.open import Exported
 
@@ -25,36 +28,95 @@ def predict(
     Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, and "unsure" where the file has a threshold.
     Raises UserError for a model that gives no classes, or takes clips.
     """
+    preprocess = _preparation(exported)
+    for start in range(0, len(files), batch_size):
+        read = [
+            (file, _input(exported, preprocess, image))
+            for file, image in _images(files[start : start + batch_size], preprocess, refused)
+        ]
+        if read:
+            answers = exported.answers(np.stack([pixels for _, pixels in read]))
+            for (file, _), row in zip(read, answers, strict=True):
+                yield {"file": str(file), **_answer(exported, row, top_k), **_remarks(exported, row)}
+
+
+def predict_tiles(
+    exported: Exported,
+    files: list[Path],
+    top_k: int,
+    batch_size: int,
+    refused: Callable[[str], None],
+    size: int,
+    overlap: int,
+) -> Iterator[JsonObject]:
+    """The most probable classes of every image, as the mean over its tiles, and of each tile; as `verbs.tiles`.
+
+    size, overlap: of `tile_boxes`. Raises UserError as `predict`.
+    """
+    whole = replace(_preparation(exported), crop=1.0)
+    names = ("left", "top", "right", "bottom")
+    for file, image in _images(files, whole, refused):
+        try:
+            boxes = tile_boxes(image.width, image.height, size, overlap)
+        except UserError as error:
+            refused(f"{file}: {error}")
+            continue
+        answers = []
+        for start in range(0, len(boxes), batch_size):
+            tiles = [_input(exported, whole, image.crop(box)) for box in boxes[start : start + batch_size]]
+            answers.append(exported.answers(np.stack(tiles)))
+        each = np.concatenate(answers)
+        mean = each.mean(0)
+        yield {
+            "file": str(file),
+            **_answer(exported, mean, top_k),
+            **_remarks(exported, mean),
+            "tiles": [
+                dict(zip(names, box, strict=True)) | _answer(exported, one, top_k)
+                for box, one in zip(boxes, each, strict=True)
+            ],
+        }
+
+
+def _preparation(exported: Exported) -> Preprocess:
+    """How images are prepared. Raises UserError for a model that gives no classes, or takes clips."""
     about = exported.about
     if about.kind != "classifier":
         raise UserError(f"{exported.where} holds {_KINDS[about.kind]}, which predicts no classes")
     preprocess = about.preparation(exported.where)
     if preprocess.takes_clips:
         raise UserError(f"{exported.where} takes clips; exported models of clips are run from your own program")
-    labels = about.spec(exported.where)
-    for start in range(0, len(files), batch_size):
-        read: list[tuple[Path, np.ndarray]] = []
-        for file in files[start : start + batch_size]:
-            try:
-                image = read_image(file, len(preprocess.mean), preprocess.grey_range, preprocess.page)
-                shown = preprocess.shown(image)
-                pixels = preprocess.array(shown)
-                if about.inside:
-                    pixels = np.asarray(shown).reshape(*preprocess.frame_size, len(preprocess.mean))
-                read.append((file, pixels))
-            except UserError as error:
-                refused(str(error))
-        if not read:
-            continue
-        for (file, _), row in zip(read, exported.answers(np.stack([pixels for _, pixels in read])), strict=True):
-            answer: JsonObject = {"file": str(file), **_answer(about, labels, row, top_k)}
-            if about.unsure_below is not None:
-                answer["unsure"] = float(row.max()) < about.unsure_below
-            yield answer
+    return preprocess
 
 
-def _answer(about: About, labels: LabelSpec, row: np.ndarray, top_k: int) -> JsonObject:
+def _images(
+    files: Iterable[Path], preprocess: Preprocess, refused: Callable[[str], None]
+) -> Iterator[tuple[Path, Image.Image]]:
+    """Every readable file with its image, which is let go of before the next one is read."""
+    for file in files:
+        try:
+            yield file, read_image(file, len(preprocess.mean), preprocess.grey_range, preprocess.page)
+        except UserError as error:
+            refused(str(error))
+
+
+def _input(exported: Exported, preprocess: Preprocess, image: Image.Image) -> np.ndarray:
+    """An image as the model takes it: normalised, or bytes where the preprocessing is inside."""
+    shown = preprocess.shown(image)
+    if exported.about.inside:
+        return np.asarray(shown).reshape(*preprocess.frame_size, len(preprocess.mean))
+    return preprocess.array(shown)
+
+
+def _remarks(exported: Exported, row: np.ndarray) -> JsonObject:
+    below = exported.about.unsure_below
+    return {} if below is None else {"unsure": float(row.max()) < below}
+
+
+def _answer(exported: Exported, row: np.ndarray, top_k: int) -> JsonObject:
     """As `verbs.classifier.answer_of`."""
+    about = exported.about
+    labels = about.spec(exported.where)
     if labels.kind == "regression":
         return {"values": {about.name_of(place): float(f"{value:.6g}") for place, value in enumerate(row.tolist())}}
     order = np.argsort(-row, kind="stable")[:top_k].tolist()

@@ -17,6 +17,7 @@ from hvit.metrics.frechet import Extractor, FeatureSource
 from hvit.models.layers.encoder import Encoder
 from hvit.models.timm_encoder import TimmConfig, TimmEncoder
 from hvit.models.weights import teacher
+from hvit.models.weights.hub import full_path
 from hvit.models.weights.open import open_weights
 
 _PIXELS, _TEACHER = "pixels", "teacher"
@@ -58,7 +59,7 @@ def full_name(what: str) -> str:
     if what in (_PIXELS, _TEACHER) or what.startswith(_DINOV2):
         return what
     kind = _INCEPTION if what.startswith(_INCEPTION) else ""
-    return f"{kind}{Path(what.removeprefix(kind)).expanduser().resolve()}"
+    return f"{kind}{full_path(what.removeprefix(kind))}"
 
 
 def pixel_extractor(side: int = 8) -> Extractor:

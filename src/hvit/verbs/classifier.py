@@ -32,6 +32,7 @@ from hvit.models.inference.prepare import PreparedModel, prepare_for_inference
 from hvit.models.layers.encoder import Encoder
 from hvit.models.probe import logits_and_features
 from hvit.models.weights.open import open_weights
+from hvit.models.weights.read import find_weights
 from hvit.run_names import OUTLIERS
 from hvit.runtime.answers import ranked
 from hvit.snapshots.answers import answers_of, present_classes
@@ -142,7 +143,6 @@ def open_classifier(weights: Path | str, device: str = "auto") -> Classifier:
     Weights without a stored preprocessing get that of ImageNet: the shorter side to 8/7 of the input, the centre cut
     out, ImageNet's mean and standard deviation.
     """
-    weights = Path(weights)
     opened = open_weights(weights)
     if opened.model.config.num_classes == 0:
         raise UserError(f"{weights} holds an encoder without a head (num_classes=0), which predicts no classes")
@@ -154,7 +154,7 @@ def open_classifier(weights: Path | str, device: str = "auto") -> Classifier:
         preprocess = Preprocess(config.input_size, mean, std, 0.875, "bilinear", grey_range="auto")
     chosen = choose_device(device)
     confidence = Confidence.read(opened.confidence, printable(str(weights)))
-    file = (weights if weights.is_dir() else weights.parent) / OUTLIERS
+    file = find_weights(weights).parent / OUTLIERS
     training = NearestTraining.load(file, confidence.outliers) if confidence.outliers and file.exists() else None
     return Classifier(
         opened.model.eval().to(chosen), tuple(opened.classes), preprocess, chosen, None, confidence, training,

@@ -68,7 +68,10 @@ def _to_ours(opened: OpenedWeights[Network], out: Path) -> JsonObject:
             if difference is not None:
                 raise
             checked = f"not compared with another model: {reason}"
-    save_weights(model, out, classes=opened.classes, preprocess=opened.preprocess, confidence=opened.confidence)
+    save_weights(
+        model, out, classes=opened.classes, preprocess=opened.preprocess, confidence=opened.confidence,
+        labels=opened.labels.as_json(),
+    )  # fmt: skip
     return _result(opened, out, "hvit", len(model.state_dict()), difference, checked)
 
 

@@ -46,7 +46,8 @@ def open_weights(path: str | Path) -> OpenedWeights[Encoder]:
     """Opens a weights file and returns its model.
 
     Args:
-        path: An hvit checkpoint, a run folder, or a third-party checkpoint whose shapes determine the model.
+        path: An hvit checkpoint, a run folder, `hf:owner/name` for a model of the Hugging Face Hub, or a third-party
+            checkpoint whose shapes determine the model.
 
     Raises:
         UserError: If the file cannot be read, does not determine its model or is inconsistent, and for masked

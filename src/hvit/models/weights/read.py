@@ -15,19 +15,12 @@ from hvit.errors import UserError
 from hvit.markup import shown
 from hvit.models.input_sizes import input_size_beside, stated_input_size
 from hvit.models.weights.flax_files import read_flax
+from hvit.models.weights.hub import PREFIX, WEIGHT_FILES, fetch, looks_like_hub_name, named_on_hub
 from hvit.models.weights.pickles import MOST_TENSORS, Described
 from hvit.models.weights.sections import few, flat_state
 from hvit.models.weights.torch_files import read_torch
 from hvit.run_names import RECIPE, WEIGHTS, fold_folder
 
-_FOLDERS = (
-    WEIGHTS,
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""Files that a folder stands for: a run's, and those of transformers, timm and Accelerate."""
 _MOST_SHARDS = 1_000
 _LONGEST_INDEX = 4_000_000
 _LONGEST_HEADER = 25_000_000  # bytes of names, shapes and metadata; the largest models have some 300,000
@@ -92,9 +85,12 @@ def find_weights(path: str | Path) -> Path:
     """The weights file that a path stands for: itself, or the one in a folder.
 
     A folder is a run, a checkpoint of transformers, timm or Accelerate (model.safetensors, pytorch_model.bin, or the
-    index of either), or one of the official Flax code, whose newest ckpt-N.flax is taken. Raises UserError for a path
-    that leads to no regular file.
+    index of either), or one of the official Flax code, whose newest ckpt-N.flax is taken. hf:owner/name and
+    hf:owner/name@revision are models of the Hugging Face Hub, which are downloaded into its cache. Raises UserError for
+    a path that leads to no regular file.
     """
+    if (model := named_on_hub(path)) is not None:
+        return _in_folder(fetch(model), str(model))
     path = Path(path)
     where = shown(str(path))
     try:
@@ -104,7 +100,8 @@ def find_weights(path: str | Path) -> Path:
             raise UserError(f"{where} is a link to a file that is not there") from error
         reason = getattr(error, "strerror", None) or str(error)
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        raise UserError(f"there is no weights file {where}" + ("" if missing else f": {reason}")) from error
+        meant = f"; of a model on the hub write {PREFIX}{where}" if missing and looks_like_hub_name(path) else ""
+        raise UserError(f"there is no weights file {where}{meant}" + ("" if missing else f": {reason}")) from error
     if stat.S_ISDIR(mode):
         return _in_folder(path, where)
     if not stat.S_ISREG(mode):
@@ -121,7 +118,7 @@ def path_is_link(path: Path) -> bool:
 
 
 def _in_folder(path: Path, where: str) -> Path:
-    for name in _FOLDERS:
+    for name in WEIGHT_FILES:
         if os.path.lexists(path / name):
             return find_weights(path / name)
     saved = [file for file in path.glob("ckpt-*.flax") if file.stem[len("ckpt-") :].isdecimal()]

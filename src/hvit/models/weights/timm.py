@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from hvit.models.mvit.config import MvitConfig
 from hvit.models.mvit.weights import mvit_timm_arguments, mvit_to_timm
 from hvit.models.nest.config import NestConfig
 from hvit.models.nest.weights import nest_timm_arguments, nest_to_timm
+from hvit.models.weights.hub import as_sha256, cached_commits, check_content
 
 _Way = tuple[Callable[[Encoder], dict[str, Tensor]], Callable[[Encoder], dict[str, object]]]
 
@@ -100,8 +99,8 @@ def download_timm(name: str) -> str:
         # One quick question first: the download itself repeats failed requests for half a minute.
         address = huggingface_hub.hf_hub_url(repository, file, revision=pin.revision)
         known = huggingface_hub.get_hf_file_metadata(address, timeout=5)
-        expected = pin.sha256 or _as_sha256(known.etag)
-        if expected is None or _as_sha256(known.etag) not in (expected, None):
+        expected = pin.sha256 or as_sha256(known.etag)
+        if expected is None or as_sha256(known.etag) not in (expected, None):
             raise UserError(
                 f"the hub names {known.etag or 'no hash'} as the content of {file} of {repository}, but it should be "
                 f"{expected or 'a SHA-256'}; nothing was downloaded"
@@ -116,7 +115,7 @@ def download_timm(name: str) -> str:
             f"timm's weights for {name} cannot be downloaded ({reason}); on a connected machine download "
             f"{file} of https://huggingface.co/{repository} and give its path as weights"
         ) from error
-    _check_content(path, expected, repository)
+    check_content(path, expected, repository)
     return path
 
 
@@ -129,26 +128,14 @@ def cached_timm(name: str) -> str | None:
 
     repository, file, pin = _published_file(name)
     # A download of one commit leaves no note in the cache that it was the newest one.
-    revisions = (pin.revision,) if pin.revision else (None, *_cached_commits(repository))
+    revisions = (pin.revision,) if pin.revision else (None, *cached_commits(repository))
     found = (huggingface_hub.try_to_load_from_cache(repository, file, revision=one) for one in revisions)
     cached = next((path for path in found if isinstance(path, str)), None)
     if cached is None:
         return None
     # The cache calls a file by the hash that the hub gave it.
-    _check_content(cached, pin.sha256 or _as_sha256(Path(cached).resolve().name), repository)
+    check_content(cached, pin.sha256 or as_sha256(Path(cached).resolve().name), repository)
     return cached
-
-
-def _cached_commits(repository: str) -> list[str]:
-    """The commits of a repository that the hub's local cache has, the one that was downloaded last first."""
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots"
-    try:
-        kept = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True)
-    except OSError:
-        return []
-    return [one.name for one in kept]
 
 
 def licence_of(name: str) -> str:
@@ -177,20 +164,3 @@ def _of_timm(name: str) -> str | None:
     architecture = name.removeprefix("timm/")
     found = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
     return found.hf_hub_id.removeprefix("timm/") if found and found.hf_hub_id else None
-
-
-def _as_sha256(text: str | None) -> str | None:
-    return text if text is not None and re.fullmatch(r"[0-9a-f]{64}", text) else None
-
-
-def _check_content(path: str, expected: str | None, repository: str) -> None:
-    """Refuses (UserError) a file whose SHA-256 is not the expected one; None where no hash is known."""
-    if expected is None:
-        raise UserError(f"{path} comes from {repository}, but nothing says which hash it should have; delete it")
-    with Path(path).open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != expected:
-        raise UserError(
-            f"{path} is not the file that {repository} has: its SHA-256 is {found}, and should be {expected}; delete "
-            f"it, and it is downloaded anew"
-        )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hvit.verbs.predictions_csv import csv_of_answers, flat, written
+from hvit.runtime.predictions_csv import csv_of_answers, flat, written
 
 
 def test_each_answer_is_a_row_with_ranked_classes_and_what_else_it_says(tmp_path: Path) -> None:
