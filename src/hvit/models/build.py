@@ -70,6 +70,18 @@ def build_empty(config: NetworkConfig) -> Network:
         return build_network(config)
 
 
+def in_memory(model: Network, config: NetworkConfig) -> Network:
+    """A model of `build_empty` in memory, whose weights have no values yet.
+
+    Buffers that weights files do not have, such as the tables of indices of timm's Swin, have those of a new model. No
+    random number is drawn.
+    """
+    if {name for name, _ in model.named_buffers()} <= set(model.state_dict()):
+        return model.to_empty(device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        return build_network(config)
+
+
 @contextmanager
 def without_memory(config: SizedConfig) -> Iterator[None]:
     """Inside this block networks of a configuration are built on torch's meta device, where they take no memory.

@@ -20,6 +20,7 @@ from hvit.models.create import create_model
 from hvit.models.layers.encoder import Encoder
 from hvit.models.nest.config import NestConfig
 from hvit.models.nest.model import Nest
+from hvit.models.timm_baselines import baseline
 from hvit.models.weights.load import load_weights, to_timm
 from hvit.models.weights.open import open_weights
 from hvit.models.weights.save import save_weights
@@ -64,6 +65,19 @@ def test_a_saved_model_opens_as_itself(tmp_path: Path, config: Any) -> None:
     images = torch.randn(2, config.in_channels, 16, 16)
     assert torch.equal(opened.model(images), saved(images))
     assert all(parameter.requires_grad for parameter in opened.model.parameters())
+
+
+@pytest.mark.parametrize("family", ["swin", "pvtv2", "deit"])
+def test_what_a_saved_model_of_timm_keeps_beside_its_weights_is_there_again(tmp_path: Path, family: str) -> None:
+    """Such as Swin's tables of indices, which no weights file has."""
+    torch.manual_seed(0)
+    saved = build(baseline(family)).eval()
+    save_weights(saved, tmp_path / "saved.safetensors")
+    before = torch.get_rng_state()
+    opened = open_weights(tmp_path / "saved.safetensors").model
+    assert torch.equal(torch.get_rng_state(), before)
+    images = torch.randn(2, 3, *saved.config.input_size)
+    assert torch.equal(opened(images), saved(images))
 
 
 def test_a_file_without_classes_has_the_catalogue_name(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from hvit.errors import UserError
 from hvit.labels import LabelSpec, spec_from_json
 from hvit.markup import shown
-from hvit.models.build import Network, build_empty
+from hvit.models.build import Network, build_empty, in_memory
 from hvit.models.catalogue import NetworkConfig, config_from_json, name_of
 from hvit.models.gan.generator import Generator
 from hvit.models.layers.encoder import Encoder
@@ -127,7 +127,7 @@ def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, object], 
     except UserError as error:
         raise UserError(f"{where} asks for a model of impossible size: {str(error)[:500]}") from error
     ready, report = fit(model, state, where, metadata, position_resize=None)
-    model.to_empty(device="cpu")
+    model = in_memory(model, config)
     copy_weights(model, ready)
     return model.eval(), report, header, config
 
