@@ -71,6 +71,28 @@ def places(count: int) -> list[dict[str, str]]:
     return [{**everywhere, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
+def in_processes(count: int, work: Callable[..., object], *arguments: object) -> None:
+    """Calls a function of a module in so many processes that find each other; all have to end well."""
+    all_of_them = [_CONTEXT.Process(target=_call, args=(place, work, arguments)) for place in places(count)]
+    for one in all_of_them:
+        one.start()
+    for one in all_of_them:
+        one.join(PATIENCE)
+    try:
+        assert [one.exitcode for one in all_of_them] == [0] * count
+    finally:
+        for one in all_of_them:
+            one.kill()
+
+
+def _call(environment: dict[str, str], work: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    import torch
+
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    work(*arguments)
+
+
 def _run(arguments: tuple[str, ...], environment: dict[str, str], out: Path, errors: Path) -> None:
     import torch
 

@@ -120,6 +120,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "checkpoint_steps": (0, 1_000_000_000),
     "patience": (0, 1_000_000),
     "workers": (0, 512),
+    "shard_size": (0, 131_072),
     # what is fitted to the held-out images
     "unsure_error": _SHARE,
     # the recipe itself

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,7 +48,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
             with suppress(OSError):
                 unfinished.unlink()
             raise
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise UserError(f"{short_path(path)} cannot be written: {error.strerror or error}") from error
 
@@ -63,11 +64,12 @@ def remove_unfinished(folder: Path) -> None:
 
     Only for the process that alone may write there: the files of others that still write look the same.
     """
-    for place, _, names in os.walk(folder):
-        for name in names:
+    for place, folders, names in os.walk(folder):
+        for name in (*names, *folders):
             if name.startswith(".") and name.endswith(UNFINISHED):
+                path = Path(place, name)
                 with suppress(OSError):
-                    Path(place, name).unlink()
+                    shutil.rmtree(path) if name in folders and not path.is_symlink() else path.unlink()
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def _kind(state: os.stat_result) -> str:
     return "a pipe" if stat.S_ISFIFO(state.st_mode) else "a device or a socket"
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Puts a new name on the disk; where the system cannot flush folders, there is nothing to do."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))

@@ -94,7 +94,10 @@ class Recipe:
 _ADAPTER = TypeAdapter(Recipe)
 LONGEST_RECIPE = 2**20
 """Bytes that a recipe may have; the longest of ours has some thousands."""
-WITHOUT_EFFECT = ("loop.workers", "data.root", "data.cache", "data.cache_gigabytes", "data.index")
+WITHOUT_EFFECT = (
+    "loop.workers", "loop.parallel", "loop.shard_size", "loop.offload", "data.root", "data.cache",
+    "data.cache_gigabytes", "data.index",
+)  # fmt: skip
 """Fields that may be changed before a run is resumed; a cache of images may not come or go, which shrinks them."""
 
 
@@ -141,7 +144,8 @@ def changed_fields(before: Mapping[str, object], now: Recipe) -> tuple[str, ...]
     """In which fields a recipe differs from what was recorded of one, a phrase each, with the old and the new value.
 
     before: as `as_json` gives it, perhaps of an earlier version that had fewer fields. Fields that change nothing that
-    is learned don't count: the number of data workers, and where the data lies. Raises ValueError for no recipe.
+    is learned don't count: the number of data workers, how processes share the work, and where the data lies. Raises
+    ValueError for no recipe.
     """
     recorded, _ = _with_present_names(json.dumps(before).encode())
     old, new = _leaves(as_json(_ADAPTER.validate_json(recorded))), _leaves(as_json(now))

@@ -87,9 +87,10 @@ def step_file(step: int, ending: str) -> str:
     return f"step_{step:09d}.{ending}"
 
 
-def step_files(folder: Path, ending: str) -> list[tuple[int, Path]]:
+def step_files(folder: Path, *endings: str) -> list[tuple[int, Path]]:
     """The files that were kept of steps in a folder, with their steps, in their order."""
-    named = ((re.fullmatch(rf"step_(\d+)\.{ending}", path.name), path) for path in folder.glob(f"*.{ending}"))
+    wanted = "|".join(endings)
+    named = ((re.fullmatch(rf"step_(\d+)\.({wanted})", path.name), path) for path in folder.glob("*"))
     return sorted((int(match[1]), path) for match, path in named if match)
 
 

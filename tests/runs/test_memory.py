@@ -17,9 +17,12 @@ from hvit.recipe import Recipe
 from hvit.runs import memory
 from hvit.runs.kinds import kind_of
 from hvit.runs.memory import kept_bytes, refuse_too_large, weight_bytes
+from hvit.training.distribute import Processes
+from hvit.training.parallel import Division
 from hvit.verbs import train
 
 CPU = torch.device("cpu")
+ALONE = Division(Processes(0, 1, CPU), "one")
 SMALL = recipes.get_recipe("nest_micro_digits")
 KIND = kind_of(SMALL.model)
 
@@ -82,13 +85,13 @@ def test_what_is_too_large_is_refused_with_the_numbers_and_is_a_note_of_the_plan
 def test_what_is_small_is_not_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(memory, "total_memory", lambda: 8 * 2**30)
     recipe = recipes.get_recipe(name)
-    refuse_too_large(recipe, kind_of(recipe.model), 64, 1, CPU)
+    refuse_too_large(recipe, kind_of(recipe.model), 64, ALONE)
 
 
 def test_a_machine_that_says_nothing_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "total_memory", lambda: None)
     assert isinstance(SMALL.model, NestConfig)
-    refuse_too_large(SMALL, KIND, 10**9, 1, CPU)
+    refuse_too_large(SMALL, KIND, 10**9, ALONE)
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 from hvit.errors import UserError
-from hvit.training.distribute import Processes, is_compile_failure
+from hvit.training.distribute import is_compile_failure
 from hvit.training.schedule import LoopConfig
 from tests.training.line import trainer
-
-
-def test_the_mode_of_compiling_reaches_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(torch, "compile", lambda network, mode: asked.append(mode) or network)
-    monkeypatch.setenv("CXX", sys.executable)
-    ranks = Processes(0, 1, torch.device("cpu"))
-    network = nn.Linear(1, 1)
-    assert ranks.wrap(network, None) is ranks.wrap(network, "reduce-overhead") is network
-    assert asked == ["reduce-overhead"]
 
 
 def test_only_failures_of_compiling_count_as_such() -> None:

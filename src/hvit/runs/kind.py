@@ -114,6 +114,8 @@ class Kind(ABC, Generic[Built]):
     """Whether its models can be prepared for inference."""
     tests: ClassVar[bool] = True
     """Whether a finished run is scored on the test set, where there is one; others leave it alone."""
+    by_block: ClassVar[bool] = True
+    """Whether several processes may compile and shard its networks block by block."""
     on_timm: ClassVar[bool] = True
     """Whether timm may have published weights of its models."""
 

@@ -13,21 +13,23 @@ from hvit.models.build import count_parameters
 from hvit.recipe import Recipe
 from hvit.runs.kind import Kind
 from hvit.training.freezing import count_trained, freeze
+from hvit.training.parallel import Division
 
 _LEARNING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.LayerNorm, nn.BatchNorm2d)
 
 
-def refuse_too_large(recipe: Recipe, kind: Kind, per_device: int, world_size: int, device: torch.device) -> None:
+def refuse_too_large(recipe: Recipe, kind: Kind, per_device: int, division: Division) -> None:
     """Raises UserError, with the numbers, where this machine cannot train a recipe.
 
-    per_device: images, or clips, that a device trains on at a time. What is counted is less than what training takes:
-    the weights with their gradients, the optimizer's numbers and their average; the inputs of all layers with weights,
-    which are kept for the gradients; and the batches that the data workers make ahead. What can be trained is never
-    refused.
+    per_device: images, or clips, that a device trains on at a time. division: over how many processes. What is counted
+    is less than what training takes: the weights with their gradients, the optimizer's numbers and their average; the
+    inputs of all layers with weights, which are kept for the gradients; and the batches that the data workers make
+    ahead. What can be trained is never refused.
     """
-    host = total_memory()
+    host, device, world_size = total_memory(), division.ranks.device, division.ranks.world_size
     own = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else host
-    weights, kept = weight_bytes(recipe, kind), kept_bytes(recipe, kind, device) * per_device
+    weights = 0 if division.offload else weight_bytes(recipe, kind) // division.shard_size
+    kept = kept_bytes(recipe, kind, device) * per_device
     if own and weights + kept > own:
         raise UserError(
             f"training takes more than {_in_words(weights)} for the model's weights, gradients and optimizer and "

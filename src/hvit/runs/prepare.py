@@ -34,6 +34,7 @@ from hvit.runs.memory import refuse_too_large
 from hvit.runs.starting import TEACHER, WEIGHTS_BY_NAME
 from hvit.training.activations import checkpointable_blocks
 from hvit.training.distribute import Processes, check_compiler
+from hvit.training.parallel import Division
 from hvit.training.schedule import Schedule
 
 _IMAGES_DRAWN = 12
@@ -81,14 +82,15 @@ def prepare(
         checkpointable_blocks(kind.empty_networks(recipe))
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
+    Division.of(recipe.loop, ranks, by_block=kind.by_block)
     check_mixing(recipe.augment, recipe.loop.batch_size, ranks.world_size)
     return Prepared(recipe, splits, preprocess, schedule, ranks)
 
 
 def check_memory(prepared: Prepared, kind: Kind) -> None:
     """Raises UserError, with the numbers, where this machine has too little memory to train it."""
-    ranks = prepared.ranks
-    refuse_too_large(prepared.recipe, kind, prepared.schedule.images_per_device, ranks.world_size, ranks.device)
+    division = Division.of(prepared.recipe.loop, prepared.ranks, by_block=kind.by_block)
+    refuse_too_large(prepared.recipe, kind, prepared.schedule.images_per_device, division)
 
 
 def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
@@ -101,6 +103,7 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
         check_memory(prepared, kind)
     except UserError as error:
         notes += (f"This machine cannot train it: {error}.",)
+    processes = Division.of(recipe.loop, ranks, by_block=kind.by_block).describe()
     return {
         "recipe": f"{recipe.name}: {recipe.summary}",
         **kind.describe(recipe),
@@ -109,6 +112,7 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
         f"{f'{len(splits.test):,} to test on, ' if splits.test else ''}{_labels_of(splits)}",
         **kind.describe_training(prepared),
         **kind.describe_delivery(prepared),
+        **({"processes": processes} if processes else {}),
         "device": f"{ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
         **({"notes": "\n".join(notes)} if notes else {}),
     }

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from hvit.errors import UserError
+from hvit.training.blocks import blocks_of
 
 
 def checkpoint_activations(networks: Iterable[nn.Module]) -> None:
@@ -38,28 +39,17 @@ def keep_activations(networks: Iterable[nn.Module]) -> None:
 def checkpointable_blocks(networks: Iterable[nn.Module]) -> list[nn.Module]:
     """The blocks of networks that may compute their forward pass twice, in order.
 
-    Blocks are the innermost compound modules that stand in a list or a sequence. Those that change in a forward pass
+    Blocks are those of `blocks_of`. Those that change in a forward pass
     (statistics of batch norm, spectral norm), which must happen once a step, are skipped.
     Raises UserError if none is left.
     """
-    blocks = [block for network in networks for block in _innermost(network) if not _changes_in_a_forward_pass(block)]
+    blocks = [block for network in networks for block in blocks_of(network) if not _changes_in_a_forward_pass(block)]
     if not blocks:
         raise UserError(
             "loop.checkpoint_activations fits transformer blocks, and this model has none (batch norm and spectral "
             "norm change with each forward pass): omit it, and raise --loop.accumulate to save memory"
         )
     return blocks
-
-
-def _innermost(network: nn.Module) -> list[nn.Module]:
-    members = {
-        child: True
-        for parent in network.modules()
-        if isinstance(parent, nn.ModuleList | nn.Sequential)
-        for child in parent.children()
-        if any(True for _ in child.children()) and any(True for _ in child.parameters())
-    }
-    return [block for block in members if not any(inner in members for inner in block.modules() if inner is not block)]
 
 
 def _changes_in_a_forward_pass(block: nn.Module) -> bool:

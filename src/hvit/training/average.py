@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+from hvit.training.parallel import local
 
 
 class RunningAverage(AveragedModel):
@@ -21,8 +23,7 @@ class RunningAverage(AveragedModel):
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Moves towards the weights of the network: all at once and in place, without waiting for the device."""
-        mine: list[Tensor] = list(self.module.parameters())
-        theirs: list[Tensor] = list(model.parameters())
+        mine, theirs = local(self.module.parameters()), local(model.parameters())
         updates = int(self.n_averaged)  # it stays on the CPU
         if updates:
             weight = 1.0 - min(self.decay, (1.0 + updates) / (10.0 + updates))

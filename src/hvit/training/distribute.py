@@ -35,17 +35,9 @@ class Processes:
         """Whether this process writes files and prints."""
         return self.rank == 0
 
-    def wrap(self, network: nn.Module, compile_mode: str | None) -> nn.Module:
-        """The network as the loop calls it: gradients averaged over all processes, compiled in a mode if there is one.
-
-        Raises UserError where torch.compile cannot work (see `check_compiler`).
-        """
-        if self.world_size > 1:
-            network = DistributedDataParallel(network)
-        if compile_mode is None:
-            return network
-        check_compiler(self.device)
-        return torch.compile(network, mode=compile_mode)  # pyright: ignore[reportReturnType]  (a module in and out)
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network with its gradients averaged over all processes."""
+        return DistributedDataParallel(network) if self.world_size > 1 else network
 
     def without_averaging(self, network: nn.Module) -> AbstractContextManager[object]:
         """Inside this block gradients only add up in this process: for all but the last part of a step."""
@@ -157,7 +149,8 @@ def processes(wanted_device: str) -> Iterator[Processes]:
     if world_size == 1:
         yield Processes(0, 1, device)
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    # Shards may wait on the host, and checkpoints are written from there.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with lost_as_sentence():
         store, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE_AT_THE_START))
         # The others wait while the first process evaluates, which may take longer than the usual ten minutes. One that

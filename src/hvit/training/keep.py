@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hvit.training.checkpoint import State
+from hvit.training.state_file import State
 
 Keep = Literal["last", "best", "average"]
 AVERAGED_FROM = 0.75

@@ -65,10 +65,14 @@ class Trainer:
                     if self.after_step(view):
                         break
                 if state.is_complete:
-                    self.scores = self.deliver()
+                    with state.gathered():
+                        self.scores = self.deliver()
                     delivered = True
             except (_EvaluationGivenUp, UserError, RuntimeError) as error:
                 self.save_after(error)
+            finally:
+                state.join()
+            state.wait()
             if not delivered:
                 raise Stopped(f"stopped; {self.how_to_continue}")
         self.write("finish", seconds=state.seconds)
@@ -171,6 +175,10 @@ class Trainer:
         The weights of a run that delivers the best ones are saved when they are. Raises _EvaluationGivenUp if the run
         is to stop.
         """
+        with self.state.gathered():
+            self._evaluate_and_save(view)
+
+    def _evaluate_and_save(self, view: ProgressView) -> None:
         state, task, folder = self.state, self.task, self.settings.folder
         self.scores = self.evaluate()
         networks, score = state.evaluated_networks, self.scores[task.score]

@@ -57,6 +57,13 @@ class LoopConfig:
     checkpoint_activations: bool = False
     """Forget what transformer blocks compute and compute it again in the backward pass: far less memory, a slower step,
     the same gradients."""
+    parallel: Literal["auto", "ddp", "fsdp", "hsdp"] = "auto"
+    """How several processes share the work. ddp: each has all weights; fsdp: weights, gradients and optimizer states
+    are sharded over all of them (FSDP2); hsdp: sharded within groups, and copied from group to group. auto: ddp."""
+    shard_size: int = 0
+    """With hsdp: processes over which one copy of the weights is sharded; 0: those of one machine."""
+    offload: bool = False
+    """With fsdp or hsdp: keep shards and optimizer states in the memory of the host: less device memory, slower."""
     channels_last: bool = False
     """Keep the channels of a pixel side by side in memory: faster for models of convolutions, such as ResNets; of
     transformers it changes little. Sums are rounded in another order."""
@@ -75,6 +82,13 @@ class LoopConfig:
         for name in ("max_steps", "evaluate_steps", "checkpoint_steps", "patience", "workers"):
             if getattr(self, name) < 0:
                 raise UserError(f"loop.{name} must be 0 or more; got {getattr(self, name)}")
+        if self.shard_size < 0 or (self.shard_size and self.parallel != "hsdp"):
+            raise UserError(
+                f"loop.shard_size is the number of processes that share one copy of the weights with --loop.parallel "
+                f"hsdp, 1 or more; got {self.shard_size} and parallel {self.parallel}"
+            )
+        if self.offload and self.parallel not in ("fsdp", "hsdp"):
+            raise UserError(f"loop.offload needs --loop.parallel fsdp or hsdp; got {self.parallel}")
         if self.patience and self.keep == "average":
             raise UserError(
                 "loop.keep average takes the mean over the last quarter of the planned steps, which loop.patience may "

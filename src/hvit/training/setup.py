@@ -33,6 +33,8 @@ class RunSettings:
     """Fingerprints that every checkpoint keeps, such as that of the recipe; a checkpoint with others is refused."""
     accepts_changes: bool = False
     """Whether a checkpoint with other fingerprints is accepted."""
+    by_block: bool = True
+    """Whether its networks may be compiled and sharded block by block."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,24 @@ from hvit.errors import UserError
 from hvit.tasks.task import Task
 from hvit.training.activations import checkpoint_activations
 from hvit.training.average import RunningAverage
-from hvit.training.checkpoint import State, newest_checkpoint, save_checkpoint
+from hvit.training.checkpoint import newest_checkpoint, save_checkpoint
 from hvit.training.freezing import freeze
 from hvit.training.keep import Kept
 from hvit.training.optimize import make_optimizer
+from hvit.training.parallel import (
+    Division,
+    empty,
+    fill,
+    leaves,
+    local,
+    parameters_in_order,
+    placed_as,
+    shard_like,
+    skeleton,
+)
 from hvit.training.setup import RunSettings
+from hvit.training.sharded import ShardedCheckpoints, with_shards
+from hvit.training.state_file import State
 
 _SECTIONS: Mapping[str, type | tuple[type, ...]] = {
     "step": int,
@@ -43,21 +58,30 @@ class TrainingState:
     def __init__(self, task: Task, settings: RunSettings) -> None:
         self.settings = settings
         loop, optimize, ranks = settings.loop, settings.optimize, settings.ranks
-        self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
+        low_precision = settings.schedule.precision == "bfloat16"
+        self.division = division = Division.of(loop, ranks, low_precision, settings.by_block)
+        self.networks = dict(task.networks)
+        if not division.shards:  # a sharded network is moved block by block
+            self.networks = {name: network.to(ranks.device) for name, network in task.networks.items()}
         # The optimizer also has what is released later: it changes nothing that has no gradient.
         self.frozen = self._freeze(optimize.always_frozen)
         if loop.channels_last:
             _lay_channels_last(self.networks.values())
         if loop.checkpoint_activations:
             checkpoint_activations(self.networks.values())
-        compile_mode = loop.compile_mode if loop.compile else None
-        self.wrapped = {name: ranks.wrap(network, compile_mode) for name, network in self.networks.items()}
+        self.averages: dict[str, RunningAverage] = {}
+        self.plain: dict[str, nn.Module] = {}
+        if division.shards:
+            self.plain = {name: skeleton(network) for name, network in self.networks.items()}
+        if optimize.average_decay:
+            averaged = {name: (self.plain or self.networks)[name] for name in task.averaged or self.networks}
+            self.averages = {name: RunningAverage(one, optimize.average_decay) for name, one in averaged.items()}
+        self.wrapped = {name: division.wrap(network) for name, network in self.networks.items()}
+        self.sharded = ShardedCheckpoints(settings.folder, ranks) if division.shards else None
+        for name, average in self.averages.items() if division.shards else ():
+            shard_like(average.module, self.networks[name])
         self.optimizers = {name: make_optimizer(network, optimize) for name, network in self.networks.items()}
         self.released = -1 if optimize.unfreeze_epochs else 0
-        self.averages: dict[str, RunningAverage] = {}
-        if optimize.average_decay:
-            chosen = task.averaged or tuple(self.networks)
-            self.averages = {name: RunningAverage(self.networks[name], optimize.average_decay) for name in chosen}
         self.losses: dict[str, list[Tensor]] = {phase.name: [] for phase in task.phases}
         self.step = self.saved_step = 0
         self.started = self.saved_at = time.monotonic()
@@ -93,11 +117,29 @@ class TrainingState:
 
     @property
     def evaluated_networks(self) -> dict[str, nn.Module]:
-        """The networks to evaluate and to ship: running averages where there are any."""
+        """The networks to evaluate and to ship: running averages where there are any.
+
+        Where networks are sharded these are whole copies, and only inside of `gathered`.
+        """
+        return self.plain or self._averaged
+
+    @property
+    def _averaged(self) -> dict[str, nn.Module]:
         return {
             name: self.averages[name].module if name in self.averages else network
             for name, network in self.networks.items()
         }
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Inside this block the evaluated networks are whole on every device; all processes enter it together."""
+        for name, plain in self.plain.items():
+            fill(plain, self._averaged[name], self.settings.ranks.device)
+        try:
+            yield
+        finally:
+            for plain in self.plain.values():
+                empty(plain)
 
     @property
     def is_complete(self) -> bool:
@@ -128,8 +170,9 @@ class TrainingState:
 
     def check_weights(self) -> None:
         """Raises UserError for weights that are not finite, before anything of them is saved."""
-        parameters = [parameter for network in self.networks.values() for parameter in network.parameters()]
-        size = torch.stack([parameter.detach().abs().max().float() for parameter in parameters]).max()
+        parameters = [parameter.detach() for network in self.networks.values() for parameter in network.parameters()]
+        sizes = [values.abs().max().float() for values in local(parameters) if values.numel()]
+        size = torch.stack(sizes).max() if sizes else torch.zeros((), device=self.settings.ranks.device)
         self._refuse_unless_finite(self.settings.ranks.mean(size).item(), "largest weight")
 
     def _refuse_unless_finite(self, value: float, what: str) -> None:
@@ -158,8 +201,21 @@ class TrainingState:
             "kept": self.kept.state_dict(),
             "draws": "by sample" if self.draws_by_sample else "by part",
         }
-        ranks.first_only(lambda: save_checkpoint(folder, self.step, state))
+        if self.sharded:
+            self.sharded.save(self.step, state)
+        else:
+            ranks.first_only(lambda: save_checkpoint(folder, self.step, state))
         self.saved_at, self.saved_step = time.monotonic(), self.step
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is on the disk, in all processes. Raises UserError where it is not."""
+        if self.sharded:
+            self.sharded.wait()
+
+    def join(self) -> None:
+        """Waits until this process writes nothing any more, however that ended."""
+        if self.sharded:
+            self.sharded.join()
 
     def restore(self) -> list[str]:
         """Continues from the newest intact checkpoint, if there is one; returns the names of damaged ones.
@@ -169,7 +225,7 @@ class TrainingState:
         UserError where all are damaged, or where they are of another recipe or other data.
         """
         folder, ranks, belongs_to = self.settings.folder, self.settings.ranks, self.settings.belongs_to
-        state, damaged = newest_checkpoint(folder, self._is_whole)
+        state, damaged = newest_checkpoint(folder, self._is_whole, ranks)
         if ranks.is_first:
             for path in damaged:
                 print(f"{path} is damaged; an older checkpoint is used", file=sys.stderr)
@@ -189,6 +245,9 @@ class TrainingState:
         for name, values in state.get("losses", {}).items():
             self.losses[name] = list(values.to(ranks.device))
         try:
+            if "shards" in state:
+                state = with_shards(state, self._empty)
+            self._place(state)
             for name, network in self.networks.items():
                 network.load_state_dict(state["networks"][name])
                 self.optimizers[name].load_state_dict(state["optimizers"][name])
@@ -212,6 +271,33 @@ class TrainingState:
                 f"for each process; from step {self.step} on they are those of one process",
                 file=sys.stderr,
             )
+
+    def _empty(self, path: tuple[str, ...]) -> Tensor | None:
+        """A tensor like the one with these keys in a checkpoint, sharded as the network is; None if it has none."""
+        found = self._like(path)
+        return None if found is None else torch.zeros_like(found.detach())
+
+    def _like(self, path: tuple[str | int, ...]) -> Tensor | None:
+        """The parameter that a tensor with these keys in a checkpoint belongs to."""
+        section, name, *keys = path
+        if section == "optimizers" and name in self.optimizers and keys[0] == "state":
+            parameters, number = parameters_in_order(self.optimizers[str(name)]), int(keys[1])
+            return parameters[number] if number < len(parameters) else None
+        module = (self.networks if section == "networks" else self.averages).get(str(name))
+        return None if module is None else dict(module.named_parameters()).get(str(keys[0]))
+
+    def _place(self, state: State) -> None:
+        """Shards the whole tensors of a checkpoint as the networks are, where they are."""
+        if not self.division.shards:
+            return
+        for section in ("networks", "optimizers", "averages"):
+            for path, tensor in list(leaves(state[section], (section,))):
+                like = self._like(path)
+                if like is not None and like.shape == tensor.shape:
+                    place: Any = state
+                    for key in path[:-1]:
+                        place = place[key]
+                    place[path[-1]] = placed_as(tensor, like)
 
     def _is_whole(self, state: State) -> bool:
         """Whether a checkpoint has every section, and is of a step of this run."""

@@ -141,7 +141,15 @@ def _run(
     report(plan_lines(prepared, kind) | {"run folder": str(folder)})
     task = kind.make_task(prepared, model, folder)
     settings = RunSettings(
-        folder, recipe.loop, recipe.optimize, schedule, ranks, recipe.seed, fingerprints(plan_file), accepts_changes
+        folder,
+        recipe.loop,
+        recipe.optimize,
+        schedule,
+        ranks,
+        recipe.seed,
+        fingerprints(plan_file),
+        accepts_changes,
+        kind.by_block,
     )
     with _failures_of_the_device_as_sentences(prepared):
         changes = {"accepted": list(accepted)} if accepted else {}
