@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from hvit.errors import UserError
-from hvit.metrics.probes import fit_linear, fit_neighbours, fit_network
+from hvit.metrics.probes import fit_linear, fit_multi_label, fit_neighbours, fit_network, fit_numbers
 
 
 def clusters(per_class: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -49,3 +49,31 @@ def test_one_sample_of_a_class_is_enough_but_one_class_is_not() -> None:
         fit_linear(features, np.zeros(3, dtype=int), 3)
     with pytest.raises(UserError, match="not finite"):
         fit_linear(features * np.nan, labels, 3)
+
+
+def test_several_classes_have_a_regression_each_and_the_strength_is_chosen_by_folds() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(3.0, 2.0, (120, 6)).astype(np.float32)
+    present = np.stack([features[:, 0] > 3, features[:, 1] > 5, np.ones(120), np.zeros(120)], axis=1).astype(np.float32)
+    head = fit_multi_label(features, present, 4)
+    assert ((head.predict(features) > 0.5) == (present > 0.5)).mean() > 0.97
+    assert head.chosen in (1.0, 10.0, 100.0), "what is separable needs little penalty"
+    assert min(head.tried, key=head.tried.__getitem__) == f"{head.chosen:g}"
+    logits = features @ head.weight.T + head.bias
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), head.predict(features), atol=1e-4)
+
+
+def test_numbers_are_predicted_by_a_ridge_whose_penalty_follows_the_noise() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(1.0, 3.0, (90, 40)).astype(np.float32)
+    clean = np.stack([features[:, 0] / 3, features[:, 1] / -3], axis=1)
+    noise = random.normal(0.0, 1.0, (90, 2))
+    exact = fit_numbers(features, clean, 2)
+    noisy = fit_numbers(features, noise, 2)
+    assert np.abs(exact.predict(features) - clean).max() < 0.1
+    assert exact.chosen > noisy.chosen
+    np.testing.assert_allclose(features @ exact.weight.T + exact.bias, exact.predict(features), atol=1e-4)
+    one = fit_numbers(features[:3], clean[:3, :1], 1)
+    assert one.tried == {}, "three samples are too few to choose by"
+    with pytest.raises(UserError, match="are not finite"):
+        fit_numbers(features * np.nan, clean, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 import hvit
 from hvit.data.open import FolderData
+from hvit.errors import UserError
 from hvit.models.baselines import ResnetConfig
 from hvit.models.weights.open import open_weights
 from hvit.models.weights.save import save_weights
@@ -19,6 +21,7 @@ from hvit.recipe import Recipe, read_recipe
 from hvit.recipes import get_recipe
 from hvit.verbs.evaluate import evaluate
 from hvit.verbs.train import plan, resume, train
+from tests.verbs.test_labels import HEADERS, SCORES, make_images
 
 TINY = ResnetConfig(input_size=(16, 16), num_classes=3, dims=(8, 8, 8, 8), depths=(1, 1, 1, 1), block="basic")
 
@@ -88,3 +91,29 @@ def test_a_probe_goes_through_json(encoder_file: Path, photo_folder: Path, tmp_p
     assert recipe.weights == str(encoder_file)
     journal = [json.loads(line)["kind"] for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     assert journal == ["start", "evaluate", "finish"]
+
+
+@pytest.mark.parametrize("kind", ["multi", "ordinal", "regression"])
+def test_labels_of_a_table_have_heads_and_scores_of_their_kind(kind: str, encoder_file: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    table = make_images(images, kind)
+    task = kind if kind == "ordinal" else "auto"
+    data = FolderData(table=str(table), label_columns=tuple(HEADERS[kind].split(",")), task=task)
+    run = tmp_path / "run"
+    recipe = probe_of(encoder_file, images)
+    scores = train(replace(recipe, data=data), run)
+    assert scores["label_kind"] == kind
+    assert "not tried" in scores["finetuning"]["sentence"]
+    linear = scores["heads"]["linear"]
+    assert {"chosen", "squared_error_of_folds" if kind == "regression" else "log_loss_of_folds"} <= set(linear)
+    if kind == "regression":
+        assert scores["r2"] == linear["r2"] > 0.5
+    again = evaluate(run, None, None, "cpu")
+    assert again[SCORES[kind]] == pytest.approx(scores[SCORES[kind]], abs=1e-6)
+    opened = open_weights(run)
+    assert opened.labels.kind == kind
+    assert bool(opened.labels.thresholds) == (kind == "multi")
+    assert (run / "report.html").is_file()
+    with pytest.raises(UserError, match="predicts one class a sample") if kind != "ordinal" else nullcontext():
+        plan(replace(recipe, data=data, model=replace(recipe.model, heads=("linear", "neighbours"))))

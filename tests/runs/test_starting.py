@@ -31,12 +31,19 @@ def test_the_start_is_the_best_that_there_is(monkeypatch: pytest.MonkeyPatch, ph
 
     monkeypatch.setattr(starting, "download_timm", refuse)
     assert starting.choose_start(probe, None).weights == "teacher"
-    assert asked == ["hiera_tiny_224"]
+    assert asked == ["nest_tiny_224"]
+    cached.add("hiera_tiny_224")
+    assert starting.choose_start(probe, "auto").weights == "teacher", "weights that forbid some uses come last"
     cached.add("nest_tiny_224")
     start = starting.choose_start(probe, "auto")
     assert (start.encoder.family, start.weights) == ("nest", "timm")
-    cached.clear()
+    assert start.reason.endswith("licence of the weights: apache-2.0")
+    cached.remove("nest_tiny_224")
     monkeypatch.setattr(teacher, "teacher_file", lambda: None)
+    start = starting.choose_start(probe, "auto")
+    assert (start.encoder.family, start.weights) == ("hiera", "timm")
+    assert start.reason.endswith("licence of the weights: cc-by-nc-4.0")
+    cached.clear()
     assert starting.choose_start(probe, "auto") is None
     lines = plan(replace(get_recipe("photos"), data=FolderData(root=str(photo_folder)), weights="auto"))
     assert "NO PRETRAINED WEIGHTS" in lines["start"]

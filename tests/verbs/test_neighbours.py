@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from hvit.cli.main import main
 from hvit.data.feature_table import FeatureTable, read_features
+from hvit.data.open import FolderData
 from hvit.errors import UserError
+from hvit.recipe import write_recipe
+from hvit.recipes import get_recipe
 from hvit.verbs.embed import Embedder, FileImages, embed, open_embedder
 from hvit.verbs.neighbours import (
     embedder_of,
@@ -17,6 +22,7 @@ from hvit.verbs.neighbours import (
     neighbours_of_images,
     neighbours_of_table,
     open_table,
+    problems_of_folds,
     same_features,
 )
 
@@ -106,3 +112,35 @@ def test_labels_of_one_class_are_not_checked(table: FeatureTable) -> None:
 def test_a_run_without_features_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="hvit embed"):
         open_table(tmp_path)
+
+
+def test_a_cross_validation_finds_wrong_labels_by_its_own_predictions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cleanlab")
+    recipe = get_recipe("nest_micro_folder")
+    write_recipe(replace(recipe, data=FolderData(root=str(tmp_path), folds=2)), tmp_path)
+    with pytest.raises(UserError, match=r"the folds in .* are not finished"):
+        problems_of_folds(tmp_path)
+    lines = ["name,group,fold,class,predicted,cat,dog"]
+    for number in range(40):
+        real = ("cat", "dog")[number % 2]
+        stated = "dog" if number == 4 else real
+        share = 0.99 if number == 4 else 0.9 + 0.002 * number if real == "cat" else 0.1 - 0.002 * number
+        lines.append(f"{number}.png,,{number % 4 // 2 + 1},{stated},{real},{share:.6f},{1 - share:.6f}")
+    (tmp_path / "out_of_fold.csv").write_text("\n".join(lines) + "\n")
+    (found,) = problems_of_folds(tmp_path)["label_errors"]
+    assert (found["file"], found["part"]) == ("4.png", "fold 1")
+    assert (found["class"], found["predicted"]) == ("dog", "cat")
+    assert found["probability"] == pytest.approx(0.01, abs=1e-4)
+    main(["neighbours", str(tmp_path)])
+    printed = capsys.readouterr()
+    assert "Labels that are probably wrong: 1" in printed.out
+    assert "fold 1: 4.png" in printed.out
+    assert "Copies were not looked for" in printed.err
+    assert "Pairs of nearly the same image" not in printed.out
+    with pytest.raises(SystemExit, match="2"):
+        main(["neighbours", str(tmp_path), "--map", str(tmp_path / "map.png")])
+    (tmp_path / "out_of_fold.csv").write_text("name,class\n")
+    with pytest.raises(UserError, match="is no table of predictions"):
+        problems_of_folds(tmp_path)

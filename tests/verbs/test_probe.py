@@ -22,6 +22,14 @@ def test_an_encoder_is_probed_as_it_was_trained_and_at_another_size(weights: Pat
     assert larger.model.input_size == (64, 64)
 
 
+def test_labels_of_a_table_are_options(weights: Path, tmp_path: Path) -> None:
+    options = {"table": "labels.csv", "label_columns": ("a", "b"), "task": "multi"}
+    data: Any = probe_recipe(str(weights), root=str(tmp_path), labels=options).data
+    assert (data.table, data.label_columns, data.task) == ("labels.csv", ("a", "b"), "multi")
+    with pytest.raises(UserError, match="the data cifar10 has labels of its own"):
+        probe_recipe(str(weights), "cifar10", labels=options)
+
+
 def test_what_cannot_be_probed_is_refused(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="omit --per-class"):
         probe_recipe(str(weights), "moving_digits", per_class=3)

@@ -80,7 +80,7 @@ class NeighboursArguments:
     """Finds the nearest images in a table of features; without images, copies and labels that are probably wrong."""
 
     features: tyro.conf.Positional[Path]
-    """A file that `hvit embed` has written, or a run folder."""
+    """A file that `hvit embed` has written, or a run folder; of a cross-validation only labels are looked at."""
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Images, or folders of them, or one other file of features; default: look for copies and for wrong labels in the
     table itself; of a run folder the report then shows what was found."""
@@ -110,10 +110,20 @@ def neighbours(rest: list[str]) -> None:
         raise UserError(f"--distance must be from 0 (the same direction) to 2; got {arguments.distance:g}")
     if arguments.map is not None and arguments.map.suffix.lower() != ".png":
         raise UserError(f"--map must name a PNG file; got {arguments.map}")
+    from hvit.verbs import folds
     from hvit.verbs import neighbours as verb
 
     check_paths((arguments.features, *arguments.images))
     wait_for(f"hvit neighbours: reading {arguments.features}")
+    if folds.is_cross_validation(arguments.features):
+        if arguments.images or arguments.map is not None:
+            raise UserError(
+                f"{arguments.features} is a cross-validation, which has no features; name one of its folds, such as "
+                f"{arguments.features}/fold_1, after `hvit embed` of it"
+            )
+        problems = verb.problems_of_folds(arguments.features)
+        print_json_lines([problems]) if arguments.json else _print_problems(problems, arguments.most)
+        return
     table = verb.open_table(arguments.features)
     if arguments.map is not None:
         from hvit.files import replacing
@@ -174,14 +184,16 @@ def _print_problems(problems: JsonObject, most: int) -> None:
     across = (
         f", {problems['across_parts']:,} of them in different parts of the data" if problems["across_parts"] else ""
     )
-    say(f"Pairs of nearly the same image among {problems['images']:,}: {len(pairs):,}{across}")
+    checked = not any(note.startswith("Labels") for note in problems["notes"])
+    if not any(note.startswith("Copies") for note in problems["notes"]):
+        say(f"Pairs of nearly the same image among {problems['images']:,}: {len(pairs):,}{across}")
     if pairs:
         rows = [
             (pair["kind"], f"{pair['distance']:.4f}", _named(pair["first"]), _named(pair["second"]))
             for pair in sorted(pairs, key=lambda pair: not pair["across_parts"])[:most]
         ]
         print_table(["kind", "distance", "image", "its copy"], rows)
-    if not problems["notes"]:
+    if checked:
         say(f"Labels that are probably wrong: {len(wrong):,}")
     if wrong:
         rows = [(_named(one), one["class"], one["predicted"], percent(one["probability"])) for one in wrong[:most]]

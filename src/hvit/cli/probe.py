@@ -24,13 +24,28 @@ class ProbeArguments:
 
     weights: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")]
     """The encoder: a run folder (also of masked pretraining), a weights file in any known format, timm/NAME for the
-    published weights of a model of timm, teacher (extra `teacher`), or auto for the best that this machine has."""
+    published weights of a model of timm, hf:owner/name, teacher (extra `teacher`), or auto for the best that this
+    machine has."""
     root: str = ""
     """Folder of the data."""
     data: Literal["folder", "cifar10", "cifar100", "fashion_mnist", "digits", "clips", "moving_digits"] = "folder"
     """Data set; folder is your own images, in a folder per class."""
+    table: str = ""
+    """A table of labels instead of class folders, as --data.table of train: CSV, TSV, JSON lines, Parquet, hf:NAME."""
+    path_column: str = ""
+    """Column of the table with the path of each sample; default: found."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of the table with the labels: one with class names or a number, or several of 0 and 1 or of numbers;
+    default: found."""
+    split_column: str = ""
+    """Column of the table that says train, val or test; default: found."""
+    group_column: str = ""
+    """Column of the table with groups, of which none is in both parts of the split."""
+    task: Literal["auto", "single", "multi", "ordinal", "regression"] = "auto"
+    """What the labels of the table are; auto: what the plan says after a look at it."""
     heads: tuple[Literal["linear", "neighbours", "network"], ...] = ("linear",)
-    """Heads to compare: linear (always fitted), neighbours (k-NN), network (one hidden layer)."""
+    """Heads to compare: linear (always fitted), neighbours (k-NN), network (one hidden layer); of several classes a
+    sample and of numbers only linear."""
     input_size: int | None = None
     """Height and width in pixels that images are resized to; default: what the encoder was trained with."""
     per_class: int | None = None
@@ -45,6 +60,9 @@ class ProbeArguments:
     """Print the plan and compute nothing."""
 
 
+_LABEL_OPTIONS = ("table", "path_column", "label_columns", "split_column", "group_column", "task")
+
+
 def probe(rest: list[str]) -> None:
     """fits heads to the frozen features of an encoder"""
     arguments = parse(ProbeArguments, "hvit probe", rest)
@@ -54,6 +72,7 @@ def probe(rest: list[str]) -> None:
     recipe = probe_recipe(
         arguments.weights, arguments.data, arguments.root, heads=arguments.heads, input_size=arguments.input_size,
         per_class=arguments.per_class, seed=arguments.seed, device=arguments.device,
+        labels={name: value for name in _LABEL_OPTIONS if (value := getattr(arguments, name)) not in ("", (), "auto")},
     )  # fmt: skip
     wait_for("hvit probe: opening the data")
     if arguments.dry_run:
@@ -62,7 +81,7 @@ def probe(rest: list[str]) -> None:
     folder = arguments.out or new_folder("probe")
     scores = train.train(recipe, folder, print_plan)
     print_scores(scores)
-    rows = [(name, percent(one["top1"]), f"{one['chosen']:g}") for name, one in scores["heads"].items()]
-    if len(rows) > 1:
+    if len(scores["heads"]) > 1:
+        rows = [(name, percent(one["top1"]), f"{one['chosen']:g}") for name, one in scores["heads"].items()]
         print_table(["head", "held-out accuracy", "chosen"], rows)
     print_report(folder)

@@ -51,25 +51,34 @@ def out_of_fold(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.n
 
 
 def label_errors(features: np.ndarray, labels: np.ndarray) -> LabelErrors:
-    """Labels that are probably wrong, by confident learning (Northcutt et al., arXiv 1911.00068) of cleanlab.
+    """Labels that are probably wrong, as `doubtful`, from features (images, dim) by `out_of_fold`.
 
-    features: (images, dim). labels: (images,), class numbers; images of classes with one image, and of negative
-    numbers, are not assessed. Raises UserError where cleanlab is not installed, and where no two classes have two
-    images.
+    labels: (images,), class numbers; images of classes with one image, and of negative numbers, are not assessed.
+    Raises UserError as `doubtful`, and where no two classes have two images.
     """
-    try:
-        from cleanlab.filter import find_label_issues  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise UserError(NEEDS) from error
     names, counts = np.unique(labels[labels >= 0], return_counts=True)
     usable = names[counts > 1]
     if len(usable) < 2:
         raise UserError("probable label errors are looked for in two classes or more, with two images or more in each")
     assessed = np.flatnonzero(np.isin(labels, usable))
     known = np.searchsorted(usable, labels[assessed])
-    shares = out_of_fold(features[assessed], known)
-    found = find_label_issues(known, shares, return_indices_ranked_by="self_confidence", n_jobs=1)
+    some = doubtful(out_of_fold(features[assessed], known), known)
     quality, predicted = np.full(len(labels), np.nan), np.full(len(labels), -1)
-    quality[assessed] = shares[np.arange(len(known)), known]
-    predicted[assessed] = usable[shares.argmax(1)]
-    return LabelErrors(assessed[np.asarray(found, dtype=np.int64)], quality, predicted)
+    quality[assessed], predicted[assessed] = some.quality, usable[some.predicted]
+    return LabelErrors(assessed[some.found], quality, predicted)
+
+
+def doubtful(shares: np.ndarray, labels: np.ndarray) -> LabelErrors:
+    """Labels that are probably wrong, by confident learning (Northcutt et al., arXiv 1911.00068) of cleanlab.
+
+    shares: probabilities (images, classes) by models that have not seen the image. labels: (images,), class numbers.
+    Raises UserError where cleanlab is not installed.
+    """
+    try:
+        from cleanlab.filter import find_label_issues  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(NEEDS) from error
+    # Of rounded probabilities, as tables have them, the sum is not quite 1.
+    shares = shares / np.maximum(shares.sum(1, keepdims=True), 1e-12)
+    found = find_label_issues(labels, shares, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return LabelErrors(np.asarray(found, dtype=np.int64), shares[np.arange(len(labels)), labels], shares.argmax(1))

@@ -100,6 +100,110 @@ def fit_linear(
     return FittedLinear(predict, chosen, tried, weight.astype(np.float32), bias.astype(np.float32))
 
 
+def fit_multi_label(
+    features: np.ndarray, present: np.ndarray, num_classes: int, strength: float | None = None
+) -> FittedLinear:
+    """Fits a logistic regression with an L2 penalty for each class against the rest. As `fit_linear`.
+
+    present: (samples, classes) of 0 and 1. One strength for all classes, of the least mean log loss over the folds; a
+    class that all samples have, or none, is always or never predicted. chosen, tried: as of `fit_linear`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    points, mean, std = _standardised(features)
+    yes = present > 0.5
+
+    def fit(points: np.ndarray, yes: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        weight, bias = np.zeros((num_classes, points.shape[1])), np.zeros(num_classes)
+        for place in range(num_classes):
+            own = yes[:, place]
+            if own.all() or not own.any():
+                bias[place] = 10.0 if own.all() else -10.0
+                continue
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*failed to converge")
+                fitted = cast(_Linear, LogisticRegression(C=strength, max_iter=500).fit(points, own))
+            weight[place], bias[place] = fitted.coef_[0], fitted.intercept_[0]
+        return weight, bias
+
+    def loss(head: tuple[np.ndarray, np.ndarray], points: np.ndarray, yes: np.ndarray) -> float:
+        logits = points @ head[0].T + head[1]
+        return float(np.logaddexp(0.0, np.where(yes, -logits, logits)).mean())
+
+    chosen, tried = (strength, {}) if strength is not None else _choose_plain(fit, loss, _STRENGTHS, points, yes, 1e-2)
+    weight, bias = fit(points, yes, chosen)
+    return _linear_head(weight, bias, mean, std, chosen, tried, lambda logits: 1 / (1 + np.exp(-logits)))
+
+
+def fit_numbers(
+    features: np.ndarray, values: np.ndarray, num_outputs: int, strength: float | None = None
+) -> FittedLinear:
+    """Fits a ridge regression to standardised numbers. As `fit_linear`.
+
+    values: (samples, num_outputs), of mean 0 and standard deviation 1 each. strength: the inverse of the penalty for
+    each sample; default: that of the least mean squared error over the folds, which `tried` has.
+    """
+    from sklearn.linear_model import Ridge
+
+    points, mean, std = _standardised(features)
+
+    def fit(points: np.ndarray, values: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        fitted = Ridge(alpha=len(points) / strength / 100).fit(points, values)
+        return np.atleast_2d(fitted.coef_), np.atleast_1d(fitted.intercept_)
+
+    def loss(head: tuple[np.ndarray, np.ndarray], points: np.ndarray, values: np.ndarray) -> float:
+        return float(((points @ head[0].T + head[1] - values) ** 2).mean())
+
+    chosen, tried = (
+        (strength, {}) if strength is not None else _choose_plain(fit, loss, _STRENGTHS, points, values, 1.0)
+    )
+    weight, bias = fit(points, values, chosen)
+    return _linear_head(weight, bias, mean, std, chosen, tried, lambda outputs: outputs)
+
+
+def _linear_head(
+    weight: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    std: np.ndarray,
+    chosen: float,
+    tried: dict[str, float],
+    answer: Callable[[np.ndarray], np.ndarray],
+) -> FittedLinear:
+    """A head that was fitted to standardised features, for features as they are."""
+    weight = weight / std
+    bias = bias - weight @ mean
+    return FittedLinear(
+        lambda asked: answer(asked.astype(np.float64) @ weight.T + bias), chosen, tried, weight.astype(np.float32),
+        bias.astype(np.float32),
+    )  # fmt: skip
+
+
+def _choose_plain(
+    fit: Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]],
+    loss: Callable[[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray], float],
+    values: Sequence[float],
+    points: np.ndarray,
+    targets: np.ndarray,
+    default: float,
+) -> tuple[float, dict[str, float]]:
+    """The value of least loss over folds that are drawn by chance; the default for fewer than four samples."""
+    from sklearn.model_selection import KFold
+
+    if len(points) > _MOST_COMPARED:
+        kept = np.linspace(0, len(points) - 1, _MOST_COMPARED).round().astype(int)
+        points, targets = points[kept], targets[kept]
+    folds = min(_FOLDS, len(points) // 2)
+    if folds < 2:
+        return default, {}
+    losses: dict[float, list[float]] = {value: [] for value in values}
+    for train, test in KFold(folds, shuffle=True, random_state=0).split(points):
+        for value in values:
+            losses[value].append(loss(fit(points[train], targets[train], value), points[test], targets[test]))
+    means = {value: float(np.mean(found)) for value, found in losses.items()}
+    return min(means, key=lambda value: means[value]), {f"{value:g}": round(loss, 4) for value, loss in means.items()}
+
+
 def fit_neighbours(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Fitted:
     """Votes of the nearest training samples by the angle between features, weighted by nearness. As `fit_linear`."""
     from sklearn.neighbors import KNeighborsClassifier
@@ -168,14 +272,14 @@ def _in_all(fitted: _Classifier, points: np.ndarray, num_classes: int) -> np.nda
 
 
 def _standardised(
-    features: np.ndarray, labels: np.ndarray, scale: bool = True
+    features: np.ndarray, labels: np.ndarray | None = None, scale: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features of mean 0 and standard deviation 1 in float64, that mean, and that deviation."""
     if not np.isfinite(features).all():
         raise UserError(
             "the features are not finite numbers: the encoder's weights are damaged, or its training diverged"
         )
-    if len(np.unique(labels)) < 2:
+    if labels is not None and len(np.unique(labels)) < 2:
         raise UserError("a head is fitted to two classes or more; these samples have one")
     points = features.astype(np.float64)
     mean, std = points.mean(axis=0), np.maximum(points.std(axis=0), 1e-6)

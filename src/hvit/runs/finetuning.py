@@ -35,6 +35,7 @@ FEWEST_STEPS, MOST_EPOCHS = 10, 10
 MARGIN = 0.15
 """Share of the time that is left for starting data workers, and for a machine that becomes slower."""
 _TIMED = 8
+_NOT_TRIED = "a trial is judged by the share of right classes, and the labels are not one class a sample"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def choose_trial(prepared: Prepared, speeds: Speeds) -> Trial | str:
     """What the minutes of the recipe are enough for; or the sentence that says why fine-tuning is not tried."""
     probe, splits = prepared.recipe.model, prepared.splits
     assert isinstance(probe, ProbeConfig)
+    if not splits.labels.has_classes:
+        return _NOT_TRIED
     images, minutes = len(splits.train), probe.finetune_minutes
     validation = validation_count(images)
     if not validation:
@@ -265,6 +268,8 @@ def describe(prepared: Prepared) -> str:
     assert isinstance(probe, ProbeConfig)
     count = validation_count(len(prepared.splits.train))
     what, frozen = prepared.sample_kind, prepared.recipe.optimize.freeze
+    if not prepared.splits.labels.has_classes:
+        return f"not tried: {_NOT_TRIED}"
     if not count:
         return f"not tried: {len(prepared.splits.train):,} training {what} are too few to choose by"
     return (

@@ -18,7 +18,16 @@ from hvit.data.batches import evaluation_batches
 from hvit.data.open import ImageSet, Splits
 from hvit.errors import UserError
 from hvit.files import replacing
-from hvit.metrics.probes import Fitted, FittedLinear, fit_linear, fit_neighbours, fit_network
+from hvit.labels import LabelSpec
+from hvit.metrics.probes import (
+    Fitted,
+    FittedLinear,
+    fit_linear,
+    fit_multi_label,
+    fit_neighbours,
+    fit_network,
+    fit_numbers,
+)
 from hvit.models.build import build
 from hvit.models.layers.encoder import Encoder
 from hvit.models.probe import ProbeConfig, ProbedConfig, head_features, set_head
@@ -33,12 +42,15 @@ from hvit.runs.kind import Prepared
 from hvit.runs.plan_file import fingerprints, read_plan
 from hvit.runs.starting import choose_start, started
 from hvit.tasks.classify import Classify
+from hvit.tasks.labelled import task_for
 from hvit.tasks.task import Scores, Task
 from hvit.training.journal import Journal
 from hvit.training.setup import BatchSource, RunSettings
 
 _BATCH = 32
 _FROM_SCRATCH = "nest_micro_folder"
+_BY_LABELS = {"multi": ("log_loss", fit_multi_label), "regression": ("squared_error", fit_numbers)}
+"""Kinds of labels with a linear head of their own -> what is least over the folds, and how it is fitted."""
 _HEADS: dict[str, Callable[[np.ndarray, np.ndarray, int], Fitted]] = {
     "linear": fit_linear,
     "neighbours": fit_neighbours,
@@ -74,13 +86,14 @@ class Probing(Classification):
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
         """The recipe with the data's number of classes.
 
-        Raises UserError for data without labels, for labels that are not one class a sample, for clips, and for a
-        choice among evaluations: there is one.
+        Raises UserError for data without labels, for heads that the labels do not have, and for a choice among
+        evaluations: there is one.
         """
-        if not splits.labels.has_classes:
+        others = [name for name in _probe(recipe).heads if name != "linear"]
+        if not splits.labels.has_classes and others:
             raise UserError(
-                f"the heads of a probe predict one class a sample, and the labels are {splits.labels.describe()}; "
-                "train another recipe, such as nest_micro_folder, or choose one label column"
+                f"the head {others[0]} predicts one class a sample, and the labels are {splits.labels.describe()}: "
+                f"their head is linear"
             )
         if splits.train.weights is not None or splits.train.chances is not None:
             weighs = "--data.balance" if splits.train.weights is None else "--data.balance and --data.weight-column"
@@ -138,7 +151,7 @@ class Probing(Classification):
 
     def make_task(self, prepared: Prepared, model: Encoder, folder: Path) -> Task:
         """See `Kind.make_task`."""
-        return Classify(model, prepared.splits.classes, asdict(prepared.preprocess))
+        return task_for(model, prepared.splits.labels, asdict(prepared.preprocess), prepared.recipe.loss)
 
     def learn(
         self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: object
@@ -156,34 +169,39 @@ class Probing(Classification):
         probe, classes = _probe(prepared.recipe), len(prepared.splits.classes)
         known, held_out, *test = _all_features(model, prepared, settings, batches)
         asked = test[0] if test else held_out
-        heads = {name: _HEADS[name](*known, classes) for name in probe.heads}
+        labels = prepared.splits.labels
+        of_folds, fit = _BY_LABELS.get(labels.kind, ("log_loss", None))
+        if fit is None:
+            heads = {name: _HEADS[name](*known, classes) for name in probe.heads}
+        else:
+            heads: dict[str, Fitted] = {"linear": fit(known[0], _standardised(known[1], labels), classes)}
         linear = heads["linear"]
         assert isinstance(linear, FittedLinear)
         set_head(model, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
         head = model.head
         assert isinstance(head, nn.Module)
-        scores = _scores(task, head, asked)
+        # First of the samples that choose thresholds, where the labels have them.
+        of_validation = _scores(task, head, held_out)
+        scores = _scores(task, head, asked, is_test=True) if test else of_validation
         scores["heads"] = {
             name: {
-                "top1": float((fitted.predict(asked[0]).argmax(1) == asked[1]).mean()),
+                **({task.score: scores[task.score]} if fit else {"top1": _accuracy(fitted, *asked)}),
                 "chosen": fitted.chosen,
-                "log_loss_of_folds": fitted.tried,
+                f"{of_folds}_of_folds": fitted.tried,
             }
             for name, fitted in heads.items()
         }
         if test:
-            of_validation = _scores(task, head, held_out)
             scores |= {
                 "evaluated_on": "test",
                 "validation": {name: value for name, value in of_validation.items() if isinstance(value, int | float)},
             }
-        journal.write(
-            "evaluate", 1, epoch=1.0, seconds=time.monotonic() - began, loss=scores["loss"], top1=scores["top1"]
-        )
+        measured = {task.score: scores[task.score]} | {key: scores[key] for key in ("top1",) if key in scores}
+        journal.write("evaluate", 1, epoch=1.0, seconds=time.monotonic() - began, loss=scores["loss"], **measured)
         task.save_weights(settings.folder, task.networks)
         if probe.finetune_minutes:
             found, tuned = fine_tune(task, prepared, batches, settings, known, linear)
-            scores["finetuning"] = asdict(replace(found, held_out_frozen=scores["top1"]))
+            scores["finetuning"] = asdict(replace(found, held_out_frozen=scores.get("top1")))
             scores |= tuned
             if found.delivered:
                 task.save_weights(settings.folder, task.networks)
@@ -225,7 +243,7 @@ def _probe(recipe: Recipe) -> ProbeConfig:
 
 
 Features = tuple[np.ndarray, np.ndarray]
-"""Features (images, dim) float32 and classes (images,) int64."""
+"""Features (images, dim) float32, and classes (images,) int64, or of other labels their values (images, outputs)."""
 
 
 def _all_features(model: Encoder, prepared: Prepared, settings: RunSettings, batches: BatchSource) -> list[Features]:
@@ -278,10 +296,27 @@ def _features(
             if batches.interrupts:
                 raise UserError(f"stopped; `hvit resume {settings.folder}` starts it anew")
     features, targets = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return features.numpy(), (targets if targets.ndim == 1 else targets.argmax(1)).numpy()
+    if prepared.splits.labels.has_classes and targets.ndim > 1:
+        targets = targets.argmax(1)
+    return features.numpy(), targets.numpy()
 
 
-def _scores(task: Classify, head: nn.Module, asked: Features) -> Scores:
-    """The scores of a classifier whose features of the held-out images are known (see `Classify.evaluate`)."""
+def _accuracy(fitted: Fitted, features: np.ndarray, classes: np.ndarray) -> float:
+    return float((fitted.predict(features).argmax(1) == classes).mean())
+
+
+def _standardised(values: np.ndarray, labels: LabelSpec) -> np.ndarray:
+    """Labels (samples, outputs) as a head is fitted to them: numbers by the mean and deviation of the training ones."""
+    if labels.kind != "regression":
+        return values
+    return (values.astype(np.float64) - np.array(labels.mean)) / np.array(labels.std)
+
+
+def _scores(task: Classify, head: nn.Module, asked: Features, is_test: bool = False) -> Scores:
+    """The scores of a classifier whose features of the held-out images are known (see `Task.evaluate`).
+
+    is_test: whether they are scored at what the held-out ones have chosen.
+    """
     features, classes = (torch.from_numpy(values) for values in asked)
-    return task.evaluate({"model": head.cpu()}, [{"images": features, "targets": classes}])
+    outputs = task.outputs({"model": head.cpu()}, [{"images": features, "targets": classes}])
+    return task.scores_of_test(outputs) if is_test else task.scores_of(outputs)

@@ -17,8 +17,10 @@ from hvit.models.weights.open import open_any
 from hvit.models.weights.timm import cached_timm, download_timm, licence_of
 from hvit.recipe import Recipe
 
-PREFERRED = ("hiera_tiny_224", "nest_tiny_224", "hiera_base_224")
-"""Published hierarchical models that are looked for, the first one first."""
+PREFERRED = ("nest_tiny_224", "hiera_tiny_224", "hiera_base_224")
+"""Published hierarchical models that are looked for: those free for any use first, and alone before the teacher."""
+FREE_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause")
+"""Licences that allow any use."""
 AUTO, TEACHER, TIMM = "auto", "teacher", "timm"
 WEIGHTS_BY_NAME = (AUTO, TEACHER, TIMM)
 """What a recipe's weights may say instead of a path."""
@@ -54,8 +56,9 @@ def choose_start(probe: ProbeConfig, weights: str | None, download: bool = True)
     """Where a probe's encoder comes from; None where nothing pretrained is at hand.
 
     weights: a path, "timm" (the published weights of the encoder that is named), "teacher" (the network of the extra
-    `teacher`), or "auto" or None for the first that there is: published weights of `PREFERRED` models in the hub's
-    cache, the same by a download, the teacher. download: whether a download may be tried.
+    `teacher`), or "auto" or None for the first that there is: published weights of `PREFERRED` models that are free for
+    any use, in the hub's cache or by a download, the teacher, other published weights in the cache. download: whether a
+    download may be tried.
     Raises UserError for named weights that are not there, or do not say which encoder they belong to.
     """
     if weights in (None, AUTO):
@@ -69,20 +72,23 @@ def choose_start(probe: ProbeConfig, weights: str | None, download: bool = True)
 
 def _best(probe: ProbeConfig, download: bool) -> Start | None:
     wanted = {name: change(entry(name).config, in_channels=probe.in_channels) for name in PREFERRED}
-    for name, config in wanted.items():
+    free = [name for name in wanted if licence_of(name) in FREE_LICENCES]
+    for name in free:
         if cached_timm(name):
-            return _published(config, "published weights, in the hub's cache")
+            return _published(wanted[name], "published weights, in the hub's cache")
     from huggingface_hub import constants  # takes a while to import
 
-    if download and not constants.HF_HUB_OFFLINE:
-        name = PREFERRED[0]
+    if download and free and not constants.HF_HUB_OFFLINE:
         try:
-            download_timm(name)
-            return _published(wanted[name], "published weights, downloaded")
+            download_timm(free[0])
+            return _published(wanted[free[0]], "published weights, downloaded")
         except UserError:  # not connected
             pass
     if teacher.teacher_file() is not None and probe.in_channels == 3:
-        return _teacher(probe, "no published weights of a hierarchical model are at hand")
+        return _teacher(probe, "no published weights of a hierarchical model that are free for any use are at hand")
+    for name, config in wanted.items():
+        if cached_timm(name):
+            return _published(config, "published weights, in the hub's cache")
     return None
 
 

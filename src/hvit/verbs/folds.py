@@ -117,6 +117,18 @@ def summarise(folder: Path) -> Scores:
     return scores
 
 
+def read_out_of_fold(folder: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The classes of a cross-validation, and a row for each sample: "name", "group", "fold", "class", "predicted", and
+    "p <class>", the probability of each class.
+
+    Raises UserError where the folds are not finished, and for a damaged table.
+    """
+    path = folder / OUT_OF_FOLD
+    if not path.is_file():
+        raise UserError(f"the folds in {folder} are not finished: `hvit resume {folder}` trains the rest")
+    return _read_predictions(path, ("name", "group", "fold", "class", "predicted"))
+
+
 def members_of(folder: Path) -> list[Path]:
     """The run folders of a cross-validation. Raises UserError where one has no weights yet."""
     places = [folder / fold_folder(fold) for fold in range(1, _folds(read_recipe(folder)) + 1)]
@@ -162,13 +174,16 @@ def _refuse_what_cannot_be(recipe: Recipe) -> None:
                         "start each fold with --data.fold")  # fmt: skip
 
 
-def _read_predictions(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The classes of a table of predictions, and its rows; probabilities under "p <class>"."""
+def _read_predictions(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], list[dict[str, str]]]:
+    """The classes of a table of predictions, and its rows; probabilities under "p <class>".
+
+    columns: what stands before the probabilities; default: as `write_predictions` writes it.
+    """
     try:
         header, *lines = csv.reader(io.StringIO(read_whole(path, _LONGEST_TABLE).decode("utf-8")))
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is damaged: it is no table of predictions; remove it, and resume") from error
-    facts = ["name", *["group"] * (header[1:2] == ["group"]), "class", "predicted"]
+    facts = list(columns) or ["name", *["group"] * (header[1:2] == ["group"]), "class", "predicted"]
     classes = header[len(facts) :]
     keys = [*facts, *(f"p {name}" for name in classes)]
     known = set(classes)

@@ -11,8 +11,10 @@ from hvit.data.feature_table import FeatureTable, read_features
 from hvit.data.images.perceptual_hash import mirrored, perceptual_hash, pictures_of
 from hvit.errors import UserError
 from hvit.files import JsonObject
-from hvit.metrics.label_errors import label_errors
+from hvit.metrics.label_errors import doubtful, label_errors
 from hvit.metrics.nearest import Pair, near_duplicates, nearest
+from hvit.run_names import fold_folder
+from hvit.verbs import folds
 from hvit.verbs.embed import Embedder, FileImages, open_embedder
 
 SIMILAR = 0.02
@@ -167,6 +169,28 @@ def _wrong_labels(table: FeatureTable) -> tuple[list[JsonObject], list[str]]:
         }
         for index in found.found.tolist()
     ], []
+
+
+def problems_of_folds(folder: Path) -> JsonObject:
+    """Labels of a cross-validation that are probably wrong, by the models that did not train on the sample.
+
+    Returns what `find_problems` does, without pairs; "part" is the fold that held the sample out. Raises UserError
+    where the folder has no table of predictions yet, and for labels that are not one class a sample.
+    """
+    classes, rows = folds.read_out_of_fold(folder)
+    number = {name: index for index, name in enumerate(classes)}
+    shares = np.array([[float(row[f"p {name}"]) for name in classes] for row in rows])
+    found = doubtful(shares, np.array([number[row["class"]] for row in rows]))
+    wrong = [
+        {
+            "file": rows[index]["name"], "part": f"fold {rows[index]['fold']}", "class": rows[index]["class"],
+            "predicted": classes[found.predicted[index]], "probability": round(float(found.quality[index]), 6),
+            "row": index,
+        }
+        for index in found.found.tolist()
+    ]  # fmt: skip
+    note = f"Copies were not looked for: that takes features, which `hvit embed {folder / fold_folder(1)}` computes."
+    return {"images": len(rows), "pairs": [], "across_parts": 0, "label_errors": wrong, "notes": [note]}
 
 
 def open_table(target: Path) -> FeatureTable:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from hvit.data.augment_settings import AugmentConfig
+from hvit.data.open import ClipData, FolderData
 from hvit.errors import UserError
 from hvit.models.catalogue import change, entry
 from hvit.models.probe import Head, ProbeConfig
@@ -26,6 +28,7 @@ def probe_recipe(
     per_class: int | None = None,
     seed: int = 42,
     device: str = "auto",
+    labels: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of a probe, which `train` runs.
 
@@ -39,6 +42,7 @@ def probe_recipe(
         per_class: Training images of each class to use; default: all.
         seed: The run's seed.
         device: Device that computes the features.
+        labels: Options of labels in a table (see `LabelOptions`), such as `{"table": "labels.csv"}`.
 
     Raises:
         UserError: For weights that are not there, and for an input size that the encoder cannot take.
@@ -60,6 +64,10 @@ def probe_recipe(
     if input_size is not None and isinstance(probe, ProbeConfig):
         recipe = replace(recipe, model=replace(probe, encoder=change(probe.encoder, input_size=input_size)))
     chosen = usual_data(data, root or None)
+    if labels:
+        if not isinstance(chosen, FolderData | ClipData):
+            raise UserError(f"the data {data} has labels of its own; a table is for your own images and clips")
+        chosen = replace(chosen, **labels)
     if per_class is not None:
         if not hasattr(chosen, "num_per_class"):
             raise UserError(f"the data {data} has no part of so many images per class; omit --per-class")

@@ -177,7 +177,7 @@ def test_offline_and_missing_files_are_refused_in_one_sentence(hub: Hub, monkeyp
 
 
 def test_photos_start_from_what_the_hub_offers(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(timm_weights.DOWNLOADS, "hiera_tiny_224", "nest_small_jx.goog_in1k")  # the file that is there
+    monkeypatch.setitem(timm_weights.DOWNLOADS, "nest_tiny_224", "nest_small_jx.goog_in1k")  # the file that is there
     probe = get_recipe("photos").model
     assert isinstance(probe, ProbeConfig)
     found = choose_start(probe, "auto")
