@@ -96,7 +96,8 @@ LONGEST_RECIPE = 2**20
 """Bytes that a recipe may have; the longest of ours has some thousands."""
 WITHOUT_EFFECT = (
     "loop.workers", "loop.parallel", "loop.shard_size", "loop.offload", "data.root", "data.cache",
-    "data.cache_gigabytes", "data.index",
+    "data.cache_gigabytes", "data.index", "data.shards", "data.held_out_shards", "data.shard_cache",
+    "data.shard_cache_size",
 )  # fmt: skip
 """Fields that may be changed before a run is resumed; a cache of images may not come or go, which shrinks them."""
 

@@ -196,6 +196,9 @@ class _TrainSource(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         step = index
         chosen = self._chosen(step)[self.numbers]
+        if self.images.order is not None:
+            ahead = self.images.order.ahead(self.batch_size // self.repeats)
+            self.images.expect(np.concatenate([chosen, self._chosen(step + ahead)[self.numbers]]))
         # The draw of the first copy of each image, which may be in another process.
         first_draws = (step * self.batch_size + self.numbers * self.repeats).tolist()
         if self.augment.config.on_device:
@@ -225,6 +228,8 @@ class _TrainSource(Dataset[Batch]):
     def _chosen(self, step: int) -> np.ndarray:
         """Which samples the whole batch of a step has, each once."""
         size = self.batch_size // self.repeats
+        if self.images.order is not None:
+            return self.images.order.batch(size, self.seed, step, self.images.chances)
         if self.images.chances is None:
             return batch_indices(len(self.images), size, self.seed, step)
         return balanced_indices(self.images.chances, size, self.seed, step)

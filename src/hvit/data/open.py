@@ -15,6 +15,8 @@ from hvit.data.images.folders import FolderData, open_folder
 from hvit.data.images.listing import list_images
 from hvit.data.images.reading import read_image
 from hvit.data.sets import ImageSet, Progress, Splits, Target, no_progress
+from hvit.data.shards.open import open_shard_data
+from hvit.data.shards.places import with_full_path
 from hvit.data.tables.open import IN_PYTHON, is_no_path
 from hvit.data.tables.read import Table
 from hvit.errors import UserError
@@ -50,6 +52,13 @@ def moved(data: DataConfig, root: str | None) -> DataConfig:
         raise UserError(f"the digits are embedded, so --root {root} has no meaning for them: omit it")
     if isinstance(data, FolderData) and data.table == IN_PYTHON:
         return FolderData(root=root, grey_range=data.grey_range, page=data.page)
+    if isinstance(data, FolderData) and data.shards:
+        if data.held_out_shards:
+            raise UserError(
+                f"--root {root} is one place, and this data has two, shards and held_out_shards: change both in the "
+                "run's recipe.json, which is no other run"
+            )
+        return replace(data, shards=root)
     return replace(data, root=root)
 
 
@@ -59,7 +68,11 @@ def with_full_paths(data: DataConfig) -> DataConfig:
     given = {name: value for name in names if (value := getattr(data, name, "")) and not is_no_path(value)}
     if getattr(data, "cache", "none") not in ("", "none"):
         given["cache"] = data.cache  # pyright: ignore[reportAttributeAccessIssue]
-    return replace(data, **{name: str(Path(value).expanduser().resolve()) for name, value in given.items()})
+    named = {name: getattr(data, name, "") for name in ("shards", "held_out_shards")}
+    places = {name: with_full_path(value) for name, value in named.items() if value}
+    if shard_cache := getattr(data, "shard_cache", ""):
+        given["shard_cache"] = shard_cache
+    return replace(data, **places, **{name: str(Path(value).expanduser().resolve()) for name, value in given.items()})
 
 
 def open_data(
@@ -103,4 +116,6 @@ def open_data(
         return open_cifar(config, seed, in_channels)
     if isinstance(config, FashionData):
         return open_fashion(config, seed, in_channels)
+    if config.shards:
+        return open_shard_data(config, seed, in_channels, progress)
     return open_folder(config, seed, in_channels, progress, table, remember)

@@ -43,6 +43,18 @@ def no_progress(doing: str, done: int, total: int) -> None:
     """Shows nothing."""
 
 
+class Order(Protocol):
+    """The order in which training goes through a set, where some samples cost less to read together."""
+
+    def batch(self, batch_size: int, seed: int, step: int, chances: np.ndarray | None = None) -> np.ndarray:
+        """Which samples make up a training batch: (batch_size,). chances: how often each is drawn in an epoch."""
+        ...
+
+    def ahead(self, batch_size: int) -> int:
+        """How many steps before samples are needed it is good to prepare for them."""
+        ...
+
+
 class ImageSet(ABC):
     """Labelled images, or clips, that are read one at a time.
 
@@ -50,7 +62,8 @@ class ImageSet(ABC):
     image, or numbers, (number of images, outputs) float32. weights: (number of images,) float32, how much each weighs
     in the loss; None for all the same. chances: (number of images,), how often each is drawn in an epoch on average;
     None for once. views: how many views in time and how many in space are looked at in testing; an image has one.
-    sampling: how frames are chosen from a clip; None for images.
+    sampling: how frames are chosen from a clip; None for images. order: of the samples in training; None for a random
+    one.
     """
 
     labels: np.ndarray
@@ -60,6 +73,7 @@ class ImageSet(ABC):
     """Of the samples that a fold holds out, which group each is of; None where the names of samples say it."""
     views: tuple[int, int] = (1, 1)
     sampling: Sampling | None = None
+    order: Order | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,6 +97,11 @@ class ImageSet(ABC):
     def stored_pixels(self, indices: np.ndarray) -> np.ndarray | None:
         """Several images at once as the set has them, (images, channels, height, width) uint8; None if it has not."""
         return None
+
+    def expect(self, numbers: np.ndarray) -> None:
+        """Prepares for reading some samples soon, such as by fetching what they lie in. Asked where there is an
+        order."""
+        del numbers
 
     def name(self, index: int) -> str:
         """What to call a sample in a list of results."""

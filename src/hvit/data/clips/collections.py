@@ -146,14 +146,14 @@ def _open_table(
         table, config, config.root, is_clip_name, config.unreadable == "skip",
         config.labels, "clips",
     )  # fmt: skip
-    facts, check_notes = _check(samples.files, config, progress, remember)
+    facts, check_notes = _check(list(samples.files), config, progress, remember)
     samples = samples.only(np.array([not isinstance(facts[file], str) for file in samples.files], dtype=bool))
-    survey = _survey_frames(samples.files, config)
+    survey = _survey_frames(list(samples.files), config)
     parts = split_samples(samples, config, seed, "clips")
     listings = (
-        Listing(parts.train.files, parts.train.labels, Counter()),
-        Listing(parts.held_out.files, parts.held_out.labels, Counter()),
-        Listing(parts.test.files, parts.test.labels, Counter()) if parts.test else None,
+        Listing(list(parts.train.files), parts.train.labels, Counter()),
+        Listing(list(parts.held_out.files), parts.held_out.labels, Counter()),
+        Listing(list(parts.test.files), parts.test.labels, Counter()) if parts.test else None,
     )
     splits = _sets(config, seed, in_channels, num_frames, survey, facts, listings, samples.folder)
     splits = replace(

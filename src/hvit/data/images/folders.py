@@ -34,6 +34,7 @@ from hvit.data.sets import (
     statistics_for,
     subset_notes,
 )
+from hvit.data.shards.settings import ShardOptions, check_shard_options
 from hvit.data.shared_content import shared_content_notes
 from hvit.data.survey import Source, Survey, evenly_spaced
 from hvit.data.tables.open import split_samples, table_at, with_balance
@@ -49,7 +50,7 @@ LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True)
-class FolderData(LabelOptions):
+class FolderData(LabelOptions, ShardOptions):
     """Your own images: a folder with one sub-folder per class, with train and val folders of these, or a table."""
 
     kind: Literal["folder"] = "folder"
@@ -109,6 +110,14 @@ class FolderData(LabelOptions):
         check_own_data(self)
         check_folds(self)
         check_label_options(self)
+        check_shard_options(self)
+        if self.shards and (other := next((name for name in ("root", "table", "index") if getattr(self, name)), "")):
+            raise UserError(
+                f"{other} ({getattr(self, other)}) and shards ({self.shards}) both say where the images are: give one "
+                "of them"
+            )
+        if self.shards and self.cache:
+            raise UserError(f"cache ({self.cache}) keeps decoded images of files, and shards hold theirs: omit it")
         if self.table and self.index:
             raise UserError("table and index both list the images: give only one")
         if self.cache_side < 16:
@@ -142,7 +151,7 @@ def open_folder(
         listing = list_folder(config.root, config.labels)
     layout, labelled, notes = listing.layout, listing.labelled, listing.notes
     is_indexed = listing.is_indexed
-    unreadable, grey_range, check_notes = _check_files(listing.files(), config, progress, in_channels, is_indexed)
+    unreadable, grey_range, check_notes = check_images(listing.files(), config, progress, in_channels, is_indexed)
     folders = (layout.train, layout.held_out or layout.train, layout.test or layout.train)
     train_files, held_out_files, test_files = (
         _leave_out(part, unreadable, folder) for part, folder in zip(listing.parts, folders, strict=True)
@@ -215,7 +224,7 @@ def _open_table(
         return [HeldImage(rows, row) for row in some_samples.rows.tolist()]
 
     files = sources(samples)
-    unreadable, grey_range, check_notes = _check_files(files, config, progress, in_channels)
+    unreadable, grey_range, check_notes = check_images(files, config, progress, in_channels)
     samples = samples.only(np.array([file not in unreadable for file in files], dtype=bool))
     parts = split_samples(samples, config, seed, "images")
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, in_channels)
@@ -282,7 +291,7 @@ def _cache_notes(config: FolderData) -> tuple[str, ...]:
     )
 
 
-def _check_files(
+def check_images(
     files: Sequence[Source], config: FolderData, progress: Progress, channels: int, is_indexed: bool = False
 ) -> tuple[dict[Source, str], GreyRange, tuple[str, ...]]:
     """The files that cannot be read, and why; the grey range of all; and notes."""

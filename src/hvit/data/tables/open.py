@@ -117,6 +117,8 @@ def split_samples(samples: Samples, config: TableData, seed: int, what: str) -> 
 
 def _said(samples: Samples) -> str:
     """What the rows of the held-out and of the test part say."""
+    if samples.held_note:
+        return samples.held_note
     note = f"Held out are the rows that say {some(samples.held_words)}."
     if samples.test_words:
         note += f" The finished run is scored on those that say {some(samples.test_words)}, which choose nothing."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hvit.data.images.listing import show
+from hvit.data.images.paths import PathList
 from hvit.data.layout import counted, some
 from hvit.data.regular_files import state_of
 from hvit.data.tables.columns import TEST, TRAIN, VALIDATION, Columns, find_columns
@@ -35,10 +36,10 @@ class Samples:
     for test, None where the table does not say. groups: (samples,) names of the group of each. weights:
     (samples,) float32. folder: what names start from. rows: (samples,) int64, the row of each sample in a table that
     holds the images themselves, in the image_column; None for files. held_words, test_words: what the table calls these
-    parts.
+    parts; held_note: the sentence that says which they are, where it is no table.
     """
 
-    files: list[Path]
+    files: Sequence[Path]
     labels: np.ndarray
     spec: LabelSpec
     folder: Path
@@ -49,6 +50,7 @@ class Samples:
     image_column: str = ""
     held_words: tuple[str, ...] = ()
     test_words: tuple[str, ...] = ()
+    held_note: str = ""
     notes: tuple[str, ...] = ()
 
     def only(self, kept: np.ndarray) -> Samples:
@@ -56,7 +58,9 @@ class Samples:
         indices = np.arange(len(self.files))[kept]
         known = {name: getattr(self, name) for name in ("part", "groups", "weights", "rows")}
         parts = {name: None if values is None else values[indices] for name, values in known.items()}
-        return replace(self, files=[self.files[index] for index in indices], labels=self.labels[indices], **parts)
+        files = self.files
+        files = files.take(indices) if isinstance(files, PathList) else [files[index] for index in indices]
+        return replace(self, files=files, labels=self.labels[indices], **parts)
 
 
 def list_samples(

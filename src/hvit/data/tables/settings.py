@@ -24,7 +24,7 @@ class LabelOptions:
     """Column of the table with the path of each sample; default: found by its name or by what is in it."""
     label_columns: tuple[str, ...] = ()
     """Columns of the table with the labels: one with class names or a number, or several of 0 and 1 or of numbers;
-    default: found by their names."""
+    of shards, a field of each sample's JSON or a member such as txt; default: found by their names."""
     split_column: str = ""
     """Column of the table that says train, val or test; default: found by its name; without one a share is held out."""
     group_column: str = ""
@@ -54,7 +54,12 @@ def check_label_options(options: LabelOptions) -> None:
         for name in ("path_column", "label_columns", "split_column", "group_column", "weight_column", "label_separator")
         if getattr(options, name)
     ]
-    if not options.table and (given or options.task != "auto" or options.class_order):
+    if getattr(options, "shards", "") and not options.table:  # these have label columns, but no others
+        given = [name for name in given if name not in ("label_columns", "label_separator")]
+        has_labels = True
+    else:
+        has_labels = bool(options.table)
+    if (given and not options.table) or (not has_labels and (options.task != "auto" or options.class_order)):
         first = given[0] if given else "class_order" if options.class_order else "task"
         raise UserError(f"{first} is for labels in a table: name one with table (--data.table FILE in train)")
     named = [options.path_column, *options.label_columns, options.split_column, options.group_column]
