@@ -28,6 +28,9 @@ class EmbedArguments:
     out: Path | None = None
     """File to write: .parquet (extra `parquet`), or .npy with a .csv and a .json file; default: embeddings.npy, without
     PATHS in the run folder."""
+    parquet: Path | None = None
+    """Folder of Parquet files to write instead, for any number of images: a call that was stopped goes on, and torchrun
+    shares the work out; PATHS may then be tables of paths (Parquet, CSV, JSON lines), too."""
     level: int | None = None
     """Hierarchy level whose feature map is averaged, 0 for the finest; default: the features that the head takes."""
     root: str | None = None
@@ -46,6 +49,9 @@ def embed(rest: list[str]) -> None:
     check_at_least_one(batch_size=arguments.batch_size)
     if arguments.root is not None and arguments.paths:
         raise UserError("--root is for the data of a run: omit it, or the paths")
+    if arguments.parquet is not None:
+        _embed_to_folder(arguments, arguments.parquet)
+        return
     from hvit.data.feature_table import check_name
     from hvit.progress import FilesDone
     from hvit.run_names import EMBEDDINGS
@@ -73,6 +79,22 @@ def embed(rest: list[str]) -> None:
         what = "what the head takes" if arguments.level is None else f"level {arguments.level}"
         say(f"Features of {count:,} images ({embedder.facts['model']}, {what}): {out}")
     refused.end()
+
+
+def _embed_to_folder(arguments: EmbedArguments, out: Path) -> None:
+    if arguments.out is not None:
+        raise UserError("--out is one file, and --parquet a folder of files: give only one")
+    if not arguments.paths:
+        raise UserError("--parquet needs images, folders of them or tables of paths after the weights")
+    from hvit.cli.batch import answer_all
+    from hvit.verbs.batch import device_of_process
+    from hvit.verbs.predictor import Predictor
+
+    check_paths(arguments.paths)
+    wait_for(f"hvit embed: opening {arguments.weights}")
+    device = device_of_process(arguments.device)
+    predictor = Predictor(arguments.weights, "features", level=arguments.level, device=device)
+    answer_all(predictor, arguments.paths, out, arguments.batch_size, arguments.json)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,9 @@ class PredictArguments:
     """Print a JSON object for each image or clip."""
     csv: Path | None = None
     """CSV file to write, with a row for each image or clip."""
+    parquet: Path | None = None
+    """Folder of Parquet files to write instead, for any number of images: a call that was stopped goes on, and torchrun
+    shares the work out; FILES may then be tables of paths (Parquet, CSV, JSON lines), too."""
     tiles: int | None = None
     """Side in pixels of tiles that images are cut into; their answers are averaged; default: the image as a whole."""
     overlap: int = 0
@@ -129,11 +132,14 @@ def predict(rest: list[str]) -> None:
         check_tiles(arguments.tiles, arguments.overlap)
     check_paths(arguments.files)
     if is_exported(arguments.weights):
-        command.refuse_options(["--fast"] * arguments.fast)
+        command.refuse_options(["--fast"] * arguments.fast + ["--parquet"] * (arguments.parquet is not None))
         how = command.How(
             arguments.top_k, arguments.batch_size, arguments.json, arguments.csv, arguments.tiles, arguments.overlap
         )
         command.run(arguments.weights, arguments.files, how)
+        return
+    if arguments.parquet is not None:
+        _predict_to_folder(arguments, arguments.parquet)
         return
     from hvit.runtime.predictions_csv import written
     from hvit.verbs import folds, predict
@@ -177,6 +183,19 @@ def predict(rest: list[str]) -> None:
             continue
         say(f"{answer_line(answer)}{_unlike(answer)}")
     refused.end()
+
+
+def _predict_to_folder(arguments: PredictArguments, out: Path) -> None:
+    given = {"--fast": arguments.fast, "--csv": arguments.csv, "--tiles": arguments.tiles}
+    if wrong := next((option for option, value in given.items() if value), None):
+        raise UserError(f"{wrong} and --parquet are two ways to predict: give only one")
+    from hvit.cli.batch import answer_all
+    from hvit.verbs.batch import device_of_process
+    from hvit.verbs.predictor import Predictor
+
+    wait_for(f"hvit predict: opening {arguments.weights}")
+    predictor = Predictor(arguments.weights, top_k=arguments.top_k, device=device_of_process(arguments.device))
+    answer_all(predictor, arguments.files, out, arguments.batch_size, arguments.json)
 
 
 def _unlike(answer: JsonObject) -> str:

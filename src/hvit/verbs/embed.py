@@ -97,7 +97,7 @@ def open_embedder(weights: str, device: str = "auto", level: int | None = None) 
     count = len(encoder.level_dims)
     if level is not None and not 0 <= level < count:
         raise UserError(f"--level must be a number from 0 (the finest) to {count - 1} for this model; got {level}")
-    facts = {"weights": weights, "model": name, "level": level, "fingerprint": _fingerprint(model, preprocess)}
+    facts = {"weights": weights, "model": name, "level": level, "fingerprint": fingerprint(model, preprocess)}
     chosen = choose_device(device)
     return Embedder(model.eval().to(chosen), preprocess, chosen, level, facts)
 
@@ -125,7 +125,7 @@ def _pretrained(weights: str) -> tuple[Encoder, Preprocess, str]:
     return model, preprocess, start.name
 
 
-def _fingerprint(model: nn.Module, preprocess: Preprocess) -> str:
+def fingerprint(model: nn.Module, preprocess: Preprocess) -> str:
     """A checksum of the weights and of how images are prepared for them."""
     digest = hashlib.sha256(json.dumps(asdict(preprocess), default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -186,7 +186,7 @@ class FileImages(Images):
         """See `Images.read`."""
         file = self.files[index]
         image = read_image(file, len(preprocess.mean), preprocess.grey_range, preprocess.page)
-        return image, _file_hash(file)
+        return image, file_hash(file)
 
 
 def _place(file: Path, folder: Path) -> tuple[str, str]:
@@ -204,7 +204,7 @@ def _file_stamp(file: Path) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def _file_hash(file: Path) -> str:
+def file_hash(file: Path) -> str:
     try:
         with open_regular(file) as content:
             return hashlib.file_digest(content, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
@@ -251,7 +251,7 @@ class RunImages(Images):
         if not isinstance(image, Image.Image):
             raise UserError("features are of images, and this data is clips")
         file = _file_of(images, own)
-        return image, _file_hash(file) if file is not None else hashlib.sha256(image.tobytes()).hexdigest()
+        return image, file_hash(file) if file is not None else hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def _file_of(images: ImageSet, index: int) -> Path | None:

@@ -78,6 +78,7 @@ def write_index(
 
     facts = {
         "kind": KIND,
+        "root": str(root.resolve()),
         "labels": labels,
         "labelled": listing.labelled,
         "split_seed": split_seed,

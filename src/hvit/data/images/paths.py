@@ -110,10 +110,10 @@ class PathList(Sequence[Path]):
         others = {os.fsencode(file) for file in files}
         return np.fromiter((self._whole(name) not in others for name in self.names()), bool, len(self))
 
-    def digest(self, folder: Path) -> bytes:
-        """SHA-256 of all paths as seen from a folder, in their order."""
+    def digest(self, folder: Path | None = None) -> bytes:
+        """SHA-256 of all paths in their order, as seen from a folder, or from that of the list."""
         total = hashlib.sha256()
-        for name in self.names_from(folder):
+        for name in self.names() if folder is None else self.names_from(folder):
             total.update(len(name).to_bytes(8, "little") + name)
         return total.digest()
 

@@ -67,6 +67,11 @@ def find_columns(table: Table, options: LabelOptions, is_sample: Callable[[Path]
     return Columns(path, tuple(labels), split, options.group_column, options.weight_column)
 
 
+def path_column(table: Table, is_sample: Callable[[Path], bool]) -> str:
+    """The column with the paths. Raises UserError, with the columns that there are, where it is not clear which one."""
+    return _path(table, is_sample, set())
+
+
 def _check(table: Table, name: str, option: str) -> None:
     if name and name not in table.columns:
         near = did_you_mean(name, table.columns)

@@ -66,6 +66,10 @@ class Table(ABC):
         """The cells of some columns, and the number of every row. Equal cells are one object, which saves memory."""
         return self._collect(self._rows(columns), columns)
 
+    def cells(self, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Cell]]]:
+        """The number of each row and its cells in some columns, one row after the other."""
+        return self._rows(columns)
+
     def place(self, number: int) -> str:
         """Where a row is, for a sentence."""
         return f"{self.name}, {self.row_word} {number:,}"
@@ -186,13 +190,14 @@ class ParquetTable(Table):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._file() as file:
+        with self.opened() as file:
             names = [str(name) for name in file.schema_arrow.names]
             self.embedded = [field.name for field in file.schema_arrow if _holds_images(field)]
         super().__init__(show(path), path.parent, names, (f"{show(path)} is read as Parquet.",))
 
     @contextmanager
-    def _file(self) -> Iterator[Any]:
+    def opened(self) -> Iterator[Any]:
+        """The opened file (`pyarrow.parquet.ParquetFile`)."""
         parquet = _pyarrow_parquet()
         try:
             with parquet.ParquetFile(self.path) as file:
@@ -204,7 +209,7 @@ class ParquetTable(Table):
 
     def _rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Cell]]]:
         number = 0
-        with self._file() as file:
+        with self.opened() as file:
             wanted = [column for column in columns if column not in self.embedded]
             for batch in file.iter_batches(columns=wanted):
                 values = {name: batch.column(place).to_pylist() for place, name in enumerate(batch.schema.names)}
