@@ -56,7 +56,7 @@ def test_a_damaged_shard_is_passed_over_for_an_older_checkpoint(tmp_path: Path) 
     state, damaged = newest_checkpoint(tmp_path)
     assert state is not None
     assert (state["step"], state["shards"], damaged) == (2, path, [])
-    (path / "__1_0.distcp").write_bytes(b"mor!")
+    (path / "__1_0.distcp").write_bytes(b"MORE")
     state, damaged = newest_checkpoint(tmp_path)
     assert state is not None
     assert (state["step"], damaged) == (1, [path])

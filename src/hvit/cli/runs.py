@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -15,6 +15,9 @@ from hvit.errors import UserError
 from hvit.run_names import REPORT
 
 # Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
+
+
+_RESUME = "Continue the run in --out, if it holds one of this recipe: for jobs that are started again."
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def train(rest: list[str]) -> None:
         [
             ("recipe", Annotated[Recipe, tyro.conf.arg(name="")]),
             ("out", Annotated[Path | None, tyro.conf.arg(help=f"Folder of the run; default: runs/{name}.")], None),
+            ("resume", Annotated[bool, tyro.conf.arg(help=_RESUME)], False),
             ("dry_run", Annotated[bool, tyro.conf.arg(help="Print the plan and train nothing.")], False),
         ],
         namespace={"__doc__": recipe.summary},
@@ -73,12 +77,17 @@ def train(rest: list[str]) -> None:
         wait_for(f"hvit train {name}: opening the data")
         print_plan((folds if folds.has_folds(arguments.recipe) else train).plan(arguments.recipe))
         return
+    if arguments.resume and arguments.out is None:
+        raise UserError("name the run folder with --out, which --resume continues if it holds a run")
     folder = arguments.out or new_folder(name)
     wait_for(f"hvit train {name}: opening the data")
+    if arguments.resume and folds.is_cross_validation(folder):
+        print_folds(folds.resume(folder, None, print_plan), folder)
+        return
     if folds.has_folds(arguments.recipe):
         print_folds(folds.cross_validate(arguments.recipe, folder, print_plan), folder)
         return
-    print_scores(train.train(arguments.recipe, folder, print_plan))
+    print_scores(train.train(arguments.recipe, folder, print_plan, resumes=arguments.resume))
     print_report(folder)
 
 
@@ -92,6 +101,8 @@ class ResumeArguments:
     """Folder of the data, if it has moved; default: the recipe's."""
     accept_changed_data: bool = False
     """Continue although the data or the recipe has changed since the start; the journal then lists the changes."""
+    parallel: Literal["auto", "ddp", "fsdp", "hsdp"] | None = None
+    """How several processes share the work from now on; default: as the run began."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,8 @@ def resume(rest: list[str]) -> None:
         scores = folds.resume(arguments.run, arguments.root, print_plan, arguments.accept_changed_data)
         print_folds(scores, arguments.run)
         return
-    print_scores(train.resume(arguments.run, arguments.root, print_plan, arguments.accept_changed_data))
+    how = {"report": print_plan, "accept_changed_data": arguments.accept_changed_data, "parallel": arguments.parallel}
+    print_scores(train.resume(arguments.run, arguments.root, **how))
     print_report(arguments.run)
 
 

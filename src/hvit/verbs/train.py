@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,8 @@ from hvit.files import short_path
 from hvit.interrupts import Interrupts
 from hvit.recipe import Recipe, as_json, changed_fields, read_recipe
 from hvit.report import write_report
-from hvit.run_names import TRAINING_IMAGES, picture_file
+from hvit.run_names import RECIPE, TRAINING_IMAGES, picture_file
+from hvit.runs.elastic import divided_again, was_restarted
 from hvit.runs.folder import held, refuse_old_run, start_folder, write_scores
 from hvit.runs.kind import Kind, Prepared, Report, silent
 from hvit.runs.kinds import kind_of_run, settle
@@ -40,7 +41,9 @@ from hvit.runs.prepare import (
 from hvit.runs.scoring import held_out_batch_size
 from hvit.tasks.task import WHOLE, Batch, Before, Scores, Task
 from hvit.training.checkpoint import has_checkpoint
-from hvit.training.distribute import NO_COMPILING, is_compile_failure, processes
+from hvit.training.distribute import NO_COMPILING, Processes, is_compile_failure, processes
+from hvit.training.parallel import Parallel
+from hvit.training.schedule import LoopConfig
 from hvit.training.setup import BatchSource, RunSettings
 
 
@@ -58,11 +61,14 @@ def plan(recipe: Recipe) -> dict[str, str]:
         return lines
 
 
-def train(recipe: Recipe, folder: Path, report: Report = silent, table: Table | None = None) -> Scores:
+def train(
+    recipe: Recipe, folder: Path, report: Report = silent, table: Table | None = None, resumes: bool = False
+) -> Scores:
     """Runs a recipe in a new run folder; returns the scores.
 
     report: called with the plan (a dict of lines) before training starts. table: the samples that a Python program
-    holds, as `hvit.fit` gives them.
+    holds, as `hvit.fit` gives them. resumes: continue the run that the folder may hold; so does a command that torchrun
+    or Slurm has started again.
     Raises UserError when the folder already holds a run, when another process trains in it, when the machine is too
     small, and as `prepare` and `Trainer` do.
     """
@@ -72,6 +78,9 @@ def train(recipe: Recipe, folder: Path, report: Report = silent, table: Table | 
     recipe, kind = settle(recipe, report)
     recipe = with_absolute_paths(recipe, kind)
     with processes(recipe.loop.device) as ranks, _faults_as_sentences():
+        again = ranks.mean(torch.tensor(float(resumes or was_restarted()), device=ranks.device)).item() > 0
+        if again and ranks.share(os.path.lexists(folder / RECIPE)):
+            return _continue(folder, ranks, report, wanted=recipe, table=table)
         ranks.first_only(lambda: refuse_old_run(folder))
         prepared = prepare(recipe, kind, ranks, table=table)
         check_memory(prepared, kind)
@@ -88,28 +97,71 @@ def resume(
     accept_changed_data: bool = False,
     table: Table | None = None,
     wanted: Recipe | None = None,
+    parallel: Parallel | None = None,
 ) -> Scores:
     """Continues the run in a folder exactly where its newest checkpoint left it; returns the scores.
 
     root: where the data is now, if it has moved. accept_changed_data: go on with other data, or another recipe, than
     the run began with; the journal then says what has changed. table: as in `train`. wanted: the recipe that the run
-    should have, as `train` takes it.
+    should have, as `train` takes it. parallel: how several processes share the work from now on; default: as before.
     Raises UserError, with what differs, when the data or the recipe is not what the run began with, and when another
     process trains in the folder.
     """
+    with processes(read_recipe(folder).loop.device) as ranks, _faults_as_sentences():
+        return _continue(folder, ranks, report, root, accept_changed_data, wanted, table, parallel)
+
+
+def _continue(
+    folder: Path,
+    ranks: Processes,
+    report: Report,
+    root: str | None = None,
+    accept_changed_data: bool = False,
+    wanted: Recipe | None = None,
+    table: Table | None = None,
+    parallel: Parallel | None = None,
+) -> Scores:
+    """As `resume`, in processes that have already joined."""
     recipe = read_recipe(folder)
     kind = kind_of_run(recipe)
-    with processes(recipe.loop.device) as ranks, _faults_as_sentences(), held(folder, ranks):
-        prepared = prepare(replace(recipe, data=moved(recipe.data, root)), kind, ranks, table=table)
+    with held(folder, ranks):
+        loop, divided = divided_again(_shared(recipe.loop, wanted, parallel), _plan_of(folder), ranks.world_size)
+        prepared = prepare(replace(recipe, data=moved(recipe.data, root), loop=loop), kind, ranks, table=table)
         if wanted is not None:
             _check_same(wanted, recipe, prepared, folder)
         check_memory(prepared, kind)
+        if divided:
+            report({"continued": divided})
         accepted: list[str] = []
         ranks.first_only(
             lambda: accepted.extend(_accepted(prepared, kind, recipe, folder, accept_changed_data, report))
         )
         started = replace(prepared.recipe, weights=None if has_checkpoint(folder) else recipe.weights)
-        return _run(prepared, kind, new_model(started, kind), folder, report, accept_changed_data, accepted)
+        return _run(prepared, kind, new_model(started, kind), folder, report, accept_changed_data, accepted, divided)
+
+
+def _shared(loop: LoopConfig, wanted: Recipe | None, parallel: Parallel | None) -> LoopConfig:
+    """The loop of a run with the present way of sharing the work, where one is given."""
+    if wanted is not None:
+        now = wanted.loop
+        return replace(loop, parallel=now.parallel, shard_size=now.shard_size, offload=now.offload, workers=now.workers)
+    if parallel is None or parallel == loop.parallel:
+        return loop
+    shards = parallel in ("fsdp", "hsdp")
+    return replace(
+        loop,
+        parallel=parallel,
+        shard_size=loop.shard_size if parallel == "hsdp" else 0,
+        offload=loop.offload and shards,
+    )
+
+
+def _plan_of(folder: Path) -> Mapping[str, object]:
+    """What the run began with; nothing where that is damaged, which is refused or accepted later."""
+    try:
+        return read_plan(folder)
+    except UserError:
+        return {}
 
 
 def _check_same(wanted: Recipe, recipe: Recipe, prepared: Prepared, folder: Path) -> None:
@@ -134,6 +186,7 @@ def _run(
     report: Report,
     accepts_changes: bool = False,
     accepted: Sequence[str] = (),
+    divided: str = "",
 ) -> Scores:
     """Trains from the newest checkpoint, or from the start, to the end; scores and reports."""
     recipe, schedule, ranks = prepared.recipe, prepared.schedule, prepared.ranks
@@ -152,7 +205,8 @@ def _run(
         kind.by_block,
     )
     with _failures_of_the_device_as_sentences(prepared):
-        changes = {"accepted": list(accepted)} if accepted else {}
+        changes: dict[str, object] = {"accepted": list(accepted)} if accepted else {}
+        changes |= {"divided": divided} if divided else {}
         scores = kind.learn(task, prepared, _batches(prepared, kind), settings, **changes) | {
             "classes": list(prepared.splits.classes),
             "sample_kind": prepared.sample_kind,
