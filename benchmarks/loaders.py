@@ -39,6 +39,7 @@ from hvit.data.sets import Splits
 KINDS: dict[str, Callable[[str], Splits]] = {
     "folder": lambda place: open_data(FolderData(root=place, check="header"), 0),
     "table": lambda place: open_data(FolderData(table=place, check="header"), 0),
+    "shards": lambda place: open_data(FolderData(shards=place, check="header"), 0),
     "cifar": lambda place: open_data(CifarData(root=place), 0),
 }
 """How each kind is opened at its place; one line makes another form of storage comparable."""

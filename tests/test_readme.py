@@ -32,6 +32,7 @@ from hvit.cli import (
     probe,
     push,
     runs,
+    shards,
 )
 from hvit.cli.main import VERBS, main
 from hvit.data.augment_settings import AugmentConfig
@@ -92,6 +93,7 @@ VERB_OPTIONS = (
     runs.DemoArguments,
     runs.ResumeArguments,
     runs.ReportArguments,
+    shards.ShardsArguments,
     listing.ListArguments,
     inference.EvaluateArguments,
     inference.PredictArguments,
@@ -182,6 +184,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.verbs.evaluate.evaluate",
         "hvit.verbs.generate.open_sampler",
         "hvit.verbs.convert.convert",
+        "hvit.verbs.shards.write",
         "hvit.verbs.push.push",
         "hvit.verbs.push.write_folder",
         "hvit.verbs.push.describe",

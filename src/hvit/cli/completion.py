@@ -24,6 +24,7 @@ from hvit.cli.listing import ListArguments
 from hvit.cli.probe import ProbeArguments
 from hvit.cli.push import PushArguments
 from hvit.cli.runs import DemoArguments, ReportArguments, ResumeArguments
+from hvit.cli.shards import ShardsArguments
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ ARGUMENTS: dict[str, type | dict[str, type]] = {
     "recipes": ListArguments,
     "probe": ProbeArguments,
     "resume": ResumeArguments,
+    "shards": ShardsArguments,
     "evaluate": EvaluateArguments,
     "predict": PredictArguments,
     "explain": ExplainArguments,

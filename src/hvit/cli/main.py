@@ -25,6 +25,7 @@ from hvit.cli.printing import encode_anything, out, readable, say, wait_for, wai
 from hvit.cli.probe import probe
 from hvit.cli.push import push
 from hvit.cli.runs import demo, report, resume, train
+from hvit.cli.shards import shards
 from hvit.errors import RESUMABLE, Unfinished, UserError, did_you_mean
 from hvit.interrupts import Ended, raising_ended
 from hvit.machine import keep_freed_memory
@@ -92,8 +93,9 @@ _VERB_SYNONYMS = {
     "finetune": "train", "run": "train", "continue": "resume", "list": "models", "gradcam": "explain", "cam": "explain",
     "visualize": "explain", "example": "demo", "start": "demo", "completions": "completion",
     "features": "embed", "embeddings": "embed", "duplicates": "neighbours", "similar": "neighbours",
-    "neighbors": "neighbours", "serve": "app", "bench": "benchmark", "speed": "benchmark", "gradio": "app", "ui": "app",
-    "upload": "push", "publish": "push", "share": "push",
+    "neighbors": "neighbours", "webdataset": "shards", "shard": "shards", "tar": "shards",
+    "serve": "app", "bench": "benchmark", "speed": "benchmark",
+    "gradio": "app", "ui": "app", "upload": "push", "publish": "push", "share": "push",
 }  # fmt: skip
 
 
@@ -106,6 +108,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
         train,
         probe,
         resume,
+        shards,
         evaluate,
         predict,
         explain,

@@ -50,7 +50,7 @@ LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True)
-class FolderData(LabelOptions, ShardOptions):
+class FolderData(ShardOptions, LabelOptions):
     """Your own images: a folder with one sub-folder per class, with train and val folders of these, or a table."""
 
     kind: Literal["folder"] = "folder"
