@@ -30,7 +30,7 @@ from hvit.recipe import Recipe, read_recipe
 from hvit.run_names import CLIP_RESULTS, PICTURES, PREDICTIONS, RECIPE
 from hvit.runs.confidence import Outputs, measure, outputs_of, write_predictions
 from hvit.runs.folder import write_scores
-from hvit.runs.kind import Kind, Prepared, ScoreRequest
+from hvit.runs.kind import Kind, Prepared, ScoreRequest, plain_preprocess
 from hvit.runs.scoring import held_out_batch_size, held_out_batches, open_held_out
 from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
 from hvit.tasks.classify import Classify
@@ -84,6 +84,11 @@ class Classification(Kind[Encoder]):
         return task_for(
             model, splits.labels, asdict(prepared.preprocess), prepared.recipe.loss, splits.positive_weights
         )
+
+    def bare_task(self, recipe: Recipe, model: Encoder) -> Task:
+        """See `Kind.bare_task`."""
+        classes = tuple(map(str, range(model.config.num_classes)))
+        return task_for(model, LabelSpec("single", classes), asdict(plain_preprocess(model.config)), recipe.loss)
 
     def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
         """See `Kind.training_notes`; also of settings that the labels leave without effect."""

@@ -197,6 +197,13 @@ class Distillation(Classification):
         preprocess = prepared.preprocess
         return Distill(student, splits.classes, asdict(preprocess), preprocess.frame_size, together, how, share)
 
+    def bare_task(self, recipe: Recipe, model: Encoder) -> Task:
+        """Raises UserError: what teachers take depends on their weights."""
+        raise UserError(
+            f"hvit plan does not plan distillation, because what teachers take depends on their weights; plan the "
+            f"student alone, with the recipe that {recipe.name} is based on"
+        )
+
     def learn(
         self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: object
     ) -> Scores:

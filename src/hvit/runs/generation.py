@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,15 @@ from hvit.models.gan.config import GanConfig, GanNetworks, GeneratorConfig, buil
 from hvit.models.weights.open import open_generator
 from hvit.recipe import Recipe, read_recipe
 from hvit.run_names import NEIGHBOURS, RECIPE, REFERENCE, picture_file
-from hvit.runs.kind import ForwardPass, Kind, Prepared, ScoreRequest, empty_input, refuse_labels
+from hvit.runs.kind import (
+    ForwardPass,
+    Kind,
+    Prepared,
+    ScoreRequest,
+    empty_input,
+    plain_preprocess,
+    refuse_labels,
+)
 from hvit.tasks.extractors import full_name, open_extractor
 from hvit.tasks.generate import Generate
 from hvit.tasks.memorisation import compare_with_training
@@ -110,6 +118,17 @@ class Generation(Kind[GanNetworks]):
             splits.classes if config.num_classes else (),
             reference,
         )
+
+    def as_built(self, networks: tuple[torch.nn.Module, ...]) -> GanNetworks:
+        """See `Kind.as_built`."""
+        return GanNetworks(*networks)  # pyright: ignore[reportArgumentType]  (as `build` made them)
+
+    def bare_task(self, recipe: Recipe, model: GanNetworks) -> Task:
+        """See `Kind.bare_task`; without an extractor, with which only evaluation compares."""
+        config = _config(recipe)
+        classes = tuple(map(str, range(config.num_classes)))
+        unused: Any = None
+        return Generate(model.generator, model.discriminator, config, plain_preprocess(config), unused, classes)
 
     def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
         """Adds what the generator is, and whether it memorises training images."""

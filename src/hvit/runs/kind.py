@@ -91,6 +91,12 @@ def empty_input(config: SizedConfig) -> Tensor:
     return torch.empty(1, config.in_channels, *config.input_size, device="meta")
 
 
+def plain_preprocess(config: SizedConfig) -> Preprocess:
+    """How images become a model's input where no data says it: mean and standard deviation are a half."""
+    half = (0.5,) * config.in_channels
+    return Preprocess(config.input_size, half, half)
+
+
 def refuse_labels(recipe: Recipe, splits: Splits) -> None:
     """Raises UserError where a run without a classifier gets labels, or a loss, that only classifiers take."""
     if recipe.loss != "auto":
@@ -242,6 +248,17 @@ class Kind(ABC, Generic[Built]):
     def forward_passes(self, recipe: Recipe) -> list[ForwardPass]:
         """The passes of a training step, for counting the memory that it takes; usually one, of a whole input."""
         return [ForwardPass(network, (empty_input(recipe.model),)) for network in self.empty_networks(recipe)]
+
+    def as_built(self, networks: tuple[nn.Module, ...]) -> Any:
+        """The networks of `empty_networks` as `build` gives them."""
+        return networks[0]
+
+    def bare_task(self, recipe: Recipe, model: Built) -> Task:
+        """The task of a recipe without its data, of which only losses can be computed; `hvit plan` counts on them.
+
+        Raises UserError for kinds of runs that are not trained in steps of that kind.
+        """
+        raise UserError(f"hvit plan plans runs that train a network in steps, and {recipe.name} does not")
 
     def starting_config(self, recipe: Recipe) -> Any:
         """The configuration of that part of the model that takes the recipe's weights, where it names some."""

@@ -17,7 +17,15 @@ from hvit.models.weights.open import open_autoencoder
 from hvit.recipe import Recipe
 from hvit.run_names import FEATURE_MAP, picture_file
 from hvit.runs.folder import write_scores
-from hvit.runs.kind import ForwardPass, Kind, Prepared, ScoreRequest, empty_input, refuse_labels
+from hvit.runs.kind import (
+    ForwardPass,
+    Kind,
+    Prepared,
+    ScoreRequest,
+    empty_input,
+    plain_preprocess,
+    refuse_labels,
+)
 from hvit.runs.scoring import held_out_batches, open_held_out
 from hvit.snapshots.features import MOST_MAPPED, draw_feature_map, encoder_features
 from hvit.snapshots.reconstructions import watch
@@ -61,6 +69,10 @@ class Pretraining(Kind[MaskedAutoencoder]):
         """See `Kind.make_task`."""
         splits, preprocess = prepared.splits, prepared.preprocess
         return Reconstruct(model, preprocess, len(splits.classes) > 1, watch(splits.held_out, preprocess))
+
+    def bare_task(self, recipe: Recipe, model: MaskedAutoencoder) -> Task:
+        """See `Kind.bare_task`."""
+        return Reconstruct(model, plain_preprocess(model.config), labelled=False)
 
     def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
         """Adds what the model is, and draws a map of its features."""
