@@ -32,6 +32,8 @@ def test_every_verb_is_completed() -> None:
         (["hvit", "expl"], ["explain"]),
         (["hvit", "train", "nest_micro_dig"], ["nest_micro_digits"]),
         (["hvit", "train", "photos", "--optimize.learning-rate-p"], ["--optimize.learning-rate-per-256"]),
+        (["hvit", "plan", "hiera_large_imag"], ["hiera_large_imagenet_mae", "hiera_large_imagenet_finetune"]),
+        (["hvit", "plan", "photos", "--node"], ["--node-bandwidth"]),
         (["hvit", "evaluate", "run", "--data", "fash"], ["fashion_mnist"]),
         (["hvit", "experiments", "stat"], ["status"]),
         (["hvit", "predict", "run", "--js"], ["--json"]),

@@ -21,6 +21,7 @@ from hvit.cli.export import ExportArguments
 from hvit.cli.generate import GenerateArguments
 from hvit.cli.inference import EvaluateArguments, PredictArguments
 from hvit.cli.listing import ListArguments
+from hvit.cli.plan import PlanArguments
 from hvit.cli.probe import ProbeArguments
 from hvit.cli.push import PushArguments
 from hvit.cli.runs import DemoArguments, ReportArguments, ResumeArguments
@@ -40,11 +41,13 @@ class CompletionArguments:
     """The shell."""
 
 
-# The arguments of each verb; a verb with actions has those of each action. `train` depends on the recipe.
+# The arguments of each verb; a verb with actions has those of each action. `train` depends on the recipe, and so do
+# further arguments of `plan`.
 ARGUMENTS: dict[str, type | dict[str, type]] = {
     "demo": DemoArguments,
     "models": ListArguments,
     "recipes": ListArguments,
+    "plan": PlanArguments,
     "probe": ProbeArguments,
     "resume": ResumeArguments,
     "shards": ShardsArguments,
@@ -95,6 +98,10 @@ def words_of_verbs() -> dict[str, Words]:
         for kind in kinds:
             options |= _options(kind, None)
         found[verb] = Words(tuple(actions), options)
+    of_recipes = found["train"].options
+    found["plan"] = Words(found["train"].first, {**of_recipes, **found["plan"].options})
+    for option in ("--out", "--dry-run"):
+        found["plan"].options.pop(option)
     return dict(sorted(found.items()))
 
 

@@ -21,6 +21,7 @@ from hvit.cli.export import export
 from hvit.cli.generate import generate
 from hvit.cli.inference import evaluate, predict
 from hvit.cli.listing import models, recipes
+from hvit.cli.plan import plan
 from hvit.cli.printing import encode_anything, out, readable, say, wait_for, waited
 from hvit.cli.probe import probe
 from hvit.cli.push import push
@@ -96,6 +97,9 @@ _VERB_SYNONYMS = {
     "neighbors": "neighbours", "webdataset": "shards", "shard": "shards", "tar": "shards",
     "serve": "app", "bench": "benchmark", "speed": "benchmark",
     "gradio": "app", "ui": "app", "upload": "push", "publish": "push", "share": "push",
+    "neighbors": "neighbours", "serve": "app", "bench": "benchmark", "speed": "benchmark", "gradio": "app", "ui": "app",
+    "upload": "push", "publish": "push", "share": "push",
+    "estimate": "plan", "budget": "plan", "cost": "plan", "scale": "plan",
 }  # fmt: skip
 
 
@@ -105,6 +109,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
         demo,
         models,
         recipes,
+        plan,
         train,
         probe,
         resume,

@@ -25,6 +25,9 @@ class Cluster:
     between: float
     """Between nodes, for each device: its share of the network cards of its node."""
 
+    group: int = 0
+    """Devices over which HSDP shards one copy of the weights (`loop.shard_size`); 0: those of a node."""
+
     @property
     def nodes(self) -> int:
         """Nodes, of which each is full."""
@@ -72,13 +75,16 @@ def traffic(
     shards, copies = shards_of("hsdp", cluster), cluster.devices / shards_of("hsdp", cluster)
     inside = gathers * all_gather(gathered, shards) + scatters * all_gather(gradients, shards)
     across = scatters * 2 * (gradients / shards) * (copies - 1) / copies
-    seconds = inside / (1e9 * cluster.link) + across / (1e9 * min(cluster.between, cluster.link))
+    link = cluster.link if shards <= cluster.per_node else min(cluster.link, cluster.between * cluster.per_node)
+    seconds = inside / (1e9 * link) + across / (1e9 * min(cluster.between, cluster.link))
     return Traffic(inside, across, seconds)
 
 
 def shards_of(parallel: Parallel, cluster: Cluster) -> int:
     """Over how many devices weights, gradients and optimizer state are divided."""
-    return {"ddp": 1, "fsdp": cluster.devices, "hsdp": min(cluster.per_node, cluster.devices)}[parallel]
+    if parallel == "hsdp":
+        return cluster.group or min(cluster.per_node, cluster.devices)
+    return cluster.devices if parallel == "fsdp" else 1
 
 
 def _over_all(cluster: Cluster, size: float) -> Traffic:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from hvit.errors import UserError, did_you_mean
 from hvit.machine import total_memory
@@ -53,29 +53,26 @@ GPUS = {
 def find_gpu(name: str, **given: float | None) -> Gpu:
     """A GPU of the table, or this machine's CPU, with the numbers that were given in place of its own.
 
-    given: by the names of the fields of `Gpu`; None for what was not given. A name that is not in the table needs
-    all of memory, arithmetic and link. Raises UserError for others, and for numbers that are not above 0.
+    given: by the names of the fields of `Gpu`; None for what was not given. What is not in the table needs memory,
+    arithmetic in float32, and link. Raises UserError for other names, and for numbers that are not above 0.
     """
     numbers = {field: value for field, value in given.items() if value is not None}
     for field, value in numbers.items():
         if not 0 < value < 1e9:
             raise UserError(f"{_OPTIONS[field]} must be above 0 and below 1e9; got {value:g}")
     if name in GPUS:
-        return replace(GPUS[name], **numbers, source=_source(GPUS[name].source, numbers))
-    missing = [option for field, option in _OPTIONS.items() if field not in numbers and field in _NEEDED]
-    if name == OWN:
-        host = total_memory()
-        if host is not None:
-            numbers.setdefault("memory", host / 1e9)
-            missing = [option for option in missing if option != _OPTIONS["memory"]]
+        options = [_OPTIONS[field] for field in numbers]
+        source = f"{GPUS[name].source}; {', '.join(options)} as given" if options else GPUS[name].source
+        return replace(GPUS[name], **numbers, source=source)  # pyright: ignore[reportArgumentType]
+    host = total_memory() if name == OWN else None
+    numbers = {"low": 0.0, "per_node": 1, **({"memory": host / 1e9} if host else {}), **numbers}
+    missing = ", ".join(_OPTIONS[field] for field in ("memory", "full", "link") if field not in numbers)
+    if missing and name == OWN:
+        raise UserError(f"the CPU of this machine is in no table: give {missing}")
     if missing:
-        known = did_you_mean(name, GPUS) or f"; known are {', '.join(GPUS)}"
-        start = "the CPU of this machine" if name == OWN else f"there is no GPU {quoted(name)} in the table{known};"
-        raise UserError(f"{start} needs {', '.join(missing)}" if name == OWN else f"{start} of another one give "
-                        f"{', '.join(missing)}")  # fmt: skip
-    numbers.setdefault("low", 0.0)
-    numbers.setdefault("per_node", 1)
-    return Gpu(name=name, source="given with the command", **numbers)  # pyright: ignore[reportArgumentType]
+        known = did_you_mean(name, GPUS) or f" (known are {', '.join(GPUS)})"
+        raise UserError(f"there is no GPU {quoted(name)} in the table{known}; of another one give {missing}")
+    return Gpu(name=name, source="as given", **numbers)  # pyright: ignore[reportArgumentType]
 
 
 _OPTIONS = {
@@ -85,10 +82,3 @@ _OPTIONS = {
     "link": "--link-bandwidth",
     "per_node": "--gpus-per-node",
 }
-_NEEDED = ("memory", "full", "link")
-assert set(_OPTIONS) <= {field.name for field in fields(Gpu)}
-
-
-def _source(source: str, numbers: dict[str, float]) -> str:
-    given = [_OPTIONS[field] for field in numbers]
-    return f"{source}; {', '.join(given)} as given" if given else source

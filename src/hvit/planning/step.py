@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
 
-from hvit.errors import UserError
 from hvit.models.masked.model import MaskedAutoencoder
-from hvit.planning.pretend import GPU, PretendGpu, Watch
+from hvit.planning.pretend import GPU, PretendGpu, Watch, without_comparing_devices
 from hvit.recipe import Recipe
 from hvit.runs.kind import Kind
 from hvit.tasks.task import Batch, Phase, Task
-from hvit.training.activations import checkpoint_activations, checkpointable_blocks
+from hvit.training.activations import checkpoint_activations
+from hvit.training.blocks import blocks_of
 from hvit.training.freezing import count_trained, freeze
 from hvit.training.optimize import OptimizeConfig
 
@@ -68,8 +69,9 @@ class StepBytes:
 
 def kept_bytes(recipe: Recipe, kind: Kind, task: Task | None = None) -> KeptBytes:
     """What a recipe keeps between its steps. task: a task whose networks are counted; default: one without memory."""
-    optimize, networks = recipe.optimize, (task or pretended_task(recipe, kind)).networks
-    averaged = (task or pretended_task(recipe, kind)).averaged or tuple(networks)
+    task, optimize = task or pretended_task(recipe, kind), recipe.optimize
+    networks = task.networks
+    averaged = task.averaged or tuple(networks)
     trained = sum(map(count_trained, networks.values()))
     sizes = {name: _bytes_of(network) for name, network in networks.items()}
     units, roots = _units(list(networks.values()))
@@ -145,6 +147,7 @@ def _phase(task: Task, phase: Phase, batch: Batch, low: bool, pretends: bool, ad
         gpu = PretendGpu()
         if pretends:
             stack.enter_context(gpu)
+            stack.enter_context(without_comparing_devices())
         stack.enter_context(watch)
         if adds_up:
             for parameter in task.networks[phase.network].parameters():
@@ -154,9 +157,16 @@ def _phase(task: Task, phase: Phase, batch: Batch, low: bool, pretends: bool, ad
             loss = task.loss(phase, task.networks, batch)
             gpu.forget()
         saved = watch.bytes - before
-        loss.backward()
+        _backward(loss)
         del loss
     return _Done(saved, gpu.cast_bytes, watch.peak, watch.flops // 2)
+
+
+def _backward(loss: Tensor) -> None:
+    """`loss.backward()`, during which modes stay: where they see that call, they are left out of all that is in it."""
+    _engine_run_backward(
+        (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
+    )
 
 
 def _batch(recipe: Recipe, images: int, device: str) -> dict[str, Tensor]:
@@ -184,10 +194,7 @@ def _bytes_of(network: nn.Module) -> int:
 
 
 def _units(networks: list[nn.Module]) -> tuple[tuple[int, ...], int]:
-    try:
-        blocks = checkpointable_blocks(networks)
-    except UserError:  # none of the networks has blocks
-        blocks = []
+    blocks = [block for network in networks for block in blocks_of(network)]
     sizes = [sum(parameter.numel() for parameter in block.parameters()) for block in blocks]
     inside = {id(parameter) for block in blocks for parameter in block.parameters()}
     left = [sum(one.numel() for one in network.parameters() if id(one) not in inside) for network in networks]

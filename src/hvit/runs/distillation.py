@@ -54,6 +54,7 @@ class Distillation(Classification):
     """A classifier is distilled from teachers; the run leaves that classifier alone."""
 
     configs: ClassVar[tuple[type, ...]] = ()
+    trains_in_steps = False  # what teachers take depends on their weights
 
     def takes(self, recipe: Recipe) -> bool:
         """Any recipe that names teachers."""
@@ -196,13 +197,6 @@ class Distillation(Classification):
         share = float((splits.train.labels >= 0).mean())
         preprocess = prepared.preprocess
         return Distill(student, splits.classes, asdict(preprocess), preprocess.frame_size, together, how, share)
-
-    def bare_task(self, recipe: Recipe, model: Encoder) -> Task:
-        """Raises UserError: what teachers take depends on their weights."""
-        raise UserError(
-            f"hvit plan does not plan distillation, because what teachers take depends on their weights; plan the "
-            f"student alone, with the recipe that {recipe.name} is based on"
-        )
 
     def learn(
         self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: object

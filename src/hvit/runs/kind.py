@@ -122,6 +122,8 @@ class Kind(ABC, Generic[Built]):
     """Whether a finished run is scored on the test set, where there is one; others leave it alone."""
     by_block: ClassVar[bool] = True
     """Whether several processes may compile and shard its networks block by block."""
+    trains_in_steps: ClassVar[bool] = True
+    """Whether a run trains a network of known size in steps, so that `hvit plan` can count what it takes."""
     on_timm: ClassVar[bool] = True
     """Whether timm may have published weights of its models."""
 
@@ -254,11 +256,8 @@ class Kind(ABC, Generic[Built]):
         return networks[0]
 
     def bare_task(self, recipe: Recipe, model: Built) -> Task:
-        """The task of a recipe without its data, of which only losses can be computed; `hvit plan` counts on them.
-
-        Raises UserError for kinds of runs that are not trained in steps of that kind.
-        """
-        raise UserError(f"hvit plan plans runs that train a network in steps, and {recipe.name} does not")
+        """The task of a recipe without its data, of which only losses can be computed; `hvit plan` counts on them."""
+        raise NotImplementedError(f"{type(self).__name__} trains in other ways, as trains_in_steps has to say")
 
     def starting_config(self, recipe: Recipe) -> Any:
         """The configuration of that part of the model that takes the recipe's weights, where it names some."""

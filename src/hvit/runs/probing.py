@@ -61,6 +61,7 @@ _HEADS: dict[str, Callable[[np.ndarray, np.ndarray, int], Fitted]] = {
 class Probing(Classification):
     """A linear head is fitted to the features of a frozen encoder; the run leaves a classifier of its family."""
 
+    trains_in_steps = False
     configs = (ProbeConfig,)
 
     def settle(self, recipe: Recipe, download: bool) -> tuple[Recipe, str]:
