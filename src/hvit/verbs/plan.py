@@ -13,7 +13,7 @@ from hvit.files import JsonObject
 from hvit.models.catalogue import name_of
 from hvit.models.gan.config import GanConfig
 from hvit.planning import estimate
-from hvit.planning.communication import Cluster
+from hvit.planning.communication import Cluster, Parallel
 from hvit.planning.data_sizes import DataSize, published_size
 from hvit.planning.gpus import OWN, Gpu
 from hvit.planning.step import kept_bytes, pretended_step, real_step
@@ -112,7 +112,7 @@ def plan(recipe: Recipe, request: Request) -> JsonObject:
     rate = request.core_rate or _MEASURED_RATES.get(recipe.data.kind)
     return {
         "recipe": recipe.name,
-        "model": name_of(recipe.model.generator if isinstance(recipe.model, GanConfig) else recipe.model),
+        "model": name_of(recipe.model.generator if isinstance(recipe.model, GanConfig) else recipe.model),  # pyright: ignore[reportArgumentType]
         "parameters": sum(kept.units),
         "trained_parameters": kept.trained,
         "gpu": asdict(gpu),
