@@ -97,8 +97,6 @@ _VERB_SYNONYMS = {
     "neighbors": "neighbours", "webdataset": "shards", "shard": "shards", "tar": "shards",
     "serve": "app", "bench": "benchmark", "speed": "benchmark",
     "gradio": "app", "ui": "app", "upload": "push", "publish": "push", "share": "push",
-    "neighbors": "neighbours", "serve": "app", "bench": "benchmark", "speed": "benchmark", "gradio": "app", "ui": "app",
-    "upload": "push", "publish": "push", "share": "push",
     "estimate": "plan", "budget": "plan", "cost": "plan", "scale": "plan",
 }  # fmt: skip
 
