@@ -38,6 +38,9 @@ from hvit.data.sets import Splits
 
 KINDS: dict[str, Callable[[str], Splits]] = {
     "folder": lambda place: open_data(FolderData(root=place, check="header"), 0),
+    "cache": lambda place: open_data(
+        FolderData(root=place, check="header", cache=f"{place.rstrip('/')}_decoded", cache_side=256), 0
+    ),
     "table": lambda place: open_data(FolderData(table=place, check="header"), 0),
     "shards": lambda place: open_data(FolderData(shards=place, check="header"), 0),
     "cifar": lambda place: open_data(CifarData(root=place), 0),

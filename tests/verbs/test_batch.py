@@ -17,6 +17,7 @@ from hvit.verbs.batch import BatchJob, ChunkWorker, device_of_process, rank_and_
 from hvit.verbs.classifier import open_classifier
 from hvit.verbs.predict import predict
 from hvit.verbs.predictor import Predictor
+from tests.data.shards.made import write_tar
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -146,6 +147,23 @@ def test_a_worker_of_ray_does_chunks_and_none_twice(weights: Path, photos: Path,
     assert worker({"chunk": np.array([0])})["errors"].tolist() == [0]
     assert job.path(0).stat().st_mtime_ns == stamp
     assert job.pending() == [1]
+
+
+def test_images_in_shards_are_answered_by_their_names(weights: Path, photos: Path, tmp_path: Path) -> None:
+    members = [(f"{number}.png", (photos / f"{number}.png").read_bytes()) for number in range(10)]
+    shard = write_tar(tmp_path / "shards" / "000000.tar", members)
+    for place in (shard, shard.parent):
+        out = tmp_path / f"out_{place.name}"
+        job = pickle.loads(pickle.dumps(job_of(weights, place, out)))
+        job.run()
+        rows = rows_of(out)
+        assert [row["file"] for row in rows] == [f"000000.tar/{number}" for number in range(10)]
+        assert [row["index"] for row in rows if row["error"]] == [3, 8]
+    job_of(weights, photos, tmp_path / "out").run()
+    for row, other in zip(rows, rows_of(tmp_path / "out"), strict=True):
+        assert (row["class_1"], row["probability_1"]) == (other["class_1"], other["probability_1"])
+    with pytest.raises(UserError, match="give one kind in a call"):
+        BatchJob(Predictor(weights, device="cpu"), [shard, photos], tmp_path / "mixed")
 
 
 def test_a_list_that_changes_under_way_is_refused(weights: Path, photos: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ stopped. Processes need not know of each other: each does the chunks whose numbe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from hvit.data.images.held import HeldImage
 from hvit.data.images.listing import show
-from hvit.data.images.paths import PathList
+from hvit.data.regular_files import is_folder
+from hvit.data.shards.opened import open_shards
 from hvit.data.tables.path_lists import listed_files
 from hvit.errors import UserError
 from hvit.files import JsonObject, opened, read_object, remove_unfinished, replacing, write_text
@@ -36,12 +39,68 @@ Done = Callable[[int], object]
 """Called with how many images more are done."""
 
 
+class _Files:
+    """Images in files of their own."""
+
+    def __init__(self, inputs: Sequence[Path]) -> None:
+        self.files = listed_files(inputs)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def digest(self) -> str:
+        """What changes when the list does."""
+        return self.files.digest().hex()
+
+    def item(self, number: int) -> tuple[str, str | HeldImage]:
+        """What to call an image, and the image."""
+        return str(self.files[number]), str(self.files[number])
+
+
+class _Shards(_Files):
+    """Images in shards (see `data.shards`)."""
+
+    def __init__(self, inputs: Sequence[Path]) -> None:
+        self.rows = open_shards("::".join(map(str, inputs)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def digest(self) -> str:
+        """See `_Files.digest`."""
+        index, total = self.rows.index, hashlib.sha256()
+        for shard in index.shards:
+            total.update(f"{shard.name} {shard.size} {shard.digest}/".encode())
+        for numbers in (index.first, index.offsets, index.sizes):
+            total.update(np.ascontiguousarray(numbers, "<i8").tobytes())
+        return total.hexdigest()
+
+    def item(self, number: int) -> tuple[str, str | HeldImage]:
+        """See `_Files.item`: the shard and the key of a sample."""
+        return self.rows.index.key_name(number), HeldImage(self.rows, number)
+
+
+def _listed(inputs: Sequence[Path]) -> _Files:
+    """The images of some inputs, which are all shards or none. Raises UserError where there is nothing."""
+    shards = [path for path in inputs if _are_shards(path)]
+    if shards and len(shards) < len(inputs):
+        other = next(path for path in inputs if path not in shards)
+        raise UserError(f"{show(shards[0])} is shards, and {show(other)} is not: give one kind in a call")
+    return (_Shards if shards else _Files)(inputs)
+
+
+def _are_shards(path: Path) -> bool:
+    if not is_folder(path):
+        return path.suffix.lower() == ".tar"
+    return any(any(one.glob("*.tar")) for one in (path, *(path / part for part in ("train", "val", "test"))))
+
+
 class BatchJob:
     """The answers to a list of images, in a folder; it can be pickled, and be done by any number of processes.
 
-    inputs: files, folders and tables of paths (see `listed_files`). out: the folder. chunk: images of a file, 1,024
-    where it is not given. batch_size: images that are in the model at once. Raises UserError where the folder holds the
-    answers of other weights or another list, or something else.
+    inputs: files, folders and tables of paths (see `listed_files`), or shards on this machine. out: the folder. chunk:
+    images of a file, 1,024 where it is not given. batch_size: images that are in the model at once. Raises UserError
+    where the folder holds the answers of other weights or another list, or something else.
     """
 
     def __init__(
@@ -50,11 +109,11 @@ class BatchJob:
         _pyarrow()
         self.predictor, self.inputs, self.out = predictor, [path.absolute() for path in inputs], out.absolute()
         self.chunk, self.batch_size = chunk or CHUNK, batch_size
-        self._files: PathList | None = listed_files(self.inputs)
+        self._files: _Files | None = _listed(self.inputs)
         self.about: JsonObject = {
             "kind": KIND,
             "images": len(self._files),
-            "list": self._files.digest().hex(),
+            "list": self._files.digest(),
             "chunk": self.chunk,
             "output": predictor.output,
             "fingerprint": predictor.fingerprint(),
@@ -65,11 +124,11 @@ class BatchJob:
         return self.__dict__ | {"_files": None}
 
     @property
-    def files(self) -> PathList:
+    def files(self) -> _Files:
         """The images, which each process lists by itself. Raises UserError where they are others than at the start."""
         if self._files is None:
-            self._files = listed_files(self.inputs)
-            if self._files.digest().hex() != self.about["list"]:
+            self._files = _listed(self.inputs)
+            if self._files.digest() != self.about["list"]:
                 raise UserError("the list of images has changed while it was worked on: start again")
         return self._files
 
@@ -124,9 +183,10 @@ class BatchJob:
         import pyarrow as pa
 
         first = number * self.chunk
-        names = [str(file) for file in self.files[first : first + self.chunk]]
+        named = [self.files.item(place) for place in range(first, min(first + self.chunk, len(self.files)))]
+        names = [name for name, _ in named]
         columns: dict[str, list[np.ndarray]] = {}
-        for answers in self._answers(names):
+        for answers in self._answers([item for _, item in named]):
             for name, values in answers.items():
                 columns.setdefault(name, []).append(values)
             for sentence in filter(None, answers[ERROR]):
@@ -148,9 +208,9 @@ class BatchJob:
             _pyarrow().write_table(table, file, compression="zstd")
         return int(failed.sum())
 
-    def _answers(self, names: list[str]) -> Iterator[dict[str, np.ndarray]]:
+    def _answers(self, items: Sequence[str | HeldImage]) -> Iterator[dict[str, np.ndarray]]:
         """The answers a batch at a time; the next batch is read while the model is at work."""
-        batches = [names[start : start + self.batch_size] for start in range(0, len(names), self.batch_size)]
+        batches = [items[start : start + self.batch_size] for start in range(0, len(items), self.batch_size)]
         with ThreadPoolExecutor(1) as ahead:
             waiting = ahead.submit(self.predictor.read, batches[0])
             for following in (*batches[1:], None):

@@ -155,7 +155,10 @@ class Predictor:
 
     def _read(self, preprocess: Preprocess, rows: _Items, number: int) -> tuple[torch.Tensor | None, str, str]:
         item = rows.items[number]
-        source = Path(os.fsdecode(item)) if isinstance(item, str | Path) else HeldImage(rows, number)
+        is_file = isinstance(item, str | Path)
+        source = (
+            Path(os.fsdecode(item)) if is_file else item if isinstance(item, HeldImage) else HeldImage(rows, number)
+        )
         try:
             image = read_image(source, len(preprocess.mean), preprocess.grey_range, preprocess.page)
             content = _content_hash(source) if self.output == "features" else ""
