@@ -43,6 +43,7 @@ KINDS: dict[str, Callable[[str], Splits]] = {
     ),
     "table": lambda place: open_data(FolderData(table=place, check="header"), 0),
     "shards": lambda place: open_data(FolderData(shards=place, check="header"), 0),
+    "streamed": lambda place: open_data(FolderData(shards=place, check="none"), 0),
     "cifar": lambda place: open_data(CifarData(root=place), 0),
 }
 """How each kind is opened at its place; one line makes another form of storage comparable."""

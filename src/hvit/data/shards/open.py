@@ -15,10 +15,11 @@ from hvit.data.images.paths import PathList
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, Progress, Splits, no_progress, statistics_for
 from hvit.data.shards.copies import Copies
 from hvit.data.shards.opened import open_places, refuse_too_many
-from hvit.data.shards.places import Place, parts_at, refuse_shared
+from hvit.data.shards.places import Place, is_streamed, parts_at, refuse_shared
 from hvit.data.shards.rows import PiecedRows, ShardRows
 from hvit.data.shards.sets import ShardSet
 from hvit.data.shards.settings import bytes_of
+from hvit.data.shards.streamed import open_streamed
 from hvit.data.tables.open import split_samples, with_balance
 from hvit.data.tables.samples import IN_HELD_OUT, IN_TEST, IN_TRAIN, Samples
 from hvit.errors import UserError
@@ -35,7 +36,12 @@ def open_shard_data(config: FolderData, seed: int, in_channels: int, progress: P
     left without samples.
     """
     copies = Copies(config.shard_cache, bytes_of(config.shard_cache_size, "shard_cache_size"))
-    rows, samples = _open_tar(config, copies, progress)
+    if is_streamed(config.shards):
+        rows, samples = open_streamed(
+            config.shards, config.held_out_shards, config, config.labels, config.unreadable == "skip", copies, progress
+        )
+    else:
+        rows, samples = _open_tar(config, copies, progress)
     assert samples.rows is not None
     unreadable, grey_range, check_notes = _checked(rows, samples, config, in_channels, progress)
     samples = samples.only(~np.isin(samples.rows, unreadable))

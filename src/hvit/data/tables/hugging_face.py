@@ -38,8 +38,8 @@ class HuggingFaceTable(Table):
                 f"the parts of {name} have different columns, such as {other}: save them with the same ones"
             )
         self.features = features
-        self.image_columns = tuple(column for column in features if _holds_images(features[column]))
-        self.class_columns = tuple(column for column in features if _class_names(features[column]))
+        self.image_columns = tuple(column for column in features if holds_images(features[column]))
+        self.class_columns = tuple(column for column in features if class_names(features[column]))
         columns = list(features)
         if len(self.parts) > 1:
             columns = [column for column in columns if column != _SPLIT] + [_SPLIT]
@@ -52,12 +52,12 @@ class HuggingFaceTable(Table):
     def _rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Cell]]]:
         number = 0
         wanted = [column for column in columns if column in self.features and column not in self.image_columns]
-        readers = {column: _cell_of(self.features[column]) for column in wanted}
+        readers = {column: cell_of(self.features[column]) for column in wanted}
         for part, data in self.parts.items():
             is_split = len(self.parts) > 1
             for start in range(0, len(data), _PORTION):
                 stop = min(start + _PORTION, len(data))
-                with _faults(self.name):
+                with faults(self.name):
                     values = data.select_columns(wanted)[start:stop] if wanted else {}
                 for place in range(stop - start):
                     number += 1
@@ -112,18 +112,18 @@ def is_saved(folder: Path) -> bool:
 
 def open_saved(folder: Path) -> Table:
     """The data set in a folder. Raises UserError where the library is missing or the folder is damaged."""
-    library = _library()
+    library = datasets_library()
     name = show(folder)
-    with _faults(name):
+    with faults(name):
         opened = library.load_from_disk(str(folder))
     return table_of(opened, name, folder, (f"{name} is read as a data set that `datasets` has saved.",))
 
 
 def open_parquet(path: Path) -> Table:
     """A Parquet file with the images inside. Raises UserError where the library is missing or the file is damaged."""
-    library = _library()
+    library = datasets_library()
     name = show(path)
-    with _faults(name), _quiet(library):
+    with faults(name), _quiet(library):
         opened = library.Dataset.from_parquet(str(path))
     note = f"{name} is read as Parquet with the images inside, and is copied into the cache of `datasets`."
     return table_of(opened, name, path.parent, (note,))
@@ -135,9 +135,9 @@ def open_named(name: str) -> Table:
     name, _, configuration = name.partition(":")
     if not name:
         raise UserError("hf: stands before the name of a data set of Hugging Face, such as hf:ylecun/mnist")
-    library = _library()
+    library = datasets_library()
     title = f"{shown(name)} of Hugging Face"
-    with _faults(f"the data set {title}"), _offline_if_unreachable(library, name):
+    with faults(f"the data set {title}"), _offline_if_unreachable(library, name):
         opened = library.load_dataset(name, configuration or None)
     return table_of(opened, title, Path(), (f"{title} is read from the cache of `datasets`.",))
 
@@ -159,7 +159,8 @@ def table_of(opened: Any, name: str, folder: Path, notes: tuple[str, ...] = ()) 
     return HuggingFaceTable(known, name, folder, notes)
 
 
-def _library() -> Any:
+def datasets_library() -> Any:
+    """The library `datasets`. Raises UserError where it is missing."""
     try:
         import datasets
     except ImportError as error:
@@ -170,7 +171,7 @@ def _library() -> Any:
 
 
 @contextmanager
-def _faults(name: str) -> Iterator[None]:
+def faults(name: str) -> Iterator[None]:
     """Whatever the library raises becomes one sentence."""
     try:
         yield
@@ -219,7 +220,13 @@ def _row_name(part: str, row: int) -> str:
     return f"{part or 'row'}/{row:07}"
 
 
-def _holds_images(feature: Any) -> bool:
+def part_of(name: str) -> str:
+    """What is done with a part of this name: train, val or test; "" for another one."""
+    return _PARTS.get(name.lower(), "")
+
+
+def holds_images(feature: Any) -> bool:
+    """Whether a column holds images."""
     if isinstance(feature, dict):
         return "bytes" in feature
     return type(feature).__name__ == "Image" or getattr(feature, "dtype", "") in ("binary", "large_binary")
@@ -233,15 +240,15 @@ def _undecoded(data: Any, column: str) -> Any:
     return data.with_format(None).cast_column(column, type(feature)(decode=False))
 
 
-def _class_names(feature: Any) -> Sequence[str]:
+def class_names(feature: Any) -> Sequence[str]:
     """The names of a column of classes, one a row or several."""
     inner = getattr(feature, "feature", feature)
     return getattr(inner, "names", None) or ()
 
 
-def _cell_of(feature: Any) -> Callable[[object], Cell]:
+def cell_of(feature: Any) -> Callable[[object], Cell]:
     """How a value of a column becomes a cell: numbers of classes become names, negative ones mean no label."""
-    names = _class_names(feature)
+    names = class_names(feature)
     if not names:
         return plain_cell
 
