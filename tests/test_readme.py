@@ -234,7 +234,7 @@ def known_options() -> set[str]:
         for no in ("", "no_")[: 1 + (field.default is True)]
     }
     names |= {field.name for kind in (*VERB_OPTIONS, Recipe) for field in fields(kind)} - SECTIONS.keys()
-    return {f"--{name.replace('_', '-')}" for name in names | {"out", "dry_run", "help", "data"}}
+    return {f"--{name.replace('_', '-')}" for name in names | {"out", "resume", "dry_run", "help", "data"}}
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
