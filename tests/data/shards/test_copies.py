@@ -14,6 +14,7 @@ import pytest
 
 from hvit.data.shards import copies as module
 from hvit.data.shards.copies import Copies, UnreachableError, hash_of, is_remote, local_path, shown_place
+from hvit.errors import UserError
 
 pytest.importorskip("fsspec")
 
@@ -219,3 +220,37 @@ def test_any_file_system_of_fsspec_is_read(tmp_path: Path) -> None:
         assert copies_in(tmp_path).path("memory://bucket/a.tar").read_bytes() == b"content"
     finally:
         memory.rm("/bucket", recursive=True)
+
+
+def test_a_data_set_is_trained_on_over_http(served: tuple[Path, str], tmp_path: Path, pauses: list[float]) -> None:
+    pytest.importorskip("webdataset")
+    from hvit.data.images.folders import FolderData
+    from hvit.data.open import open_data
+    from hvit.data.shards.source import open_source
+    from hvit.data.shards.write import Job, write_shards
+    from hvit.data.tables.settings import LabelOptions
+    from tests.data.shards.made import number_of, picture
+
+    folder, url = served
+    for number in range(12):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    write_shards(open_source(str(tmp_path / "photos"), "", LabelOptions(table="-"), "auto"), folder / "out", Job(20480))
+    names = sorted(path.name for path in (folder / "out").glob("*.tar"))
+    Server.failures[:] = [503]
+    for shards in (f"{url}/out", f"{url}/out/{{{','.join(names)}}}"):
+        splits = open_data(FolderData(shards=shards, shard_cache=str(tmp_path / "copies")), 0)
+        found = [
+            number_of(images.read(index, 0)[0])  # pyright: ignore
+            for images in (splits.train, splits.held_out)
+            for index in range(len(images))
+        ]
+        assert sorted(found) == list(range(12))
+        assert splits.classes == ("a", "b")
+    assert all(Server.requests.count(f"/out/{name}") == 1 for name in names)
+    for path in (tmp_path / "copies").glob("*.copy"):
+        path.unlink()
+    Server.failures[:] = [500] * 20
+    with pytest.raises(UserError, match=r"\.tar: the server answers 500 \(tried 4 times\)"):
+        splits.train.read(0, 0)
