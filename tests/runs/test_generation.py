@@ -15,6 +15,7 @@ from hvit.data.preprocess import Preprocess
 from hvit.metrics.frechet import Extractor
 from hvit.runs.generation import reference_statistics
 from hvit.tasks.extractors import pixel_extractor
+from hvit.training.distribute import alone
 from hvit.verbs import evaluate, train
 from tests.verbs.small_generator import RECIPE
 
@@ -30,19 +31,19 @@ def test_statistics_of_training_images_are_computed_once_and_damaged_ones_anew(t
         return known.extract(images)
 
     extractor = Extractor(known.source, counting)
-    first = reference_statistics(extractor, splits.held_out, preprocess, path)
+    first = reference_statistics(extractor, splits.held_out, preprocess, path, alone("cpu"))
     assert sum(counted) == first.count == len(splits.held_out)
-    again = reference_statistics(extractor, splits.held_out, preprocess, path)
+    again = reference_statistics(extractor, splits.held_out, preprocess, path, alone("cpu"))
     assert sum(counted) == len(splits.held_out), "read from the file"
     np.testing.assert_array_equal(again.covariance, first.covariance)
     whole = path.read_bytes()
     path.write_bytes(whole[:300])
-    reference_statistics(extractor, splits.held_out, preprocess, path)
+    reference_statistics(extractor, splits.held_out, preprocess, path, alone("cpu"))
     assert sum(counted) == 2 * len(splits.held_out)
     assert len(path.read_bytes()) == len(whole)
     other = Extractor(replace(known.source, name="other"), counting)
-    assert reference_statistics(other, splits.held_out, preprocess, path).source.name == "other"
-    assert reference_statistics(other, splits.train, preprocess, path).count == len(splits.train)
+    assert reference_statistics(other, splits.held_out, preprocess, path, alone("cpu")).source.name == "other"
+    assert reference_statistics(other, splits.train, preprocess, path, alone("cpu")).count == len(splits.train)
 
 
 def test_a_run_compared_with_training_images_keeps_and_uses_their_statistics(tmp_path: Path) -> None:

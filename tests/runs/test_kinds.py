@@ -55,7 +55,7 @@ class Toy(Classification):
     def describe(self, recipe: Recipe) -> dict[str, str]:
         return {"model": "a NesT", "loss": "half of the cross entropy"}
 
-    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path) -> None:
+    def finish(self, prepared: Prepared, task: Task, scores: dict[str, Any], folder: Path, looked: Any = None) -> None:
         scores["kind"] = "toy"
 
     def make_task(self, prepared: Prepared, model: Any, folder: Path) -> Task:

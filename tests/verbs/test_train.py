@@ -53,7 +53,9 @@ def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_and
 
 @pytest.mark.usefixtures("no_pictures", "one_thread")
 def test_two_processes_learn_what_one_does(tmp_path: Path, train_in_two_processes: Callable[..., str]) -> None:
-    fields = [*ON_THE_COMMAND_LINE, "--loop.max-steps", "4", "--optimize.epsilon", "1e-3"]
+    """With stochastic depth, and images that are erased and mixed."""
+    drawn = ["--model.drop-path", "0.3", "--augment.mixup", "0.8", "--augment.cutmix", "1", "--augment.erasing", "0.5"]
+    fields = [*ON_THE_COMMAND_LINE, *drawn, "--loop.max-steps", "4", "--optimize.epsilon", "1e-3"]
     printed = train_in_two_processes(tmp_path / "two", "nest_micro_digits", *fields)
     assert printed.count("top-1") == 1, "only the first process prints"
     train.train(read_recipe(tmp_path / "two"), tmp_path / "one")

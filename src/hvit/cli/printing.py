@@ -91,10 +91,14 @@ def print_plan(lines: dict[str, str]) -> None:
 
 
 def print_json_lines(rows: Iterable[Mapping[str, object]]) -> None:
-    """Prints JSON, an object a line. Strings are exact; what would command a terminal is escaped as JSON escapes it."""
+    """Prints JSON, an object a line. Strings are exact; what would command a terminal is escaped as JSON escapes it.
+
+    Of several processes the first prints.
+    """
     waited()
     for row in rows:
-        print(json_line(row), flush=True)
+        if not _silent:
+            print(json_line(row), flush=True)
 
 
 def table_width() -> int:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
+
+from torch import nn
 
 from hvit.data.balance import class_counts
 from hvit.data.images.digits import SMALLEST_CANVAS, DigitsData
 from hvit.data.layout import spelling
 from hvit.data.open import Splits
-from hvit.data.preprocess import Preprocess
-from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 from hvit.explain.methods.gradcat import has_tree
 from hvit.files import write_text
@@ -28,10 +28,10 @@ from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe, read_recipe
 from hvit.run_names import CLIP_RESULTS, PICTURES, PREDICTIONS, RECIPE
-from hvit.runs.confidence import Outputs, measure, outputs_of, write_predictions
+from hvit.runs.confidence import Outputs, measure, outputs_of, parts_to_look_at, write_predictions
 from hvit.runs.folder import write_scores
 from hvit.runs.kind import Kind, Prepared, ScoreRequest, plain_preprocess
-from hvit.runs.scoring import held_out_batch_size, held_out_batches, open_held_out
+from hvit.runs.scoring import held_out_batch_size, open_held_out, score_held_out
 from hvit.snapshots.explanations import digit_explanations, draw_mistakes, draw_samples
 from hvit.tasks.classify import Classify
 from hvit.tasks.confidence import Confidence
@@ -94,24 +94,37 @@ class Classification(Kind[Encoder]):
         """See `Kind.training_notes`; also of settings that the labels leave without effect."""
         return (*super().training_notes(prepared), *label_notes(prepared.recipe, prepared.splits))
 
-    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
+    def look(self, prepared: Prepared, folder: Path) -> dict[str, Outputs]:
+        """The outputs of the delivered weights for parts of the data, by name (see `parts_to_look_at`)."""
+        model, ranks = open_weights(folder).model, prepared.ranks
+        model.to(ranks.device)
+        found = {
+            part: outputs_of(model, images, prepared.preprocess, ranks, prepared.recipe.loop.workers)
+            for part, images in parts_to_look_at(prepared, model).items()
+        }
+        return {part: outputs for part, outputs in found.items() if outputs is not None}
+
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path, looked: Any = None) -> None:
         """Scores all views of clips; draws the worst mistakes and explanations of some samples."""
+        outputs = cast(dict[str, Outputs], looked)
         splits = replace(prepared.splits, held_out=prepared.splits.reported)
         preprocess, pictures = prepared.preprocess, folder / PICTURES
         opened = open_weights(folder)
         model, labels = opened.model, replace(opened.labels, names=splits.classes)
         model.to(prepared.ranks.device)
-        measured = measure(prepared, self.looker(prepared, model, folder), folder) if labels.has_classes else None
+        measured = measure(prepared, outputs, folder) if labels.has_classes else None
         confidence = None
         if measured is not None:
             confidence, scores["calibration"] = measured
         if getattr(prepared.recipe.data, "fold", 0):
             held_out = prepared.splits.held_out
-            looked = self.looker(prepared, model, folder)("held_out", held_out)
             names = [held_out.name(index) for index in range(len(held_out))]
-            write_predictions(folder / PREDICTIONS, names, looked, splits.classes, held_out.groups)
+            write_predictions(folder / PREDICTIONS, names, outputs["held_out"], splits.classes, held_out.groups)
         if preprocess.takes_clips:
-            scores |= score_clips(model, splits, preprocess, labels, folder / CLIP_RESULTS, confidence)
+            seen = outputs["test" if prepared.splits.test else "held_out"]
+            own = task_for(model, labels, asdict(preprocess), confidence=confidence)
+            scores |= own.scores_of({"logits": seen.logits, "targets": seen.labels, "clips": seen.clips})
+            describe_clips(scores, model, splits, labels, folder / CLIP_RESULTS)
             scores.get("calibration", {}).pop("confidences", None)
         model.cpu()
         if confidence is not None:
@@ -142,10 +155,6 @@ class Classification(Kind[Encoder]):
                     model, preprocess, splits, pictures, temperature, labels=labels
                 )
 
-    def looker(self, prepared: Prepared, model: Encoder, folder: Path) -> Callable[[str, ImageSet], Outputs]:
-        """What a trained model makes of a part of the data (see `measure`)."""
-        return lambda part, images: outputs_of(model, images, prepared.preprocess, prepared.recipe.loop.workers)
-
     def score(self, request: ScoreRequest) -> Scores:
         """Accuracy, the confusion matrix and more (see `evaluate` of the task of the labels), in float32."""
         opened, target = request.opened, request.target
@@ -173,12 +182,14 @@ class Classification(Kind[Encoder]):
         if request.auroc and labels.kind == "regression":
             raise UserError(f"--auroc is for classes, and {target} predicts numbers; omit it")
         if preprocess.takes_clips:
-            scores = score_clips(asked, splits, preprocess, labels, confidence=confidence, ranks=request.auroc)
+            task = task_for(asked.eval(), labels, asdict(preprocess), confidence=confidence)
         else:
             loss = read_recipe(target).loss if (target / RECIPE).is_file() else "auto"
             task = task_for(asked, labels, asdict(preprocess), loss, splits.positive_weights, confidence)
-            task.ranks = request.auroc
-            scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
+        task.ranks = request.auroc
+        scores = score_held_out(task, splits, preprocess, request.ranks)
+        if preprocess.takes_clips:
+            describe_clips(scores, asked, splits, labels)
         if request.fast:
             scores["fast"] = fast
         scores["classes"] = list(splits.classes)
@@ -193,23 +204,14 @@ class Classification(Kind[Encoder]):
         return scores
 
 
-def score_clips(
-    model: Encoder,
-    splits: Splits,
-    preprocess: Preprocess,
-    labels: LabelSpec,
-    results: Path | None = None,
-    confidence: Confidence | None = None,
-    ranks: bool = False,
-) -> Scores:
-    """Scores of a classifier of clips over all their views (see `Classify.evaluate`), and what one view costs.
+def describe_clips(
+    scores: Scores, model: nn.Module, splits: Splits, labels: LabelSpec, results: Path | None = None
+) -> None:
+    """Adds to the scores of clips how many views they have, and what one costs.
 
     labels: what the model's outputs are. results: a file of JSON lines to write, one a held-out clip: its name, its
-    class, and the predicted class, or its labels and those that were predicted. ranks: see `Classify.ranks`.
+    class, and the predicted class, or its labels and those that were predicted.
     """
-    task = task_for(model.eval(), labels, asdict(preprocess), confidence=confidence)
-    task.ranks = ranks
-    scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
     scores["views"] = list(splits.held_out.views)
     if (config := getattr(model, "config", None)) is not None:
         scores["multiply_adds"] = multiply_adds(config)
@@ -219,7 +221,6 @@ def score_clips(
             for number, answer in enumerate(_answers(scores, labels))
         ]
         write_text(results, "\n".join(lines) + "\n")
-    return scores
 
 
 def _answers(scores: Scores, labels: LabelSpec) -> Iterator[dict[str, object]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from hvit.runs.scoring import held_out_batch_size
 from hvit.snapshots.features import some_images
 from hvit.tasks.classify import as_samples
 from hvit.tasks.confidence import Confidence
+from hvit.training.distribute import Processes
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,48 @@ class Outputs:
 
 
 @torch.no_grad()
-def outputs_of(model: Encoder, images: ImageSet, preprocess: Preprocess, workers: int = 0) -> Outputs:
-    """Looks at all views of every sample of a set, on the device of the model, in float32."""
+def outputs_of(
+    model: Encoder, images: ImageSet, preprocess: Preprocess, ranks: Processes, workers: int = 0
+) -> Outputs | None:
+    """Looks at all views of every sample of a set, on the device of the model, in float32.
+
+    Every process looks at a part; the first gets the whole, the others None.
+    """
     device, linear = next(model.parameters()).device, isinstance(model.head, nn.Linear)
-    rows: list[tuple[Tensor, ...]] = []
     model.eval()
-    batch_size = held_out_batch_size(preprocess)
-    for batch in evaluation_batches(images, preprocess=preprocess, batch_size=batch_size, workers=workers):
-        inputs = batch["images"].to(device)
-        logits, features = logits_and_features(model, inputs) if linear else (model(inputs).float(), torch.empty(0))
-        rows.append((logits.cpu(), features.cpu(), batch["targets"], batch.get("clips", torch.empty(0).long())))
-    logits, features, labels, clips = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    batches = evaluation_batches(
+        images, preprocess=preprocess, batch_size=held_out_batch_size(preprocess), rank=ranks.rank,
+        world_size=ranks.world_size, workers=workers,
+    )  # fmt: skip
+
+    def look() -> list[tuple[Tensor, ...]]:
+        rows: list[tuple[Tensor, ...]] = []
+        for batch in batches:
+            inputs = batch["images"].to(device)
+            logits, features = logits_and_features(model, inputs) if linear else (model(inputs).float(), torch.empty(0))
+            rows.append((logits.cpu(), features.cpu(), batch["targets"], batch.get("clips", torch.empty(0).long())))
+        return [tuple(map(torch.cat, zip(*rows, strict=True)))] if rows else []
+
+    parts = [part for some in ranks.gather(look) for part in some]
+    if not ranks.is_first:
+        return None
+    logits, features, labels, clips = map(torch.cat, zip(*parts, strict=True))
     return Outputs(logits, labels, clips, features if linear else None)
+
+
+def parts_to_look_at(prepared: Prepared, model: Encoder) -> dict[str, ImageSet]:
+    """The parts of the data that `measure` and the scores of clips need, and that a fold's predictions are of."""
+    config, splits = prepared.recipe.confidence, prepared.splits
+    parts: dict[str, ImageSet] = {}
+    if splits.labels.has_classes and (config.calibrate or config.unsure_error is not None or config.outliers):
+        parts = {"held_out": splits.held_out, **({"test": splits.test} if splits.test else {})}
+        if config.outliers and isinstance(model.head, nn.Linear):
+            parts["train"] = some_images(splits.train, MOST_KEPT)
+    if getattr(prepared.recipe.data, "fold", 0):
+        parts["held_out"] = splits.held_out
+    if prepared.preprocess.takes_clips:
+        parts["test" if splits.test else "held_out"] = splits.reported
+    return parts
 
 
 def write_predictions(
@@ -97,18 +128,16 @@ def write_predictions(
     write_text(path, text.getvalue())
 
 
-def measure(
-    prepared: Prepared, look: Callable[[str, ImageSet], Outputs], folder: Path
-) -> tuple[Confidence, JsonObject] | None:
+def measure(prepared: Prepared, looked: Mapping[str, Outputs], folder: Path) -> tuple[Confidence, JsonObject] | None:
     """What the weights of a run are to carry, and the scores that say how it was measured; None where nothing is asked.
 
-    look: the outputs for a part of the data ("train", of which some images are enough, "held_out", "test").
+    looked: the outputs for the parts of the data that `parts_to_look_at` names.
     """
     config, splits = prepared.recipe.confidence, prepared.splits
     if not config.calibrate and config.unsure_error is None and not config.outliers:
         return None
-    held_out = look("held_out", splits.held_out)
-    tested = look("test", splits.test) if splits.test else held_out
+    held_out = looked["held_out"]
+    tested = looked["test"] if splits.test else held_out
     temperature = fit_temperature(held_out.loss) if config.calibrate else 1.0
     facts: JsonObject = {
         "fitted_on": len(splits.held_out),
@@ -132,6 +161,5 @@ def measure(
         }
     checksum = None
     if config.outliers and held_out.features is not None:
-        training = look("train", some_images(splits.train, MOST_KEPT))
-        checksum = NearestTraining.of(training.places, held_out.places).save(folder / OUTLIERS)
+        checksum = NearestTraining.of(looked["train"].places, held_out.places).save(folder / OUTLIERS)
     return Confidence(temperature, below, checksum), facts

@@ -6,10 +6,10 @@ import hashlib
 import json
 import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ from hvit.tasks.distill import Distill, Student, Teacher, Teachers, first_key
 from hvit.tasks.task import Scores, Task
 from hvit.training.setup import BatchSource, RunSettings
 
+T = TypeVar("T")
 _MOST_REMEMBERED = 2**28
 """Numbers of teachers' answers that are kept for all training images: 1 GiB."""
 _ONE_OF_ALL = 1e-6
@@ -204,7 +205,7 @@ class Distillation(Classification):
         """Asks the teachers about the held-out images, and where nothing is augmented about all; then trains."""
         assert isinstance(task, Distill)
         path, identity = settings.folder / TEACHERS, _identity(prepared, settings.folder)
-        settings.ranks.first_only(lambda: self._write_answers(path, identity, task, prepared, batches, settings))
+        self._write_answers(path, identity, task, prepared, batches, settings)
         stored = _stored(path, identity)
         assert stored is not None
         for number, images in enumerate(_scored_parts(prepared.splits)):
@@ -217,7 +218,7 @@ class Distillation(Classification):
         task.seconds_asked = float(stored["seconds"])
         return super().learn(task, prepared, batches, settings, **facts)
 
-    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path, looked: Any = None) -> None:
         """Adds who taught, and how well they do on the held-out images."""
         assert isinstance(task, Distill)
         scored = prepared.splits.reported
@@ -236,17 +237,16 @@ class Distillation(Classification):
                 for one in task.teachers.teachers
             ],
         }
-        super().finish(prepared, task, scores, folder)
+        super().finish(prepared, task, scores, folder, looked)
 
     def _write_answers(
         self, path: Path, identity: str, task: Distill, prepared: Prepared, batches: BatchSource, settings: RunSettings
     ) -> None:
         """Writes what teachers say, where an earlier start of the run has not."""
-        if _stored(path, identity) is not None:
+        splits, ranks, began = prepared.splits, settings.ranks, time.monotonic()
+        if ranks.of_first(lambda: _stored(path, identity) is not None):
             return
-        splits, device, began = prepared.splits, settings.ranks.device, time.monotonic()
         firsts, parts = [], {}
-        keys, rows = [np.empty((0, 16), np.uint8)], [np.empty((0, 0), np.float32)]
         for number, images in enumerate(_scored_parts(splits)):
             first = next(iter(evaluation_batches(images, preprocess=prepared.preprocess, batch_size=1, views=(1, 1))))[
                 "images"
@@ -255,35 +255,48 @@ class Distillation(Classification):
             said = [self._logits(one, images, prepared, batches, settings) for one in task.teachers.teachers]
             known = [one for one in said if one is not None]
             parts[f"part_{number}"] = np.stack(known) if known else np.empty((0, len(images), 0), np.float32)
+
+        def ask(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+            images = batch["images"].to(ranks.device)
+            keys = np.frombuffer(b"".join(task.teachers.keys(images)), np.uint8).reshape(-1, 16)
+            return keys, task.teachers.ask(images).cpu().numpy()
+
+        keys, rows = np.empty((0, 16), np.uint8), np.empty((0, 0), np.float32)
         if _is_remembered(prepared):
-            view = task.teachers.view
-            for batch in _in_order(splits.train, view, batches, settings):
-                images = batch["images"].to(device)
-                keys.append(np.frombuffer(b"".join(task.teachers.keys(images)), np.uint8).reshape(-1, 16))
-                rows.append(task.teachers.ask(images).cpu().numpy())
-            rows = rows[1:]
-        with replacing(path) as file:
-            np.savez(
-                file, identity=np.array(identity), firsts=np.stack(firsts), **parts,
-                keys=np.concatenate(keys), rows=np.concatenate(rows), seconds=np.array(time.monotonic() - began),
-            )  # fmt: skip
+            found = _of_all(ask, splits.train, task.teachers.view, batches, settings)
+            if ranks.is_first:
+                keys, rows = (np.concatenate(some) for some in zip(*found, strict=True))
+
+        def write() -> None:
+            with replacing(path) as file:
+                np.savez(
+                    file, identity=np.array(identity), firsts=np.stack(firsts), **parts, keys=keys, rows=rows,
+                    seconds=np.array(time.monotonic() - began),
+                )  # fmt: skip
+
+        ranks.first_only(write)
 
     def _logits(
         self, teacher: Teacher, images: ImageSet, prepared: Prepared, batches: BatchSource, settings: RunSettings
     ) -> np.ndarray | None:
-        """What a teacher says to images that it sees as it was trained: logits (images, classes of the data)."""
-        splits, device = prepared.splits, settings.ranks.device
+        """What a teacher says to images that it sees as it was trained: logits (images, classes of the data).
+
+        None of a teacher of other classes, and in all processes but the first, which computes them with the others.
+        """
+        splits, ranks = prepared.splits, settings.ranks
         if not knows_classes(teacher, splits.classes):
             return None
         own = replace(teacher.preprocess, grey_range=splits.grey_range, page=splits.page)
-        teacher.model.to(device)
-        said: list[np.ndarray] = []
-        with torch.inference_mode():
-            for batch in _in_order(images, own, batches, settings):
-                logits = teacher(batch["images"].to(device))[0]
-                assert logits is not None
-                said.append(logits[:, class_order(teacher, splits.classes)].cpu().numpy())
-        return np.concatenate(said)
+        teacher.model.to(ranks.device)
+
+        @torch.inference_mode()
+        def ask(batch: Batch) -> np.ndarray:
+            logits = teacher(batch["images"].to(ranks.device))[0]
+            assert logits is not None
+            return logits[:, class_order(teacher, splits.classes)].cpu().numpy()
+
+        found = _of_all(ask, images, own, batches, settings)
+        return np.concatenate(found) if ranks.is_first else None
 
 
 def _scored_parts(splits: Splits) -> list[ImageSet]:
@@ -367,17 +380,30 @@ def _stored(path: Path, identity: str) -> dict[str, np.ndarray] | None:
     return found if str(found["identity"]) == identity else None
 
 
-def _in_order(images: ImageSet, preprocess: Preprocess, batches: BatchSource, settings: RunSettings) -> Iterable[Batch]:
-    """All images once, with progress. Raises UserError where the run is interrupted."""
+def _of_all(
+    ask: Callable[[Batch], T], images: ImageSet, preprocess: Preprocess, batches: BatchSource, settings: RunSettings
+) -> list[T]:
+    """What is answered to every batch of a set, with progress; each process asks about a part.
+
+    Returns all answers in the first process, in order. Raises UserError where the run is interrupted.
+    """
+    ranks = settings.ranks
     loader = evaluation_batches(
-        images, preprocess=preprocess, batch_size=held_out_batch_size(preprocess), views=(1, 1),
-        workers=settings.loop.workers, stops=batches.interrupts.__bool__,
+        images, preprocess=preprocess, batch_size=held_out_batch_size(preprocess), views=(1, 1), rank=ranks.rank,
+        world_size=ranks.world_size, workers=settings.loop.workers,
+        stops=batches.interrupts.__bool__ if ranks.world_size == 1 else lambda: False,
     )  # fmt: skip
-    words = ("asking the teachers", "done", "images")
-    with batches.interrupts.kept(), FilesDone(len(images), Console(stderr=True), words) as view:
-        for batch in loader:
-            yield batch
-            for _ in batch["targets"]:
-                view.step()
-            if batches.interrupts:
-                raise UserError(f"stopped; `hvit resume {settings.folder}` starts it anew")
+    words, console = ("asking the teachers", "done", "images"), Console(stderr=True, quiet=not ranks.is_first)
+
+    def work() -> list[T]:
+        answers = []
+        with batches.interrupts.kept(), FilesDone(-(-len(images) // ranks.world_size), console, words) as view:
+            for batch in loader:
+                answers.append(ask(batch))
+                for _ in batch["targets"]:
+                    view.step()
+                if batches.interrupts:
+                    raise UserError(f"stopped; `hvit resume {settings.folder}` starts it anew")
+        return answers
+
+    return [answer for some in ranks.gather(work) for answer in some]

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from hvit.data.batches import evaluation_batches, train_batches
+from hvit.data.batches import batches_before, evaluation_batches, train_batches
 from hvit.data.sets import ChosenImages, ImageSet
 from hvit.errors import Stopped, UserError
 from hvit.files import read_object, write_text
@@ -23,7 +24,7 @@ from hvit.randomness import generator
 from hvit.run_names import FINETUNING
 from hvit.runs.kind import Prepared
 from hvit.runs.scoring import held_out_batch_size
-from hvit.tasks.task import Batch, Scores, Task
+from hvit.tasks.task import WHOLE, Batch, Before, Scores, Task
 from hvit.training.freezing import freeze
 from hvit.training.loop import Trainer
 from hvit.training.setup import BatchSource, RunSettings
@@ -40,7 +41,7 @@ _NOT_TRIED = "a trial is judged by the share of right classes, and the labels ar
 
 @dataclass(frozen=True)
 class Speeds:
-    """How fast this machine is, in seconds."""
+    """How fast the processes of a run are together, in seconds."""
 
     image: float
     """Reading an image and computing its features."""
@@ -133,7 +134,8 @@ def measure_speeds(model: Encoder, prepared: Prepared, device: torch.device) -> 
     step()
     trained = _seconds(step) / count
     model.zero_grad()
-    return Speeds(reading + once, (reading + trained) * recipe.loop.batch_size)
+    together = prepared.ranks.world_size
+    return Speeds((reading + once) / together, (reading + trained) * recipe.loop.batch_size / together)
 
 
 def _seconds(work: Callable[[], None]) -> float:
@@ -147,24 +149,33 @@ def fine_tune(
     prepared: Prepared,
     batches: BatchSource,
     settings: RunSettings,
-    features: tuple[np.ndarray, np.ndarray],
+    features: tuple[np.ndarray, np.ndarray] | None,
     linear: FittedLinear,
 ) -> tuple[Finetuning, Scores]:
     """Tries fine-tuning from a fitted head, and leaves in the task's network what recognises more validation images.
 
-    features: of the training images (images, dim), and their classes. linear: the head that was fitted to all of them.
+    features: of the training images (images, dim), and their classes; only the first process needs them. linear: the
+    head that was fitted to all of them.
     Returns what was delivered, and the held-out scores of fine-tuned layers (empty where they were not delivered).
     Training that is interrupted goes on from its checkpoint when the run is resumed.
     """
     model = task.networks["model"]
     assert isinstance(model, Encoder)
-    trial = _trial(model, prepared, settings)
+    ranks = settings.ranks
+    trial = ranks.of_first(lambda: _trial(model, prepared, settings))
     if isinstance(trial, str):
         return Finetuning(False, f"Frozen features were delivered; fine-tuning was not tried: {trial}."), {}
-    splits, (points, labels) = prepared.splits, features
-    validation, rest = divide(labels, trial.validation, prepared.recipe.seed)
-    head = fit_linear(points[rest], labels[rest], len(splits.classes), linear.chosen)
-    frozen = float((head.predict(points[validation]).argmax(1) == labels[validation]).mean())
+    splits = prepared.splits
+
+    def fit() -> tuple[np.ndarray, np.ndarray, FittedLinear, float]:
+        assert features is not None
+        points, labels = features
+        validation, rest = divide(labels, trial.validation, prepared.recipe.seed)
+        head = fit_linear(points[rest], labels[rest], len(splits.classes), linear.chosen)
+        right = head.predict(points[validation]).argmax(1) == labels[validation]
+        return validation, rest, head, float(right.mean())
+
+    validation, rest, head, frozen = ranks.of_first(fit)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     _give(model, head)
     parts = ChosenImages(splits.train, rest), ChosenImages(splits.train, validation), None
@@ -177,7 +188,7 @@ def fine_tune(
         scores = _train("all", task, prepared, batches, settings, parts, trial.steps)
     else:
         model.eval()
-    shutil.rmtree(settings.folder / FINETUNING, ignore_errors=True)
+    ranks.first_only(lambda: shutil.rmtree(settings.folder / FINETUNING, ignore_errors=True))
     first, second = (f"{100 * share:.1f} %" for share in (frozen, tuned))
     compared = (
         f"they recognise {second if delivered else first} of {trial.validation:,} validation {prepared.sample_kind}, "
@@ -234,27 +245,38 @@ def _train(
     steps: int,
 ) -> Scores:
     """Trains the task's network on the first set for so many steps; returns its scores on the last one."""
-    recipe, classes = prepared.recipe, len(prepared.splits.classes)
+    recipe, classes, ranks = prepared.recipe, len(prepared.splits.classes), settings.ranks
     folder: Path = settings.folder / FINETUNING / name
-    folder.mkdir(parents=True, exist_ok=True)
+    ranks.first_only(lambda: folder.mkdir(parents=True, exist_ok=True))
+    batch_size = held_out_batch_size(prepared.preprocess)
+    shared: dict[str, Any] = {
+        "rank": ranks.rank,
+        "world_size": ranks.world_size,
+        "workers": recipe.loop.workers,
+        "stops": batches.interrupts.__bool__ if ranks.world_size == 1 else lambda: False,
+    }
     loop = replace(recipe.loop, evaluate_steps=steps)
     schedule = replace(settings.schedule, total_steps=steps, cosine_steps=steps, warmup_steps=steps / 10)
 
     def training(start: int) -> Iterable[Batch]:
         return train_batches(
             parts[0], num_classes=classes, preprocess=prepared.preprocess, augment=recipe.augment, seed=recipe.seed,
-            batch_size=loop.batch_size, total_steps=steps, start_step=start, repeats=loop.repeats,
-            workers=loop.workers, stops=batches.interrupts.__bool__,
+            batch_size=loop.batch_size, total_steps=steps, start_step=start, repeats=loop.repeats, **shared,
         )  # fmt: skip
 
     def evaluation(images: ImageSet) -> Callable[[], Iterable[Batch]]:
         return lambda: evaluation_batches(
-            images, preprocess=prepared.preprocess, batch_size=held_out_batch_size(prepared.preprocess),
-            views=(1, 1), workers=loop.workers, stops=batches.interrupts.__bool__,
-        )  # fmt: skip
+            images, preprocess=prepared.preprocess, batch_size=batch_size, views=(1, 1), **shared
+        )
 
-    test = evaluation(parts[2]) if parts[2] else None
-    source = replace(batches, train=training, held_out=evaluation(parts[1]), test=test)
+    def before(images: ImageSet) -> Before:
+        count = batches_before(len(images), batch_size, ranks.rank, ranks.world_size)
+        return Before(count, count * batch_size)
+
+    source = replace(
+        batches, train=training, held_out=evaluation(parts[1]), held_out_before=before(parts[1]),
+        test=evaluation(parts[2]) if parts[2] else None, test_before=before(parts[2]) if parts[2] else WHOLE,
+    )  # fmt: skip
     inner = replace(settings, folder=folder, loop=loop, schedule=schedule)
     try:
         return Trainer(task, source, inner).run()

@@ -31,10 +31,12 @@ from hvit.runs.kind import (
     plain_preprocess,
     refuse_labels,
 )
+from hvit.runs.scoring import score_held_out
 from hvit.tasks.extractors import full_name, open_extractor
 from hvit.tasks.generate import Generate
 from hvit.tasks.memorisation import compare_with_training
 from hvit.tasks.task import Scores, Task
+from hvit.training.distribute import Processes
 
 _AT_ONCE = 64
 
@@ -107,8 +109,7 @@ class Generation(Kind[GanNetworks]):
         extractor = open_extractor(config.extractor)
         reference = None
         if config.reference == "training":
-            ranks.first_only(lambda: reference_statistics(extractor, splits.train, preprocess, folder / REFERENCE))
-            reference = FeatureStatistics.load(folder / REFERENCE, extractor.source)
+            reference = reference_statistics(extractor, splits.train, preprocess, folder / REFERENCE, ranks)
         return Generate(
             model.generator,
             model.discriminator,
@@ -130,7 +131,7 @@ class Generation(Kind[GanNetworks]):
         unused: Any = None
         return Generate(model.generator, model.discriminator, config, plain_preprocess(config), unused, classes)
 
-    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path, looked: Any = None) -> None:
         """Adds what the generator is, and whether it memorises training images."""
         assert isinstance(task, Generate)
         generator, preprocess, splits = open_generator(folder).model, task.preprocess, prepared.splits
@@ -178,16 +179,13 @@ class Generation(Kind[GanNetworks]):
         if config.reference == "training":
             # Data in another place may be other data, and what is kept is of the run's own.
             path = target / REFERENCE if request.root is None else None
-            reference = reference_statistics(extractor, splits.train, preprocess, path)
+            reference = reference_statistics(extractor, splits.train, preprocess, path, request.ranks)
         with torch.device("meta"):
             absent = build_discriminator(config.discriminator)
         classes = splits.classes if config.num_classes else ()
         task = Generate(generator.to(device), absent, config, preprocess, extractor, classes, reference)
-        batches = (
-            {name: value.to(device) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
-            for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=_AT_ONCE)
-        )
-        return task.evaluate({"generator": generator}, batches)
+        task.networks = {"generator": generator}
+        return score_held_out(task, splits, preprocess, request.ranks)
 
 
 def _config(recipe: Recipe) -> GanConfig:
@@ -197,22 +195,35 @@ def _config(recipe: Recipe) -> GanConfig:
 
 
 def reference_statistics(
-    extractor: Extractor, images: ImageSet, preprocess: Preprocess, path: Path | None
+    extractor: Extractor, images: ImageSet, preprocess: Preprocess, path: Path | None, ranks: Processes
 ) -> FeatureStatistics:
     """Statistics of all images of a set as testing sees them: read from a file if it has them, else computed and kept.
 
-    A file that is damaged, or of features of another source, is written anew. Without a path nothing is kept.
+    A file that is damaged, or of features of another source, is written anew. Without a path nothing is kept. Every
+    process computes the features of a part.
     """
-    if path is not None and path.exists():
+
+    def read() -> FeatureStatistics | None:
+        if path is None or not path.exists():
+            return None
         try:
             kept = FeatureStatistics.load(path, extractor.source)
         except UserError:
-            kept = None
-        if kept is not None and kept.count == len(images):
-            return kept
-    batches = evaluation_batches(images, preprocess=preprocess, batch_size=_AT_ONCE)
-    points = [extractor.features(preprocess.unit_images(batch["images"])) for batch in batches]
-    statistics = FeatureStatistics.of(np.concatenate(points), extractor.source, "training")
-    if path is not None:
-        statistics.save(path)
-    return statistics
+            return None
+        return kept if kept.count == len(images) else None
+
+    if (kept := ranks.of_first(read)) is not None:
+        return kept
+    batches = evaluation_batches(
+        images, preprocess=preprocess, batch_size=_AT_ONCE, rank=ranks.rank, world_size=ranks.world_size
+    )
+    parts = ranks.gather(lambda: [extractor.features(preprocess.unit_images(batch["images"])) for batch in batches])
+
+    def compute() -> FeatureStatistics:
+        points = np.concatenate([one for part in parts for one in part])
+        statistics = FeatureStatistics.of(points, extractor.source, "training")
+        if path is not None:
+            statistics.save(path)
+        return statistics
+
+    return ranks.of_first(compute)

@@ -64,14 +64,19 @@ class ScoreRequest:
     """What to evaluate on; default: the data of the run."""
     root: str | None
     """Where that data is."""
-    device: torch.device
-    """Where to run."""
+    ranks: Processes
+    """The processes that score together, and where this one runs."""
     report: Report
     """Called with notes on the data and on what was chosen."""
     fast: bool
     """Whether the model is prepared for inference first."""
     auroc: bool = False
     """Whether the area under the ROC curve and the average precision of every class are computed."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where to run."""
+        return self.ranks.device
 
 
 @dataclass(frozen=True)
@@ -281,9 +286,16 @@ class Kind(ABC, Generic[Built]):
         """
         return Trainer(task, batches, settings).run(**facts)
 
+    def look(self, prepared: Prepared, folder: Path) -> Any:
+        """What `finish` needs of much of the data, computed by all processes for the first; most kinds need nothing."""
+        return None
+
     @abstractmethod
-    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
-        """Adds to the scores of a trained run whose weights are written, and leaves its last pictures."""
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path, looked: Any = None) -> None:
+        """Adds to the scores of a trained run whose weights are written, and leaves its last pictures.
+
+        looked: what `look` gave. Only the first process is asked.
+        """
 
     @abstractmethod
     def score(self, request: ScoreRequest) -> Scores:

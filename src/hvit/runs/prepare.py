@@ -33,6 +33,7 @@ from hvit.runs.kind import Kind, Prepared, Report, silent
 from hvit.runs.memory import refuse_too_large
 from hvit.runs.starting import TEACHER, WEIGHTS_BY_NAME
 from hvit.training.activations import checkpointable_blocks
+from hvit.training.batch_norm import has_batch_norm
 from hvit.training.distribute import Processes, check_compiler
 from hvit.training.parallel import Division
 from hvit.training.schedule import Schedule
@@ -98,7 +99,7 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
     recipe, schedule, ranks, splits = prepared.recipe, prepared.schedule, prepared.ranks, prepared.splits
     what, size = prepared.sample_kind, len(splits.train)
     notes = splits.notes + kind.training_notes(prepared)
-    notes += skipped_notes(recipe.augment, len(prepared.preprocess.mean))
+    notes += skipped_notes(recipe.augment, len(prepared.preprocess.mean)) + _batch_norm_notes(recipe, kind)
     try:
         check_memory(prepared, kind)
     except UserError as error:
@@ -116,6 +117,17 @@ def plan_lines(prepared: Prepared, kind: Kind) -> dict[str, str]:
         "device": f"{ranks.device}, {schedule.precision}, {recipe.loop.workers} data workers",
         **({"notes": "\n".join(notes)} if notes else {}),
     }
+
+
+def _batch_norm_notes(recipe: Recipe, kind: Kind) -> tuple[str, ...]:
+    """The sentence on what the parts of a step change, which is nothing for networks without batch norm."""
+    parts = recipe.loop.accumulate
+    if parts == 1 or not any(map(has_batch_norm, kind.empty_networks(recipe))):
+        return ()
+    return (
+        f"Batch norm takes its statistics from each of the {parts} parts of a step alone, so another "
+        f"--loop.accumulate, or with it another number of processes, trains a different network.",
+    )
 
 
 def _labels_of(splits: Splits) -> str:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from hvit.data.open import Splits
+from hvit.data.preprocess import Preprocess
+from hvit.data.sets import ImageSet
 from hvit.explain.drawing.canvas import save_in_both_themes
 from hvit.metrics.classification import linear_probe_accuracy, nearest_neighbour_accuracy
 from hvit.models.build import build_empty, build_network, count_parameters
@@ -26,11 +32,12 @@ from hvit.runs.kind import (
     plain_preprocess,
     refuse_labels,
 )
-from hvit.runs.scoring import held_out_batches, open_held_out
+from hvit.runs.scoring import open_held_out, score_held_out
 from hvit.snapshots.features import MOST_MAPPED, draw_feature_map, encoder_features
 from hvit.snapshots.reconstructions import watch
 from hvit.tasks.reconstruct import Reconstruct
 from hvit.tasks.task import Scores, Task
+from hvit.training.distribute import Processes
 
 _MOST_TRAINED_ON = 50_000
 
@@ -74,7 +81,7 @@ class Pretraining(Kind[MaskedAutoencoder]):
         """See `Kind.bare_task`."""
         return Reconstruct(model, plain_preprocess(model.config), labelled=False)
 
-    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path) -> None:
+    def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path, looked: Any = None) -> None:
         """Adds what the model is, and draws a map of its features."""
         model, classes = open_autoencoder(folder).model, prepared.splits.classes
         scores["model"] = {"name": name_of(model.config), "parameters": count_parameters(model)}
@@ -89,16 +96,31 @@ class Pretraining(Kind[MaskedAutoencoder]):
         _, splits, preprocess = open_held_out(request, labels_needed=False)
         model = request.opened.model.to(request.device)
         task = Reconstruct(model.eval(), preprocess, labelled=False)
-        scores = task.evaluate(task.networks, held_out_batches(splits, preprocess, model))
+        scores = score_held_out(task, splits, preprocess, request.ranks)
         samples = "clips" if preprocess.takes_clips else "images"
         scores["sample_kind"] = samples
         if len(splits.classes) < 2:
             request.report({"notes": f"The {samples} have no labels, so features are not probed for classes."})
             return scores
-        known = encoder_features(model, splits.train, preprocess, _MOST_TRAINED_ON)
-        asked = encoder_features(model, splits.held_out, preprocess, len(splits.held_out))
-        return scores | {
-            "nearest_neighbours": nearest_neighbour_accuracy(*known, *asked),
-            "linear_probe": linear_probe_accuracy(*known, *asked),
-            "trained_on": len(known[1]),
-        }
+        known = _features(model, splits.train, preprocess, _MOST_TRAINED_ON, request.ranks)
+        asked = _features(model, splits.held_out, preprocess, len(splits.held_out), request.ranks)
+
+        def probe() -> Scores:
+            return {
+                "nearest_neighbours": nearest_neighbour_accuracy(*known, *asked),
+                "linear_probe": linear_probe_accuracy(*known, *asked),
+                "trained_on": len(known[1]),
+            }
+
+        return scores | request.ranks.of_first(probe)
+
+
+def _features(
+    model: MaskedAutoencoder, images: ImageSet, preprocess: Preprocess, most: int, ranks: Processes
+) -> tuple[Tensor, Tensor]:
+    """As `encoder_features`, each process those of a part; the first gets all, and the others nothing of use."""
+    parts = ranks.gather(
+        lambda: encoder_features(model, images, preprocess, most, rank=ranks.rank, world_size=ranks.world_size)
+    )
+    some = [part for part in parts if len(part[1])]
+    return (torch.cat([one for one, _ in some]), torch.cat([one for _, one in some])) if some else (Tensor(), Tensor())

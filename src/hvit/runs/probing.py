@@ -31,6 +31,7 @@ from hvit.metrics.probes import (
 from hvit.models.build import build
 from hvit.models.layers.encoder import Encoder
 from hvit.models.probe import ProbeConfig, ProbedConfig, head_features, set_head
+from hvit.models.weights.open import open_weights
 from hvit.progress import FilesDone
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
@@ -159,21 +160,45 @@ class Probing(Classification):
     ) -> Scores:
         """Computes the features, fits every head, and saves the classifier with the linear one; returns its scores.
 
-        Features that the folder has already are not computed again. Raises UserError in several processes.
+        Features that the folder has already are not computed again. Of several processes each computes a part of them,
+        and the first fits the heads.
         """
-        if settings.ranks.world_size > 1:
-            raise UserError("a probe is fitted by one process; start it without torchrun")
         assert isinstance(task, Classify)
-        journal, began = Journal(settings.folder), time.monotonic()
-        journal.write("start", 0, time=time.time(), **facts)
-        model = cast(Encoder, task.networks["model"].to(settings.ranks.device).eval())
-        probe, classes = _probe(prepared.recipe), len(prepared.splits.classes)
-        known, held_out, *test = _all_features(model, prepared, settings, batches)
-        asked = test[0] if test else held_out
+        ranks, began = settings.ranks, time.monotonic()
+        journal = Journal(settings.folder) if ranks.is_first else None
+
+        def write(kind: str, step: int, **values: object) -> None:
+            if journal:
+                journal.write(kind, step, **values)
+
+        write("start", 0, time=time.time(), **facts)
+        model = cast(Encoder, task.networks["model"].to(ranks.device).eval())
+        features = _all_features(model, prepared, settings, batches)
+        scores, linear = ranks.of_first(lambda: self._fitted(task, prepared, model, features))
+        set_head(model, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
+        measured = {task.score: scores[task.score]} | {key: scores[key] for key in ("top1",) if key in scores}
+        write("evaluate", 1, epoch=1.0, seconds=time.monotonic() - began, loss=scores["loss"], **measured)
+        ranks.first_only(lambda: task.save_weights(settings.folder, task.networks))
+        if _probe(prepared.recipe).finetune_minutes:
+            known = features[0] if features else None
+            found, tuned = fine_tune(task, prepared, batches, settings, known, linear)
+            scores["finetuning"] = asdict(replace(found, held_out_frozen=scores.get("top1")))
+            scores |= tuned
+            if found.delivered:
+                ranks.first_only(lambda: task.save_weights(settings.folder, task.networks))
+        write("finish", 1, seconds=time.monotonic() - began)
+        return scores
+
+    def _fitted(
+        self, task: Classify, prepared: Prepared, model: Encoder, features: list[Features]
+    ) -> tuple[Scores, FittedLinear]:
+        """The scores of all heads that the recipe names, fitted to the features, and the linear one."""
+        known, held_out, *test = features
+        asked, classes = test[0] if test else held_out, len(prepared.splits.classes)
         labels = prepared.splits.labels
         of_folds, fit = _BY_LABELS.get(labels.kind, ("log_loss", None))
         if fit is None:
-            heads = {name: _HEADS[name](*known, classes) for name in probe.heads}
+            heads = {name: _HEADS[name](*known, classes) for name in _probe(prepared.recipe).heads}
         else:
             heads: dict[str, Fitted] = {"linear": fit(known[0], _standardised(known[1], labels), classes)}
         linear = heads["linear"]
@@ -197,35 +222,29 @@ class Probing(Classification):
                 "evaluated_on": "test",
                 "validation": {name: value for name, value in of_validation.items() if isinstance(value, int | float)},
             }
-        measured = {task.score: scores[task.score]} | {key: scores[key] for key in ("top1",) if key in scores}
-        journal.write("evaluate", 1, epoch=1.0, seconds=time.monotonic() - began, loss=scores["loss"], **measured)
-        task.save_weights(settings.folder, task.networks)
-        if probe.finetune_minutes:
-            found, tuned = fine_tune(task, prepared, batches, settings, known, linear)
-            scores["finetuning"] = asdict(replace(found, held_out_frozen=scores.get("top1")))
-            scores |= tuned
-            if found.delivered:
-                task.save_weights(settings.folder, task.networks)
-        journal.write("finish", 1, seconds=time.monotonic() - began)
-        return scores
+        return scores, linear
 
-    def looker(self, prepared: Prepared, model: Encoder, folder: Path) -> Callable[[str, ImageSet], Outputs]:
-        """See `Classification.looker`: the features that the run has kept of a frozen encoder are used."""
+    def look(self, prepared: Prepared, folder: Path) -> dict[str, Outputs]:
+        """See `Classification.look`: the features that the run has kept of a frozen encoder are used."""
         parts = ["train", "held_out"] + (["test"] if prepared.splits.test else [])
-        stored = _stored(folder / FEATURES, fingerprints(read_plan(folder)).get("data", ""), parts)
-        if stored is None or _probe(prepared.recipe).finetune_minutes:
-            return super().looker(prepared, model, folder)
-        by_part = dict(zip(parts, stored, strict=True))
-        head = model.head
-        assert isinstance(head, nn.Linear)
 
-        @torch.no_grad()
-        def look(part: str, images: ImageSet) -> Outputs:
-            features, labels = map(torch.from_numpy, by_part[part])
-            logits = head(features.to(head.weight.device)).cpu()
-            return Outputs(logits, labels, torch.empty(0, dtype=torch.long), features)
+        def from_stored() -> dict[str, Outputs] | None:
+            stored = _stored(folder / FEATURES, fingerprints(read_plan(folder)).get("data", ""), parts)
+            if stored is None or _probe(prepared.recipe).finetune_minutes:
+                return None
+            head = open_weights(folder).model.head
+            assert isinstance(head, nn.Linear)
+            found = {}
+            for part, values in zip(parts, stored, strict=True):
+                features, labels = map(torch.from_numpy, values)
+                with torch.no_grad():
+                    found[part] = Outputs(head(features), labels, torch.empty(0, dtype=torch.long), features)
+            return found
 
-        return look
+        found = from_stored() if prepared.ranks.is_first else None
+        if prepared.ranks.share(found is None):
+            return super().look(prepared, folder)
+        return found or {}
 
 
 def _count(prepared: Prepared) -> int:
@@ -250,22 +269,27 @@ Features = tuple[np.ndarray, np.ndarray]
 def _all_features(model: Encoder, prepared: Prepared, settings: RunSettings, batches: BatchSource) -> list[Features]:
     """Features of the training and of the held-out images, and of those to test on where there are any.
 
-    They are kept in the run folder for a run that is resumed.
+    They are kept in the run folder for a run that is resumed. Only the first process gets them, and the others nothing.
     """
-    path, identity = settings.folder / FEATURES, settings.belongs_to.get("data", "")
+    path, identity, ranks = settings.folder / FEATURES, settings.belongs_to.get("data", ""), settings.ranks
     splits = prepared.splits
     parts = {"train": splits.train, "held_out": splits.held_out} | ({"test": splits.test} if splits.test else {})
-    if (stored := _stored(path, identity, list(parts))) is not None:
-        return stored
+    stored = _stored(path, identity, list(parts)) if ranks.is_first else None
+    if ranks.share(stored is not None):
+        return stored or []
     found = [_features(model, one, prepared, settings, batches) for one in parts.values()]
-    with replacing(path) as file:
-        arrays = {
-            f"{part}_{name}": array
-            for part, both in zip(parts, found, strict=True)
-            for name, array in zip(("features", "classes"), both, strict=True)
-        }
-        np.savez(file, identity=np.array(identity), **arrays)  # pyright: ignore[reportArgumentType]
-    return found
+
+    def write() -> None:
+        with replacing(path) as file:
+            arrays = {
+                f"{part}_{name}": array
+                for part, both in zip(parts, found, strict=True)
+                for name, array in zip(("features", "classes"), both, strict=True)
+            }
+            np.savez(file, identity=np.array(identity), **arrays)  # pyright: ignore[reportArgumentType]
+
+    ranks.first_only(write)
+    return found if ranks.is_first else []
 
 
 def _stored(path: Path, identity: str, parts: list[str]) -> list[Features] | None:
@@ -282,20 +306,32 @@ def _stored(path: Path, identity: str, parts: list[str]) -> list[Features] | Non
 def _features(
     model: Encoder, images: ImageSet, prepared: Prepared, settings: RunSettings, batches: BatchSource
 ) -> Features:
-    """Features and classes of a set. Raises UserError where the run is interrupted."""
-    found: list[tuple[Tensor, Tensor]] = []
+    """Features and classes of a set, in the first process; each computes a part.
+
+    Raises UserError where the run is interrupted.
+    """
+    ranks = settings.ranks
     loader = evaluation_batches(
         images, preprocess=prepared.preprocess, batch_size=_BATCH, workers=settings.loop.workers, views=(1, 1),
-        stops=batches.interrupts.__bool__,
+        rank=ranks.rank, world_size=ranks.world_size,
+        stops=batches.interrupts.__bool__ if ranks.world_size == 1 else lambda: False,
     )  # fmt: skip
-    words = ("computing features", "done", "images")
-    with batches.interrupts.kept(), FilesDone(len(images), Console(stderr=True), words) as view:
-        for batch in loader:
-            found.append((head_features(model, batch["images"].to(settings.ranks.device)).cpu(), batch["targets"]))
-            for _ in batch["targets"]:
-                view.step()
-            if batches.interrupts:
-                raise UserError(f"stopped; `hvit resume {settings.folder}` starts it anew")
+    words, console = ("computing features", "done", "images"), Console(stderr=True, quiet=not ranks.is_first)
+
+    def work() -> list[tuple[Tensor, Tensor]]:
+        found: list[tuple[Tensor, Tensor]] = []
+        with batches.interrupts.kept(), FilesDone(-(-len(images) // ranks.world_size), console, words) as view:
+            for batch in loader:
+                found.append((head_features(model, batch["images"].to(ranks.device)).cpu(), batch["targets"]))
+                for _ in batch["targets"]:
+                    view.step()
+                if batches.interrupts:
+                    raise UserError(f"stopped; `hvit resume {settings.folder}` starts it anew")
+        return found
+
+    found = [one for part in ranks.gather(work) for one in part]
+    if not ranks.is_first:
+        return np.empty((0, 0), np.float32), np.empty(0, np.int64)
     features, targets = (torch.cat(parts) for parts in zip(*found, strict=True))
     if prepared.splits.labels.has_classes and targets.ndim > 1:
         targets = targets.argmax(1)

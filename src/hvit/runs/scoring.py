@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Literal
 
-import torch
 from rich.console import Console
-from torch import Tensor
 
-from hvit.data.batches import evaluation_batches
+from hvit.data.batches import batches_before, evaluation_batches
 from hvit.data.images.folders import FolderData
 from hvit.data.images.listing import show
 from hvit.data.open import (
@@ -26,11 +24,14 @@ from hvit.data.open import (
     open_data,
 )
 from hvit.data.preprocess import Preprocess, stored_preprocess
+from hvit.data.sets import ImageSet
 from hvit.errors import UserError
 from hvit.progress import DataOpening
 from hvit.recipe import read_recipe
 from hvit.run_names import RECIPE
 from hvit.runs.kind import ScoreRequest
+from hvit.tasks.task import Before, Outputs, Scores, Task, join
+from hvit.training.distribute import Processes
 
 Labels = Literal["folders", "none", "auto"]
 _BATCH = 64  # images, or frames of clips
@@ -74,11 +75,24 @@ def open_held_out(request: ScoreRequest, labels_needed: bool) -> tuple[DataConfi
     return data, splits, preprocess
 
 
-def held_out_batches(splits: Splits, preprocess: Preprocess, model: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Every held-out image once, on the model's device."""
-    device = next(model.parameters()).device
-    for batch in evaluation_batches(splits.held_out, preprocess=preprocess, batch_size=held_out_batch_size(preprocess)):
-        yield {name: value.to(device) for name, value in batch.items()}  # pyright: ignore[reportAttributeAccessIssue]
+def score_held_out(task: Task, splits: Splits, preprocess: Preprocess, ranks: Processes) -> Scores:
+    """The task's scores of all held-out samples, and all views of clips; each process computes a part of them."""
+    outputs = ranks.gather(lambda: outputs_of_part(task, splits.held_out, preprocess, ranks))
+    return ranks.of_first(lambda: task.scores_of(join(outputs)))
+
+
+def outputs_of_part(
+    task: Task, images: ImageSet, preprocess: Preprocess, ranks: Processes, workers: int = 0
+) -> Outputs:
+    """What the task's networks make of this process's part of a set, with all views of clips."""
+    batch_size = held_out_batch_size(preprocess)
+    batches = evaluation_batches(
+        images, preprocess=preprocess, batch_size=batch_size, rank=ranks.rank, world_size=ranks.world_size,
+        workers=workers,
+    )  # fmt: skip
+    count = batches_before(len(images) * prod(images.views), batch_size, ranks.rank, ranks.world_size)
+    on_device = ({name: value.to(ranks.device) for name, value in batch.items()} for batch in batches)  # pyright: ignore[reportAttributeAccessIssue]
+    return task.outputs(task.networks, on_device, Before(count, count * batch_size))
 
 
 def held_out_batch_size(preprocess: Preprocess) -> int:

@@ -34,20 +34,29 @@ def encoder_features(
     most: int,
     workers: int = 0,
     progress: Callable[[int], object] = lambda count: None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Features (count, dim) of at most so many images, evenly from all over a set, and their classes (count,).
 
     Images that show several classes, such as canvases with several digits, are not among them.
 
-    progress: called with the number of images done after every batch.
+    progress: called with the number of images done after every batch. rank, world_size: which stretch of them, of how
+    many; all, in their order, are the whole.
     """
     device = next(model.parameters()).device
     features, labels, done = [], [], 0
     model.eval()
-    for batch in evaluation_batches(some_images(images, most), preprocess=preprocess, batch_size=64, workers=workers):
+    batches = evaluation_batches(
+        some_images(images, most), preprocess=preprocess, batch_size=64, workers=workers, rank=rank,
+        world_size=world_size,
+    )  # fmt: skip
+    for batch in batches:
         features.append(model.features(batch["images"].to(device)).float().cpu())
         labels.append(batch["targets"])
         progress(done := done + len(batch["targets"]))
+    if not features:  # there are more processes than batches
+        return torch.empty(0, 0), torch.empty(0, dtype=torch.long)
     vectors, targets = torch.cat(features), torch.cat(labels)
     if targets.ndim == 1:
         return vectors, targets

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hvit.errors import Unfinished, UserError
 from hvit.machine import missing_compiler
+from hvit.training.batch_norm import share_batch_norm
 from hvit.training.heartbeat import Heartbeat, end_process
 
 T = TypeVar("T")
@@ -36,8 +37,11 @@ class Processes:
         return self.rank == 0
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network with its gradients averaged over all processes."""
-        return DistributedDataParallel(network) if self.world_size > 1 else network
+        """The network with its gradients averaged over all processes, and with the batch norm of all."""
+        if self.world_size == 1:
+            return network
+        share_batch_norm(network)
+        return DistributedDataParallel(network)
 
     def without_averaging(self, network: nn.Module) -> AbstractContextManager[object]:
         """Inside this block gradients only add up in this process: for all but the last part of a step."""
@@ -82,6 +86,12 @@ class Processes:
         torch.distributed.broadcast_object_list(shared, device=self.device)
         return shared[0]
 
+    def of_first(self, work: Callable[[], T]) -> T:
+        """What the work gives in the first process, in every process; it is done as by `first_only`."""
+        results: list[T] = []
+        self.first_only(lambda: results.append(work()))
+        return self.share(results)[0]
+
     def first_only(self, work: Callable[[], object]) -> None:
         """Does the work in the first process while the others wait, and fails in all if it fails there."""
         failure: Exception | None = None
@@ -97,6 +107,11 @@ class Processes:
                 raise UserError(message[0])
         if failure is not None:
             raise failure
+
+
+def alone(device: str) -> Processes:
+    """One process that works without others."""
+    return Processes(0, 1, torch.device(device))
 
 
 _PATIENCE_AT_THE_START = timedelta(minutes=5)

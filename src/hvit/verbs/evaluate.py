@@ -10,7 +10,7 @@ from hvit.models.weights.open import open_any
 from hvit.runs.kind import Report, ScoreRequest, silent
 from hvit.runs.kinds import kind_of
 from hvit.tasks.task import Scores
-from hvit.training.distribute import choose_device
+from hvit.training.distribute import processes
 
 DataKind = Literal["digits", "cifar10", "cifar100", "fashion_mnist", "folder", "clips", "moving_digits"]
 
@@ -34,10 +34,12 @@ def evaluate(
     a root a folder of images. root: where that data is. report: called with notes on the data. fast: prepare the
     classifier for inference first (`prepare_for_inference`); the scores then have "fast", what was chosen. auroc: also
     compute the area under the ROC curve and the average precision of every class.
+    Of several processes, as torchrun starts them, each computes a part of the held-out data.
     Raises UserError when the classes differ.
     """
     opened = open_any(target)
     run = kind_of(opened.model.config)
     if fast and not run.can_be_prepared:
         raise UserError(f"--fast is for classifiers, and {target} holds none; omit it")
-    return run.score(ScoreRequest(target, opened, kind, root, choose_device(device), report, fast, auroc))
+    with processes(device) as ranks:
+        return run.score(ScoreRequest(target, opened, kind, root, ranks, report, fast, auroc))

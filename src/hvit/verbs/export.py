@@ -33,6 +33,7 @@ from hvit.runs.scoring import open_held_out
 from hvit.runtime.about import Precision
 from hvit.snapshots.features import some_images
 from hvit.tasks.confidence import Confidence
+from hvit.training.distribute import alone
 
 _BATCH = 16
 _CALIBRATED = 128
@@ -189,7 +190,7 @@ def _images(request: ExportRequest, opened: OpenedWeights, preprocess: Preproces
             f"a folder of images"
         )
     _, splits, _ = open_held_out(
-        ScoreRequest(request.target, opened, request.data, request.root, torch.device("cpu"), report, False), False
+        ScoreRequest(request.target, opened, request.data, request.root, alone("cpu"), report, False), False
     )
     values, labels = _some(splits.reported, preprocess, request.compare)
     calibration = None

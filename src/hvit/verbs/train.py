@@ -211,7 +211,7 @@ def _run(
             "classes": list(prepared.splits.classes),
             "sample_kind": prepared.sample_kind,
         }
-    ranks.first_only(lambda: _finish(prepared, kind, task, scores, folder))
+    _finish(prepared, kind, task, scores, folder)
     return scores
 
 
@@ -269,9 +269,14 @@ def _batches(prepared: Prepared, kind: Kind) -> BatchSource:
 
 def _finish(prepared: Prepared, kind: Kind, task: Task, scores: Scores, folder: Path) -> None:
     """Scores, pictures and the report of a run whose weights are written."""
-    kind.finish(prepared, task, scores, folder)
-    write_scores(folder, scores)
-    write_report(folder)
+    looked = kind.look(prepared, folder)
+
+    def finish() -> None:
+        kind.finish(prepared, task, scores, folder, looked)
+        write_scores(folder, scores)
+        write_report(folder)
+
+    prepared.ranks.first_only(finish)
 
 
 def _accepted(
