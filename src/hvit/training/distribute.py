@@ -17,7 +17,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hvit.errors import Unfinished, UserError
 from hvit.machine import missing_compiler
-from hvit.training.batch_norm import share_batch_norm
 from hvit.training.heartbeat import Heartbeat, end_process
 
 T = TypeVar("T")
@@ -37,11 +36,8 @@ class Processes:
         return self.rank == 0
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network with its gradients averaged over all processes, and with the batch norm of all."""
-        if self.world_size == 1:
-            return network
-        share_batch_norm(network)
-        return DistributedDataParallel(network)
+        """The network with its gradients averaged over all processes."""
+        return DistributedDataParallel(network) if self.world_size > 1 else network
 
     def without_averaging(self, network: nn.Module) -> AbstractContextManager[object]:
         """Inside this block gradients only add up in this process: for all but the last part of a step."""

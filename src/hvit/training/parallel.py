@@ -16,6 +16,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, Offlo
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from hvit.errors import UserError
+from hvit.training.batch_norm import share_batch_norm
 from hvit.training.blocks import blocks_of
 from hvit.training.distribute import Processes, check_compiler
 
@@ -89,9 +90,12 @@ class Division:
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network as the loop calls it: compiled if asked, and with gradients averaged over all processes.
 
-        Of several processes every block is compiled for itself. Shards replace the network's parameters, in the same
-        module. Raises UserError where torch.compile cannot work (see `check_compiler`).
+        Of several processes every block is compiled for itself, and batch norm takes the statistics of all. Shards
+        replace the network's parameters, in the same module. Raises UserError where torch.compile cannot work (see
+        `check_compiler`).
         """
+        if self.ranks.world_size > 1:
+            share_batch_norm(network)
         blocks = blocks_of(network) if self.by_block else []
         in_blocks = self.compile_mode is not None and self.mode != "one" and bool(blocks)
         if self.compile_mode is not None:
