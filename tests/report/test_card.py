@@ -54,6 +54,9 @@ def test_a_card_has_scores_with_intervals_calibration_and_the_explanation_check(
     ):
         assert words in " ".join(text.split()), words
     assert "No licence" not in text
+    assert ModelCard(text).data.tags == ["hvit", "nest"]
+    of_timm = replace(ABOUT, architecture="timm/tf_efficientnet_lite0")
+    assert ModelCard(card(tmp_path / "timm", about=of_timm)).data.tags == ["hvit", "timm"]
     assert "No licence is stated" in card(tmp_path / "none", about=replace(ABOUT, licence=None))
 
 

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from hvit.cli.main import main
 from hvit.data.open import FolderData
 from hvit.errors import UserError
+from hvit.metrics.labelled import regression_scores
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.recipes import get_recipe
 from hvit.runs.confidence import Outputs, write_predictions
 from hvit.tasks.confidence import ConfidenceConfig
 from hvit.verbs import folds, train
+from tests.verbs.test_labels import HEADERS, make_images
 from tests.verbs.tiny import RECIPE, TINY
 
 
@@ -155,3 +158,44 @@ def test_groups_that_the_predictions_name_are_those_of_the_interval(tmp_path: Pa
     rows = list(csv.DictReader((tmp_path / "out_of_fold.csv").read_text().splitlines()))
     assert [row["group"] for row in rows[:4]] == ["site 1"] * 3 + ["one more"]
     assert "over 4 groups" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("kind", ["multi", "regression"])
+def test_folds_of_other_labels_have_a_table_and_the_scores_of_their_kind(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    columns = HEADERS[kind].split(",")
+    data = FolderData(table=str(make_images(images, kind)), label_columns=tuple(columns), folds=3)
+    recipe = replace(
+        RECIPE, model=replace(TINY, in_channels=1, num_classes=None), data=data,
+        loop=replace(RECIPE.loop, epochs=1, batch_size=16), confidence=ConfidenceConfig(outliers=False),
+    )  # fmt: skip
+    run = tmp_path / "run"
+    scores = folds.cross_validate(recipe, run)
+    rows = list(csv.DictReader((run / "out_of_fold.csv").read_text().splitlines()))
+    assert len({row["name"] for row in rows}) == scores["count"] == 48
+    assert list(rows[0]) == ["name", "group", "fold", *columns, *(f"predicted {name}" for name in columns)]
+    key = folds.SCORE_OF[kind]
+    assert (scores["label_kind"], len(scores["folds"])) == (kind, 3)
+    assert scores["interval"][0] <= scores[key] <= scores["interval"][1]
+    assert scores["mean_of_folds"] == pytest.approx(np.mean([one[key] for one in scores["folds"]]))
+    truth, found = ([[float(row[f"{word}{name}"]) for name in columns] for row in rows] for word in ("", "predicted "))
+    if kind == "regression":
+        assert regression_scores(np.array(found), np.array(truth), columns)["r2"] == pytest.approx(
+            scores["r2"], abs=1e-4
+        )
+    else:
+        counts = [sum(row["fold"] == str(fold) and row["top"] == "1" for row in rows) for fold in (1, 2, 3)]
+        assert max(counts) - min(counts) <= 2, "folds are as even as can be"
+    page = (run / "report.html").read_text()
+    assert ("Out-of-fold R²" if kind == "regression" else "Out-of-fold mean average precision") in page
+    main(["report", str(run)])
+    main(["predict", str(run), str(images / "000.png"), "--json", "--device", "cpu"])
+    assert ("values" if kind == "regression" else "labels") in json.loads(capsys.readouterr().out.splitlines()[-1])
+    with pytest.raises(UserError, match="are looked at for one class a sample"):
+        folds.read_out_of_fold(run)
+    (run / "fold_2" / "predictions.csv").write_text("name,top\n1,x\n")
+    with pytest.raises(UserError, match="is no table of predictions"):
+        folds.summarise(run)

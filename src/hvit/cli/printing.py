@@ -300,14 +300,17 @@ def print_confusions(matrix: list[list[int]], classes: list[str]) -> None:
 
 def print_folds(scores: JsonObject, folder: Path) -> None:
     """The scores over all folds of a cross-validation, and where they are."""
-    low, high = scores["interval"]
-    each = ", ".join(percent(one["top1"]) for one in scores["folds"])
+    from hvit.report.folds import key_of, written
+
+    (low, high), (key, called) = scores["interval"], key_of(scores)
+    each = ", ".join(written(key, one[key]) for one in scores["folds"])
     say()
     say(
-        f"{scores['count']:,} samples, each predicted by the run that did not train on it: top-1 "
-        f"{percent(scores['top1'])}, 95 % interval {100 * low:.1f} to {percent(high)}"
+        f"{scores['count']:,} samples, each predicted by the run that did not train on it: "
+        f"{'top-1' if key == 'top1' else called} {written(key, scores[key])}, 95 % interval "
+        f"{f'{low:.3f}' if key == 'r2' else f'{100 * low:.1f}'} to {written(key, high)}"
     )
-    say(f"Folds: {each}; mean {percent(scores['mean_of_folds'])}")
+    say(f"Folds: {each}; mean {written(key, scores['mean_of_folds'])}")
     say()
     say(f"The predictions: {folder / OUT_OF_FOLD}")
     say(f"The report: {folder / 'report.html'}")

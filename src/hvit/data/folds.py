@@ -15,8 +15,10 @@ import numpy as np
 from hvit.data.layout import some
 from hvit.data.regular_files import open_regular, system_reason
 from hvit.errors import UserError
+from hvit.labels import LabelSpec
 from hvit.randomness import derive_seed
 
+_FIFTHS = 5
 _LARGEST = 200_000_000  # bytes of a file of groups
 
 
@@ -51,22 +53,23 @@ def held_out_fold(
     names: Sequence[str],
     classes: Sequence[str],
     groups: Sequence[str] | None = None,
+    strict: bool = True,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Which samples the fold holds out (samples,) bool, and sentences about all folds; fold 0 is planned as the first.
 
     labels: (samples,) int. names: of the samples, such as paths from the data's root. groups: of the samples, where
-    they are known; default: as the option says. Raises UserError as `make_folds`.
+    they are known; default: as the option says. strict: as of `make_folds`. Raises UserError as that.
     """
     are_grouped = bool(config.group) or groups is not None
     groups = groups_of(config.group, names) if groups is None else groups
-    folds = make_folds(labels, groups, config.folds, config.split_seed, classes)
+    folds = make_folds(labels, groups, config.folds, config.split_seed, classes, strict)
     sizes = np.bincount(folds, minlength=config.folds).tolist()
     together = f", samples of the {len(set(groups)):,} groups together" if are_grouped else ""
     missing = [
         name for label, name in enumerate(classes) if len(np.unique(folds[labels == label])) < config.folds
     ]  # fmt: skip
     notes = [f"{config.folds} folds of {min(sizes):,} to {max(sizes):,} samples{together}."]
-    if missing:
+    if missing and strict:
         notes.append(f"Not every fold has samples of: {some(missing)}.")
     return folds == max(config.fold, 1) - 1, tuple(notes)
 
@@ -99,12 +102,30 @@ def groups_of(rule: str, names: Sequence[str]) -> list[str]:
     return [match[1] or "" if pattern.groups else match[0] for match in found if match is not None]
 
 
-def make_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int, classes: Sequence[str]) -> np.ndarray:
+def strata_of(labels: np.ndarray, spec: LabelSpec) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What folds are made even by: classes; of several classes a sample the rarest that it has; fifths of a number.
+
+    labels: as of an image set. Returns the stratum of every sample (samples,) and the names of strata.
+    """
+    if spec.has_classes:
+        return labels, spec.names
+    if spec.kind == "multi":
+        order = np.argsort((labels > 0.5).sum(axis=0), kind="stable")  # the rarest first
+        present = labels[:, order] > 0.5
+        strata = np.where(present.any(axis=1), order[present.argmax(axis=1)], len(spec.names))
+        return strata, (*spec.names, "none of them")
+    ranks = np.argsort(np.argsort(labels[:, 0], kind="stable"), kind="stable")
+    return ranks * _FIFTHS // len(ranks), tuple(f"fifth {number + 1}" for number in range(_FIFTHS))
+
+
+def make_folds(
+    labels: np.ndarray, groups: Sequence[str], folds: int, seed: int, classes: Sequence[str], strict: bool = True
+) -> np.ndarray:
     """The fold of every sample (samples,), from 0, with about the same share of every class in each.
 
     Groups go, the largest first, to the fold where the counts of all classes then are most even; of equals to the
     smallest. The order of equals hangs on the seed and the names of groups alone. Raises UserError for fewer groups
-    than folds, and for a class that one fold would hold out whole.
+    than folds, and if strict for a class that one fold would hold out whole.
     """
     names = sorted(set(groups))
     if len(names) < folds:
@@ -117,7 +138,7 @@ def make_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int,
     np.add.at(counts, (members, labels), 1)
     for label, name in enumerate(classes):
         holders = np.flatnonzero(counts[:, label])
-        if len(holders) == 1:
+        if strict and len(holders) == 1:
             raise UserError(
                 f"all samples of class {name} are of one group ({names[holders[0]]}), so that the fold that holds it "
                 f"out has none to train on: cross-validation needs two groups of every class."
@@ -134,7 +155,7 @@ def make_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int,
         filled[best] += shares[one]
     for label, name in enumerate(classes):
         whole = np.flatnonzero(filled[:, label] > 1 - 1e-9)
-        if counts[:, label].any() and len(whole):
+        if strict and counts[:, label].any() and len(whole):
             raise UserError(
                 f"one of {folds} folds would hold out class {name} whole: its groups cannot be divided; use fewer"
                 f" folds."

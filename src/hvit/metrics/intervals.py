@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from hvit.metrics.classification import wilson_interval
 from hvit.randomness import derive_seed
 
 RESAMPLES = 2000
+_RESCORED = 500
 
 
 def share_interval(hits: np.ndarray) -> tuple[float, float]:
@@ -29,6 +30,22 @@ def grouped_interval(hits: np.ndarray, groups: Sequence[str]) -> tuple[float, fl
     random = np.random.default_rng(derive_seed(0, "bootstrap of groups", len(names)))
     drawn = random.integers(0, len(names), (RESAMPLES, len(names)))
     low, high = np.percentile(right[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def bootstrap_interval(score: Callable[[np.ndarray], float], groups: Sequence[str]) -> tuple[float, float]:
+    """The 95 % interval of a score of samples, by the percentiles of 500 bootstrap samples of whole groups.
+
+    score: of the samples with these numbers (rows,), which may occur several times. groups: of every sample.
+    """
+    names, members = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
+    rows = [np.flatnonzero(members == group) for group in range(len(names))]
+    random = np.random.default_rng(derive_seed(0, "bootstrap of a score", len(names)))
+    found = [
+        score(np.concatenate([rows[group] for group in random.integers(0, len(names), len(names))]))
+        for _ in range(_RESCORED)
+    ]
+    low, high = np.percentile(found, (2.5, 97.5))
     return float(low), float(high)
 
 

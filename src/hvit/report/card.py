@@ -113,7 +113,7 @@ def _metadata(run: Run, recipe: Recipe, about: About) -> str:
         )
         for metric, name, value in _metrics(scores)
     ]  # fmt: skip
-    tags = [LIBRARY, about.architecture.removeprefix("custom ").split("_")[0]]
+    tags = [LIBRARY, re.split("[_/]", about.architecture.removeprefix("custom "))[0]]
     tags += {"multi": ["multi-label"], "ordinal": ["ordinal"], "regression": ["regression"]}.get(scores.label_kind, [])
     metrics = sorted({metric for metric, _, _ in _metrics(scores)})
     data = ModelCardData(

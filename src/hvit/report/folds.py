@@ -10,7 +10,9 @@ from hvit.files import JsonObject, write_text
 from hvit.markup import MARK, SPACE, Html, element, percent
 from hvit.metrics.classification import confusion_matrix
 from hvit.recipe import Recipe
+from hvit.report.labelled import labels_section
 from hvit.report.pieces import chart, quiet, section, tile, whole_page
+from hvit.report.reading import Scores
 from hvit.run_names import OUT_OF_FOLD, REPORT, fold_folder
 
 
@@ -24,19 +26,30 @@ def write_folds_report(folder: Path, recipe: Recipe, scores: JsonObject) -> Path
     return path
 
 
+def key_of(scores: JsonObject) -> tuple[str, str]:
+    """The key of the score that people look at first, and what it is called."""
+    keys = {"multi": ("mean_average_precision", "mean average precision"), "regression": ("r2", "R²")}
+    return keys.get(scores.get("label_kind", "single"), ("top1", "accuracy"))
+
+
+def written(key: str, value: float) -> str:
+    """A score as a reader sees it: R² as a number, others in percent."""
+    return f"{value:.3f}" if key == "r2" else percent(value)
+
+
 def _headline(recipe: Recipe, scores: JsonObject) -> Html:
-    low, high = scores["interval"]
+    (low, high), (key, called) = scores["interval"], key_of(scores)
     how = f"{scores['groups']:,} groups" if scores["groups"] else "samples"
     tiles = (
         tile(
-            "Out-of-fold accuracy",
-            percent(scores["top1"]),
-            f"of {scores['count']:,} · 95{SPACE}% interval {100 * low:.1f} to {percent(high)}, over {how}",
+            f"Out-of-fold {called}",
+            written(key, scores[key]),
+            f"of {scores['count']:,} · 95{SPACE}% interval {_low(key, low)} to {written(key, high)}, over {how}",
         ),
         tile(
             "Mean of the folds",
-            percent(scores["mean_of_folds"]),
-            f"standard deviation {percent(scores['deviation_of_folds'])} over {len(scores['folds'])} folds",
+            written(key, scores["mean_of_folds"]),
+            f"standard deviation {written(key, scores['deviation_of_folds'])} over {len(scores['folds'])} folds",
         ),
     )
     return element(
@@ -48,15 +61,20 @@ def _headline(recipe: Recipe, scores: JsonObject) -> Html:
     )
 
 
+def _low(key: str, value: float) -> str:
+    return written(key, value) if key == "r2" else f"{100 * value:.1f}"
+
+
 def _folds(scores: JsonObject) -> Html:
-    kinds = {"fold": {}, "held out": {"class_": "number"}, "accuracy": {"class_": "number"}, "report": {}}
+    key, called = key_of(scores)
+    kinds = {"fold": {}, "held out": {"class_": "number"}, called: {"class_": "number"}, "report": {}}
     heads = [element("th", text, scope="col", **kind) for text, kind in kinds.items()]
     lines = [
         element(
             "tr",
             element("th", str(one["fold"]), scope="row"),
             element("td", f"{one['count']:,}", class_="number"),
-            element("td", percent(one["top1"]), class_="number"),
+            element("td", written(key, one[key]), class_="number"),
             element("td", element("a", "open", href=f"{fold_folder(one['fold'])}/{REPORT}")),
         )
         for one in scores["folds"]
@@ -67,6 +85,8 @@ def _folds(scores: JsonObject) -> Html:
 
 
 def _classes(scores: JsonObject) -> Html:
+    if "label_kind" in scores:
+        return labels_section(Scores.model_validate(scores), "samples")
     matrix = confusion_matrix(scores["labels"], scores["predictions"], len(scores["classes"]))
     drawn = chart(partial(pictures.draw_confusion, matrix, scores["classes"]), "Confusion matrix")
     return section("What they get right", drawn, quiet("Rows are true classes, columns predictions."))

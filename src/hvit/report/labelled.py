@@ -57,8 +57,12 @@ def last_label_score(run: Run) -> Html | None:
 
 def label_section(run: Run) -> Html:
     """The scores of every class, or of every number with a chart of predictions against labels."""
-    scores = run.scores
-    assert scores is not None
+    assert run.scores is not None
+    return labels_section(run.scores, run.samples)
+
+
+def labels_section(scores: Scores, samples: str) -> Html:
+    """As `label_section`, of scores. samples: images or clips."""
     title = "What it gets right"
     if scores.label_kind == "ordinal" and scores.labels:
         from hvit.metrics.classification import confusion_matrix
@@ -69,7 +73,7 @@ def label_section(run: Run) -> Html:
             title, counts_words(scores), drawn, quiet("Rows are true classes in their order, columns predictions.")
         )
     if scores.per_class:
-        heads = ("class", run.samples, "threshold", "average precision", "recall", "precision", "F1")
+        heads = ("class", samples, "threshold", "average precision", "recall", "precision", "F1")
         rows = [
             (row.name, f"{row.count:,}", f"{row.threshold:.2f}", *map(percent, (row.average_precision, row.recall)),
              *map(percent, (row.precision, row.f1)))

@@ -28,7 +28,7 @@ from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe, read_recipe
 from hvit.run_names import CLIP_RESULTS, PICTURES, PREDICTIONS, RECIPE
-from hvit.runs.confidence import Outputs, measure, outputs_of, parts_to_look_at, write_predictions
+from hvit.runs.confidence import Outputs, measure, outputs_of, parts_to_look_at, write_answers, write_predictions
 from hvit.runs.folder import write_scores
 from hvit.runs.kind import Kind, Prepared, ScoreRequest, plain_preprocess
 from hvit.runs.scoring import held_out_batch_size, open_held_out, score_held_out
@@ -119,7 +119,10 @@ class Classification(Kind[Encoder]):
         if getattr(prepared.recipe.data, "fold", 0):
             held_out = prepared.splits.held_out
             names = [held_out.name(index) for index in range(len(held_out))]
-            write_predictions(folder / PREDICTIONS, names, outputs["held_out"], splits.classes, held_out.groups)
+            if labels.has_classes:
+                write_predictions(folder / PREDICTIONS, names, outputs["held_out"], splits.classes, held_out.groups)
+            else:
+                write_answers(folder / PREDICTIONS, names, outputs["held_out"], labels, held_out.groups)
         if preprocess.takes_clips:
             seen = outputs["test" if prepared.splits.test else "held_out"]
             own = task_for(model, labels, asdict(preprocess), confidence=confidence)

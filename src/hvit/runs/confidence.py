@@ -17,6 +17,7 @@ from hvit.data.batches import evaluation_batches
 from hvit.data.preprocess import Preprocess
 from hvit.data.sets import ImageSet
 from hvit.files import JsonObject, write_text
+from hvit.labels import LabelSpec
 from hvit.metrics.calibration import BINS, calibration_error, fit_temperature, reliability, threshold_for
 from hvit.metrics.outliers import MOST_KEPT, NearestTraining
 from hvit.models.layers.encoder import Encoder
@@ -24,8 +25,9 @@ from hvit.models.probe import logits_and_features
 from hvit.run_names import OUTLIERS
 from hvit.runs.kind import Prepared
 from hvit.runs.scoring import held_out_batch_size
+from hvit.snapshots.answers import answers_of
 from hvit.snapshots.features import some_images
-from hvit.tasks.classify import as_samples
+from hvit.tasks.classify import as_samples, mean_over_views
 from hvit.tasks.confidence import Confidence
 from hvit.training.distribute import Processes
 
@@ -108,6 +110,25 @@ def parts_to_look_at(prepared: Prepared, model: Encoder) -> dict[str, ImageSet]:
     if prepared.preprocess.takes_clips:
         parts["test" if splits.test else "held_out"] = splits.reported
     return parts
+
+
+def write_answers(
+    path: Path, names: Sequence[str], looked: Outputs, labels: LabelSpec, groups: Sequence[str] | None = None
+) -> None:
+    """Writes a table of several classes a sample, or of numbers: name, group if there are any, a column for every label
+    and one for every answer, which is a probability or a number.
+    """
+    answers, truth = answers_of(looked.logits.double(), labels), looked.labels
+    if len(looked.clips):
+        answers, truth = mean_over_views(answers, truth, looked.clips)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    answered = (f"predicted {name}" for name in labels.names)
+    table.writerow(["name", *["group"] * bool(groups), *labels.names, *answered])
+    for number, (name, own, found) in enumerate(zip(names, truth.tolist(), answers.tolist(), strict=True)):
+        group = [groups[number]] if groups else []
+        table.writerow([name, *group, *(f"{value:.7g}" for value in (*own, *found))])
+    write_text(path, text.getvalue())
 
 
 def write_predictions(

@@ -130,10 +130,11 @@ class Probing(Classification):
         """Times a few images, and says how long all of them take."""
         speeds = measure_speeds(model, prepared, prepared.ranks.device)
         text = f"about {_in_words(_count(prepared) * speeds.image)} for the features, then seconds for the head"
+        lines: dict[str, str] = {}
         if _probe(prepared.recipe).finetune_minutes:
             trial = choose_trial(prepared, speeds)
             if isinstance(trial, str):
-                text += f"; fine-tuning is not tried: {trial}"
+                lines["fine-tuning"] = f"not tried: {trial}"
             else:
                 seen = trial.validation + len(prepared.splits.held_out) + len(prepared.splits.test or ())
                 most = 2 * trial.steps * speeds.step + seen * speeds.image
@@ -141,7 +142,7 @@ class Probing(Classification):
                     f"; fine-tuning: a trial of {trial.steps:,} steps, and as many on all training images if it is "
                     f"delivered, at most {_in_words(most)}"
                 )
-        return {"time": f"{text} (timed on this machine just now)"}
+        return {"time": f"{text} (timed on this machine just now)", **lines}
 
     def training_notes(self, prepared: Prepared) -> tuple[str, ...]:
         """Nothing can go wrong with steps that there are not."""

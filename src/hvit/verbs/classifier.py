@@ -134,7 +134,11 @@ def open_ensemble(members: list[Path], device: str = "auto") -> Classifier:
     for member, other in zip(members[1:], others, strict=True):
         if (other.classes, other.preprocess) != (first.classes, first.preprocess):
             raise UserError(f"{member} and {members[0]} differ in classes or preparation: they are no ensemble")
-    return replace(first, others=tuple(others))
+    labels = first.labels
+    if labels.thresholds:  # each fold has chosen its own
+        chosen = np.mean([one.labels.thresholds for one in (first, *others)], axis=0)
+        labels = replace(labels, thresholds=tuple(chosen.tolist()))
+    return replace(first, others=tuple(others), labels=labels)
 
 
 def open_classifier(weights: Path | str, device: str = "auto") -> Classifier:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from hvit.data.folds import groups_of
 from hvit.data.open import moved
 from hvit.errors import UserError
 from hvit.files import JsonObject, read_object, read_whole, write_text
-from hvit.metrics.intervals import grouped_interval
+from hvit.metrics.intervals import bootstrap_interval, grouped_interval
+from hvit.metrics.labelled import best_thresholds, mean_of, multi_label_scores, ranking_scores, regression_scores
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.report.folds import write_folds_report
 from hvit.run_names import JOURNAL, OUT_OF_FOLD, PREDICTIONS, RECIPE, SCORES, WEIGHTS, fold_folder
@@ -29,6 +30,8 @@ from hvit.training.journal import read_journal
 from hvit.verbs import train
 
 _LONGEST_TABLE = 2**30
+SCORE_OF = {"multi": "mean_average_precision", "regression": "r2"}
+"""Labels that are not one class a sample -> the score that people look at first."""
 
 
 def has_folds(recipe: Recipe) -> bool:
@@ -75,6 +78,9 @@ def summarise(folder: Path) -> Scores:
     fold are missing.
     """
     recipe = read_recipe(folder)
+    kind = _label_kind(folder / fold_folder(1))
+    if kind in SCORE_OF:
+        return _summarise_answers(folder, recipe, kind)
     rows: list[dict[str, str]] = []
     folds: list[JsonObject] = []
     classes: list[str] = []
@@ -124,9 +130,94 @@ def read_out_of_fold(folder: Path) -> tuple[list[str], list[dict[str, str]]]:
     Raises UserError where the folds are not finished, and for a damaged table.
     """
     path = folder / OUT_OF_FOLD
+    if (kind := _label_kind(folder)) in SCORE_OF:
+        raise UserError(f"labels are looked at for one class a sample, and those of {folder} are of the kind {kind}")
     if not path.is_file():
         raise UserError(f"the folds in {folder} are not finished: `hvit resume {folder}` trains the rest")
     return _read_predictions(path, ("name", "group", "fold", "class", "predicted"))
+
+
+def _summarise_answers(folder: Path, recipe: Recipe, kind: str) -> Scores:
+    """As `summarise`, for several classes a sample and for numbers.
+
+    The first score is the mean average precision, or R²; its interval is a bootstrap over groups. Thresholds are chosen
+    on all predictions, so that F1 is a little too good.
+    """
+    tables = [_read_answers(folder / fold_folder(fold) / PREDICTIONS) for fold in range(1, _folds(recipe) + 1)]
+    names, key = tables[0].names, SCORE_OF[kind]
+    if any(table.names != names for table in tables):
+        raise UserError(f"the folds in {folder} predict different things; remove their predictions, and resume")
+    truth, answers = (np.concatenate([getattr(table, part) for table in tables]) for part in ("truth", "answers"))
+    samples = [name for table in tables for name in table.samples]
+    rule = getattr(recipe.data, "group", "")
+    written = all(table.groups is not None for table in tables)
+    groups = [one for table in tables for one in table.groups or ()] if written else groups_of(rule, samples)
+
+    def score(rows: np.ndarray) -> float:
+        if kind == "regression":
+            return regression_scores(answers[rows], truth[rows], names)[key]
+        return mean_of(ranking_scores(answers[rows], truth[rows].astype(int), names), "average_precision") or 0.0
+
+    fold_of = np.repeat(np.arange(1, len(tables) + 1), [len(table.samples) for table in tables])
+    folds = [
+        {"fold": fold, "count": int((fold_of == fold).sum()), key: score(np.flatnonzero(fold_of == fold))}
+        for fold in range(1, len(tables) + 1)
+    ]
+    of_folds = np.array([one[key] for one in folds])
+    if kind == "regression":
+        whole = regression_scores(answers, truth, names)
+        whole |= {"values": truth.tolist(), "predicted_values": answers.tolist()}
+    else:
+        whole = multi_label_scores(answers, truth, names, best_thresholds(answers, truth))
+        whole["thresholds_chosen_here"] = True
+    scores: Scores = {
+        "count": len(samples), "label_kind": kind, **whole,
+        "interval": list(bootstrap_interval(score, groups)), "groups": len(set(groups)) if rule or written else None,
+        "mean_of_folds": float(of_folds.mean()), "deviation_of_folds": float(of_folds.std(ddof=1)), "folds": folds,
+        "classes": list(names),
+    }  # fmt: skip
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["name", "group", "fold", *names, *(f"predicted {name}" for name in names)])
+    for name, group, fold, own, found in zip(samples, groups, fold_of.tolist(), truth, answers, strict=True):
+        table.writerow([name, group, fold, *(f"{value:.7g}" for value in (*own, *found))])
+    write_text(folder / OUT_OF_FOLD, text.getvalue())
+    write_text(folder / SCORES, json.dumps(scores) + "\n")
+    write_folds_report(folder, recipe, scores)
+    return scores
+
+
+def _label_kind(run: Path) -> str:
+    """What the labels of a run are, as its scores say."""
+    return str(read_object(run / SCORES).get("label_kind", "single")) if (run / SCORES).is_file() else "single"
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a fold's run predicts of the samples that it held out."""
+
+    names: tuple[str, ...]
+    samples: list[str]
+    groups: list[str] | None
+    truth: np.ndarray
+    answers: np.ndarray
+
+
+def _read_answers(path: Path) -> _Answers:
+    """The table that `write_answers` writes. Raises UserError where it is damaged."""
+    try:
+        header, *lines = csv.reader(io.StringIO(read_whole(path, _LONGEST_TABLE).decode("utf-8")))
+        facts = 2 if header[1:2] == ["group"] and len(header) % 2 == 0 else 1
+        count = (len(header) - facts) // 2
+        names = tuple(header[facts : facts + count])
+        fits = header[facts + count :] == [f"predicted {name}" for name in names] and count
+        numbers = np.array([[float(cell) for cell in line[facts:]] for line in lines]).reshape(-1, 2 * count)
+        if not fits or any(len(line) != len(header) for line in lines) or not np.isfinite(numbers).all():
+            raise ValueError
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged: it is no table of predictions; remove it, and resume") from error
+    groups = [line[1] for line in lines] if facts == 2 else None
+    return _Answers(names, [line[0] for line in lines], groups, numbers[:, :count], numbers[:, count:])
 
 
 def members_of(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from hvit.data.balance import class_counts, count_notes, positive_weights, sample_weights, sampling_chances
-from hvit.data.folds import FoldedData, groups_of, held_out_fold
+from hvit.data.folds import FoldedData, groups_of, held_out_fold, strata_of
 from hvit.data.images.listing import show
 from hvit.data.layout import imbalance_notes, some, split_name
 from hvit.data.regular_files import is_folder
@@ -133,13 +133,12 @@ def _in_both(groups: np.ndarray, asked: np.ndarray) -> int:
 def _held_out_fold(samples: Samples, config: TableData) -> tuple[np.ndarray, tuple[str, ...]]:
     """Which samples the fold of cross-validation holds out, bool, and sentences about all folds."""
     spec = samples.spec
-    if not spec.has_classes:
-        raise UserError(f"cross-validation is of one class a sample, and the labels are {spec.describe()}: omit folds")
     if samples.groups is not None and config.group:
         raise UserError("group and group_column both keep samples together: give only one")
     names = [split_name(file, samples.folder) for file in samples.files]
     groups = None if samples.groups is None else samples.groups.tolist()
-    return held_out_fold(config, samples.labels, names, spec.names, groups)
+    strata, classes = strata_of(samples.labels, spec)
+    return held_out_fold(config, strata, names, classes, groups, strict=spec.has_classes)
 
 
 def with_statistics(spec: LabelSpec, labels: np.ndarray) -> LabelSpec:
