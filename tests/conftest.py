@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from hvit.cli.main import main
+from hvit.snapshots import explanations
 from tests.hub_server import HubServer, hub_on_this_machine
 from tests.processes import Command, places, wait_until
 
@@ -29,6 +30,15 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 _BROWSER_FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_pictures() -> Iterator[None]:
+    """Runs draw one explanation each, not six: drawing them takes most of the time of a run of two steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explanations, "SAMPLES_DRAWN", 1)
+        patch.setattr(explanations, "MOSAICS_DRAWN", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -356,6 +356,7 @@ def test_the_python_code_of_a_page_runs(page: Path, workplace: Path) -> None:
         exec(compile(code, str(page), "exec"), names)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
 def test_an_example_runs_and_tells_what_it_found(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -45,6 +45,7 @@ def test_the_seed_is_the_fold() -> None:
     assert of_fold(one.cells[0].recipe, FOLDS).data == one.cells[0].recipe.data
 
 
+@pytest.mark.long
 def test_the_whole_experiment_at_two_steps(hvit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
     names, data = [], tmp_path / "clips"

@@ -22,7 +22,7 @@ from hvit.verbs.predict import predict
 from tests.verbs.tiny import RECIPE, TINY
 
 DIGITS = replace(
-    RECIPE, confidence=ConfidenceConfig(unsure_error=0.2), loop=replace(RECIPE.loop, epochs=6, evaluate_every=6)
+    RECIPE, confidence=ConfidenceConfig(unsure_error=0.2), loop=replace(RECIPE.loop, epochs=3, evaluate_every=3)
 )
 
 

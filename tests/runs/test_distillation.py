@@ -78,6 +78,7 @@ def stopped_and_resumed(recipe: Recipe, folder: Path, monkeypatch: pytest.Monkey
     resume(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("augmented", [True, False])
 @pytest.mark.usefixtures("no_pictures", "one_thread")
 def test_a_stopped_run_ends_as_an_undisturbed_one(

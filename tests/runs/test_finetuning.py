@@ -106,6 +106,7 @@ def test_frozen_features_are_delivered_where_fine_tuning_is_not_better(photo_fol
     assert found["sentence"] in (run / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_an_interrupted_fine_tuning_goes_on_exactly(
     delivered: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_an_interrupted_fine_tuning_goes_on_exactly(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.long
 def test_too_few_photos_are_said(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetuning, "FEWEST", 50)
     recipe = photos(encoder_file(tmp_path, blind=False), photo_folder)

@@ -46,6 +46,7 @@ def test_statistics_of_training_images_are_computed_once_and_damaged_ones_anew(t
     assert reference_statistics(other, splits.train, preprocess, path, alone("cpu")).count == len(splits.train)
 
 
+@pytest.mark.long
 def test_a_run_compared_with_training_images_keeps_and_uses_their_statistics(tmp_path: Path) -> None:
     model = replace(RECIPE.model, reference="training", conditional=False)
     scores = train.train(replace(RECIPE, model=model, loop=replace(RECIPE.loop, max_steps=1)), tmp_path / "run")

@@ -62,6 +62,7 @@ def test_a_probe_leaves_a_run_like_any_other(encoder_file: Path, photo_folder: P
     assert evaluate(run, None, None, "cpu")["top1"] == 1.0
 
 
+@pytest.mark.long
 def test_a_killed_probe_goes_on_from_its_features(encoder_file: Path, photo_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(probe_of(encoder_file, photo_folder), run)

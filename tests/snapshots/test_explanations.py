@@ -108,7 +108,7 @@ def test_one_level_is_no_tree() -> None:
 def test_mosaics_are_drawn_where_a_folder_is_given(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = create_model("nest_micro_32", in_channels=1)
-    rates = digit_explanations(model, PREPROCESS, DigitsData(), tmp_path / "p", count=3, drawn=1)
+    rates = digit_explanations(model, PREPROCESS, DigitsData(), tmp_path / "p", count=3)
     assert [path.name for path in (tmp_path / "p").glob("*.png")] == ["explain_mosaic_1.png"]
     assert [(one["picture"], len(one["digits"])) for one in rates["pictures"]] == [("explain_mosaic_1", 4)]
     assert 0 <= rates["pictures"][0]["hits"] <= 4

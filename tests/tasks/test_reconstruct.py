@@ -102,6 +102,7 @@ def test_the_loss_and_the_share_explained_are_those_over_all_masked_patches() ->
     assert task.score in scores
 
 
+@pytest.mark.long
 def test_the_watched_images_are_saved_at_every_evaluation_and_drawn_together(tmp_path: Path) -> None:
     watched = some_batches(1)[0]["images"]
     task = Reconstruct(make(), PREPROCESS, labelled=True, watched=watched)

@@ -64,6 +64,7 @@ def test_nothing_is_frozen_by_default_and_what_cannot_be_is_refused() -> None:
             replace(get_recipe("nest_micro_folder").optimize, freeze=wrong)
 
 
+@pytest.mark.long
 def test_a_run_trains_the_rest_and_nothing_else(photo_folder: Path, tmp_path: Path) -> None:
     recipe = get_recipe("nest_micro_folder")
     small = hvit.create_model("resnet_micro_32", num_classes=2, input_size=16)
@@ -150,6 +151,7 @@ def test_levels_are_released_at_their_steps_with_their_statistics(tmp_path: Path
     assert list(first_change.values()) == [6, 6, 4, 4, 2, 2, 0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stop_at", [1, 3, 8])
 def test_gradual_unfreezing_resumes_bit_for_bit(tmp_path: Path, stop_at: int) -> None:
     whole = unfreezing(tmp_path / "whole")

@@ -82,6 +82,7 @@ def test_gradcat_is_checked_with_the_gradients_asked_for(
     assert answer["verdict"].startswith("gradcat_libra can")
 
 
+@pytest.mark.long
 def test_block_shapley_is_checked_by_default_and_a_broken_file_is_named(
     weights: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

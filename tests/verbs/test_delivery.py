@@ -38,6 +38,7 @@ def three_parts(photo_folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.long
 def test_of_three_parts_one_chooses_and_another_is_reported(three_parts: Path, tmp_path: Path) -> None:
     lines: dict[str, str] = {}
     recipe = recipe_of(three_parts)

@@ -72,6 +72,7 @@ def test_an_unlabelled_dataset_of_odd_images_is_trained_on(unlabelled: Path, tmp
     assert "no labels" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_verb_prints_the_probes(photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train.train(small(photo_folder), tmp_path / "run")
     main(["evaluate", str(tmp_path / "run")])

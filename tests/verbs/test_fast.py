@@ -44,6 +44,7 @@ def test_evaluate_fast_gives_the_same_scores(weights: Path, photo_folder: Path, 
     assert abs(fast["loss"] - usual["loss"]) < 1e-5
 
 
+@pytest.mark.long
 def test_explain_fast_chooses_the_same_classes_and_keeps_its_gradients(
     weights: Path,
     photo_folder: Path,

@@ -125,6 +125,7 @@ def test_the_same_images_are_the_same_samples_however_they_are_held(tmp_path: Pa
         assert content(opened(data, classes=("top", "bottom"))) == first, name
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_continues_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)

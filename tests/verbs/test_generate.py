@@ -271,6 +271,7 @@ def test_a_run_of_generation_killed_in_mid_epoch_resumes_bit_for_bit(
     assert ends[0] == ends[1]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_pictures", "one_thread")
 def test_two_processes_train_the_networks_that_one_trains(
     tmp_path: Path, train_in_two_processes: Callable[..., str]

@@ -28,6 +28,7 @@ def run(tmp_path: Path, weights: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_review_has_pictures_and_explanations_and_replaces_an_older_one(
     run: Path, photo_folder: Path, tmp_path: Path
 ) -> None:

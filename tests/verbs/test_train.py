@@ -40,6 +40,7 @@ def test_a_run_leaves_a_folder_that_tells_its_whole_story(tmp_path: Path) -> Non
         train.train(RECIPE, tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_pictures", "one_thread")
 def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_and_kill: Callable[..., None]) -> None:
     folder = tmp_path / "broken"
@@ -51,6 +52,7 @@ def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, train_and
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_pictures", "one_thread")
 def test_two_processes_learn_what_one_does(tmp_path: Path, train_in_two_processes: Callable[..., str]) -> None:
     """With stochastic depth, and images that are erased and mixed."""

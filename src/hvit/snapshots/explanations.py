@@ -25,6 +25,8 @@ from hvit.metrics.classification import path_hit_rate
 from hvit.models.layers.encoder import Encoder
 from hvit.snapshots.answers import answers_of, in_words, most_asked, reread, shown_answers
 
+SAMPLES_DRAWN, MOSAICS_DRAWN = 6, 4
+"""Pictures of explanations that a run has."""
 _CLASSES_SHOWN = 4
 _IMAGES_AT_ONCE = 100
 
@@ -35,18 +37,19 @@ def draw_samples(
     splits: Splits,
     folder: Path,
     temperature: float = 1.0,
-    count: int = 6,
+    count: int | None = None,
     labels: LabelSpec | None = None,
 ) -> list[dict[str, object]]:
     """Writes `explain_<number>.png` for held-out images of different classes: the trees of their most probable classes.
 
-    temperature: of the probabilities. labels: what the model's outputs are; default: as of the data. Returns what a
-    reader should know of each, as `describe_sample`.
+    temperature: of the probabilities. count: of images; default: `SAMPLES_DRAWN`. labels: what the model's outputs are;
+    default: as of the data. Returns what a reader should know of each, as `describe_sample`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spec, truth = labels or splits.labels, splits.held_out.labels
     _, first = np.unique(_to_tell_apart(truth), return_index=True)
-    chosen = first[np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int)]
+    number = min(SAMPLES_DRAWN if count is None else count, len(first))
+    chosen = first[np.linspace(0, len(first) - 1, number).round().astype(int)]
     described = []
     for number, index in enumerate(chosen.tolist(), start=1):
         image, _ = splits.held_out.read(index, index)
@@ -136,7 +139,7 @@ def draw_explanation(
 
 
 def digit_explanations(
-    model: Encoder, preprocess: Preprocess, data: DigitsData, folder: Path | None, count: int = 500, drawn: int = 4
+    model: Encoder, preprocess: Preprocess, data: DigitsData, folder: Path | None, count: int = 500
 ) -> dict[str, object]:
     """How often GradCAT leads to the digit it is asked for, on held-out digits.
 
@@ -150,7 +153,7 @@ def digit_explanations(
     drawn_mosaics: list[dict[str, object]] = []
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(min(drawn, count)):
+        for number in range(min(MOSAICS_DRAWN, count)):
             image, digits = Image.fromarray(mosaics.images[number]), mosaics.digits[number].tolist()
             name = f"explain_mosaic_{number + 1}"
             _, trees = draw_explanation(model, preprocess, image, CLASSES, folder / f"{name}.png", digits)
