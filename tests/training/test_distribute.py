@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed
 
 from hvit.errors import UserError
-from hvit.training.distribute import is_compile_failure
+from hvit.training.distribute import is_compile_failure, meet
 from hvit.training.schedule import LoopConfig
 from tests.training.line import trainer
+
+
+def test_processes_that_are_started_again_see_nothing_of_those_before() -> None:
+    store, found = torch.distributed.HashStore(), dict[int, torch.distributed.Store]()
+    store.set("hello/1", "gone")  # of a process that was killed
+    for attempt in range(2):
+        both = [
+            threading.Thread(target=lambda rank=rank: found.update({rank: meet(store, rank, 2)})) for rank in (0, 1)
+        ]
+        for one in both:
+            one.start()
+        for one in both:
+            one.join()
+        assert found[0].add("lost", 0) == 0
+        found[0].set("address", str(attempt))
+        assert found[1].get("address") == str(attempt).encode()
+        found[1].add("lost", 2)
 
 
 def test_only_failures_of_compiling_count_as_such() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -163,7 +165,8 @@ def processes(wanted_device: str) -> Iterator[Processes]:
     # Shards may wait on the host, and checkpoints are written from there.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with lost_as_sentence():
-        store, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE_AT_THE_START))
+        found, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE_AT_THE_START))
+        store = meet(found, rank, world_size)
         # The others wait while the first process evaluates, which may take longer than the usual ten minutes. One that
         # is lost is noticed by its heartbeat.
         torch.distributed.init_process_group(
@@ -179,6 +182,36 @@ def processes(wanted_device: str) -> Iterator[Processes]:
     finally:
         heartbeat.stop()
         torch.distributed.destroy_process_group()
+
+
+def meet(store: torch.distributed.Store, rank: int, world_size: int) -> torch.distributed.Store:
+    """A part of the store that only the processes of this start use.
+
+    torchrun keeps its store from one restart to the next, with addresses and signs of life of processes that are gone.
+    So each process shows a number that nobody had before, and the first one answers it with the name of the part.
+    Raises RuntimeError where a process does not come.
+    """
+    mine = secrets.token_hex(8)
+    if rank:
+        store.set(f"hello/{rank}", mine)
+        part = store.get(f"welcome/{mine}").decode()
+        store.set(f"{part}/here/{rank}", "1")
+        return torch.distributed.PrefixStore(part, store)
+    answered: dict[int, bytes] = {}
+    missing, deadline = set(range(1, world_size)), time.monotonic() + _PATIENCE_AT_THE_START.total_seconds()
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"{mine}/here/{other}"]):
+                missing.discard(other)
+            elif store.check([f"hello/{other}"]):
+                said = store.get(f"hello/{other}")  # of an earlier start, perhaps, until the process has come
+                if said != answered.get(other):
+                    store.set(f"welcome/{said.decode()}", mine)
+                    answered[other] = said
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"gloo: process {min(missing)} has not come")
+        time.sleep(0.02)
+    return torch.distributed.PrefixStore(mine, store)
 
 
 @contextmanager
