@@ -6,6 +6,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import overload
 
@@ -97,9 +98,10 @@ class PathList(Sequence[Path]):
         around = "" if self.folder == Path() else self.folder
         within = os.fsencode(os.path.relpath(folder, around)) if around and folder.is_relative_to(around) else None
         above = b"" if folder == self.folder else None if within is None else within + _SEPARATOR
+        size = 0 if above is None else len(above)
         for name in self.names():
             if above is not None and name.startswith(above) and not name.startswith(_SEPARATOR):
-                yield name[len(above) :]
+                yield name[size:]
             else:
                 yield os.path.relpath(self._whole(name), os.fsencode(folder))
 
@@ -112,9 +114,10 @@ class PathList(Sequence[Path]):
 
     def digest(self, folder: Path | None = None) -> bytes:
         """SHA-256 of all paths in their order, as seen from a folder, or from that of the list."""
+        names = self.names() if folder is None or folder == self.folder else self.names_from(folder)
         total = hashlib.sha256()
-        for name in self.names() if folder is None else self.names_from(folder):
-            total.update(len(name).to_bytes(8, "little") + name)
+        while portion := list(islice(names, _PORTION)):
+            total.update(b"\0".join(portion) + b"\0")  # no name has a null character
         return total.digest()
 
     def nbytes(self) -> int:
