@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -184,7 +185,7 @@ def processes(wanted_device: str) -> Iterator[Processes]:
         torch.distributed.destroy_process_group()
 
 
-def meet(store: torch.distributed.Store, rank: int, world_size: int) -> torch.distributed.Store:
+def meet(store: Store, rank: int, world_size: int) -> Store:
     """A part of the store that only the processes of this start use.
 
     torchrun keeps its store from one restart to the next, with addresses and signs of life of processes that are gone.
@@ -196,7 +197,7 @@ def meet(store: torch.distributed.Store, rank: int, world_size: int) -> torch.di
         store.set(f"hello/{rank}", mine)
         part = store.get(f"welcome/{mine}").decode()
         store.set(f"{part}/here/{rank}", "1")
-        return torch.distributed.PrefixStore(part, store)
+        return PrefixStore(part, store)
     answered: dict[int, bytes] = {}
     missing, deadline = set(range(1, world_size)), time.monotonic() + _PATIENCE_AT_THE_START.total_seconds()
     while missing:
@@ -211,7 +212,7 @@ def meet(store: torch.distributed.Store, rank: int, world_size: int) -> torch.di
         if time.monotonic() > deadline:
             raise RuntimeError(f"gloo: process {min(missing)} has not come")
         time.sleep(0.02)
-    return torch.distributed.PrefixStore(mine, store)
+    return PrefixStore(mine, store)
 
 
 @contextmanager

@@ -275,7 +275,7 @@ def run_on_ray(job: BatchJob, workers: int, **resources: Any) -> JsonObject:
     `map_batches` takes them. A call that was stopped is repeated as it was: chunks that are done are not done again.
     """
     try:
-        import ray.data
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError("Ray is missing: pip install 'hvit[ray]'") from error
     if pending := job.pending():
