@@ -168,21 +168,23 @@ def processes(wanted_device: str) -> Iterator[Processes]:
     with lost_as_sentence():
         found, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE_AT_THE_START))
         store = meet(found, rank, world_size)
-        # The others wait while the first process evaluates, which may take longer than the usual ten minutes. One that
-        # is lost is noticed by its heartbeat.
-        torch.distributed.init_process_group(
-            backend, store=store, rank=rank, world_size=world_size, timeout=timedelta(hours=2)
-        )
+    # From here on, so that one that is lost while they connect is noticed, too.
     heartbeat = Heartbeat(store.clone(), rank, world_size, _end_without_another)
     heartbeat.start()
     try:
         with lost_as_sentence():
+            # The others wait while the first process evaluates, which may take longer than the usual ten minutes. One
+            # that is lost is noticed by its heartbeat.
+            torch.distributed.init_process_group(
+                backend, store=store, rank=rank, world_size=world_size, timeout=timedelta(hours=2)
+            )
             yield Processes(rank, world_size, device)
             # All leave together: a process whose partner is gone in the middle of a message may abort.
             torch.distributed.barrier()
     finally:
         heartbeat.stop()
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def meet(store: Store, rank: int, world_size: int) -> Store:
