@@ -41,7 +41,10 @@ TRAIN = ("train", "nest_micro_digits")
         (("trian",), "no verb 'trian'; did you mean 'train'?"),
         (("test",), "no verb 'test'; did you mean 'evaluate'?"),
         (("\x1b[2J",), r"no verb '\x1b[2J'; verbs are demo, models"),
-        (("predict",), "hvit predict needs WEIGHTS: a run folder, or a weights file in any known format"),
+        (
+            ("predict",),
+            "hvit predict needs WEIGHTS: a run folder, a weights file in any known format, or hf:owner/name",
+        ),
         (("predict", "w", "x", "--topk", "3"), "did you mean --top-k?"),
         (("explain", "w", "x", "--methods", "gradcm"), "got 'gradcm'; did you mean 'gradcam'?"),
         (

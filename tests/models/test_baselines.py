@@ -20,6 +20,7 @@ from hvit.models import catalogue
 from hvit.models.baselines import RESNET_SIZES, VIT_SIZES, Resnet, ResnetConfig, Vit, VitConfig
 from hvit.models.build import build_empty, count_parameters
 from hvit.models.create import create_model
+from hvit.models.layers.blocks import DropPath
 from hvit.models.layers.masking import Mask
 from hvit.models.weights.load import load_weights, recognise
 from hvit.models.weights.open import open_weights
@@ -213,10 +214,8 @@ def test_the_depth_of_a_parameter_is_its_block() -> None:
 
 
 def test_stochastic_depth_grows_from_block_to_block_and_rests_in_evaluation() -> None:
-    from timm.layers.drop import DropPath
-
     model = shaken(Resnet(replace(BASIC, drop_path=0.5)))
-    rates = [module.drop_prob for module in model.modules() if isinstance(module, DropPath)]
+    rates = [module.rate for module in model.modules() if isinstance(module, DropPath)]
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert torch.equal(model(photos(BASIC)), model(photos(BASIC)))
 

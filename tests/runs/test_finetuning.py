@@ -16,6 +16,7 @@ import torch
 import hvit
 from hvit.data.open import FolderData
 from hvit.errors import Stopped
+from hvit.labels import LabelSpec
 from hvit.models.timm_encoder import TimmConfig
 from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe
@@ -152,6 +153,7 @@ def test_the_steps_follow_from_the_time(monkeypatch: pytest.MonkeyPatch) -> None
 
     class Sets:
         train, held_out, test, classes = range(1000), range(300), None, ("a", "b")
+        labels = LabelSpec("single", ("a", "b"))
 
     class Ready:
         recipe, splits, sample_kind = get_recipe("photos"), Sets, "images"
