@@ -31,7 +31,7 @@ def test_a_gpu_that_is_not_in_the_table_can_be_described() -> None:
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
-        ("h20", {}, r"there is no GPU 'h20' in the table; did you mean 'h200'\?; of another one give --gpu-memory, "),
+        ("h20", {}, r"there is no GPU 'h20' in the table; did you mean 'h200'\? For another GPU give --gpu-memory, "),
         (
             "z9",
             {"memory": 3.0},

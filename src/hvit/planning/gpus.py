@@ -70,8 +70,8 @@ def find_gpu(name: str, **given: float | None) -> Gpu:
     if missing and name == OWN:
         raise UserError(f"the CPU of this machine is in no table: give {missing}")
     if missing:
-        known = did_you_mean(name, GPUS) or f" (known are {', '.join(GPUS)})"
-        raise UserError(f"there is no GPU {quoted(name)} in the table{known}; of another one give {missing}")
+        known = did_you_mean(name, GPUS) or f" (known are {', '.join(GPUS)})."
+        raise UserError(f"there is no GPU {quoted(name)} in the table{known} For another GPU give {missing}")
     return Gpu(name=name, source="as given", **numbers)  # pyright: ignore[reportArgumentType]
 
 
