@@ -35,7 +35,7 @@ def test_a_gpu_that_is_not_in_the_table_can_be_described() -> None:
         (
             "z9",
             {"memory": 3.0},
-            r"known are a100-40, .*mi300x\); of another one give --gpu-tflops-float32, --link-band",
+            r"known are a100-40, .*mi300x\)\. For another GPU give --gpu-tflops-float32, --link-band",
         ),
         ("cpu", {}, "the CPU of this machine is in no table: give --gpu-tflops-float32, --link-bandwidth"),
         ("h200", {"link": 0.0}, "--link-bandwidth must be above 0 and below 1e9; got 0"),
