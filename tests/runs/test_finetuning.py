@@ -138,7 +138,8 @@ def test_an_interrupted_fine_tuning_goes_on_exactly(
 def test_too_few_photos_are_said(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetuning, "FEWEST", 50)
     recipe = photos(encoder_file(tmp_path, blind=False), photo_folder)
-    assert plan(recipe)["fine-tuning"] == "not tried: 10 training images are too few to choose by"
+    sentence = "not tried: 10 training images are too few to choose by (150 are needed)"
+    assert plan(recipe)["fine-tuning"] == sentence
     scores = train(recipe, tmp_path / "run")
     assert scores["finetuning"]["sentence"] == (
         "Frozen features were delivered; fine-tuning was not tried: 10 training images are too few to choose by (150 "
