@@ -82,6 +82,7 @@ def test_what_the_user_should_know_arrives_as_its_one_sentence(workers: int) -> 
     assert complaint(testing) == (1, sentence)
 
 
+@pytest.mark.long
 def test_workers_live_on_when_all_processes_are_interrupted() -> None:
     seen = iter(batches.evaluation_batches(Asked(40, os.getpid), preprocess=PLAIN, batch_size=4, workers=1))
     worker = int(next(seen)["targets"][0])
