@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,14 @@ def test_a_recipe_gets_a_small_model_of_each_of_our_families(family: str) -> Non
         assert model.num_classes is None
     assert recipe.data == get_recipe("nest_micro_cifar10").data
     build_empty(get_recipe("nest_micro_cifar10").model)
+
+
+def test_a_recipe_of_clips_gets_a_small_model_of_clips_whatever_its_input_size() -> None:
+    for name, family in (("hiera_micro_moving_digits", "mvit"), ("hiera_micro_actions", "mvit")):
+        recipe = get_recipe(name)
+        model: Any = with_family(recipe, ["--model.family", family]).model
+        assert (model.family, model.input_size) == (family, recipe.model.input_size)
+        build_empty(replace(model, num_classes=4))
 
 
 def test_the_command_line_takes_models_of_timm_by_their_names(hvit: Run) -> None:

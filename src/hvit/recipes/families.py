@@ -50,9 +50,16 @@ def with_family(recipe: Recipe, words: Sequence[str]) -> Recipe:
         return replace(recipe, model=model)
     if family == "clip_baseline" and (name := _value(words, "--model.name")) is not None:
         given["name"] = name
-    small = f"{_MICRO.get(family, family)}_micro_{'x'.join(map(str, before.input_size[:-1]))}"
-    model = replace(entry(small).config, **given) if small in list_models() else FAMILIES[family](**given)
+    small = _small(family, before.input_size)
+    model = replace(entry(small).config, **given) if small else FAMILIES[family](**given)
     return replace(recipe, model=model)
+
+
+def _small(family: str, size: tuple[int, ...]) -> str | None:
+    """The small model of a family for an input size. For clips any small one, as the defaults are of images."""
+    names = list_models(f"{_MICRO.get(family, family)}_micro_*")
+    exact = f"{_MICRO.get(family, family)}_micro_{'x'.join(map(str, size[:-1]))}"
+    return next((name for name in names if name == exact or len(size) == len(entry(name).config.input_size) == 3), None)
 
 
 def _value(words: Sequence[str], option: str) -> str | None:
