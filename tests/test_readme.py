@@ -95,7 +95,7 @@ VERB_OPTIONS = (
     runs.ResumeArguments,
     runs.ReportArguments,
     shards.ShardsArguments,
-    listing.ListArguments,
+    listing.ModelsArguments,
     inference.EvaluateArguments,
     inference.PredictArguments,
     explain.ExplainArguments,

@@ -1,12 +1,13 @@
 """Parses the arguments of a command; invalid ones are refused in one sentence, with a suggestion.
 
-tyro parses and writes `--help`. Its errors become sentences here. Unknown options are compared with those that exist
-and with their names in other libraries; old names of hvit are replaced, with a warning.
+tyro parses; its errors become sentences here, and `--help` is `hvit.cli.help`. Unknown options are compared with those
+that exist and with their names in other libraries; old names of hvit are replaced, with a warning.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass
@@ -19,6 +20,7 @@ from typing import Literal, Protocol, TypeVar, Union, get_args, get_origin, get_
 import tyro
 
 from hvit import renames
+from hvit.cli.help import EXAMPLES, print_help
 from hvit.cli.printing import note
 from hvit.errors import UserError, did_you_mean
 from hvit.markup import quoted
@@ -112,12 +114,16 @@ class _Wrong(Protocol):
     choices: Sequence[str]
 
 
-def parse(kind: type[T], command: str, words: Sequence[str], default: T | None = None) -> T:
+def parse(kind: type[T], command: str, words: Sequence[str], default: T | None = None, example: str = "") -> T:
     """The words that follow a command, such as "hvit train", as a dataclass of this kind.
 
-    default: what holds for options that are not given; nested dataclasses of it become dotted options.
+    default: what holds for options that are not given; nested dataclasses of it become dotted options. example: what
+    `--help` shows; by default the one of `EXAMPLES`.
     Raises UserError for words that cannot be used; `--help` is printed, and ends the program with status 0.
     """
+    if {"-h", "--help"} & set(words):
+        print_help(kind, command, default, example or EXAMPLES.get(command.removeprefix("hvit "), ""))
+        sys.exit(0)
     options = options_of(kind, default)
     words = _squares(_known(words, options, command), options)
     if default is None:  # of a recipe, an empty list is a value

@@ -20,7 +20,7 @@ from hvit.cli.explain import ExplainArguments
 from hvit.cli.export import ExportArguments
 from hvit.cli.generate import GenerateArguments
 from hvit.cli.inference import EvaluateArguments, PredictArguments
-from hvit.cli.listing import ListArguments
+from hvit.cli.listing import ModelsArguments, RecipesArguments
 from hvit.cli.plan import PlanArguments
 from hvit.cli.probe import ProbeArguments
 from hvit.cli.push import PushArguments
@@ -33,7 +33,9 @@ class CompletionArguments:
     """Prints the script with which a shell completes hvit's verbs, options and values.
 
     bash: hvit completion bash > ~/.local/share/bash-completion/completions/hvit
+
     zsh: hvit completion zsh > a file named _hvit in a folder of $fpath
+
     fish: hvit completion fish > ~/.config/fish/completions/hvit.fish
     """
 
@@ -45,8 +47,8 @@ class CompletionArguments:
 # further arguments of `plan`.
 ARGUMENTS: dict[str, type | dict[str, type]] = {
     "demo": DemoArguments,
-    "models": ListArguments,
-    "recipes": ListArguments,
+    "models": ModelsArguments,
+    "recipes": RecipesArguments,
     "plan": PlanArguments,
     "probe": ProbeArguments,
     "resume": ResumeArguments,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from hvit.cli.arguments import parse
+from hvit.cli.help import print_commands
 from hvit.cli.printing import print_json_lines, print_table, say
 from hvit.errors import UserError, did_you_mean
 from hvit.markup import quoted
@@ -96,12 +97,13 @@ class TableArguments:
 def experiments(rest: list[str]) -> None:
     """the papers' tables, run anew at small scale: list, run, status, table"""
     if not rest or rest[0] in ("-h", "--help"):
-        say("usage: hvit experiments list | run NAME... | status [NAME...] | table NAME")
-        say()
-        for name, (arguments, _) in ACTIONS.items():
-            say(f"  {name:<8}{(arguments.__doc__ or '').strip()}")
-        say()
-        say("`hvit experiments list` names the experiments; `hvit experiments run --help` explains an action")
+        about = [(name, (arguments.__doc__ or "").strip()) for name, (arguments, _) in ACTIONS.items()]
+        print_commands(
+            "usage: hvit experiments list | run NAME... | status [NAME...] | table NAME",
+            "The papers' tables, run anew at small scale.",
+            about,
+            "`hvit experiments list` names the experiments; `hvit experiments run --help` explains an action.",
+        )
         return
     name, *words = rest
     if name not in ACTIONS:

@@ -17,18 +17,27 @@ from hvit.markup import quoted
 
 
 @dataclass(frozen=True)
-class ListArguments:
-    """Lists names with their details."""
-
+class _ListArguments:
     pattern: tyro.conf.Positional[str] = "*"
     """Shell pattern of the names to list, such as "nest*"; default: all."""
     json: bool = False
     """Print JSON lines instead of a table."""
 
 
+@dataclass(frozen=True)
+class ModelsArguments(_ListArguments):
+    """Lists the models: parameters, multiply-adds of a forward pass, input size, published score and its source."""
+
+
+@dataclass(frozen=True)
+class RecipesArguments(_ListArguments):
+    """Lists the recipes: what each trains, on which data, and whether it was run here; with the name of one, its claim,
+    cost and expected score."""
+
+
 def models(rest: list[str]) -> None:
     """lists the models: size, cost, published score"""
-    arguments = parse(ListArguments, "hvit models", rest)
+    arguments = parse(ModelsArguments, "hvit models", rest)
     from hvit.models import counts
 
     stored = counts.stored()
@@ -58,7 +67,7 @@ def models(rest: list[str]) -> None:
 
 def recipes(rest: list[str]) -> None:
     """lists the recipes: what each is for, its cost and score"""
-    arguments = parse(ListArguments, "hvit recipes", rest)
+    arguments = parse(RecipesArguments, "hvit recipes", rest)
     from hvit.recipes import get_recipe, header, list_recipes
 
     names = _matching(list_recipes(arguments.pattern), "recipe", arguments.pattern, list_recipes())

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from rich.table import Table
-
 from hvit.cli.app import app
 from hvit.cli.benchmark import benchmark
 from hvit.cli.compare import compare
@@ -19,10 +17,11 @@ from hvit.cli.experiments import experiments
 from hvit.cli.explain import explain
 from hvit.cli.export import export
 from hvit.cli.generate import generate
+from hvit.cli.help import print_commands
 from hvit.cli.inference import evaluate, predict
 from hvit.cli.listing import models, recipes
 from hvit.cli.plan import plan
-from hvit.cli.printing import encode_anything, out, readable, say, wait_for, waited
+from hvit.cli.printing import encode_anything, readable, wait_for, waited
 from hvit.cli.probe import probe
 from hvit.cli.push import push
 from hvit.cli.runs import demo, report, resume, train
@@ -132,13 +131,9 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 
 
 def _print_help() -> None:
-    say("hvit: hierarchical vision transformers for images and clips")
-    say()
-    say("usage: hvit VERB ...     `hvit VERB --help` explains a verb")
-    say()
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
-    for name, verb in VERBS.items():
-        table.add_row(f"  {name}", (verb.__doc__ or "").strip())
-    out.print(table)
-    say()
-    say("Start with: hvit demo")
+    print_commands(
+        "usage: hvit VERB ...",
+        "hvit: hierarchical vision transformers for images and clips.",
+        [(name, (verb.__doc__ or "").strip()) for name, verb in VERBS.items()],
+        "`hvit VERB --help` explains a verb. Start with: hvit demo",
+    )

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from hvit.cli.arguments import parse
+from hvit.cli.help import print_of_recipes
 from hvit.cli.printing import print_json_lines, say, wait_for
 from hvit.errors import UserError
 
@@ -56,16 +57,12 @@ class PlanArguments:
 
 def plan(rest: list[str]) -> None:
     """says what a recipe takes on a cluster: memory, time, communication, cost"""
-    from hvit.recipes import get_recipe, list_recipes
+    from hvit.recipes import get_recipe
 
     if not rest or rest[0].startswith("-"):
         if rest and rest[0] not in ("-h", "--help"):
             raise UserError(f"name a recipe first: hvit plan RECIPE {' '.join(rest)}")
-        say("usage: hvit plan RECIPE --gpus N --gpu NAME [--field value ...] [--json]")
-        say()
-        say("`hvit plan RECIPE --help` lists every option; `hvit recipes` describes the recipes.")
-        say()
-        say("Recipes: " + ", ".join(list_recipes()))
+        print_of_recipes("plan", "--gpus N --gpu NAME [--field value ...] [--json]", PlanArguments.__doc__ or "")
         return
     from hvit.planning.estimate import Assumed
     from hvit.planning.gpus import find_gpu
@@ -83,7 +80,7 @@ def plan(rest: list[str]) -> None:
         ],
         namespace={"__doc__": PlanArguments.__doc__},
     )
-    arguments = parse(options, f"hvit plan {name}", fields, options())
+    arguments = parse(options, f"hvit plan {name}", fields, options(), f"hvit plan {name} --gpus 8 --gpu h100")
     wanted = arguments.plan
     for option in ("efficiency", "overlap", "reserve"):
         value = getattr(wanted, option)

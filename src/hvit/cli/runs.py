@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from hvit.cli.arguments import parse
+from hvit.cli.help import example_of_recipe, print_of_recipes
 from hvit.cli.printing import print_folds, print_plan, print_report, print_scores, say, wait_for
 from hvit.errors import UserError
 from hvit.run_names import REPORT
@@ -44,16 +45,16 @@ def demo(rest: list[str]) -> None:
 
 def train(rest: list[str]) -> None:
     """runs a recipe; every field of it is an option"""
-    from hvit.recipes import get_recipe, list_recipes
+    from hvit.recipes import get_recipe
 
     if not rest or rest[0].startswith("-"):
         if rest and rest[0] not in ("-h", "--help"):
             raise UserError(f"name a recipe first: hvit train RECIPE {' '.join(rest)}")
-        say("usage: hvit train RECIPE [--field value ...] [--weights FILE] [--out DIR] [--dry-run]")
-        say()
-        say("`hvit train RECIPE --help` lists every field of a recipe; `hvit recipes` describes them.")
-        say()
-        say("Recipes: " + ", ".join(list_recipes()))
+        print_of_recipes(
+            "train",
+            "[--field value ...] [--weights FILE] [--out DIR] [--dry-run]",
+            "Trains a model as a recipe says; every field of the recipe is an option.",
+        )
         return
     from hvit.recipe import Recipe, with_classes_of_the_data
     from hvit.recipes.families import with_family
@@ -72,7 +73,7 @@ def train(rest: list[str]) -> None:
         ],
         namespace={"__doc__": recipe.summary},
     )
-    arguments = parse(options, f"hvit train {name}", fields, options(recipe))
+    arguments = parse(options, f"hvit train {name}", fields, options(recipe), example_of_recipe("train", name, recipe))
     if arguments.dry_run:
         wait_for(f"hvit train {name}: opening the data")
         print_plan((folds if folds.has_folds(arguments.recipe) else train).plan(arguments.recipe))
