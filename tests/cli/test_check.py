@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,4 +27,4 @@ def test_only_options_that_are_given_are_refused_and_all_of_them_are_named() -> 
 def test_clips_and_too_few_images_are_refused_at_once(takes_clips: bool, count: int, words: str) -> None:
     model: Any = SimpleNamespace(preprocess=SimpleNamespace(takes_clips=takes_clips))
     with pytest.raises(UserError, match=words):
-        check(model, (), count, (), None, as_json=False)
+        check(Path("run"), model, (), count, (), None, as_json=False)

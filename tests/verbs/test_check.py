@@ -14,6 +14,8 @@ from PIL import Image
 import hvit
 from hvit.cli.main import main
 from hvit.models.weights.save import save_weights
+from hvit.run_names import EXPLANATION_CHECK, REPORT, WEIGHTS
+from tests.report.runs import make_run
 
 COUNT = 10
 
@@ -80,6 +82,19 @@ def test_gradcat_is_checked_with_the_gradients_asked_for(
     answer = json.loads(run(capsys, *words)[1])
     assert answer["method"] == "gradcat_libra"
     assert answer["verdict"].startswith("gradcat_libra can")
+
+
+def test_a_check_of_a_run_is_kept_and_its_report_shows_it(
+    weights: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder = make_run(images.parent / "run")
+    weights.rename(run_folder / WEIGHTS)
+    words = ("explain", run_folder, images, "--check", COUNT, "--methods", "cam")
+    status, out, err = run(capsys, *words)
+    assert status == 0
+    assert f"kept in {run_folder / EXPLANATION_CHECK}; {run_folder / REPORT} shows it" in " ".join(err.split())
+    assert out.splitlines()[-1] in (run_folder / REPORT).read_text()
+    assert run(capsys, *words, "--json")[1].count("\n") == 1
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from hvit.cli.printing import Refusals, notes, percent, print_json_lines, print_table, say, waited
+from hvit.cli.printing import Refusals, note, notes, print_json_lines, print_table, say, waited
 from hvit.errors import UserError
 from hvit.files import JsonObject
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(
+    run: Path,
     classifier: Classifier,
     images: Sequence[Path],
     count: int,
@@ -29,6 +30,8 @@ def check(
     gradient: Gradient = "usual",
 ) -> None:
     """Measures methods on `count` of the images, and prints a table and a sentence for each; where: the objects are.
+
+    run: what was opened; in the folder of a run the answers are kept for its report and its model card.
 
     baseline, budget, absent: of block Shapley. gradient: of GradCAT.
     """
@@ -58,31 +61,30 @@ def check(
         )  # fmt: skip
     for answer in answers:
         print_json_lines([answer]) if as_json else _print(answer)
+    _keep(run, answers)
     refused.end()
 
 
 def _print(answer: JsonObject) -> None:
-    rows = []
-    for one in answer["measures"]:
-        write = percent if one["name"] in ("baselines", "pointing") else "{:.3f}".format
-        low, high = map(write, one["interval"])
-        passed = "passed" if one["passes"] else "failed"
-        rows.append((_WORDS[one["name"]], write(one["value"]), f"{low} to {high}", write(one["compared_with"]), passed))
-    print_table(["check", "value", "95 % interval", "compared with", "result"], rows)
-    say(
-        f"The predicted class has a probability of {percent(answer['probability'])} with the image, and of "
-        f"{percent(answer['probability_before'])} with {answer['baseline']} in its place."
-    )
-    say(f"{answer['verdict']}.")
+    from hvit.report.checked import HEADS, Checked, probability_words, rows_of
+
+    checked = Checked.model_validate(answer)
+    print_table(list(HEADS), rows_of(checked))
+    say(probability_words(checked))
+    say(f"{checked.verdict}.")
 
 
-_WORDS = {
-    "deletion": "deletion: area, random order",
-    "insertion": "insertion: area, random order",
-    "random weights": "random weights: rank correlation, limit",
-    "baselines": "baselines: same first step, limit",
-    "pointing": "pointing: highest place on the object, chance",
-}
+def _keep(run: Path, answers: Sequence[JsonObject]) -> None:
+    """Keeps the answers in the folder of a run, and writes its report again; says where it cannot."""
+    from hvit.report import write_report
+    from hvit.report.checked import keep_check
+
+    try:
+        kept = keep_check(run, answers)
+        if kept is not None:
+            note(f"kept in {kept}; {write_report(run)} shows it")
+    except UserError as error:  # of a folder that may not be written; what was measured has been printed
+        note(f"the check was not kept: {error}")
 
 
 def with_gradient(methods: Sequence[str], gradient: Gradient) -> tuple[Method, ...]:

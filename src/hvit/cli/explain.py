@@ -76,7 +76,7 @@ class ExplainArguments:
     """Print a JSON object for each image, with every node of the trees; with --check, for each method."""
     check: int | None = None
     """Number of images on which to measure whether the explanations can be trusted, instead of drawing them, ten or
-    more; of --methods, default: block_shapley."""
+    more; of --methods, default: block_shapley. The report of a run then shows it."""
     places: Path | None = None
     """Where the objects are, for --check: a folder of masks with the names of the images, or a table of boxes (CSV with
     the columns file, left, top, right, bottom)."""
@@ -116,8 +116,8 @@ def explain(rest: list[str]) -> None:
     if arguments.check is not None:
         _check_gradient(arguments, arguments.methods)
         check(
-            classifier, arguments.images, arguments.check, arguments.methods, arguments.places, arguments.json,
-            baseline, arguments.budget, absent, arguments.gradient,
+            arguments.weights, classifier, arguments.images, arguments.check, arguments.methods, arguments.places,
+            arguments.json, baseline, arguments.budget, absent, arguments.gradient,
         )  # fmt: skip
         return
     refused = Refusals()

@@ -17,6 +17,7 @@ from hvit.models.probe import ProbeConfig
 from hvit.models.weights.timm import DOWNLOADS, PINNED
 from hvit.recipe import Recipe, as_json
 from hvit.recipes import get_recipe, list_recipes
+from hvit.report.checked import HEADS, Checked, checks_of, probability_words, rows_of
 from hvit.report.delivery import delivery_sentences
 from hvit.report.generation import is_generation
 from hvit.report.pieces import object_in
@@ -90,7 +91,7 @@ def model_card(run: Run, recipe: Recipe, plan: JsonObject, about: About) -> str:
         _training(run, recipe, about),
         _scores(run.scores, run),
         _calibration(run.scores, run),
-        _explanations(run.scores),
+        _explanations(run.scores, checks_of(run.path)),
         _limits(run, about),
     )
     text = "\n\n".join(part for part in sections if part)
@@ -385,15 +386,17 @@ def _calibration(scores: Scores, run: Run) -> str:
     return "\n\n".join(parts)
 
 
-def _explanations(scores: Scores) -> str:
-    found = scores.explanations
-    if found is None:
-        return ""
-    flipped = "" if found.flipped_sign is None else f" (with the sign flipped {percent(found.flipped_sign)})"
-    return (
-        f"## Explanation check\n\nOn mosaics of four digits, the explanation of a digit's class began with its "
-        f"quadrant in {percent(found.quadrant_hits)} of {found.asked:,} cases{flipped}; chance is 25 %."
-    )
+def _explanations(scores: Scores, checks: Sequence[Checked]) -> str:
+    parts = []
+    if (found := scores.explanations) is not None:
+        flipped = "" if found.flipped_sign is None else f" (with the sign flipped {percent(found.flipped_sign)})"
+        parts.append(
+            f"On mosaics of four digits, the explanation of a digit's class began with its quadrant in "
+            f"{percent(found.quadrant_hits)} of {found.asked:,} cases{flipped}; chance is 25 %."
+        )
+    for check in checks:
+        parts += [f"{_cell(check.verdict)}.", _table(HEADS, rows_of(check)), probability_words(check)]
+    return "\n\n".join(["## Explanation check", *parts]) if parts else ""
 
 
 def _limits(run: Run, about: About) -> str:

@@ -16,6 +16,7 @@ from hvit import pictures
 from hvit.markup import MARK, NOTHING, SPACE, Html, breakable, duration, element, join, percent, short_number, times
 from hvit.metrics import classification
 from hvit.report import generation, pretraining
+from hvit.report.checked import checks_words
 from hvit.report.confidence import confidence_section
 from hvit.report.delivery import delivery_sentences
 from hvit.report.distillation import distillation_section
@@ -265,7 +266,7 @@ def explanations_section(run: Run) -> Html:
             )
     text = element("p", *pieces) if pieces else Html()
     pictured = gallery(shown, captions) if shown else quiet("There are no pictures of explanations in the run folder.")
-    return section("Why it decides", text, pictured)
+    return section("Why it decides", text, checks_words(run.path), pictured)
 
 
 def _mosaic_words(one: Mosaic) -> Html:

@@ -42,8 +42,8 @@ def check(
     refused: as in `predict`. step: called with how many images were done. baseline, budget, absent: of block Shapley;
     the baseline also stands for pixels that are deleted. spent: called with the forward passes that were spent since
     the last call on some images, how many are planned for each of these, and their number.
-    Returns for each method {"method", "images", "baseline", "probability" and "probability_before" (of the predicted
-    class, of the image and of the baseline alone),
+    Returns for each method {"method", "images", "baseline", "absent", "probability" and "probability_before" (of the
+    predicted class, of the image and of the baseline alone),
     "measures": [{"name", "value", "interval", "compared_with", "passes", "rule", "images"}], "trusted", "verdict"}.
     Raises UserError for a model that predicts numbers, for fewer than ten images, and for places of which none belongs
     to an image.
@@ -118,6 +118,7 @@ def check(
                 "method": method,
                 "images": len(probabilities),
                 "baseline": name_of(baseline),
+                "absent": absent,
                 "probability": float(np.mean(probabilities)),
                 "probability_before": float(np.concatenate([one.before for one in examined[method]]).mean()),
                 "measures": [{key: value for key, value in asdict(one).items() if key != "fails"} for one in findings],
