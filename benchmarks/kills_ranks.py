@@ -1,16 +1,20 @@
 """Kills random processes of runs that torchrun restarts, and compares what the runs leave with undisturbed ones.
 
-    python benchmarks/kills_ranks.py 50
+    python benchmarks/kills_ranks.py 50 [--minutes M] [--out FILE.jsonl] [--seed S]
 
 Small runs of two processes, one after the other, with copied and with sharded weights in turn. Each is started once, by
 `torchrun --max-restarts`, and is not touched again: while it trains, one of its processes at a time, chosen at random,
 is killed (SIGKILL) at a random moment, up to five times; every second kill waits until the training goes on again, the
 others may hit a start, an evaluation or a checkpoint. Prints a line a run and at the end the counts as JSON; the exit
 status is 1 if a run did not end, or left other weights or scores than the undisturbed run of its kind.
+
+After so many minutes no further run begins. With --out every run adds a line to a file, and the same command goes on
+after the runs that are in it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -93,13 +97,15 @@ def disturb(run: subprocess.Popen[bytes], folder: Path, kills: int, chance: rand
     return done
 
 
-def end(run: subprocess.Popen[bytes]) -> int:
-    """The exit status of a run; ends it if it takes too long."""
-    try:
-        return run.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGKILL)
-        return run.wait()
+def end(run: subprocess.Popen[bytes], folder: Path) -> int:
+    """The exit status of a run; ends it if it has said nothing for too long."""
+    while True:
+        try:
+            return run.wait(10)
+        except subprocess.TimeoutExpired:
+            if time.time() - folder.with_suffix(".log").stat().st_mtime > _PATIENCE:
+                os.killpg(run.pid, signal.SIGKILL)
+                return run.wait()
 
 
 def trained_seconds(folder: Path) -> float:
@@ -116,33 +122,46 @@ def differences(one: Path, other: Path) -> list[str]:
     return [*([] if same else ["weights"]), *([] if scores[0] == scores[1] else ["scores"])]
 
 
-def main(kills: int, seed: int = 0) -> int:
+def main(kills: int, seed: int, minutes: float, out: Path | None) -> int:
     """Kills so many times; returns how many runs did not end, or differed."""
-    start, chance, done, runs, failed, different = time.monotonic(), random.Random(seed), 0, 0, 0, 0
+    start = time.monotonic()
+    rows = [json.loads(line) for line in out.read_text().splitlines()] if out and out.exists() else []
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         whole = {parallel: place / f"{parallel}_whole" for parallel in ("ddp", "fsdp")}
         for parallel, folder in whole.items():
-            if end(begin(folder, parallel)):
+            if end(begin(folder, parallel), folder):
                 raise SystemExit(f"the undisturbed run did not end:\n{folder.with_suffix('.log').read_text()[-3000:]}")
-        while done < kills:
-            parallel = ("ddp", "fsdp")[runs % 2]
-            folder = place / f"{parallel}_{runs}"
+        while (left := kills - sum(row["kills"] for row in rows)) > 0 and time.monotonic() - start < 60 * minutes:
+            parallel = ("ddp", "fsdp")[len(rows) % 2]
+            folder, chance, began = place / f"{parallel}_{len(rows)}", random.Random(seed + len(rows)), time.monotonic()
             run = begin(folder, parallel)
-            here = disturb(run, folder, min(_MOST_KILLS_A_RUN, kills - done), chance, trained_seconds(whole[parallel]))
-            status = end(run)
+            here = disturb(run, folder, min(_MOST_KILLS_A_RUN, left), chance, trained_seconds(whole[parallel]))
+            status = end(run, folder)
             found = [f"exit status {status}"] if status else differences(whole[parallel], folder)
             print(f"{parallel}, {here} kills: {', '.join(found) or 'the same'}", flush=True)
             if status:
                 print(folder.with_suffix(".log").read_text()[-3000:], file=sys.stderr, flush=True)
-            done, runs = done + here, runs + 1
-            failed, different = failed + bool(status), different + bool(found and not status)
-            if not here and runs > kills + 10:
+            rows.append({
+                "parallel": parallel, "kills": here, "beginnings": beginnings(folder), "failed": bool(status),
+                "different": found if not status else [], "seconds": round(time.monotonic() - began),
+            })  # fmt: skip
+            if out:
+                with out.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+            if not here and len(rows) > kills + 10:
                 raise SystemExit("runs end before they can be killed")
-    seconds = round(time.monotonic() - start)
-    print(json.dumps({"kills": done, "runs": runs, "failed": failed, "different": different, "seconds": seconds}))
+    failed, different = (sum(bool(row[key]) for row in rows) for key in ("failed", "different"))
+    kills, seconds = (sum(row[key] for row in rows) for key in ("kills", "seconds"))
+    print(json.dumps({"kills": kills, "runs": len(rows), "failed": failed, "different": different, "seconds": seconds}))
     return failed + different
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(int(sys.argv[1]) if len(sys.argv) > 1 else 50) else 0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kills", nargs="?", type=int, default=50, help="how many processes are killed in all")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further run begins")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and processes that are chosen")
+    parser.add_argument("--out", type=Path, help="a file of JSON lines to which each run is added")
+    options = parser.parse_args()
+    sys.exit(1 if main(options.kills, options.seed, options.minutes, options.out) else 0)

@@ -126,7 +126,7 @@ def compared_time(named: str, options: argparse.Namespace) -> list[dict[str, Any
     rows = []
     for world, measured in medians.items():
         cluster = Cluster(world, world, measured["bandwidth"] / 1e9, 1.0)
-        cpu = Gpu("cpu", 1.0, 0.0, operations, cluster.link, world, "measured")
+        cpu = Gpu("cpu", 1.0, 0.0, 0.0, operations, cluster.link, world, "measured")
         batch = divided(recipe.loop.batch_size, world, 1)
         planned = step_time("ddp", cluster, kept, step, batch, cpu, Assumed(1.0, 0.0, 0.0), False)
         rows.append({

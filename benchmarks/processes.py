@@ -1,12 +1,15 @@
 """Trains small runs of every kind in 1, 2 and 4 processes and prints by how much they differ.
 
-    python benchmarks/processes.py [NAME ...] [--steps 8]
+    python benchmarks/processes.py [NAME ...] [--steps 8] [--sharded]
 
 The processes share a batch, and meet by gloo, on the CPU. Each run is compared with that of one process: the largest
 difference of a training loss, of a score of its evaluations, and of a weight of its last checkpoint, with the largest
 change of a weight since the start, for comparison; and one process that cuts its batches into two parts
 (`--loop.accumulate 2`). NAME: some of the runs; default: all. Adam divides by the size of gradients, which would make
 much of the rounding of the smallest, so its epsilon is 1e-3.
+
+--sharded: runs whose weights, gradients and optimizer states are sharded over 2 processes (FSDP2) or copied to them
+(DDP), each with another setting. Weights are those that a run delivers.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hvit.data.augment_settings import AugmentConfig
@@ -112,6 +116,36 @@ def recipes(teacher: str, steps: int) -> dict[str, Recipe]:
     }  # fmt: skip
 
 
+def divided(usual: dict[str, Recipe]) -> dict[str, Recipe]:
+    """Small runs, each with a setting that dividing a network over processes could break. usual: of `recipes`."""
+    plain = usual["classification"]
+
+    def with_(recipe: Recipe = plain, loop: dict[str, Any] | None = None, **optimize: Any) -> Recipe:
+        """With some fields changed, an evaluation every second step, and no running average unless asked for."""
+        return replace(
+            recipe,
+            loop=replace(recipe.loop, evaluate_steps=2, **(loop or {})),
+            optimize=replace(recipe.optimize, **{"average_decay": 0.0, **optimize}),
+        )
+
+    return {
+        "running average": with_(average_decay=0.9),
+        "gradient clipping": with_(clip_norm=0.05),
+        "layer decay": with_(layer_decay=0.5),
+        "frozen layers": with_(freeze="levels:1"),
+        "mean of evaluations": with_(loop={"keep": "average"}),
+        "SGD, two parts, recomputed activations": with_(
+            loop={"accumulate": 2, "checkpoint_activations": True}, method="sgd", nesterov=True
+        ),
+        "bfloat16": with_(loop={"precision": "bfloat16"}),
+        "compiled blocks": with_(loop={"compile": True}),
+        "batch norm": with_(usual["classification, ResNet with batch norm"]),
+        "MViTv2": with_(usual["classification, MViTv2"]),
+        "masked pretraining": with_(usual["masked pretraining"]),
+        "distillation": with_(usual["distillation"]),
+    }
+
+
 def save_teacher(folder: Path) -> str:
     """Weights of a small classifier of the digits, at random initialisation."""
     torch.manual_seed(1)
@@ -171,11 +205,14 @@ class Left:
     weights: Tensor
 
 
-def left_by(folder: Path) -> Left:
-    """Reads a run folder."""
-    state, _ = newest_checkpoint(folder, lambda _: True)
-    assert state is not None
-    weights = [value.double().flatten() for network in state["networks"].values() for value in network.values()]
+def left_by(folder: Path, delivered: bool = False) -> Left:
+    """Reads a run folder. delivered: whether the weights are those that the run delivers."""
+    if delivered:
+        weights = [value.double().flatten() for _, value in sorted(load_file(folder / "weights.safetensors").items())]
+    else:
+        state, _ = newest_checkpoint(folder, lambda _: True)
+        assert state is not None
+        weights = [value.double().flatten() for network in state["networks"].values() for value in network.values()]
     rows = read_journal(folder / "journal.jsonl")
     times = {"step", "seconds", "time", "images_per_second", "clips_per_second", "learning_rate"}
 
@@ -199,30 +236,38 @@ def differences(one: Left, other: Left) -> tuple[float, float, float]:
     return first, second, third
 
 
+def _with(recipe: Recipe, **loop: Any) -> Recipe:
+    return replace(recipe, loop=replace(recipe.loop, **loop))
+
+
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--sharded", action="store_true", help="compare sharded with whole weights")
     arguments = parser.parse_args()
     print("| run | compared with one process | losses | scores | weights | weights moved by |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         found = recipes(save_teacher(place), arguments.steps)
+        found = divided(found) if arguments.sharded else found
         for title in arguments.names or found:
             recipe, folder = found[title], place / title.replace(" ", "_")
             start = replace(recipe, loop=replace(recipe.loop, max_steps=1, checkpoint_steps=1))
             train_together(start, folder / "start", 1)
             train_together(recipe, folder / "1", 1)
-            whole = left_by(folder / "1")
-            moved = float((whole.weights - left_by(folder / "start").weights).abs().max())
-            parts = replace(recipe, loop=replace(recipe.loop, accumulate=2))
-            for words, other, count in (
-                ("2 processes", recipe, 2), ("4 processes", recipe, 4), ("2 parts", parts, 1)
-            ):  # fmt: skip
+            whole = left_by(folder / "1", arguments.sharded)
+            moved = float((whole.weights - left_by(folder / "start", arguments.sharded).weights).abs().max())
+            if arguments.sharded:
+                others = [(f"2 processes, {mode}", _with(recipe, parallel=mode), 2) for mode in ("ddp", "fsdp")]
+            else:
+                parts = _with(recipe, accumulate=2)
+                others = [("2 processes", recipe, 2), ("4 processes", recipe, 4), ("2 parts", parts, 1)]
+            for words, other, count in others:
                 train_together(other, folder / words, count)
-                loss, score, weight = differences(whole, left_by(folder / words))
+                loss, score, weight = differences(whole, left_by(folder / words, arguments.sharded))
                 print(f"| {title} | {words} | {loss:.1e} | {score:.1e} | {weight:.1e} | {moved:.1e} |", flush=True)
 
 

@@ -13,11 +13,13 @@ from hvit.planning.gpus import Gpu
 from hvit.planning.step import KeptBytes, StepBytes
 
 # 100 parameters: three blocks of 30, 20 and 20, and 30 that are in none.
-KEPT = KeptBytes(weights=400, gradients=400, optimizer=800, average=400, trained=100, units=(30, 20, 20, 30), roots=1)
+KEPT = KeptBytes(
+    weights=400, fixed=0, gradients=400, optimizer=800, average=400, trained=100, units=(30, 20, 20, 30), roots=1
+)
 STEP = StepBytes(images=4, inputs=40, saved=1200, casts=200, peak=1700, multiply_adds=4_000)
 ALONE = Cluster(1, 1, link=1.0, between=1.0)
 TWO_NODES = Cluster(8, 4, link=1e-9, between=1e-9)  # a byte a second
-GPU = Gpu("toy", memory=1.0, low=2e-12, full=1e-12, link=1.0, per_node=4, source="made up")
+GPU = Gpu("toy", memory=1.0, bandwidth=0.0, low=2e-12, full=1e-12, link=1.0, per_node=4, source="made up")
 
 
 def test_one_device_has_everything_and_no_buffers() -> None:

@@ -11,7 +11,7 @@ from hvit.planning.gpus import GPUS, find_gpu
 
 def test_every_gpu_has_its_numbers_and_their_source() -> None:
     for gpu in GPUS.values():
-        assert min(gpu.memory, gpu.full, gpu.link, gpu.per_node) > 0
+        assert min(gpu.memory, gpu.bandwidth, gpu.full, gpu.link, gpu.per_node) > 0
         assert gpu.low == 0 or gpu.low > gpu.full
         assert "data sheet" in gpu.source or "architecture paper" in gpu.source
 
@@ -25,7 +25,7 @@ def test_given_numbers_replace_those_of_the_table_and_are_named() -> None:
 
 def test_a_gpu_that_is_not_in_the_table_can_be_described() -> None:
     gpu = find_gpu("z9", memory=64.0, full=50.0, link=100.0)
-    assert (gpu.low, gpu.per_node, gpu.source) == (0, 1, "as given")
+    assert (gpu.low, gpu.bandwidth, gpu.per_node, gpu.source) == (0, 0, 1, "as given")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_division_that_cannot_be_is_refused_with_what_can() -> None:
     six = Processes(0, 6, CPU)
     with pytest.raises(UserError, match=r"shard_size 4 must divide the 6 processes of this run; 2 or 3 or 6 does"):
         Division.of(LoopConfig(parallel="hsdp", shard_size=4), six)
-    with pytest.raises(UserError, match=r"hsdp does not fit a GAN.*use ddp"):
+    with pytest.raises(UserError, match=r"hsdp does not fit this kind of run.*use ddp"):
         Division.of(LoopConfig(parallel="hsdp"), six, by_block=False)
     with pytest.raises(UserError, match=r"shard_size is the number of processes .* got 2 and parallel fsdp"):
         LoopConfig(parallel="fsdp", shard_size=2)

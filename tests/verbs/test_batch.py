@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tempfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +168,30 @@ def test_images_in_shards_are_answered_by_their_names(weights: Path, photos: Pat
         assert (row["class_1"], row["probability_1"]) == (other["class_1"], other["probability_1"])
     with pytest.raises(UserError, match="give one kind in a call"):
         BatchJob(Predictor(weights, device="cpu"), [shard, photos], tmp_path / "mixed")
+
+
+def test_shards_of_a_web_server_are_answered_as_those_of_this_machine(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where copies lie
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    members = [(f"{number}.png", (photos / f"{number}.png").read_bytes()) for number in range(10)]
+    shard = write_tar(tmp_path / "shards" / "000000.tar", members)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(shard.parent)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = Path(f"http://127.0.0.1:{server.server_port}/000000.tar")
+    try:
+        pickle.loads(pickle.dumps(job_of(weights, url, tmp_path / "remote"))).run()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    job_of(weights, shard, tmp_path / "local").run()
+    assert rows_of(tmp_path / "remote") == rows_of(tmp_path / "local")
+    with pytest.raises(UserError, match="give one kind in a call"):
+        BatchJob(Predictor(weights, device="cpu"), [url, photos], tmp_path / "mixed")
 
 
 def test_a_list_that_changes_under_way_is_refused(weights: Path, photos: Path, tmp_path: Path) -> None:

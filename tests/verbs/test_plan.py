@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hvit.errors import UserError
+from hvit.models.build import build_empty, count_parameters, multiply_adds
+from hvit.models.catalogue import entry
 from hvit.planning.estimate import Assumed
 from hvit.planning.gpus import find_gpu
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
+from hvit.tasks.distill_settings import DistillConfig
 from hvit.verbs.plan import WIDTH, Request, as_lines, plan
 
 ASSUMED = Assumed(efficiency=0.2, overlap=0.6, reserve=0.1)
@@ -56,7 +60,7 @@ def test_the_text_fits_in_80_columns_and_says_what_it_assumes(found: dict[str, A
         "20% of that peak (--efficiency)",
         "NVIDIA H200",
         "50 GB/s one way (--node-bandwidth)",
-        "upper bounds",
+        "upper bounds of tensors",
         "ddp (the batch fits)",
         "CIFAR-10 has 50,000",
     ):
@@ -75,6 +79,78 @@ def test_a_batch_that_does_not_fit_gets_the_accumulation_that_does() -> None:
     assert plan(again, request(1, memory=memory))["modes"]["ddp"]["fits"]
 
 
+def test_the_optimizer_takes_time_where_the_memory_has_a_bandwidth(found: dict[str, Any]) -> None:
+    ddp, fsdp = found["modes"]["ddp"], found["modes"]["fsdp"]
+    trained = 4 * found["trained_parameters"]
+    touched = 3 * trained + 2 * ddp["memory"]["optimizer"] + 2 * ddp["memory"]["average"]
+    assert ddp["update_seconds"] == pytest.approx(touched / 4.8e12)
+    assert fsdp["update_seconds"] == pytest.approx(ddp["update_seconds"] / 16)
+    assert ddp["step_seconds"] == pytest.approx(ddp["compute_seconds"] + ddp["exposed_seconds"] + ddp["update_seconds"])
+    unknown = Request(4, find_gpu("z9", memory=64.0, full=50.0, link=100.0), ASSUMED, between=50.0)
+    plain = plan(RECIPE, unknown)
+    assert plain["modes"]["ddp"]["update_seconds"] == 0
+    assert "the bandwidth of the memory is not known" in " ".join(plain["assumptions"])
+
+
+@pytest.mark.long
+def test_a_plan_of_distillation_counts_its_teachers() -> None:
+    student = replace(get_recipe("nest_micro_folder"), data=get_recipe("nest_micro_cifar10").data)
+    loop = replace(student.loop, batch_size=4)
+    student = replace(student, loop=loop, model=replace(student.model, num_classes=1000))  # pyright: ignore[reportCallIssue]
+    how = DistillConfig(teachers=("hiera_tiny_224",), target="both")
+    taught = plan(replace(student, distill=how), request(2, "t4"))
+    alone = plan(student, request(2, "t4"))
+    teacher = build_empty(entry("hiera_tiny_224").config)
+    size = 4 * count_parameters(teacher)
+    memory, without = taught["modes"]["fsdp"]["memory"], alone["modes"]["fsdp"]["memory"]
+    assert size <= memory["fixed"] < 1.01 * size
+    assert without["fixed"] == 0
+    assert memory["inputs"] > 10 * without["inputs"]
+    more = (taught["multiply_adds"] - alone["multiply_adds"]) / student.loop.batch_size
+    assert more == pytest.approx(multiply_adds(entry("hiera_tiny_224").config), rel=0.01)
+    projections = (student.model.dims[-1] + 1) * 768  # pyright: ignore[reportAttributeAccessIssue]
+    assert taught["trained_parameters"] - alone["trained_parameters"] == projections
+    text = " ".join(" ".join(as_lines(taught)).split())
+    assert "teachers 0.11" in text
+    assert "Teachers are computed at every step." in text
+    with pytest.raises(UserError, match="there is no teacher runs/photos"):
+        plan(replace(student, distill=DistillConfig(teachers=("runs/photos",))), request(2, "t4"))
+    few = replace(student, model=replace(student.model, num_classes=10), distill=DistillConfig(teachers=how.teachers))  # pyright: ignore[reportCallIssue]
+    with pytest.raises(UserError, match="has 1000 classes, and the data 10"):
+        plan(few, request(2, "t4"))
+
+
+def test_a_plan_of_a_probe_is_of_the_pass_that_computes_features() -> None:
+    probe = get_recipe("photos")
+    model = replace(probe.model, encoder=entry("hiera_tiny_224").config)  # pyright: ignore[reportCallIssue]
+    settled = replace(probe, model=model, weights="timm")
+    found = plan(settled, request(4, "t4", images=1000, price=2.0, image_bytes=1e5))
+    cost = multiply_adds(entry("hiera_tiny_224").config)
+    assert found["multiply_adds"] == pytest.approx(cost, rel=0.001)
+    assert found["seconds"] == pytest.approx(1000 * 2 * found["multiply_adds"] / (0.2 * 8.1e12) / 4)
+    assert found["cost"] == pytest.approx(2.0 * 4 * found["seconds"] / 3600)
+    assert found["memory"]["weights"] == 4 * found["parameters"]
+    assert json.loads(json.dumps(found)) == found
+    lines = as_lines(found)
+    assert max(map(len, lines)) <= WIDTH
+    assert "of 1,000 images, once" in " ".join(" ".join(lines).split())
+
+
+def test_json_has_every_number_of_the_text(found: dict[str, Any]) -> None:
+    def numbers(tree: Any) -> list[float]:
+        if isinstance(tree, dict):
+            return [one for value in tree.values() for one in numbers(value)]
+        return [float(tree)] if isinstance(tree, int | float) and not isinstance(tree, bool) else []
+
+    known = numbers(found)
+    scales = [(1, 0), (1e-9, 2), (1e3, 1), (1, 3), (1e-12, 3), (1e-6, 3), (1e-3, 3), (100, 0)]
+    printed = " ".join(as_lines(found)[: as_lines(found).index("assumptions")])
+    for text in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.])", printed):
+        value = float(text.replace(",", ""))
+        near = any(abs(value - one * scale) <= max(0.005 * abs(value), 0.06) for one in known for scale, _ in scales)
+        assert near, text
+
+
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
@@ -83,7 +159,7 @@ def test_a_batch_that_does_not_fit_gets_the_accumulation_that_does() -> None:
         ("hiera_micro_mae_cifar10", {"gpus": 16, "per_node": 5}, "must be whole nodes of 5"),
         ("nest_micro_digits", {}, "say how many images or clips with --images"),
         ("nest_micro_folder", {"images": 100}, "set --model.num-classes"),
-        ("photos", {}, "depends on other weights"),
+        ("photos", {}, "say how many images or clips with --images"),
     ],
 )
 def test_what_cannot_be_planned_is_said_before_a_step_runs(name: str, change: dict[str, Any], words: str) -> None:

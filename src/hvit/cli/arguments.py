@@ -304,12 +304,18 @@ def _kind(hint: object) -> str:
     return {int: "a whole number", float: "a number", bool: "no value, or True or False"}.get(hint, "a value")
 
 
-def check_paths(paths: tuple[Path, ...]) -> None:
-    """Refuses missing arguments and missing files, before weights are opened."""
+def check_paths(paths: tuple[Path, ...], remote: bool = False) -> None:
+    """Refuses missing arguments and missing files, before weights are opened. remote: whether URLs are taken."""
     if not paths:
         raise UserError("name images, clips, or folders of them after the weights")
+    from hvit.data.shards.copies import remote_place
+
     for path in paths:
-        if not path.exists():
+        if remote_place(path) and not remote:
+            raise UserError(
+                f"{remote_place(path)} is a URL: only shards are read from another machine, with --parquet FOLDER"
+            )
+        if not path.exists() and not remote_place(path):
             raise UserError(f"cannot read {path}: there is no such file")
 
 

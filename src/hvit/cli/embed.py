@@ -90,7 +90,7 @@ def _embed_to_folder(arguments: EmbedArguments, out: Path) -> None:
     from hvit.verbs.batch import device_of_process
     from hvit.verbs.predictor import Predictor
 
-    check_paths(arguments.paths)
+    check_paths(arguments.paths, remote=True)
     wait_for(f"hvit embed: opening {arguments.weights}")
     device = device_of_process(arguments.device)
     predictor = Predictor(arguments.weights, "features", level=arguments.level, device=device)

@@ -130,7 +130,7 @@ def predict(rest: list[str]) -> None:
         raise UserError("--overlap is of tiles: give --tiles SIZE, too")
     if arguments.tiles is not None:
         check_tiles(arguments.tiles, arguments.overlap)
-    check_paths(arguments.files)
+    check_paths(arguments.files, remote=arguments.parquet is not None)
     if is_exported(arguments.weights):
         command.refuse_options(["--fast"] * arguments.fast + ["--parquet"] * (arguments.parquet is not None))
         how = command.How(

@@ -29,6 +29,8 @@ class PlanArguments:
     """GPUs of a node; default: as usual for the kind."""
     gpu_memory: float | None = None
     """Memory of a GPU, GB; default: the table's."""
+    memory_bandwidth: float | None = None
+    """What a GPU reads from its memory, or writes to it, GB/s; default: the table's."""
     gpu_tflops: float | None = None
     """Peak of its dense arithmetic in bfloat16, TFLOP/s; default: the table's."""
     gpu_tflops_float32: float | None = None
@@ -93,6 +95,7 @@ def plan(rest: list[str]) -> None:
     gpu = find_gpu(
         wanted.gpu,
         memory=wanted.gpu_memory,
+        bandwidth=wanted.memory_bandwidth,
         low=wanted.gpu_tflops,
         full=wanted.gpu_tflops_float32,
         link=wanted.link_bandwidth,

@@ -46,6 +46,8 @@ class DeviceMemory:
     """Bytes on one device, at most: gradients are counted in full, though they grow while activations shrink."""
 
     weights: float
+    fixed: float
+    """Networks that are used and not trained, such as teachers."""
     gradients: float
     optimizer: float
     average: float
@@ -60,7 +62,7 @@ class DeviceMemory:
     @property
     def kept(self) -> float:
         """What does not grow with the batch."""
-        return self.weights + self.gradients + self.optimizer + self.average + self.communication
+        return self.weights + self.fixed + self.gradients + self.optimizer + self.average + self.communication
 
     @property
     def total(self) -> float:
@@ -76,11 +78,13 @@ class StepTime:
     traffic: Traffic
     exposed: float
     """Communication that no arithmetic hides."""
+    update: float
+    """The optimizer's step, in which memory is read and written."""
 
     @property
     def seconds(self) -> float:
         """The whole step."""
-        return self.compute + self.exposed
+        return self.compute + self.exposed + self.update
 
 
 def device_memory(
@@ -104,6 +108,7 @@ def device_memory(
     here = 0.0 if offload and shards > 1 else 1 / shards
     return DeviceMemory(
         weights=kept.weights * here,
+        fixed=kept.fixed,
         gradients=kept.gradients * here,
         optimizer=kept.optimizer * here,
         average=kept.average * here,
@@ -136,7 +141,8 @@ def step_time(
 ) -> StepTime:  # fmt: skip
     """How long a step takes.
 
-    Of several parts sharded weights are gathered, and their gradients added up, for each; DDP adds up once.
+    Of several parts sharded weights are gathered, and their gradients added up, for each; DDP adds up once. The
+    optimizer reads and writes each number once, gradients it reads.
     """
     operations = 2 * step.multiply_adds / step.images * batch.part * batch.parts
     compute = operations / (1e12 * (gpu.low if low else gpu.full) * assumed.efficiency)
@@ -148,7 +154,9 @@ def step_time(
         gathers=2 * batch.parts,
         scatters=1 if mode == "ddp" else batch.parts,
     )
-    return StepTime(compute, moved, max(0.0, moved.seconds - assumed.overlap * compute))
+    touched = (3 * kept.gradients + 2 * kept.optimizer + 2 * kept.average) / shards_of(mode, cluster)
+    update = touched / (1e9 * gpu.bandwidth) if gpu.bandwidth else 0.0
+    return StepTime(compute, moved, max(0.0, moved.seconds - assumed.overlap * compute), update)
 
 
 def divided(total: int, devices: int, parts: int) -> Batch:

@@ -105,6 +105,11 @@ class Watch(TorchDispatchMode):
         with torch._C.DisableTorchFunction():  # here devices are what they are
             if self.device == "meta":
                 args, kwargs = _without_numbers(func, args, kwargs)
+            if torch.is_inference_mode_enabled() and func._overloadpacket not in flop_registry:
+                with self:  # there linear layers and products come whole, in which nothing is counted
+                    parts = func.decompose(*args, **kwargs)
+                if parts is not NotImplemented:
+                    return parts
             result = func(*args, **kwargs)
             count = flop_registry.get(func._overloadpacket)
             if count is not None:

@@ -31,6 +31,8 @@ class KeptBytes:
 
     weights: int
     """Weights and buffers of all networks."""
+    fixed: int
+    """Those of networks that are used and not trained, such as teachers, which every device has whole."""
     gradients: int
     optimizer: int
     average: int
@@ -77,6 +79,7 @@ def kept_bytes(recipe: Recipe, kind: Kind, task: Task | None = None) -> KeptByte
     units, roots = _units(list(networks.values()))
     return KeptBytes(
         weights=sum(sizes.values()),
+        fixed=sum(map(_bytes_of, task.fixed)),
         gradients=_FLOAT * trained,
         optimizer=_FLOAT * _states(optimize) * trained,
         average=sum(sizes[name] for name in averaged) if optimize.average_decay else 0,
@@ -88,7 +91,7 @@ def kept_bytes(recipe: Recipe, kind: Kind, task: Task | None = None) -> KeptByte
 
 def pretended_step(recipe: Recipe, kind: Kind, images: int, low: bool) -> StepBytes:
     """A step of so many images, or clips, as a GPU would do it. low: whether in bfloat16 (autocast)."""
-    return _step(recipe, pretended_task(recipe, kind), images, low, "meta")
+    return _step(recipe, kind, pretended_task(recipe, kind), images, low, "meta")
 
 
 def real_step(recipe: Recipe, kind: Kind, images: int, low: bool = False) -> StepBytes:
@@ -97,7 +100,7 @@ def real_step(recipe: Recipe, kind: Kind, images: int, low: bool = False) -> Ste
     networks = (built,) if isinstance(built, nn.Module) else tuple(built)
     for network in networks:
         freeze(network, recipe.optimize.always_frozen)
-    return _step(recipe, kind.bare_task(recipe, built), images, low, "cpu")
+    return _step(recipe, kind, kind.bare_task(recipe, built), images, low, "cpu")
 
 
 def pretended_task(recipe: Recipe, kind: Kind) -> Task:
@@ -108,8 +111,8 @@ def pretended_task(recipe: Recipe, kind: Kind) -> Task:
     return kind.bare_task(recipe, kind.as_built(networks))
 
 
-def _step(recipe: Recipe, task: Task, images: int, low: bool, device: str) -> StepBytes:
-    batch, pretends = _batch(recipe, images, device), device == "meta"
+def _step(recipe: Recipe, kind: Kind, task: Task, images: int, low: bool, device: str) -> StepBytes:
+    batch, pretends = _batch(recipe, kind.step_size(recipe), images, device), device == "meta"
     for network in task.networks.values():
         network.train()
         if isinstance(network, MaskedAutoencoder):
@@ -139,7 +142,8 @@ class _Done:
 
 def _phase(task: Task, phase: Phase, batch: Batch, low: bool, pretends: bool, adds_up: bool) -> _Done:
     """Forward and backward pass of a phase. adds_up: gradients of another part of the batch are there already."""
-    there = [tensor for network in task.networks.values() for tensor in (*network.parameters(), *network.buffers())]
+    networks = (*task.networks.values(), *task.fixed)
+    there = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
     for network in task.networks.values():
         network.zero_grad()
     watch = Watch([*there, *batch.values()], "meta" if pretends else "cpu")
@@ -169,17 +173,39 @@ def _backward(loss: Tensor) -> None:
     )
 
 
-def _batch(recipe: Recipe, images: int, device: str) -> dict[str, Tensor]:
-    config = recipe.model
-    classes = getattr(config, "num_classes", 0) or 1
-    shape = images, config.in_channels, *config.input_size
+def _batch(recipe: Recipe, size: tuple[int, ...], images: int, device: str) -> dict[str, Tensor]:
+    classes = getattr(recipe.model, "num_classes", 0) or 1
+    shape = images, recipe.model.in_channels, *size
     if device == "cpu":
         torch.manual_seed(recipe.seed)
-        return {"images": torch.randn(shape), "targets": torch.zeros(images, dtype=torch.long)}
+        soft = bool(recipe.distill.teachers)
+        targets = torch.zeros(images, classes) if soft else torch.zeros(images, dtype=torch.long)
+        return {"images": torch.randn(shape), "targets": targets}
     return {
         "images": torch.empty(shape, device=device),
         "targets": torch.empty(images, classes, device=device),
     }
+
+
+@dataclass(frozen=True)
+class PassBytes:
+    """What a forward pass alone takes, as in computing features, in bytes, and its arithmetic."""
+
+    images: int
+    """Images, or clips, that are computed at a time."""
+    inputs: int
+    peak: int
+    """The most that is alive at a time, without weights and inputs."""
+    multiply_adds: int
+
+
+def pretended_pass(network: nn.Module, size: tuple[int, ...], images: int) -> PassBytes:
+    """A forward pass in float32 of a network on the meta device, as a GPU would do it. size: (channels, ...)."""
+    inputs = torch.empty(images, *size, device="meta")
+    watch = Watch([*network.parameters(), *network.buffers(), inputs], "meta")
+    with torch.no_grad(), PretendGpu(), watch:
+        network.eval()(inputs)
+    return PassBytes(images, inputs.nbytes, watch.peak, watch.flops // 2)
 
 
 def _states(optimize: OptimizeConfig) -> int:

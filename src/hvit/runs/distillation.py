@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -26,7 +26,7 @@ from hvit.data.sets import choose_subset
 from hvit.errors import UserError
 from hvit.files import replacing
 from hvit.models.baselines import VitConfig
-from hvit.models.build import build_empty
+from hvit.models.build import build_empty, build_network
 from hvit.models.catalogue import ModelConfig
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.hub import full_path
@@ -35,11 +35,12 @@ from hvit.randomness import seeded
 from hvit.recipe import Recipe
 from hvit.run_names import TEACHERS
 from hvit.runs.classification import Classification
-from hvit.runs.kind import Prepared
+from hvit.runs.kind import Prepared, plain_preprocess
 from hvit.runs.plan_file import fingerprints, read_plan
 from hvit.runs.scoring import held_out_batch_size
-from hvit.runs.teachers import class_order, has_name, knows_classes, open_teacher
+from hvit.runs.teachers import class_order, empty_teacher, has_name, knows_classes, open_teacher
 from hvit.tasks.distill import Distill, Student, Teacher, Teachers, first_key
+from hvit.tasks.distill_settings import DistillConfig
 from hvit.tasks.task import Scores, Task
 from hvit.training.setup import BatchSource, RunSettings
 
@@ -55,7 +56,6 @@ class Distillation(Classification):
     """A classifier is distilled from teachers; the run leaves that classifier alone."""
 
     configs: ClassVar[tuple[type, ...]] = ()
-    trains_in_steps = False  # what teachers take depends on their weights
 
     def takes(self, recipe: Recipe) -> bool:
         """Any recipe that names teachers."""
@@ -118,14 +118,7 @@ class Distillation(Classification):
                 "distillation is of one class a sample, all of which weigh the same: choose one label column, and omit "
                 "--data.balance weights and weight columns"
             )
-        recipe = super().fit_to_data(recipe, splits)
-        if how.token:
-            if not isinstance(recipe.model, VitConfig):
-                raise UserError(
-                    f"distill.token is for the plain ViT, whose tokens are not pooled; the model is a "
-                    f"{recipe.model.family}: omit it"
-                )
-            recipe = replace(recipe, model=replace(recipe.model, distillation_token=True))
+        recipe = self.for_plan(super().fit_to_data(recipe, splits))
         teachers = _teachers(recipe)
         checksums = tuple(one.checksum for one in teachers)
         if how.checksums and checksums != how.checksums:
@@ -136,15 +129,8 @@ class Distillation(Classification):
         for teacher in teachers:
             if how.uses_logits:
                 class_order(teacher, splits.classes)
-            if how.uses_features and teacher.feature_dim is None:
-                raise UserError(
-                    f"the teacher {teacher.name} has no features to project onto: its head is not one linear layer; "
-                    f"set distill.target to logits"
-                )
             _check_shape(teacher, recipe.model.input_size)
-        dims = _student(recipe).level_dims
-        if how.level is not None and how.level >= len(dims):
-            raise UserError(f"distill.level must be from 0 to {len(dims) - 1} for this model; got {how.level}")
+        _check_features(how, teachers, _student(recipe))
         return replace(recipe, distill=replace(how, checksums=checksums))
 
     def for_training(self, prepared: Prepared) -> Prepared:
@@ -159,6 +145,49 @@ class Distillation(Classification):
     def fixed_networks(self, recipe: Recipe) -> tuple[nn.Module, ...]:
         """The teachers."""
         return tuple(one.model for one in _teachers(recipe))
+
+    def for_plan(self, recipe: Recipe) -> Recipe:
+        """See `Kind.for_plan`: the second head of DeiT's token. Raises UserError for a model without a place for it."""
+        if not recipe.distill.token:
+            return recipe
+        if not isinstance(recipe.model, VitConfig):
+            raise UserError(
+                f"distill.token is for the plain ViT, whose tokens are not pooled; the model is a "
+                f"{recipe.model.family}: omit it"
+            )
+        return replace(recipe, model=replace(recipe.model, distillation_token=True))
+
+    def step_size(self, recipe: Recipe) -> tuple[int, ...]:
+        """See `Kind.step_size`: that of the largest network, as photos have the pixels."""
+        own = recipe.model.input_size
+        teachers = [empty_teacher(what).preprocess.frame_size for what in recipe.distill.teachers]
+        return *own[:-2], *max([own[-2:], *teachers])
+
+    def plan_notes(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `Kind.plan_notes`."""
+        return (
+            "Teachers are computed at every step. Where no training image changes from one epoch to the next, they are "
+            "asked once for each instead, and steps take less.",
+        )
+
+    def bare_task(self, recipe: Recipe, model: Encoder) -> Task:
+        """See `Kind.bare_task`; teachers have sizes and no weights."""
+        how, config, empty = recipe.distill, model.config, next(model.parameters()).is_meta
+        teachers = [empty_teacher(what) for what in how.teachers]
+        if not empty:
+            teachers = [replace(one, model=build_network(one.model.config).eval()) for one in teachers]
+        classes = tuple(map(str, range(config.num_classes)))
+        for teacher in teachers:
+            _check_shape(teacher, config.input_size)
+        _check_features(how, teachers, model)
+        orders = [class_order(replace(one, classes=()), classes) if how.uses_logits else None for one in teachers]
+        view = replace(plain_preprocess(config), input_size=self.step_size(recipe))
+        together = Teachers(teachers, orders, view, how.uses_features)
+        level = len(model.level_dims) - 1 if how.level is None else how.level
+        with torch.device("meta" if empty else "cpu"):
+            student = Student(model, together.feature_dims, level)
+        preprocess = plain_preprocess(config)
+        return Distill(student, classes, asdict(preprocess), preprocess.frame_size, together, how, 1.0)
 
     def describe(self, recipe: Recipe) -> dict[str, str]:
         """See `Kind.describe`."""
@@ -326,6 +355,19 @@ def _classes_of_teachers(recipe: Recipe) -> tuple[str, ...]:
 def _student(recipe: Recipe) -> Encoder:
     """The model without memory."""
     return build_empty(recipe.model)  # pyright: ignore[reportArgumentType, reportReturnType]
+
+
+def _check_features(how: DistillConfig, teachers: Sequence[Teacher], student: Encoder) -> None:
+    """Raises UserError for teachers without the features that are matched, and for a level that no student has."""
+    for teacher in teachers:
+        if how.uses_features and teacher.feature_dim is None:
+            raise UserError(
+                f"the teacher {teacher.name} has no features to project onto: its head is not one linear layer; "
+                f"set distill.target to logits"
+            )
+    levels = len(student.level_dims)
+    if how.level is not None and how.level >= levels:
+        raise UserError(f"distill.level must be from 0 to {levels - 1} for this model; got {how.level}")
 
 
 def _check_shape(teacher: Teacher, input_size: tuple[int, ...]) -> None:

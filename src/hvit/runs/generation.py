@@ -47,7 +47,7 @@ class Generation(Kind[GanNetworks]):
     configs = (GanConfig, *get_args(GeneratorConfig))
     on_timm = False
     tests = False
-    by_block = False  # the gradient penalty differentiates the discriminator twice
+    whole_because = "its networks are small, and their gradient penalty differentiates twice"
 
     def with_full_paths(self, recipe: Recipe) -> Recipe:
         """The recipe with the extractor's file named in full."""

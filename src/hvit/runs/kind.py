@@ -125,10 +125,10 @@ class Kind(ABC, Generic[Built]):
     """Whether its models can be prepared for inference."""
     tests: ClassVar[bool] = True
     """Whether a finished run is scored on the test set, where there is one; others leave it alone."""
-    by_block: ClassVar[bool] = True
-    """Whether several processes may compile and shard its networks block by block."""
+    whole_because: ClassVar[str] = ""
+    """Why several processes may not compile and shard its networks block by block; empty where they may."""
     trains_in_steps: ClassVar[bool] = True
-    """Whether a run trains a network of known size in steps, so that `hvit plan` can count what it takes."""
+    """Whether a run trains in steps, so that `hvit plan` can count what one takes."""
     on_timm: ClassVar[bool] = True
     """Whether timm may have published weights of its models."""
 
@@ -150,6 +150,11 @@ class Kind(ABC, Generic[Built]):
     def fit_splits(self, recipe: Recipe, splits: Splits) -> Splits:
         """The data as this kind uses it, such as with some labels only; usually as it was opened."""
         return splits
+
+    @property
+    def by_block(self) -> bool:
+        """Whether several processes may compile and shard its networks block by block."""
+        return not self.whole_because
 
     @abstractmethod
     def fit_to_data(self, recipe: Recipe, splits: Splits) -> Recipe:
@@ -259,6 +264,18 @@ class Kind(ABC, Generic[Built]):
     def as_built(self, networks: tuple[nn.Module, ...]) -> Any:
         """The networks of `empty_networks` as `build` gives them."""
         return networks[0]
+
+    def for_plan(self, recipe: Recipe) -> Recipe:
+        """The recipe with what its options change in the network, as `fit_to_data` would have it; usually nothing."""
+        return recipe
+
+    def step_size(self, recipe: Recipe) -> tuple[int, ...]:
+        """The size in which training images, or clips, are made where no data says it; usually the model's."""
+        return recipe.model.input_size
+
+    def plan_notes(self, recipe: Recipe) -> tuple[str, ...]:
+        """Sentences on what a plan of such a run assumes besides."""
+        return ()
 
     def bare_task(self, recipe: Recipe, model: Built) -> Task:
         """The task of a recipe without its data, of which only losses can be computed; `hvit plan` counts on them."""

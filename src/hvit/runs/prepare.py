@@ -83,9 +83,17 @@ def prepare(
         checkpointable_blocks(kind.empty_networks(recipe))
     epoch = steps_per_epoch(len(splits.train), recipe.loop.batch_size)
     schedule = Schedule.of(recipe.loop, recipe.optimize, epoch, ranks)
-    Division.of(recipe.loop, ranks, by_block=kind.by_block)
+    refuse_division(recipe, kind)
+    Division.of(recipe.loop, ranks)
     check_mixing(recipe.augment, recipe.loop.batch_size, ranks.world_size)
     return Prepared(recipe, splits, preprocess, schedule, ranks)
+
+
+def refuse_division(recipe: Recipe, kind: Kind) -> None:
+    """Raises UserError where networks are to be sharded that have to stay whole."""
+    mode = recipe.loop.parallel
+    if mode in ("fsdp", "hsdp") and kind.whole_because:
+        raise UserError(f"loop.parallel {mode} does not fit {recipe.name}: {kind.whole_because}; use ddp")
 
 
 def check_memory(prepared: Prepared, kind: Kind) -> None:

@@ -63,6 +63,7 @@ class Probing(Classification):
     """A linear head is fitted to the features of a frozen encoder; the run leaves a classifier of its family."""
 
     trains_in_steps = False
+    whole_because = "its encoder is frozen, and few layers are tuned afterwards"
     configs = (ProbeConfig,)
 
     def settle(self, recipe: Recipe, download: bool) -> tuple[Recipe, str]:

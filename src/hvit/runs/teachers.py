@@ -17,7 +17,7 @@ from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.markup import some_of
-from hvit.models.build import build
+from hvit.models.build import build, build_empty
 from hvit.models.catalogue import entry, list_models, name_of
 from hvit.models.gan.generator import Generator
 from hvit.models.layers.encoder import Encoder
@@ -28,7 +28,7 @@ from hvit.models.weights.load import download_timm, load_weights
 from hvit.models.weights.open import open_any
 from hvit.models.weights.teacher import teacher_state
 from hvit.run_names import WEIGHTS
-from hvit.runs.starting import TEACHER, TIMM, choose_start
+from hvit.runs.starting import TEACHER, TIMM, Start, choose_start
 from hvit.tasks.distill import Teacher
 
 _CROP, _NAMED = 0.875, 3
@@ -58,6 +58,15 @@ def open_teacher(what: str) -> Teacher:
     return _opened(str(path), (state.st_mtime_ns, state.st_size) if state else None)
 
 
+def empty_teacher(what: str) -> Teacher:
+    """The same without memory for its weights, and without a download where it has a name; for counting."""
+    if not has_name(what):
+        opened = open_teacher(what)
+        return replace(opened, model=build_empty(opened.model.config))
+    start, preprocess = _start_of(what)
+    return Teacher(start.name, build_empty(start.encoder).eval(), (), preprocess, "")  # pyright: ignore[reportArgumentType]
+
+
 @lru_cache(maxsize=4)
 def _opened(what: str, state: tuple[int, int] | None) -> Teacher:
     """A teacher, opened once. state: of its file, so that a changed one is opened anew."""
@@ -66,21 +75,28 @@ def _opened(what: str, state: tuple[int, int] | None) -> Teacher:
     return Teacher(name, model, classes, preprocess, _checksum(model))
 
 
-def _named(what: str) -> tuple[Encoder, str, tuple[str, ...], Preprocess]:
+def _start_of(what: str) -> tuple[Start, Preprocess]:
+    """Where a teacher with a name comes from, and how its images are prepared."""
     if what == TEACHER:
         start = choose_start(ProbeConfig(), TEACHER)
     else:
         start = choose_start(replace(ProbeConfig(), encoder=cast(ProbedConfig, entry(what).config)), TIMM)
     assert start is not None
     config = start.encoder
-    source = teacher_state(config) if what == TEACHER else download_timm(name_of(config))  # pyright: ignore[reportArgumentType]
-    model = build(config)
-    load_weights(model, source)
     mean, std = statistics_for(IMAGENET_MEAN, IMAGENET_STD, config.in_channels)
     preprocess = Preprocess(
         config.input_size, tuple(start.mean or mean), tuple(start.std or std), start.crop,
         start.interpolation,  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
+    return start, preprocess
+
+
+def _named(what: str) -> tuple[Encoder, str, tuple[str, ...], Preprocess]:
+    start, preprocess = _start_of(what)
+    config = start.encoder
+    source = teacher_state(config) if what == TEACHER else download_timm(name_of(config))  # pyright: ignore[reportArgumentType]
+    model = build(config)
+    load_weights(model, source)
     return model, start.name, (), preprocess
 
 

@@ -233,6 +233,11 @@ class Distill(Classify):
         self.seconds_asked = 0.0
         """How long the teachers were asked before training."""
 
+    @property
+    def fixed(self) -> tuple[nn.Module, ...]:
+        """The teachers."""
+        return tuple(one.model for one in self.teachers.teachers)
+
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """The labels' cross entropy over the images that have one, and the teachers' loss over all.
 

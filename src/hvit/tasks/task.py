@@ -65,6 +65,11 @@ class Task(ABC):
     averaged: tuple[str, ...] = ()
     """The networks whose running averages are evaluated and saved, where a run keeps any; empty: all of them."""
 
+    @property
+    def fixed(self) -> tuple[nn.Module, ...]:
+        """Networks that losses use and nothing trains."""
+        return ()
+
     @abstractmethod
     def loss(self, phase: Phase, networks: Networks, batch: Batch) -> Tensor:
         """The scalar to minimise in a phase. networks: as `self.networks`, perhaps wrapped for several devices."""

@@ -50,9 +50,7 @@ class Division:
         mode, wanted, world = loop.parallel, loop.shard_size, ranks.world_size
         shards = mode in ("fsdp", "hsdp")
         if shards and not by_block:
-            raise UserError(
-                f"loop.parallel {mode} does not fit a GAN, whose small networks are differentiated twice: use ddp"
-            )
+            raise UserError(f"loop.parallel {mode} does not fit this kind of run, whose networks stay whole: use ddp")
         if shards and ranks.device.type == "mps":
             raise UserError(f"loop.parallel {mode} needs CUDA devices or CPUs; this run is on mps: use auto")
         compile_mode = loop.compile_mode if loop.compile else None

@@ -22,6 +22,7 @@ import torch
 from hvit.data.images.held import HeldImage
 from hvit.data.images.listing import show
 from hvit.data.regular_files import is_folder
+from hvit.data.shards.copies import remote_place
 from hvit.data.shards.opened import open_shards
 from hvit.data.tables.path_lists import listed_files
 from hvit.errors import UserError
@@ -58,10 +59,10 @@ class _Files:
 
 
 class _Shards(_Files):
-    """Images in shards (see `data.shards`)."""
+    """Images in shards (see `data.shards`), of which remote ones are copied to this machine when they are needed."""
 
     def __init__(self, inputs: Sequence[Path]) -> None:
-        self.rows = open_shards("::".join(map(str, inputs)))
+        self.rows = open_shards("::".join(remote_place(path) or str(path) for path in inputs))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,6 +91,8 @@ def _listed(inputs: Sequence[Path]) -> _Files:
 
 
 def _are_shards(path: Path) -> bool:
+    if remote_place(path):
+        return True
     if not is_folder(path):
         return path.suffix.lower() == ".tar"
     return any(any(one.glob("*.tar")) for one in (path, *(path / part for part in ("train", "val", "test"))))
@@ -98,16 +101,17 @@ def _are_shards(path: Path) -> bool:
 class BatchJob:
     """The answers to a list of images, in a folder; it can be pickled, and be done by any number of processes.
 
-    inputs: files, folders and tables of paths (see `listed_files`), or shards on this machine. out: the folder. chunk:
-    images of a file, 1,024 where it is not given. batch_size: images that are in the model at once. Raises UserError
-    where the folder holds the answers of other weights or another list, or something else.
+    inputs: files, folders and tables of paths (see `listed_files`), or shards, also remote ones (`Path("https://…")`).
+    out: the folder. chunk: images of a file, 1,024 where it is not given. batch_size: images that are in the model at
+    once. Raises UserError where the folder holds the answers of other weights or another list, or something else.
     """
 
     def __init__(
         self, predictor: Predictor, inputs: Sequence[Path], out: Path, chunk: int | None = None, batch_size: int = 16
     ) -> None:
         _pyarrow()
-        self.predictor, self.inputs, self.out = predictor, [path.absolute() for path in inputs], out.absolute()
+        self.predictor, self.out = predictor, out.absolute()
+        self.inputs = [path if remote_place(path) else path.absolute() for path in inputs]
         self.chunk, self.batch_size = chunk or CHUNK, batch_size
         self._files: _Files | None = _listed(self.inputs)
         self.about: JsonObject = {

@@ -10,20 +10,23 @@ from hvit.bounds import check_bounds
 from hvit.data.batches import steps_per_epoch
 from hvit.errors import UserError
 from hvit.files import JsonObject
+from hvit.models.build import build_empty
 from hvit.models.catalogue import name_of
 from hvit.models.gan.config import GanConfig
 from hvit.planning import estimate
 from hvit.planning.communication import Cluster, Parallel
 from hvit.planning.data_sizes import DataSize, published_size
 from hvit.planning.gpus import OWN, Gpu
-from hvit.planning.step import kept_bytes, pretended_step, real_step
+from hvit.planning.step import kept_bytes, pretended_pass, pretended_step, real_step
 from hvit.recipe import Recipe
-from hvit.runs.kinds import kind_of_run
+from hvit.runs.kinds import settle
+from hvit.runs.prepare import refuse_division
 
 _SECONDS_A_DAY = 86_400
 _MEASURED_RATES = {"cifar10": 1903.0, "cifar100": 1903.0, "folder": 45.0}
 """Images that a core reads and augments in a second, by the kind of data (docs/results/speed.md)."""
 WIDTH = 80
+_FEATURES_AT_ONCE = 32  # as a probe computes them
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,14 @@ def plan(recipe: Recipe, request: Request) -> JsonObject:
     check_bounds(recipe)
     if request.gpus < 1:
         raise UserError(f"--gpus must be 1 or more; got {request.gpus}")
-    kind, known = kind_of_run(recipe), published_size(recipe)
+    known = published_size(recipe)
+    recipe, kind = settle(recipe, lambda lines: None, download=False)
+    samples = request.images or (known and known.samples)
+    if not samples:
+        raise UserError(f"{recipe.name} trains on data of your own: say how many images or clips with --images")
     if not kind.trains_in_steps:
-        raise UserError(
-            f"hvit plan plans training from images to a network in steps, and {recipe.name} depends on other weights: "
-            f"plan a recipe of classification, pretraining or generation"
-        )
-    recipe = _with_classes(recipe, known)
+        return plan_of_features(recipe, request, samples)
+    recipe = kind.for_plan(_with_classes(recipe, known))
     gpu, assumed = request.gpu, request.assumed
     loop = recipe.loop
     cluster = Cluster(request.gpus, min(gpu.per_node, request.gpus), gpu.link, request.between, loop.shard_size)
@@ -68,11 +72,7 @@ def plan(recipe: Recipe, request: Request) -> JsonObject:
     if loop.shard_size and cluster.devices % loop.shard_size:
         raise UserError(f"loop.shard_size {loop.shard_size} must divide --gpus {cluster.devices}")
     asked: Parallel = "ddp" if loop.parallel == "auto" else loop.parallel  # as training does
-    if asked != "ddp" and not kind.by_block:
-        raise UserError(f"loop.parallel {asked} does not fit a GAN, whose small networks are differentiated twice")
-    samples = request.images or (known and known.samples)
-    if not samples:
-        raise UserError(f"{recipe.name} trains on data of your own: say how many images or clips with --images")
+    refuse_division(recipe, kind)
     batch = estimate.divided(recipe.loop.batch_size, request.gpus, recipe.loop.accumulate)
     low = recipe.loop.precision != "float32" and gpu.low > 0
     if recipe.loop.precision == "bfloat16" and not gpu.low:
@@ -101,6 +101,7 @@ def plan(recipe: Recipe, request: Request) -> JsonObject:
             "bytes_between_nodes": time.traffic.across,
             "communication_seconds": time.traffic.seconds,
             "exposed_seconds": time.exposed,
+            "update_seconds": time.update,
             "step_seconds": time.seconds,
             "steps_a_day": _SECONDS_A_DAY / time.seconds,
             "days": steps * time.seconds / _SECONDS_A_DAY,
@@ -135,8 +136,86 @@ def plan(recipe: Recipe, request: Request) -> JsonObject:
         "data_cores": None if rate is None else seen / rate,
         "checkpoint_bytes": kept.checkpoint,
         "assumed": {**asdict(assumed), "link": gpu.link, "between": request.between, "price": request.price},
-        "assumptions": _assumptions(recipe, request, known, low),
+        "assumptions": [*_assumptions(recipe, request, known, low), *kind.plan_notes(recipe)],
     }
+
+
+def plan_of_features(recipe: Recipe, request: Request, samples: int) -> JsonObject:
+    """The plan of a probe, which computes the features of every image once and trains in no steps.
+
+    {"recipe", "devices", "memory", "seconds", ...}, bytes and seconds; heads and fine-tuning are not in it.
+    """
+    gpu, assumed, encoder = request.gpu, request.assumed, recipe.model.encoder  # pyright: ignore[reportAttributeAccessIssue]
+    if encoder.num_classes is None:
+        encoder = replace(encoder, num_classes=2)  # which changes no feature
+    network = build_empty(encoder)
+    step = pretended_pass(network, (encoder.in_channels, *encoder.input_size), _FEATURES_AT_ONCE)
+    weights = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+    seconds = samples * 2 * step.multiply_adds / step.images / (1e12 * gpu.full * assumed.efficiency) / request.gpus
+    size, rate = request.image_bytes, request.core_rate or _MEASURED_RATES.get(recipe.data.kind)
+    total = weights + step.inputs + step.peak
+    hours = request.gpus * seconds / 3600
+    minutes = recipe.model.finetune_minutes  # pyright: ignore[reportAttributeAccessIssue]
+    more = [f"Fine-tuning takes at most about {minutes:g} minutes more (--model.finetune-minutes)."]
+    return {
+        "recipe": recipe.name,
+        "model": name_of(encoder),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "gpu": asdict(gpu),
+        "devices": request.gpus,
+        "precision": "float32",
+        "usable_memory": 1e9 * gpu.memory * (1 - assumed.reserve),
+        "samples": samples,
+        "images_at_a_time": step.images,
+        "memory": {"weights": weights, "inputs": step.inputs, "working": step.peak, "total": total},
+        "fits": total <= 1e9 * gpu.memory * (1 - assumed.reserve),
+        "multiply_adds": step.multiply_adds // step.images,
+        "seconds": seconds,
+        "gpu_hours": hours,
+        "cost": None if request.price is None else hours * request.price,
+        "samples_a_second": samples / seconds,
+        "sample_bytes": size,
+        "data_bytes_a_second": None if size is None else samples / seconds * size,
+        "core_rate": rate,
+        "data_cores": None if rate is None else samples / seconds / rate,
+        "assumptions": [
+            f"{gpu.name}: {gpu.memory:g} GB, {gpu.full:g} TFLOP/s in float32: {gpu.source}.",
+            f"Arithmetic runs at {assumed.efficiency:.0%} of that peak (--efficiency), and images are there in time.",
+            "Totals are upper bounds of tensors. A process takes more than its tensors.",
+            "Heads are fitted on a CPU in seconds to minutes.",
+            *(more if minutes else ()),
+        ],
+    }
+
+
+def _features_as_lines(found: JsonObject) -> list[str]:
+    """The plan of a probe as text."""
+    memory = found["memory"]
+    data = [f"{found['samples_a_second']:,.0f} images or clips a second"]
+    if found["data_bytes_a_second"] is not None:
+        data.append(f"{found['data_bytes_a_second'] / 1e9:.3g} GB/s of {found['sample_bytes'] / 1e3:.3g} kB each")
+    if found["data_cores"] is not None:
+        data.append(f"{found['data_cores']:,.0f} cores that prepare {found['core_rate']:g} a second each")
+    cost = "" if found["cost"] is None else f", cost {found['cost']:,.2f}"
+    lines = [
+        *_field("recipe", f"{found['recipe']}: a probe of {found['model']}, {found['parameters']:,} parameters"),
+        *_field("devices", f"{found['devices']:,} x {found['gpu']['name']}, {found['precision']}"),
+        *_field("features", f"of {found['samples']:,} images, once, {found['multiply_adds'] / 1e9:.3g} G multiply-adds "
+                f"each: {found['seconds']:,.1f} s of arithmetic, {found['gpu_hours']:,.3g} GPU-hours{cost}"),
+        *_field("memory", f"{_gb(memory['total'])} GB of {_gb(found['usable_memory'])} for {found['images_at_a_time']} "
+                f"at a time: weights {_gb(memory['weights'])}, inputs {_gb(memory['inputs'])}, forward pass "
+                f"{_gb(memory['working'])}{'' if found['fits'] else '; it does not fit'}"),
+        *_field("data", ", ".join(data)),
+        "",
+        "assumptions",
+    ]  # fmt: skip
+    for sentence in found["assumptions"]:
+        lines += wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return lines
+
+
+def _bandwidth(gpu: Gpu) -> str:
+    return f"{gpu.bandwidth:,g} GB/s to its memory, " if gpu.bandwidth else ""
 
 
 def _with_classes(recipe: Recipe, known: DataSize | None) -> Recipe:
@@ -161,15 +240,19 @@ def _assumptions(recipe: Recipe, request: Request, known: DataSize | None, low: 
     gpu, assumed = request.gpu, request.assumed
     peak = gpu.low if low else gpu.full
     found = [
-        f"{gpu.name}: {gpu.memory:g} GB, {peak:g} TFLOP/s in {'bfloat16' if low else 'float32'}, {gpu.link:g} GB/s one "
-        f"way in a node: {gpu.source}.",
+        f"{gpu.name}: {gpu.memory:g} GB, {peak:g} TFLOP/s in {'bfloat16' if low else 'float32'}, {_bandwidth(gpu)}"
+        f"{gpu.link:g} GB/s one way in a node: {gpu.source}.",
         f"Arithmetic runs at {assumed.efficiency:.0%} of that peak (--efficiency). For comparison: the rates of the "
         "authors' Hiera-T, L and H in float16 on an A100 (their README) are 9, 14 and 22 %.",
         f"Between nodes every GPU has {request.between:g} GB/s one way (--node-bandwidth), as one network card of "
         f"{8 * request.between:g} Gbit/s gives it. Latency counts nothing.",
         f"Communication hides behind {assumed.overlap:.0%} of the arithmetic (--overlap).",
         f"{assumed.reserve:.0%} of the memory are left to the driver, to communication and to gaps (--reserve).",
-        "Gradients are counted in full at the moment when activations are largest, so totals are upper bounds.",
+        "Totals are upper bounds of tensors: gradients are counted in full at the moment when activations are largest. "
+        "A process takes more than its tensors: 1.22 and 1.25 times the plan in two runs on a CPU.",
+        "The optimizer reads and writes every number once (--memory-bandwidth)."
+        if gpu.bandwidth
+        else "The optimizer takes no time, because the bandwidth of the memory is not known (--memory-bandwidth).",
         "Evaluation, checkpoints and waiting for data take no time.",
     ]
     if recipe.loop.offload:
@@ -186,6 +269,8 @@ def _assumptions(recipe: Recipe, request: Request, known: DataSize | None, low: 
 
 def as_lines(found: JsonObject) -> list[str]:
     """A plan as text of at most 80 columns."""
+    if "modes" not in found:
+        return _features_as_lines(found)
     modes, batch, chosen = found["modes"], found["batch"], found["chosen"]
     best, step = modes[chosen], found["step"]
     where = f"{found['devices']:,} x {found['gpu']['name']}"
@@ -200,11 +285,14 @@ def as_lines(found: JsonObject) -> list[str]:
         _row("memory of a device, GB", list(modes)),
     ]
     names = {
-        "weights": "weights", "gradients": "gradients", "optimizer": "optimizer state", "average": "weight average",
+        "weights": "weights", "fixed": "teachers", "gradients": "gradients", "optimizer": "optimizer state",
+        "average": "weight average",
         "communication": "communication", "inputs": "inputs", "activations": "activations, measured",
         "working": "backward pass, measured", "total": "total",
     }  # fmt: skip
     for key, name in names.items():
+        if key == "fixed" and not best["memory"]["fixed"]:
+            continue
         lines.append(_row(f"  {name}", [_gb(mode["memory"][key]) for mode in modes.values()]))
     lines.append(
         _row(f"  fits in {_gb(found['usable_memory'])}", ["yes" if m["fits"] else "no" for m in modes.values()])
@@ -218,6 +306,7 @@ def as_lines(found: JsonObject) -> list[str]:
         _row("  sent between nodes, GB", [_gb(mode["bytes_between_nodes"]) for mode in modes.values()]),
         _row("  arithmetic, ms", [_ms(mode["compute_seconds"]) for mode in modes.values()]),
         _row("  communication, ms", [_ms(mode["communication_seconds"]) for mode in modes.values()]),
+        _row("  optimizer, ms", [_ms(mode["update_seconds"]) for mode in modes.values()]),
         _row("  a step, ms", [_ms(mode["step_seconds"]) for mode in modes.values()]),
         _row("  steps a day", [f"{mode['steps_a_day']:,.0f}" for mode in modes.values()]),
         _row("  days", [f"{mode['days']:.3g}" for mode in modes.values()]),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hvit.data.shards import copies as module
-from hvit.data.shards.copies import Copies, UnreachableError, hash_of, is_remote, local_path, shown_place
+from hvit.data.shards.copies import Copies, UnreachableError, hash_of, is_remote, local_path, remote_place, shown_place
 from hvit.errors import UserError
 
 pytest.importorskip("fsspec")
@@ -220,6 +220,13 @@ def test_any_file_system_of_fsspec_is_read(tmp_path: Path) -> None:
         assert copies_in(tmp_path).path("memory://bucket/a.tar").read_bytes() == b"content"
     finally:
         memory.rm("/bucket", recursive=True)
+
+
+def test_a_url_survives_as_a_path(tmp_path: Path) -> None:
+    for url in ("https://host/a/b.tar", "s3://bucket/shards", "http://127.0.0.1:8/{0..3}.tar"):
+        assert remote_place(Path(url)) == url
+    for path in (tmp_path, Path("a:b/c.tar"), Path("C:/a.tar"), Path("a/https:/b")):
+        assert remote_place(path) is None
 
 
 def test_a_data_set_is_trained_on_over_http(served: tuple[Path, str], tmp_path: Path, pauses: list[float]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -30,6 +31,7 @@ _FIRST_PAUSE = 1.0  # seconds before the second try; twice as long before each f
 _CONNECT, _SILENCE = 30.0, 120.0  # seconds until a server answers, and between two pieces of an answer
 _FETCHERS = 2  # threads that fetch ahead
 _CHUNK = 1 << 20
+_URL = re.compile(r"^([a-z][a-z0-9+.-]+):/+(?=[^/])")
 _GONE = "fetching"  # ending of a file that is not whole yet
 
 
@@ -40,6 +42,12 @@ class UnreachableError(UserError):
 def is_remote(place: str) -> bool:
     """Whether a place is a URL of another machine."""
     return "://" in place and not place.startswith("file://")
+
+
+def remote_place(path: Path) -> str | None:
+    """The URL that a path was made of, in which paths keep one of two slashes; None for a path on this machine."""
+    text = str(path)
+    return _URL.sub(r"\1://", text) if _URL.match(text) else None
 
 
 def local_path(place: str) -> Path:
