@@ -1,12 +1,14 @@
 """Seconds and memory to list, open, start and resume a folder of millions of images, with an index and without.
 
-    python benchmarks/huge_folder.py DIR [--images 5000000] [--classes 1000] [--out FILE.json]
+    python benchmarks/huge_folder.py DIR [--images 5000000] [--classes 1000] [--steps list open start resume]
+        [--out FILE.json]
 
 DIR gets so many tiny JPEG images in class folders, names of some hundred files (hard links), and an index next to them;
 both are kept, so that a second call measures at once. Each number is of a process of its own: `open` until the splits
 are there, `identity` of the data, `start` until the first batch of 2 data workers comes, `resume` until one in the
 middle of the fourth epoch is. Memory is the resident size of the process before, after and at most, and what a worker
-has for itself (private and dirty) after 50 batches.
+has for itself (private and dirty) after 50 batches. What FILE has is not measured again, so a stopped call goes
+on.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+STEPS = ("list", "open", "start", "resume")
 LINKS = 20_000
 """Names that a file may have, on file systems that allow few."""
 
@@ -31,21 +34,26 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, default=5_000_000)
     parser.add_argument("--classes", type=int, default=1_000)
-    parser.add_argument("--step", choices=("list", "open", "start", "resume"), help="measure one, in this process")
-    parser.add_argument("--out", help="a JSON file to write")
+    parser.add_argument("--step", choices=STEPS, help="measure one, in this process")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="what is measured")
+    parser.add_argument("--out", type=Path, help="a JSON file to write, or to go on with")
     arguments = parser.parse_args()
     if arguments.step:
         print(json.dumps(measure(arguments.folder, arguments.step)))
         return
     make(arguments.folder / "photos", arguments.images, arguments.classes)
     found: dict[str, Any] = {"images": arguments.images, "machine": platform.machine(), "cores": os.cpu_count()}
-    for step in ("list", "open", "start", "resume"):
+    if arguments.out and arguments.out.exists():
+        found = json.loads(arguments.out.read_text())
+    for step in arguments.steps:
+        if step in found:
+            continue
         command = [sys.executable, __file__, str(arguments.folder), "--step", step]
         ran = subprocess.run(command, capture_output=True, text=True, check=True)
         found[step] = json.loads(ran.stdout.splitlines()[-1])
         print(step, found[step], flush=True)
-    if arguments.out:
-        Path(arguments.out).write_text(json.dumps(found, indent=1) + "\n")
+        if arguments.out:
+            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def make(folder: Path, images: int, classes: int) -> None:

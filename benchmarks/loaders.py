@@ -8,6 +8,7 @@ Each argument is a kind of `KINDS` and its place. All are read in turn, every ro
 random crop and a flip; medians of the rounds are printed. The first round, in which workers start and files come from
 the disk, is not counted. With --memory EPOCHS the memory of the process and its data workers (unique and shared pages
 of each) is printed after every epoch instead. --pictures-of writes images of CIFAR-10 as PNG files in class folders.
+With --out every round adds a line of JSON to a file, and the same call goes on after the rounds that are in it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="height and width that the model sees")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the median counts")
     parser.add_argument("--memory", type=int, default=0, metavar="EPOCHS", help="print the memory of so many epochs")
-    parser.add_argument("--out", help="a JSON file to write")
+    parser.add_argument("--out", type=Path, help="a file of JSON lines to which each round is added")
     parser.add_argument("--pictures-of", metavar="CIFAR_DIR", help="write images of CIFAR-10 as PNG files")
     parser.add_argument("--pictures", type=int, default=5000, help="how many images are written")
     parser.add_argument("--to", default="pictures", help="folder of the written images")
@@ -70,9 +71,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {arguments.images} images a round")
     torch.set_num_threads(1)
     opened = {one: _opened(one) for one in arguments.sets}
-    results = (memory if arguments.memory else throughput)(opened, arguments)
-    if arguments.out:
-        Path(arguments.out).write_text(json.dumps(results, indent=2) + "\n")
+    (memory if arguments.memory else throughput)(opened, arguments)
 
 
 def _opened(one: str) -> Splits:
@@ -96,8 +95,8 @@ def batches(splits: Splits, arguments: argparse.Namespace, workers: int, steps: 
     )  # fmt: skip
 
 
-def throughput(opened: dict[str, Splits], arguments: argparse.Namespace) -> dict[str, float]:
-    """Prints and returns images a second of every set and number of workers."""
+def throughput(opened: dict[str, Splits], arguments: argparse.Namespace) -> None:
+    """Prints images a second of every set and number of workers."""
     steps = max(1, arguments.images // arguments.batch)
     turns = {
         f"{one}, {count} workers": (splits, count) for one, splits in opened.items() for count in arguments.workers
@@ -110,24 +109,29 @@ def throughput(opened: dict[str, Splits], arguments: argparse.Namespace) -> dict
         assert sum(1 for _ in made) == steps
         return time.perf_counter() - start
 
-    _, *counted = rounds_of(turns, arguments.rounds + 1, seconds)
-    times = {name: [one[name] for one in counted] for name in turns}
-    rates = {name: steps * arguments.batch / statistics.median(values) for name, values in times.items()}
-    for name, rate in rates.items():
-        spread = [steps * arguments.batch / value for value in times[name]]
-        print(f"{name:60} {rate:8,.0f} images/s  ({min(spread):,.0f} to {max(spread):,.0f})")
-    return rates
+    lines = arguments.out.read_text().splitlines() if arguments.out and arguments.out.exists() else []
+    counted = [json.loads(line) for line in lines]
+    missing = arguments.rounds - len(counted)
+    rounds = rounds_of(turns, missing + 1 if missing > 0 else 0, seconds)
+    next(rounds, None)  # in which files come from the disk
+    for one in rounds:
+        counted.append(one)
+        if arguments.out:
+            with arguments.out.open("a") as file:
+                file.write(json.dumps(one) + "\n")
+    for name in turns:
+        rates = [steps * arguments.batch / one[name] for one in counted]
+        print(f"{name:60} {statistics.median(rates):8,.0f} images/s  ({min(rates):,.0f} to {max(rates):,.0f})")
 
 
-def memory(opened: dict[str, Splits], arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Prints and returns the MB of every set after each epoch: those of this process, and the largest of a worker."""
+def memory(opened: dict[str, Splits], arguments: argparse.Namespace) -> None:
+    """Prints the MB of every set after each epoch: of this process or a worker, whichever has more for itself."""
     import psutil
 
-    found: dict[str, list[float]] = {}
     for one, splits in opened.items():
         epoch = max(1, len(splits.train) // arguments.batch)
         made = batches(splits, arguments, arguments.workers[0], epoch * arguments.memory)
-        row = found[one] = []
+        row: list[float] = []
         for number in range(arguments.memory):
             for _ in islice(made, epoch - (number == arguments.memory - 1)):
                 pass
@@ -136,7 +140,6 @@ def memory(opened: dict[str, Splits], arguments: argparse.Namespace) -> dict[str
         shown = ", ".join(f"{row[place]:.0f}" for place in sorted({0, 1, len(row) // 2, len(row) - 1}) if place >= 0)
         print(f"{one}: MB of the largest process after the first, second, middle and last epoch: {shown}")
         del made
-    return found
 
 
 def write_pictures(root: str, count: int, folder: Path) -> None:

@@ -1,14 +1,15 @@
 """Plans compared with what runs of this machine take: memory of a step, and seconds of a step on 1, 2 and 4 processes.
 
     python benchmarks/plan_against_run.py [--recipes NAME:BATCH ...] [--memory NAME:BATCH ...] [--steps 6]
-        [--repeats 3] [--processes 1 2 4] [--out FILE.json]
+        [--repeats 3] [--processes 1 2 4] [--out FILE.jsonl]
 
 Every process has one thread. Seconds are medians over the steps after the first of the slowest process, and medians
 over the repeats, in which the numbers of processes take turns. The plan gets what it would be told of a cluster: the
 bandwidth of an all-reduce among as many processes, and the share of the peak that one process reaches in this recipe
 alone. Gradients are averaged by DDP over gloo, which needs the same cores as the arithmetic, so that nothing overlaps.
 
-Memory is the peak of a process during three steps above what it had before it built the network.
+Memory is the peak of a process during three steps above what it had before it built the network. Recipes that FILE has
+rows of are not measured again, so a call that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--processes", nargs="+", type=int, default=(1, 2, 4), help="numbers of processes")
     parser.add_argument("--steps", type=int, default=6, help="steps of a repeat that count")
     parser.add_argument("--repeats", type=int, default=3, help="times each number of processes runs")
-    parser.add_argument("--out", type=Path, help="a JSON file to write")
+    parser.add_argument("--out", type=Path, help="a file of JSON lines to which rows are added")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--world", type=int, default=1, help=argparse.SUPPRESS)
@@ -70,13 +71,15 @@ def main() -> None:
     if options.alone:
         print(json.dumps(seconds_of(recipe_of(options.recipes[0]), options)))
         return
-    found = {"memory": [], "time": []}
-    for name in options.memory:
-        found["memory"].append(compared_memory(name))
-    for name in options.recipes:
-        found["time"] += compared_time(name, options)
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=2) + "\n")
+    lines = options.out.read_text().splitlines() if options.out and options.out.exists() else []
+    done = {(row["recipe"], "processes" in row) for row in map(json.loads, lines)}
+    measured = [(name, False, lambda name: [compared_memory(name)]) for name in options.memory]
+    measured += [(name, True, lambda name: compared_time(name, options)) for name in options.recipes]
+    for name, timed, measure in measured:
+        rows = [] if (name, timed) in done else measure(name)
+        if options.out:
+            with options.out.open("a") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def recipe_of(named: str) -> Recipe:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -77,3 +80,19 @@ def test_numbers_are_predicted_by_a_ridge_whose_penalty_follows_the_noise() -> N
     assert one.tried == {}, "three samples are too few to choose by"
     with pytest.raises(UserError, match="are not finite"):
         fit_numbers(features * np.nan, clean, 2)
+
+
+@pytest.mark.parametrize(
+    ("fit", "targets"),
+    [
+        (fit_linear, np.arange(20) % 2),
+        (fit_multi_label, np.eye(2)[np.arange(20) % 2]),
+        (fit_numbers, np.linspace(-1, 1, 40).reshape(20, 2)),
+    ],
+)
+def test_processes_can_send_linear_heads_to_each_other(fit: Any, targets: np.ndarray) -> None:
+    points = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    head = fit(points, targets, 2, 1.0)
+    sent = pickle.loads(pickle.dumps(head))
+    assert np.array_equal(sent.predict(points), head.predict(points))
+    assert np.array_equal(sent.weight, head.weight)

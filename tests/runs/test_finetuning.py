@@ -15,7 +15,7 @@ import torch
 
 import hvit
 from hvit.data.open import FolderData
-from hvit.errors import Stopped
+from hvit.errors import Stopped, UserError
 from hvit.labels import LabelSpec
 from hvit.models.timm_encoder import TimmConfig
 from hvit.models.weights.open import open_weights
@@ -25,6 +25,7 @@ from hvit.runs import finetuning
 from hvit.runs.finetuning import Speeds, Trial, choose_trial, divide, validation_count
 from hvit.runs.starting import all_but_the_last
 from hvit.verbs.train import plan, resume, train
+from tests.processes import in_processes
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,31 @@ def test_what_is_better_on_validation_photos_is_delivered(delivered: tuple[Recip
 
 
 @pytest.mark.usefixtures("few_are_enough")
+def tuned(recipe: Recipe, folder: Path) -> None:
+    """Work of a process: a probe with fine-tuning."""
+    finetuning.FEWEST, finetuning.MOST_EPOCHS = 2, 6
+    train(recipe, folder)
+
+
+@pytest.mark.long
+def test_two_processes_probe_and_fine_tune_as_one(delivered: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, run = delivered
+    in_processes(2, tuned, recipe, tmp_path / "run")
+    alone, together = (json.loads((one / "scores.json").read_text()) for one in (run, tmp_path / "run"))
+    for name in ("steps", "validation_count", "delivered", "validation_frozen", "validation_tuned", "held_out_tuned"):
+        assert together["finetuning"][name] == alone["finetuning"][name]
+    assert (together["top1"], together["loss"]) == (alone["top1"], pytest.approx(alone["loss"], rel=1e-3))
+    before, after = open_weights(run).model.state_dict(), open_weights(tmp_path / "run").model.state_dict()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_a_probe_is_not_sharded(delivered: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, _ = delivered
+    with pytest.raises(UserError, match=r"loop\.parallel fsdp does not fit photos: its encoder is frozen.*use ddp"):
+        plan(replace(recipe, loop=replace(recipe.loop, parallel="fsdp")))
+
+
 def test_frozen_features_are_delivered_where_fine_tuning_is_not_better(photo_folder: Path, tmp_path: Path) -> None:
     recipe, run = photos(encoder_file(tmp_path, blind=False), photo_folder), tmp_path / "run"
     scores = train(recipe, run)

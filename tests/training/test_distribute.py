@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed
 
 from hvit.errors import UserError
-from hvit.training.distribute import is_compile_failure, meet
+from hvit.training import distribute
+from hvit.training.distribute import is_compile_failure, meet, processes
 from hvit.training.schedule import LoopConfig
+from tests.processes import in_processes
 from tests.training.line import trainer
 
 
@@ -47,3 +52,27 @@ def test_compiling_without_a_compiler_is_refused_with_what_to_do(
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match=r"there is no no-such-compiler here: install one .* omit --loop\.compile"):
         trainer(tmp_path, LoopConfig(batch_size=8, compile=True))
+
+
+def shared_and_waited(folder: Path) -> None:
+    """Work of one of two processes whose messages give up after two seconds."""
+    distribute._PATIENCE = timedelta(seconds=2)
+    with processes("cpu") as ranks:
+        array = np.arange(100_000, dtype=np.uint32)
+        held = {"text": array, "same": array, "none": None, "empty": np.zeros(0), "tensor": torch.arange(3)}
+        held["columns"] = np.asfortranarray(np.arange(6).reshape(2, 3))
+        with_others = ranks.share(held if ranks.is_first else {})
+        assert np.array_equal(with_others["text"], array)
+        assert with_others["same"] is with_others["text"]
+        assert (with_others["none"], with_others["empty"].size, with_others["tensor"].tolist()) == (None, 0, [0, 1, 2])
+        assert with_others["columns"].tolist() == [[0, 1, 2], [3, 4, 5]]
+        with_others["text"][0] = 7
+        ranks.first_only(lambda: time.sleep(4))
+        assert ranks.of_first(lambda: "found") == "found"
+        (folder / f"done_{ranks.rank}").touch()
+
+
+@pytest.mark.long
+def test_others_wait_for_the_first_process_longer_than_their_messages_do(tmp_path: Path) -> None:
+    in_processes(2, shared_and_waited, tmp_path)
+    assert len(list(tmp_path.glob("done_*"))) == 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ from hvit.models.hiera.config import HIERA_SIZES
 from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe
 from hvit.recipes import get_recipe
+from hvit.runs import scoring
 from hvit.verbs import evaluate, train
+from tests.processes import in_processes
 
 
 def small(root: Path, in_channels: int = 3) -> Recipe:
@@ -79,3 +83,30 @@ def test_the_verb_prints_the_probes(photo_folder: Path, tmp_path: Path, capsys: 
     assert "from 10 training images: nearest neighbours" in capsys.readouterr().out
     main(["evaluate", str(tmp_path / "run"), "--json"])
     assert json.loads(capsys.readouterr().out)["trained_on"] == 10
+
+
+def scored(target: Path, out: Path, **options: object) -> None:
+    """Work of a process: the scores of a run or of weights, which the first one writes."""
+    scoring._BATCH = 2  # so that each process has batches, and not as many
+    scores = evaluate.evaluate(target, device="cpu", **options)  # pyright: ignore[reportArgumentType]
+    if os.environ.get("RANK", "0") == "0":
+        out.write_text(json.dumps(scores))
+
+
+@pytest.mark.long
+def test_two_processes_score_as_one(
+    weights: Path, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "_BATCH", 2)
+    train.train(small(photo_folder), tmp_path / "run")
+    for target, options in ((tmp_path / "run", {}), (weights, {"root": str(photo_folder), "auroc": True})):
+        scored(target, tmp_path / "alone.json", **options)
+        in_processes(2, partial(scored, **options), target, tmp_path / "together.json")
+        alone, together = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("alone", "together"))
+        assert alone.keys() == together.keys()
+        for name, value in alone.items():
+            if isinstance(value, float):
+                assert together[name] == pytest.approx(value, rel=1e-5), name
+            else:
+                assert together[name] == value or isinstance(value, dict | list), name
+        assert together.get("predictions") == alone.get("predictions")

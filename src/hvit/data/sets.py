@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -159,7 +159,8 @@ class Splits:
     the user should read before training, such as files that were skipped. grey_range, page: how files are read (see
     `reading.read_image`). spec: what the labels are; None for one class a sample. positive_weights: of several classes
     a sample, what a positive label weighs in the loss, for each class; empty where it weighs 1. channels: their
-    names, where images are not grey or colour and the user has named them.
+    names, where images are not grey or colour and the user has named them. later: files of a large set, some of which
+    only were checked, that are looked at while training goes on.
     """
 
     train: ImageSet
@@ -174,6 +175,7 @@ class Splits:
     spec: LabelSpec | None = None
     positive_weights: tuple[float, ...] = ()
     channels: tuple[str, ...] | None = None
+    later: tuple[Any, ...] = ()
 
     @property
     def reported(self) -> ImageSet:

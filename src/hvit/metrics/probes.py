@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 import numpy as np
@@ -89,15 +90,7 @@ def fit_linear(
     weight[fitted.classes_], bias[fitted.classes_] = rows, offsets
     absent = np.setdiff1d(np.arange(num_classes), fitted.classes_)
     bias[absent] = offsets.min() - 20.0  # never the most probable
-    weight = weight / std
-    bias = bias - weight @ mean
-
-    def predict(asked: np.ndarray) -> np.ndarray:
-        logits = asked.astype(np.float64) @ weight.T + bias
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True)
-
-    return FittedLinear(predict, chosen, tried, weight.astype(np.float32), bias.astype(np.float32))
+    return _linear_head(weight, bias, mean, std, chosen, tried, _one_of)
 
 
 def fit_multi_label(
@@ -132,7 +125,7 @@ def fit_multi_label(
 
     chosen, tried = (strength, {}) if strength is not None else _choose_plain(fit, loss, _STRENGTHS, points, yes, 1e-2)
     weight, bias = fit(points, yes, chosen)
-    return _linear_head(weight, bias, mean, std, chosen, tried, lambda logits: 1 / (1 + np.exp(-logits)))
+    return _linear_head(weight, bias, mean, std, chosen, tried, _each)
 
 
 def fit_numbers(
@@ -158,7 +151,7 @@ def fit_numbers(
         (strength, {}) if strength is not None else _choose_plain(fit, loss, _STRENGTHS, points, values, 1.0)
     )
     weight, bias = fit(points, values, chosen)
-    return _linear_head(weight, bias, mean, std, chosen, tried, lambda outputs: outputs)
+    return _linear_head(weight, bias, mean, std, chosen, tried, _as_they_are)
 
 
 def _linear_head(
@@ -173,10 +166,28 @@ def _linear_head(
     """A head that was fitted to standardised features, for features as they are."""
     weight = weight / std
     bias = bias - weight @ mean
-    return FittedLinear(
-        lambda asked: answer(asked.astype(np.float64) @ weight.T + bias), chosen, tried, weight.astype(np.float32),
-        bias.astype(np.float32),
-    )  # fmt: skip
+    predict = partial(_answers, weight, bias, answer)
+    return FittedLinear(predict, chosen, tried, weight.astype(np.float32), bias.astype(np.float32))
+
+
+def _answers(
+    weight: np.ndarray, bias: np.ndarray, answer: Callable[[np.ndarray], np.ndarray], asked: np.ndarray
+) -> np.ndarray:
+    """What a linear head predicts; a function of the module, so that processes can send heads to each other."""
+    return answer(asked.astype(np.float64) @ weight.T + bias)
+
+
+def _one_of(logits: np.ndarray) -> np.ndarray:
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def _each(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+def _as_they_are(outputs: np.ndarray) -> np.ndarray:
+    return outputs
 
 
 def _choose_plain(

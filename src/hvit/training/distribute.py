@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import pickle
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,6 +26,9 @@ from hvit.machine import missing_compiler
 from hvit.training.heartbeat import Heartbeat, end_process
 
 T = TypeVar("T")
+_LONGEST_PAUSE = 0.2
+_WAITS = count()
+"""Numbers the waits for the first process, which all processes come to in the same order."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,21 @@ class Processes:
         return results
 
     def share(self, values: T) -> T:
-        """What the first process holds, in every process."""
+        """What the first process holds, in every process; large arrays go as they lie in memory."""
         if self.world_size == 1:
             return values
-        shared = [values]
-        torch.distributed.broadcast_object_list(shared, device=self.device)
-        return shared[0]
+        arrays: list[pickle.PickleBuffer] = []
+        header = pickle.dumps(values, protocol=5, buffer_callback=arrays.append) if self.is_first else b""
+        sizes = [len(header), *(one.raw().nbytes for one in arrays)]
+        number = torch.tensor([len(sizes)])
+        torch.distributed.broadcast(number, 0)
+        lengths = torch.tensor(sizes) if self.is_first else torch.zeros(int(number), dtype=torch.long)
+        torch.distributed.broadcast(lengths, 0)
+        parts = [header, *arrays] if self.is_first else [bytearray(length) for length in lengths.tolist()]
+        for part, length in zip(parts, lengths.tolist(), strict=True):
+            if length:
+                torch.distributed.broadcast(_bytes_of(part), 0)
+        return values if self.is_first else pickle.loads(parts[0], buffers=parts[1:])
 
     def of_first(self, work: Callable[[], T]) -> T:
         """What the work gives in the first process, in every process; it is done as by `first_only`."""
@@ -100,12 +115,35 @@ class Processes:
             except Exception as error:  # sent to the other processes, then raised again below
                 failure = error
         if self.world_size > 1:
+            self._wait_for_first()
             message: list[str | None] = [None if failure is None else str(failure)]
             torch.distributed.broadcast_object_list(message, device=self.device)
             if failure is None and message[0] is not None:
                 raise UserError(message[0])
         if failure is not None:
             raise failure
+
+    def _wait_for_first(self) -> None:
+        """Waits until the first process is here, too, for as long as it takes, where messages would give up.
+
+        Whether it is still alive, the heartbeat says.
+        """
+        store, done = _get_default_store(), f"first/{next(_WAITS)}"
+        if self.is_first:
+            store.set(done, "")
+            return
+        pause = 0.001
+        while not store.check([done]):
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _bytes_of(part: bytes | bytearray | pickle.PickleBuffer) -> Tensor:
+    """The same memory as a tensor (bytes,); of the first process, which only sends it, it may be read-only."""
+    view = part.raw() if isinstance(part, pickle.PickleBuffer) else memoryview(part)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given (buffer|NumPy array) is not writable")
+        return torch.frombuffer(view, dtype=torch.uint8)
 
 
 def alone(device: str) -> Processes:
@@ -114,6 +152,7 @@ def alone(device: str) -> Processes:
 
 
 _PATIENCE_AT_THE_START = timedelta(minutes=5)
+_PATIENCE = timedelta(hours=2)  # between processes that compute the same; for the first alone others wait as it takes
 _WITHOUT_ANOTHER = "{}, and none goes on without it: `hvit resume RUN` continues from the last checkpoint"
 NO_COMPILING = "omit --loop.compile, which changes the speed only"
 
@@ -173,10 +212,10 @@ def processes(wanted_device: str) -> Iterator[Processes]:
     heartbeat.start()
     try:
         with lost_as_sentence():
-            # The others wait while the first process evaluates, which may take longer than the usual ten minutes. One
-            # that is lost is noticed by its heartbeat.
+            # Processes wait while another one computes its part of an evaluation, which may take longer than the usual
+            # ten minutes. One that is lost is noticed by its heartbeat.
             torch.distributed.init_process_group(
-                backend, store=store, rank=rank, world_size=world_size, timeout=timedelta(hours=2)
+                backend, store=store, rank=rank, world_size=world_size, timeout=_PATIENCE
             )
             yield Processes(rank, world_size, device)
             # All leave together: a process whose partner is gone in the middle of a message may abort.

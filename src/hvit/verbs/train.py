@@ -15,6 +15,7 @@ from torch import nn
 
 from hvit.bounds import check_bounds
 from hvit.data.batches import batches_before, evaluation_batches, train_batches
+from hvit.data.images.background import looked_at_meanwhile
 from hvit.data.open import moved
 from hvit.data.sets import ImageSet
 from hvit.data.tables.read import Table
@@ -204,7 +205,8 @@ def _run(
         accepts_changes,
         kind.by_block,
     )
-    with _failures_of_the_device_as_sentences(prepared):
+    later = prepared.splits.later if ranks.is_first else ()
+    with _failures_of_the_device_as_sentences(prepared), looked_at_meanwhile(later):
         changes: dict[str, object] = {"accepted": list(accepted)} if accepted else {}
         changes |= {"divided": divided} if divided else {}
         scores = kind.learn(task, prepared, _batches(prepared, kind), settings, **changes) | {

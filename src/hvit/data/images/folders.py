@@ -13,6 +13,7 @@ from PIL import __version__ as pillow
 
 from hvit.data.folds import check_folds, held_out_fold
 from hvit.data.grey import GreyRange
+from hvit.data.images.background import checked_later
 from hvit.data.images.channels import checked_names
 from hvit.data.images.decoded import DecodedImages, Kept
 from hvit.data.images.folder_index import list_by_index
@@ -46,7 +47,7 @@ from hvit.errors import UserError
 MOST_DECODED = 20_000
 """With check "auto": up to so many images are decoded in full before training, beyond it only their headers are."""
 LOOKED_AT = 1_000
-"""With check "sample": so many headers are looked at, evenly spaced."""
+"""With check "sample": so many headers are looked at before training, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def open_folder(
         listing = list_folder(config.root, config.labels)
     layout, labelled, notes = listing.layout, listing.labelled, listing.notes
     is_indexed = listing.is_indexed
-    unreadable, grey_range, check_notes = check_images(listing.files(), config, progress, in_channels, is_indexed)
+    files = listing.files()
+    unreadable, grey_range, check_notes = check_images(files, config, progress, in_channels, is_indexed)
     folders = (layout.train, layout.held_out or layout.train, layout.test or layout.train)
     train_files, held_out_files, test_files = (
         _leave_out(part, unreadable, folder) for part, folder in zip(listing.parts, folders, strict=True)
@@ -201,6 +203,7 @@ def open_folder(
         page=config.page,
         channels=checked_names(config.channels, in_channels),
         test=folder_set(*_flatten(test_files), replaces=False, folder=test_folder) if test_files else None,
+        later=tuple(checked_later(files)) if chosen_check(config, len(files), is_indexed) == "sample" else (),
     )  # fmt: skip
     return with_balance(splits, config, "images", subset_notes(len(chosen), len(train)))
 
@@ -259,6 +262,7 @@ def _open_table(
         page=config.page,
         channels=checked_names(config.channels, in_channels),
         spec=parts.spec,
+        later=tuple(checked_later(files)) if chosen_check(config, len(files), False) == "sample" else (),
     )  # fmt: skip
     splits.train.weights = parts.train.weights
     splits.held_out.groups = None if parts.held_out.groups is None else parts.held_out.groups.tolist()
@@ -291,12 +295,18 @@ def _cache_notes(config: FolderData) -> tuple[str, ...]:
     )
 
 
+def chosen_check(config: FolderData, count: int, is_indexed: bool) -> str:
+    """How so many images are checked before training."""
+    if config.check != "auto":
+        return config.check
+    return "decode" if count <= MOST_DECODED else "sample" if is_indexed else "header"
+
+
 def check_images(
     files: Sequence[Source], config: FolderData, progress: Progress, channels: int, is_indexed: bool = False
 ) -> tuple[dict[Source, str], GreyRange, tuple[str, ...]]:
     """The files that cannot be read, and why; the grey range of all; and notes."""
-    few = len(files) <= MOST_DECODED
-    check = ("decode" if few else "sample" if is_indexed else "header") if config.check == "auto" else config.check
+    check = chosen_check(config, len(files), is_indexed)
     survey = Survey(config.grey_range, config.page, channels)
     if check == "none":
         survey.look_at_some(files)
@@ -305,7 +315,9 @@ def check_images(
     all_of = f"the {len(files):,}" if len(looked_at) == len(files) else f"{len(looked_at):,} of {len(files):,}"
     notes = ()
     if check != "decode":
-        notes = (f"Only the headers of {all_of} images were checked, not whether they decode.",)
+        later = len(checked_later(files)) if check == "sample" else 0
+        more = f" Those of {later:,} others are looked at while training goes on." if later else ""
+        notes = (f"Only the headers of {all_of} images were checked, not whether they decode.{more}",)
     complaints = survey.look_at_all(looked_at, check == "decode", progress)
     if complaints:
         sentence = (
