@@ -277,6 +277,18 @@ class Arguments:
             ["explain", weights, image, "--methods", "gradcat", "cam", "--top-k", "2", "--out", "why", "--json"],
             ["explain", clips, clip, "--top-k", "1"],
             ["generate", generator, "--num", "3", "--seed", "1", "--columns", "2", "--interpolations", "1", "--each"],
+            ["plan", draw.choice(list_recipes()), "--gpus", "8", "--gpu", "h100", "--images", "1000"],
+            ["predict", weights, image, "--csv", "answers.csv"], ["predict", weights, photos, "--tiles", "16"],
+            ["predict", weights, photos, "--parquet", "answers", "--batch-size", "2"],
+            ["embed", weights, photos, "--out", "features.npy"], ["embed", weights, image, "--level", "0", "--json"],
+            ["neighbours", weights, image], ["neighbours", "features.npy", photos, "--num", "2"],
+            ["shards", photos, "shards", "--size", "20kB", "--order", "listed"],
+            ["probe", weights, "--root", photos, "--per-class", "2", "--dry-run"],
+            ["convert", weights, "out.pth", "--to", "official"], ["convert", weights, "out", "--to", "transformers"],
+            ["export", weights, "--format", "torch", "--out", "out.pt2", "--compare", "2"],
+            ["push", weights, "anna/cats", "--folder", "card"], ["push", weights, "anna/cats", "--dry-run"],
+            ["compare", weights, weights], ["experiments", "status", "--scale", "quick"],
+            ["experiments", "table", "aggregation", "--seeds", "1"], ["completion", "bash"],
         ]  # fmt: skip
         words = draw.choice(lines)
         values = (image, weights, photos, generator, clips, clip, ".", "recipe")
@@ -300,7 +312,8 @@ class Arguments:
             options = (
                 "--json", "--help", "--device", "--root", "--data", "--classes", "--top-k", "--beam", "--level",
                 "--num", "--views", "--out", "--methods", "--", "-1", "--batch-size", "--seed", "--columns",
-                "--interpolations",
+                "--interpolations", "--csv", "--parquet", "--tiles", "--overlap", "--budget", "--check", "--places",
+                "--size", "--per-class", "--compare", "--precision", "--gpus", "--price", "--map", "--distance",
             )  # fmt: skip
             words[len(words) :] = [draw.choice(options), *as_arguments(draw, odd_value(draw))]
         elif way == 4:

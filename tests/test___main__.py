@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,21 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, timeout=600)
     assert json.loads(done.stdout)["name"] == "nest_tiny_224"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        ("--help > /dev/full", 2, "hvit: the system says: No space left on device"),
+        ("recipes > /dev/full", 2, "hvit: the system says: No space left on device"),
+        ("recipes | head -1 > /dev/null", 0, ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line_and_a_closed_pipe_none(words: str, status: int, line: str) -> None:
+    script = f"{sys.executable} -m hvit {words}"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stderr.strip()) == (status, line)
 
 
 def test_help_answers_without_loading_torch() -> None:

@@ -22,6 +22,30 @@ LONGEST_OBJECT = 64 * 2**20
 """Bytes that a JSON file of a run may have."""
 
 
+def as_path(given: object, what: str = "a path") -> Path:
+    """A path that a user gave, with the home folder in the place of ~; as it is where that user is not there.
+
+    what: what it is called in a sentence. Raises UserError for what is no path.
+    """
+    try:
+        path = Path(given)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        raise UserError(f"{what} is text or a pathlib.Path; got {given!r:.100}") from None
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def absolute_path(given: object) -> Path:
+    """A path as `as_path` gives it, absolute and without links. Raises UserError for links that lead in a circle."""
+    path = as_path(given)
+    try:
+        return path.resolve()
+    except RuntimeError:
+        raise UserError(f"{short_path(path)} is a link that leads to itself") from None
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """A file to write, which takes its name, and the place of an older one, only when it is whole and on the disk.
@@ -30,10 +54,14 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     file: the last one to finish wins. Raises UserError where it cannot be written, or where something else than a file
     has its name; the older file is then untouched.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"the file to write is text or a pathlib.Path; got {path!r:.100}")
     path = Path(path)
     # Without the name of the file, which may itself be as long as a name can be.
-    unfinished = path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
+    unfinished = path.parent / f".{secrets.token_hex(8)}{UNFINISHED}"
     try:
+        if not path.name:
+            raise UserError(f"{path} cannot be written: it is a folder; give the name of a file")
         _refuse_to_replace(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from hvit.app import server
 from hvit.cli import app
+from hvit.models.create import create_model
+from hvit.models.weights.save import save_weights
 
 Hvit = Callable[..., tuple[int, str, str]]
 
@@ -40,4 +43,18 @@ def test_what_cannot_be_served_is_refused(
     monkeypatch.setattr(app, "find_spec", lambda name: None)
     expected = "hvit: hvit app needs starlette and uvicorn: pip install 'hvit[app]'\n"
     assert hvit("app", colour_run)[2] == expected
+    assert served == []
+
+
+def test_of_folds_and_of_clips_it_says_what_to_do(hvit: Hvit, colour_run: Path, served: list[str]) -> None:
+    recipe = json.loads((colour_run / "recipe.json").read_bytes())
+    Path("folds").mkdir()
+    Path("folds", "recipe.json").write_text(json.dumps(recipe | {"data": recipe["data"] | {"folds": 2}}))
+    sentence = (
+        "hvit: folds is a cross-validation with a model for each fold, and a page shows one model: name one of them"
+    )
+    assert hvit("app", "folds")[::2] == (2, f"{sentence}, such as folds/fold_1\n")
+    save_weights(create_model("hiera_micro_16x64", num_classes=2), "clips.safetensors")
+    sentence = "hvit: hvit app shows images, and this model takes clips: use hvit predict and hvit explain\n"
+    assert hvit("app", "clips.safetensors", "--device", "cpu")[::2] == (2, sentence)
     assert served == []

@@ -34,7 +34,7 @@ TRAIN = ("train", "nest_micro_digits")
         ((*TRAIN, "--model.block-size", "x"), "--model.block-size takes a whole number or None; got 'x'"),
         ((*TRAIN, "--loop.device", "gpu"), "--loop.device must be one of auto, cpu, cuda, mps; got 'gpu'; did"),
         ((*TRAIN, "--model.input-size", "30"), "multiples of 8, such as 24, 32, 40; got 30"),
-        ((*TRAIN, "--seed", "9" * 10_000), "--seed takes a whole number; got '999"),
+        ((*TRAIN, "--seed", "9" * 10_000), "--seed takes whole numbers below 2^63; got '999"),
         (("train", "nest_micro_digit"), "no recipe called 'nest_micro_digit'; did you mean 'nest_micro_digits'?"),
         (("models", "nest_tiny_244"), "no model matches 'nest_tiny_244'; did you mean 'nest_tiny_224'?"),
         (("recipes", "nest_micro_didgits"), "did you mean 'nest_micro_digits'?"),

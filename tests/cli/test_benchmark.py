@@ -40,6 +40,8 @@ def test_models_are_measured_next_to_a_peer(hvit: Hvit, tmp_path: Path, monkeypa
         (["nothing.safetensors"], "there is no file or folder nothing.safetensors"),
         (["nest_micro_32", "--against", "tim"], "--against 'tim' is not known; did you mean 'timm'"),
         (["nest_micro_32", "--batch", "0"], "--batch must be 1 or more"),
+        (["nest_micro_32", "--threads", "100000"], ", the cores of this machine; got 100000"),
+        (["nest_micro_32", "--batch", "1000000000000"], "GB: give a smaller --batch"),
         (["nest_micro_32", "--seconds", "0"], "--seconds must be above 0"),
         (["nest_micro_32", "--against", "transformers"], "transformers has no nest_micro_32"),
     ],

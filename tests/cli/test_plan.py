@@ -30,7 +30,7 @@ def test_a_plan_is_printed_as_text_and_as_json(hvit: Run) -> None:
         ([*SMALL[:-1], "h20"], "did you mean 'h200'?"),
         ([*SMALL, "--efficiency", "1.5"], "--efficiency must be a share, from 0 to 1; got 1.5"),
         ([*SMALL, "--reserve", "1"], "--reserve must be a share"),
-        ([*SMALL, "--price", "-1"], "--price must be above 0; got -1"),
+        ([*SMALL, "--price", "-1"], "--price must be above 0 and below 1e15; got -1"),
         ([*SMALL, "--gpu-memory", "0"], "--gpu-memory must be above 0"),
         ([*SMALL, "--no-such-option", "1"], "no-such-option"),
         ([*SMALL, "--node-bandwidth", "nan"], "--node-bandwidth must be above 0; got nan"),

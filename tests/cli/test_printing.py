@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,3 +109,36 @@ main(["report", "x"])
 
 def test_a_pipe_is_not_told_what_is_waited_for(hvit: Run) -> None:
     assert hvit("recipes", "nest_micro_digits")[2] == ""
+
+
+@pytest.mark.parametrize(
+    ("quarters", "says"),
+    [
+        (
+            [[2.14, 0.25], [2.44, 2.55]],
+            "no block stands out: the quarters of the image add +2.14, +0.25, +2.44, +2.55",
+        ),
+        ([[-1.0, 0.0], [-2.0, -0.1]], "no block stands out: no quarter of the image is evidence for it"),
+    ],
+)
+def test_where_no_block_stands_out_it_is_said_why(
+    quarters: list[list[float]], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = {"clear_path": [], "values": [quarters], "class": "church", "probability": 1.0}
+    printing.print_explanation({"file": "a.png", "trees": [tree], "pictures": []}, False)
+    assert f"a.png: church 100.0 %: {says}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scores", "following"),
+    [
+        ({"top1": 1.0}, "hvit predict 'my run' FILES, or hvit explain 'my run' FILE"),
+        ({"distance": 1.0}, "hvit generate 'my run'"),
+        ({"explained_variance": 0.5}, "hvit train RECIPE --weights 'my run'"),
+    ],
+)
+def test_a_finished_run_says_what_comes_next(
+    scores: dict[str, float], following: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printing.print_report(Path("my run"), scores)
+    assert capsys.readouterr().out.endswith(f"Next: {following}\n")

@@ -85,7 +85,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="there is no folder"):
         write_report(tmp_path / "nowhere")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="there is no folder"):
+    with pytest.raises(UserError, match="file is a file: give the folder of a run"):
         write_report(tmp_path / "file")
 
 

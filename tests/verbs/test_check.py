@@ -146,4 +146,4 @@ def test_too_few_images_and_places_of_others_are_refused(
     (images / "0.png").unlink()
     status, _, err = run(capsys, *words)
     assert status == 2
-    assert "needs 10 readable images or more; got 9" in err
+    assert "needs 10 images or more; got 9" in err

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from datetime import date
 from functools import partial
+from math import prod
 from statistics import median
 
 import numpy as np
@@ -21,6 +22,7 @@ from hvit.benchmark.processes import DISTURBED, Rounds, started
 from hvit.benchmark.turns import run_apart
 from hvit.errors import UserError
 from hvit.files import JsonObject
+from hvit.machine import total_memory
 from hvit.models import catalogue
 from hvit.models.build import count_parameters, multiply_adds
 
@@ -42,6 +44,12 @@ def benchmark(
     check_peers(list(against))
     for one in wanted:
         model = open_target(one)
+        size = 4 * one.batch * model.config.in_channels * prod(model.config.input_size)
+        if (memory := total_memory()) is not None and size > memory:
+            raise UserError(
+                f"a batch of {one.batch:,} takes {size / 1e9:,.0f} GB, and this machine has {memory / 1e9:,.0f} GB: "
+                "give a smaller --batch"
+            )
         for peer in against:
             same_weights(model, peer)  # whether it has the model
     limits: dict[tuple[str, str, int | None], float] = {}

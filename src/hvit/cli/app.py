@@ -13,6 +13,7 @@ from hvit.cli.arguments import parse
 from hvit.cli.inference import prepared
 from hvit.cli.printing import note, say, wait_for
 from hvit.errors import UserError
+from hvit.run_names import fold_folder
 
 # Heavy imports stand inside the verb, so that `hvit --help` answers at once.
 
@@ -49,7 +50,8 @@ def app(rest: list[str]) -> None:
 
     if folds.is_cross_validation(arguments.weights):
         raise UserError(
-            f"{arguments.weights} has one model for each fold, and a page shows one: name the folder of a fold"
+            f"{arguments.weights} is a cross-validation with a model for each fold, and a page shows one model: name "
+            f"one of them, such as {arguments.weights / fold_folder(1)}"
         )
     wait_for(f"hvit app: opening {arguments.weights}")
     classifier = open_classifier(arguments.weights, arguments.device)

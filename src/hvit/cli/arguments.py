@@ -126,6 +126,7 @@ def parse(kind: type[T], command: str, words: Sequence[str], default: T | None =
         sys.exit(0)
     options = options_of(kind, default)
     words = _squares(_known(words, options, command), options)
+    _refuse_words(words, options, command)
     if default is None:  # of a recipe, an empty list is a value
         _refuse_empty(words, options)
 
@@ -238,6 +239,35 @@ def _refuse_empty(words: Sequence[str], options: dict[str, tuple[object, object]
         is_given = any(word.replace("_", "-") == flag for word in words)
         if get_origin(hint) is tuple and is_given and not _values(words, flag):
             raise UserError(f"{flag} takes {_kind(hint)}; got none")
+
+
+def _refuse_words(words: Sequence[str], options: dict[str, tuple[object, object]], command: str) -> None:
+    """Refuses an empty word that would be a path, and so the current folder, and whole numbers of more than 64 bits."""
+    option = ""
+    for word in words:
+        if word.startswith("--"):
+            option = _option_of([word], 0)
+            continue
+        hint = options.get(option, (None, None))[0]
+        is_path = Path in _types(hint) or hint is None or hint is bool
+        if not word and is_path:
+            place = _dashed(option) if option and hint is not bool else command
+            raise UserError(f"{place} got an empty word where a name is wanted; is a variable of the shell not set?")
+        if int in _types(hint) and str not in _types(hint) and _is_huge(word):
+            raise UserError(f"{_dashed(option)} takes whole numbers below 2^63; got {quoted(word)}")
+        if get_origin(hint) is not tuple:  # what follows is no value of this option
+            option = ""
+
+
+def _types(hint: object) -> set[object]:
+    """The plain types that an option takes."""
+    parts = [part for part in get_args(hint) if part is not Ellipsis]
+    return set().union(*map(_types, parts)) if parts else {hint}
+
+
+def _is_huge(word: str) -> bool:
+    digits = re.fullmatch(r"\s*[+-]?([0-9_]{19,})\s*", word)
+    return digits is not None and (len(digits[1]) > 40 or int(digits[1].replace("_", "")) >= 2**63)
 
 
 def _option_of(words: Sequence[str], place: int) -> str:

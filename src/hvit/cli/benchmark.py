@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,6 +52,9 @@ def benchmark(rest: list[str]) -> None:
     """measures speed and memory, next to other implementations at equal weights"""
     arguments = parse(BenchmarkArguments, "hvit benchmark", rest)
     check_at_least_one(batch=arguments.batch, threads=1 if arguments.threads is None else arguments.threads)
+    cores = os.cpu_count() or 1
+    if arguments.threads is not None and arguments.threads > cores:
+        raise UserError(f"--threads must be {cores} at most, the cores of this machine; got {arguments.threads}")
     if not 0 < arguments.seconds <= 3600:
         raise UserError(f"--seconds must be above 0 and 3600 at most; got {arguments.seconds:g}")
     if not arguments.models:

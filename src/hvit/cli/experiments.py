@@ -132,6 +132,7 @@ def _list(arguments: ListArguments, words: list[str]) -> None:
 
 def _run(arguments: RunArguments, words: list[str]) -> None:
     from hvit.experiments.grid import Place
+    from hvit.files import absolute_path
     from hvit.verbs import experiments as verb
 
     (part, parts), names = arguments.part, _known(arguments.names)
@@ -140,7 +141,7 @@ def _run(arguments: RunArguments, words: list[str]) -> None:
     for name, value in (("seeds", arguments.seeds), ("budget", arguments.budget)):
         if value is not None and value <= 0:
             raise UserError(f"--{name} must be above 0; got {value:g}")
-    root = str(Path(arguments.data_root).expanduser().resolve()) if arguments.data_root else ""
+    root = str(absolute_path(arguments.data_root)) if arguments.data_root else ""
     place = Place(arguments.out, arguments.scale)
     if arguments.jobs > 1:
         if parts > 1:

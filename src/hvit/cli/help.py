@@ -171,7 +171,7 @@ def _arguments(kind: type, default: object) -> tuple[list[tuple[str, str]], list
     def add(kind: type, value: object, prefix: str, own: _Group | None) -> None:
         for name, hint, marks, now, text in _fields(kind, value):
             if any("Positional" in str(mark) for mark in marks):
-                metavar = next((mark.metavar for mark in marks if getattr(mark, "metavar", None)), name.upper())
+                metavar = _of_marks(marks, "metavar") or name.upper()
                 several = " ..." if get_origin(_bare(hint)) is tuple else ""
                 positional.append((f"[{metavar}{several}]" if now is not MISSING else f"{metavar}{several}", text))
             elif is_dataclass(now):
@@ -201,8 +201,12 @@ def _fields(kind: type, value: object) -> Iterator[tuple[str, object, tuple[obje
         now = getattr(value, one.name, one.default)
         if now is MISSING and one.default_factory is not MISSING:
             now = one.default_factory()
-        written = next((mark.help for mark in marks if getattr(mark, "help", None)), None)
-        yield one.name, hint, marks, now, written or texts.get(one.name, "")
+        yield one.name, hint, marks, now, _of_marks(marks, "help") or texts.get(one.name, "")
+
+
+def _of_marks(marks: Sequence[object], name: str) -> str:
+    """What the marks of a type say for tyro, such as its `help`; empty where they say nothing."""
+    return next((value for mark in marks if (value := getattr(mark, name, None))), "")
 
 
 @cache

@@ -42,6 +42,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    encode_anything()
+    try:
+        try:
+            _run(given)
+        finally:  # what cannot be written is noticed here, and not when Python ends
+            sys.stdout.flush()
+    except UserError as error:
+        _end(f"hvit: {error}", RESUMABLE if isinstance(error, Unfinished) else 2)
+    except KeyboardInterrupt:
+        _end("hvit: interrupted", 130)
+    except Ended as error:
+        _end(f"hvit: {error}", RESUMABLE)
+    except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
+        _drop_output()
+    except OSError as error:  # of a path that is too long, or in a folder that may not be entered
+        place = f"cannot use {error.filename}: " if error.filename else ""
+        _drop_output()
+        _end(f"hvit: {place}the system says: {error.strerror or error}", 2)
+    finally:
+        waited()
+
+
+def _drop_output() -> None:
+    """Lets what is left of the output go nowhere, so that Python does not fail to write it when it ends."""
+    with suppress(OSError, ValueError):  # of a stream that is no file
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(given: list[str]) -> None:
+    """Runs what the words of a command say. Raises UserError for a verb that does not exist."""
     if not given or given[0] in ("-h", "--help", "help"):
         _print_help()
         return
@@ -51,33 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(version("hvit"))
         return
-    encode_anything()
-    try:
-        if verb not in VERBS:
-            near = did_you_mean(_VERB_SYNONYMS.get(verb, verb), VERBS)
-            known = near or f"; verbs are {', '.join(VERBS)};"
-            raise UserError(f"there is no verb {quoted(verb)}{known} `hvit --help` explains them")
-        for word in rest:
-            if "\0" in word:
-                raise UserError(f"an argument holds a null character, which no name of a file can have: {quoted(word)}")
-        with raising_ended():
-            if not {"-h", "--help"} & set(rest):
-                wait_for(f"hvit {verb}: loading")
-            VERBS[verb](rest)
-            sys.stdout.flush()
-    except UserError as error:
-        _end(f"hvit: {error}", RESUMABLE if isinstance(error, Unfinished) else 2)
-    except KeyboardInterrupt:
-        _end("hvit: interrupted", 130)
-    except Ended as error:
-        _end(f"hvit: {error}", RESUMABLE)
-    except BrokenPipeError:  # the reader of our output has gone, as in `hvit models | head -3`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # of a path that is too long, or in a folder that may not be entered
-        place = f"cannot use {error.filename}: " if error.filename else ""
-        _end(f"hvit: {place}the system says: {error.strerror or error}", 2)
-    finally:
-        waited()
+    if verb not in VERBS:
+        near = did_you_mean(_VERB_SYNONYMS.get(verb, verb), VERBS)
+        known = near or f"; verbs are {', '.join(VERBS)};"
+        raise UserError(f"there is no verb {quoted(verb)}{known} `hvit --help` explains them")
+    for word in rest:
+        if "\0" in word:
+            raise UserError(f"an argument holds a null character, which no name of a file can have: {quoted(word)}")
+    with raising_ended():
+        if not {"-h", "--help"} & set(rest):
+            wait_for(f"hvit {verb}: loading")
+        VERBS[verb](rest)
 
 
 def _end(sentence: str, status: int) -> None:

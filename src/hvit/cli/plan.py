@@ -91,7 +91,7 @@ def plan(rest: list[str]) -> None:
     for option in ("node_bandwidth", "images", "image_kb", "core_rate", "price"):
         value = getattr(wanted, option)
         if value is not None and not 0 < value < 1e15:
-            raise UserError(f"--{option.replace('_', '-')} must be above 0; got {value:g}")
+            raise UserError(f"--{option.replace('_', '-')} must be above 0 and below 1e15; got {value:g}")
     gpu = find_gpu(
         wanted.gpu,
         memory=wanted.gpu_memory,

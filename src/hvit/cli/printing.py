@@ -6,6 +6,7 @@ Text from files is escaped (`markup.shown`): it cannot control a terminal or bre
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +22,17 @@ from hvit.models.counts import in_billions
 from hvit.run_names import OUT_OF_FOLD, WEIGHTS
 from hvit.runtime.answers import json_line, percent
 
+
+class _Output(Console):
+    """A console that leaves it to `main` what happens when the reader of the output has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 # Of several processes that torchrun started, the first one speaks; errors are shown by all.
 _silent = os.environ.get("RANK", "0") != "0"
-out = Console(highlight=False, emoji=False, quiet=_silent)
+out = _Output(highlight=False, emoji=False, quiet=_silent)
 notes = Console(stderr=True, highlight=False, emoji=False, quiet=_silent)
 
 _USUAL_WIDTH = 160  # of tables in a pipe or a file, where COLUMNS says nothing
@@ -124,7 +133,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], names: Se
         table.add_column(column, justify=justify, overflow="fold", no_wrap=column in names)
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))
-    Console(width=table_width(), highlight=False, emoji=False, quiet=_silent).print(table)
+    _Output(width=table_width(), highlight=False, emoji=False, quiet=_silent).print(table)
 
 
 def cut(line: str, width: int) -> str:
@@ -158,12 +167,22 @@ def print_explanation(answer: JsonObject, as_json: bool) -> None:
         return
     for tree in answer["trees"]:
         words = ("top-left", "top-right", "bottom-left", "bottom-right")
-        way = " > ".join(words[step] for step in tree["clear_path"]) or "no block stands out"
+        way = " > ".join(words[step] for step in tree["clear_path"]) or _nothing_stands_out(tree)
         answered = percent(tree["probability"]) if "probability" in tree else f"{tree['value']:.4g}"
         text = f"{answer['file']}: {tree['class']} {answered}: {way}"
         say(text)
     for picture in answer["pictures"]:
         say(f"  {picture}")
+
+
+def _nothing_stands_out(tree: JsonObject) -> str:
+    """Why no path is named: the quarters of the image add about as much, or nothing."""
+    quarters = [value for row in tree["values"][0] for value in row]
+    if max(quarters) <= 0:
+        return "no block stands out: no quarter of the image is evidence for it"
+    added = ", ".join(f"{value:+.2f}" for value in quarters)
+    unit = " logits" if "probability" in tree else ""
+    return f"no block stands out: the quarters of the image add {added}{unit}"
 
 
 def interval_words(interval: Sequence[float] | None) -> str:
@@ -316,7 +335,16 @@ def print_folds(scores: JsonObject, folder: Path) -> None:
     say(f"The report: {folder / 'report.html'}")
 
 
-def print_report(folder: Path) -> None:
+def print_report(folder: Path, scores: JsonObject) -> None:
+    """Prints where the results of a run are, and what can be done with them next."""
+    name = shlex.quote(str(folder))
+    if "distance" in scores:
+        following = f"hvit generate {name}"
+    elif "explained_variance" in scores:
+        following = f"hvit train RECIPE --weights {name}"
+    else:
+        following = f"hvit predict {name} FILES, or hvit explain {name} FILE"
     say()
     say(f"The report: {folder / 'report.html'}")
     say(f"The weights: {folder / WEIGHTS}")
+    say(f"Next: {following}")

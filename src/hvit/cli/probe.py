@@ -84,4 +84,4 @@ def probe(rest: list[str]) -> None:
     if len(scores["heads"]) > 1:
         rows = [(name, percent(one["top1"]), f"{one['chosen']:g}") for name, one in scores["heads"].items()]
         print_table(["head", "held-out accuracy", "chosen"], rows)
-    print_report(folder)
+    print_report(folder, scores)

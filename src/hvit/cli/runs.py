@@ -39,7 +39,7 @@ def demo(rest: list[str]) -> None:
     wait_for("hvit demo: opening the data")
     scores = train(get_recipe("nest_micro_digits"), folder, print_plan)
     print_scores(scores)
-    print_report(folder)
+    print_report(folder, scores)
     say(f"The explanations: {folder / 'pictures'}")
 
 
@@ -88,8 +88,9 @@ def train(rest: list[str]) -> None:
     if folds.has_folds(arguments.recipe):
         print_folds(folds.cross_validate(arguments.recipe, folder, print_plan), folder)
         return
-    print_scores(train.train(arguments.recipe, folder, print_plan, resumes=arguments.resume))
-    print_report(folder)
+    scores = train.train(arguments.recipe, folder, print_plan, resumes=arguments.resume)
+    print_scores(scores)
+    print_report(folder, scores)
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,9 @@ def resume(rest: list[str]) -> None:
         print_folds(scores, arguments.run)
         return
     how = {"report": print_plan, "accept_changed_data": arguments.accept_changed_data, "parallel": arguments.parallel}
-    print_scores(train.resume(arguments.run, arguments.root, **how))
-    print_report(arguments.run)
+    scores = train.resume(arguments.run, arguments.root, **how)
+    print_scores(scores)
+    print_report(arguments.run, scores)
 
 
 def report(rest: list[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from hvit.data.images.listing import show
 from hvit.data.regular_files import entries_of, is_folder, state_of
 from hvit.errors import UserError
+from hvit.files import as_path
 
 HELD_OUT_NAMES = ("val", "validation", "valid", "test")
 TEST_NAME = "test"
@@ -50,7 +51,7 @@ def find_layout(
             f"the folder of {what} is missing: give it as the data's root (--data.root DIR in train), "
             f"laid out as {LAYOUTS}."
         )
-    top = folder = Path(root).expanduser()
+    top = folder = as_path(root)
     if not is_folder(folder):
         state = "does not exist" if state_of(folder) is None else "is not a folder"
         raise UserError(

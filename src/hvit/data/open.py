@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from hvit.data.clips.collections import open_clips
 from hvit.data.clips.moving_digits import MovingDigitsData, open_moving_digits
@@ -20,6 +19,7 @@ from hvit.data.shards.places import with_full_path
 from hvit.data.tables.open import IN_PYTHON, is_no_path
 from hvit.data.tables.read import Table
 from hvit.errors import UserError
+from hvit.files import absolute_path
 
 __all__ = [
     "CifarData",
@@ -72,7 +72,7 @@ def with_full_paths(data: DataConfig) -> DataConfig:
     places = {name: with_full_path(value) for name, value in named.items() if value}
     if shard_cache := getattr(data, "shard_cache", ""):
         given["shard_cache"] = shard_cache
-    return replace(data, **places, **{name: str(Path(value).expanduser().resolve()) for name, value in given.items()})
+    return replace(data, **places, **{name: str(absolute_path(value)) for name, value in given.items()})
 
 
 def open_data(

@@ -194,6 +194,8 @@ class Entry:
 
 def list_models(pattern: str = "*") -> list[str]:
     """Lists the names of the catalogue that match a shell pattern such as `"nest*"`, in catalogue order."""
+    if not isinstance(pattern, str):
+        raise UserError(f"a pattern of names is text, such as 'nest*'; got {pattern!r:.100}")
     return [name for name in _NAMES if fnmatchcase(name, pattern)]
 
 

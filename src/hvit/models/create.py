@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from hvit.errors import UserError
 from hvit.models.build import Network, build_network, check_memory
 from hvit.models.catalogue import change, entry
+from hvit.models.layers.grids import PositionResize
 from hvit.models.weights import load as translate
 
 
@@ -16,7 +18,7 @@ def create_model(
     weights: str | Path | Mapping[str, object] | None = None,
     *,
     pretrained: bool = False,
-    position_resize: translate.PositionResize = "auto",
+    position_resize: PositionResize = "auto",
     weights_input_size: Sequence[int] | None = None,
     **changes: object,
 ) -> Network:
@@ -45,8 +47,14 @@ def create_model(
             f"pretrained is True or False, and True is for a model without weights of its own; got pretrained="
             f"{pretrained!r}{'' if weights is None else ' and weights'}"
         )
+    if position_resize not in get_args(PositionResize):
+        raise UserError(
+            f"position_resize must be one of {', '.join(get_args(PositionResize))}; got {position_resize!r:.100}"
+        )
     if pretrained:
         weights = "timm"
+    if weights is None and weights_input_size is not None:
+        raise UserError("weights_input_size is of weights that are loaded: give weights, too, or omit it")
     config = change(entry(name).config, **changes)
     if changes:
         check_memory(config)

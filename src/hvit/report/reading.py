@@ -271,7 +271,8 @@ def read_run(folder: Path) -> Run:
     Only recipe.json has to be there. Raises UserError when the folder is no run or one of its files is damaged.
     """
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: give the folder of a run, which `hvit train` prints")
+        what = f"{folder} is a file" if folder.is_file() else f"there is no folder {folder}"
+        raise UserError(f"{what}: give the folder of a run, which `hvit train` prints")
     if not _exists(folder / RECIPE):
         raise UserError(f"{folder} is no run folder: it has no {RECIPE}; give the folder `hvit train` prints")
     try:

@@ -24,7 +24,7 @@ from hvit.data.preprocess import Preprocess
 from hvit.data.relabelled import NO_LABEL, Joined, Relabelled
 from hvit.data.sets import choose_subset
 from hvit.errors import UserError
-from hvit.files import replacing
+from hvit.files import absolute_path, replacing
 from hvit.models.baselines import VitConfig
 from hvit.models.build import build_empty, build_network
 from hvit.models.catalogue import ModelConfig
@@ -65,7 +65,7 @@ class Distillation(Classification):
         """The recipe with the paths of teachers and of unlabelled images made absolute."""
         how = recipe.distill
         teachers = tuple(one if has_name(one) else full_path(one) for one in how.teachers)
-        unlabelled = how.unlabelled and str(Path(how.unlabelled).expanduser().resolve())
+        unlabelled = how.unlabelled and str(absolute_path(how.unlabelled))
         return replace(recipe, distill=replace(how, teachers=teachers, unlabelled=unlabelled))
 
     def fit_splits(self, recipe: Recipe, splits: Splits) -> Splits:

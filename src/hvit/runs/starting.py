@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
 from hvit.errors import UserError
+from hvit.files import as_path
 from hvit.models.catalogue import NetworkConfig, change, entry, name_of
 from hvit.models.masked.config import MaskedConfig
 from hvit.models.probe import ProbeConfig, ProbedConfig
@@ -121,7 +121,7 @@ def _published(encoder: NetworkConfig, reason: str) -> Start:
 
 def _of_file(path: str, probe: ProbeConfig) -> Start:
     """The encoder of a weights file or a run folder, prepared as it was trained."""
-    opened = open_any(path if named_on_hub(path) else Path(path).expanduser())
+    opened = open_any(path if named_on_hub(path) else as_path(path))
     config = opened.model.config
     encoder = config.encoder if isinstance(config, MaskedConfig) else config
     if not hasattr(encoder, "depths") or not hasattr(encoder, "num_classes"):

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import cast
 
 from torch import nn
@@ -16,6 +15,7 @@ from hvit.data.layout import spelling
 from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
+from hvit.files import as_path
 from hvit.markup import some_of
 from hvit.models.build import build, build_empty
 from hvit.models.catalogue import entry, list_models, name_of
@@ -48,7 +48,7 @@ def open_teacher(what: str) -> Teacher:
     """
     if has_name(what) or named_on_hub(what):
         return _opened(what, None)
-    path = Path(what).expanduser()
+    path = as_path(what)
     if not os.path.lexists(path):
         raise UserError(
             f"there is no teacher {what}: give a run folder, a weights file, timm/NAME, or teacher (hvit[teacher])"

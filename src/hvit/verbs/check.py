@@ -50,6 +50,8 @@ def check(
     """
     if classifier.labels.kind == "regression":
         raise UserError("--check measures probabilities of classes, and this model predicts numbers: omit it")
+    if len(files) < LEAST_IMAGES:
+        raise UserError(f"--check needs {LEAST_IMAGES} images or more; got {len(files)}")
     drawn = sorted(Random(derive_seed(0, "check")).sample(list(files), min(count, len(files))))
     examined: dict[str, list[Examined]] = {method: [] for method in methods}
     probabilities: list[float] = []

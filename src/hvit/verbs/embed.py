@@ -27,7 +27,7 @@ from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.data.regular_files import is_folder, open_regular
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
-from hvit.files import replacing
+from hvit.files import as_path, replacing
 from hvit.models.catalogue import entry
 from hvit.models.layers.encoder import Encoder
 from hvit.models.masked.model import MaskedAutoencoder
@@ -81,7 +81,7 @@ def open_embedder(weights: str, device: str = "auto", level: int | None = None) 
     if weights in WEIGHTS_BY_NAME or weights.startswith("timm/"):
         model, preprocess, name = _pretrained(weights)
     else:
-        opened = open_any(Path(weights).expanduser())
+        opened = open_any(as_path(weights))
         model, name = opened.model, opened.name
         if not isinstance(model, Encoder | MaskedAutoencoder):
             raise UserError(f"{weights} holds {name}, which has no features of images")

@@ -14,7 +14,7 @@ from hvit.data.images.folders import FolderData
 from hvit.data.tables.in_python import Given, given, table_lines
 from hvit.data.tables.open import IN_PYTHON
 from hvit.errors import UserError
-from hvit.files import write_text
+from hvit.files import as_path, write_text
 from hvit.recipe import Recipe, with_classes_of_the_data
 from hvit.recipes import get_recipe
 from hvit.run_names import GIVEN_TABLE, RECIPE
@@ -52,8 +52,14 @@ def fit(
     too. Other data has to be given again. Raises UserError for data that cannot be trained on, and for a folder that
     holds a run of another recipe.
     """
+    if not isinstance(recipe, str | Recipe):
+        raise UserError(f"recipe is the name of a recipe, or a hvit.recipe.Recipe; got {recipe!r:.100}")
+    if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"classes are names in a list or a tuple; got {classes!r:.100}")
     recipe = with_classes_of_the_data(get_recipe(recipe) if isinstance(recipe, str) else recipe)
-    folder = Path(out).expanduser()
+    folder = as_path(out, "out")
+    if not str(out):
+        raise UserError("out is empty: give the folder of the run")
     task = getattr(recipe.data, "task", "auto")
     found = given(train, held_out, test, classes, task)
     recipe = replace(recipe, data=_data(recipe, found, folder))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hvit.data.preprocess import stored_preprocess
 from hvit.errors import UserError
+from hvit.files import as_path
 from hvit.labels import LabelSpec
 from hvit.markup import shown
 from hvit.models.build import Network
@@ -56,7 +57,7 @@ def _found(source: str | Path, revision: str | None) -> tuple[Path, str]:
     """The path of the weights, and what they are called in a sentence."""
     where = shown(str(source))
     model = named_on_hub(source)
-    if model is None and not Path(source).expanduser().exists():
+    if model is None and not as_path(source).exists():
         if isinstance(source, Path) or source.count("/") != 1:
             raise UserError(f"there is neither a folder or file {where}, nor is it owner/name of a model of the hub")
         model = HubModel(check_repository(source))
@@ -65,7 +66,7 @@ def _found(source: str | Path, revision: str | None) -> tuple[Path, str]:
             raise UserError(
                 f"{where} is on this machine and has no revisions: omit revision, or write {PREFIX}owner/name"
             )
-        return Path(source).expanduser(), where
+        return as_path(source), where
     if revision is not None:
         if model.revision not in (None, revision):
             raise UserError(f"{where} names a revision, and revision={revision!r} another one: give one of them")

@@ -27,6 +27,7 @@ from hvit.data.survey import LOOKED_AT, Survey, evenly_spaced
 from hvit.data.tables.open import split_samples, table_at, with_balance
 from hvit.data.tables.samples import list_samples
 from hvit.errors import UserError
+from hvit.files import as_path
 from hvit.randomness import derive_seed
 
 MOST_DECODED = 500
@@ -131,7 +132,7 @@ def _sets(
 
 def _start(config: ClipData) -> Path:
     """Where the paths of clips, and the index of what was found out about them, start from."""
-    return Path(config.root or Path(config.train_list or config.table).parent).expanduser()
+    return as_path(config.root or Path(config.train_list or config.table).parent)
 
 
 def _open_table(
@@ -203,10 +204,10 @@ def _list(config: ClipData) -> tuple[Listing, Listing | None, Listing | None, tu
 
 
 def _list_lists(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], tuple[str, ...]]:
-    paths = [Path(name).expanduser() for name in (config.train_list, config.held_out_list) if name]
-    frames = [Path(name).expanduser() if name else None for name in (config.train_frames, config.held_out_frames)]
-    root = Path(config.root).expanduser() if config.root else paths[0].parent
-    names_file = Path(config.class_names).expanduser() if config.class_names else None
+    paths = [as_path(name) for name in (config.train_list, config.held_out_list) if name]
+    frames = [as_path(name) if name else None for name in (config.train_frames, config.held_out_frames)]
+    root = as_path(config.root) if config.root else paths[0].parent
+    names_file = as_path(config.class_names) if config.class_names else None
     if names_file is None and paths[0].suffix.lower() == ".json":
         names_file = paths[0].with_name(clip_lists.SSV2_LABELS)
     names = clip_lists.read_class_names(names_file) if names_file else {}
@@ -254,7 +255,7 @@ def _check(
     if config.check == "none":
         return dict.fromkeys(sources), (f"The {len(sources):,} clips were not checked.",)
     whole = config.check == "decode" or (config.check == "auto" and len(sources) <= MOST_DECODED)
-    cache = Path(config.cache or _start(config) / CACHE).expanduser()
+    cache = as_path(config.cache or _start(config) / CACHE)
     found, index_notes = index_clips(
         sources, whole, config.frame_rate, None if config.cache == "none" else cache, progress, remember, config.page
     )
@@ -298,7 +299,7 @@ def _fold(
 
 def _names_in_folds(sources: Sequence[Path], config: ClipData) -> list[str]:
     """The names of clips from which their groups and folds follow."""
-    root = Path(config.root or Path(config.train_list).parent).expanduser()
+    root = as_path(config.root or Path(config.train_list).parent)
     return [split_name(source, root) for source in sources]
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from hvit.data.images.listing import show
 from hvit.data.sets import ImageSet, Splits, Stored, check_published_data, splits_in_memory, statistics_for
 from hvit.errors import UserError
+from hvit.files import as_path
 
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
@@ -91,7 +92,7 @@ def _find_folder(config: CifarData, published) -> Path:
             f"{config.kind} needs the folder of its files: give it as the data's root (--data.root DIR in train); "
             f"if you have none, {advice}."
         )
-    root = Path(config.root).expanduser()
+    root = as_path(config.root)
     for folder in (root / published.base_folder, root):
         if (folder / published.meta["filename"]).exists():
             return folder

@@ -15,7 +15,7 @@ from PIL import Image
 from hvit.data.images.listing import show
 from hvit.data.sets import ImageSet, Splits, Stored, check_published_data, splits_in_memory
 from hvit.errors import UserError
-from hvit.files import read_whole
+from hvit.files import as_path, read_whole
 
 CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 MEAN, STD = 0.2860, 0.3530
@@ -65,7 +65,7 @@ def open_fashion(config: FashionData, seed: int, in_channels: int) -> Splits:
     """Reads the four files into memory. Raises UserError naming the file that is missing or damaged."""
     if not config.root:
         raise UserError(f"{config.kind} needs the folder of its files as the data's root (--data.root DIR): {_ADVICE}")
-    root = Path(config.root).expanduser()
+    root = as_path(config.root)
     mode = "L" if in_channels == 1 else "RGB"
     return splits_in_memory(
         lambda pixels, labels: FashionSet(pixels, labels, mode), _read_part(root, "train"), _read_part(root, "t10k"),

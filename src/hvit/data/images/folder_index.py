@@ -18,7 +18,7 @@ from hvit.data.images.paths import PathList
 from hvit.data.layout import Layout
 from hvit.data.regular_files import state_of
 from hvit.errors import UserError
-from hvit.files import opened, replacing
+from hvit.files import as_path, opened, replacing
 
 KIND = "hvit images 1"
 MOST_FOLDERS_LOOKED_AT = 1_000
@@ -37,7 +37,7 @@ def list_by_index(root: str, labels: str, split_seed: int, index: Path, remember
     and where the index cannot be written, lies in a folder that it lists, or is something else.
     """
     _pyarrow()
-    top = Path(root).expanduser()
+    top = as_path(root)
     notes: tuple[str, ...] = ()
     if state_of(index) is not None:
         found = read_index(index, top, labels, split_seed)

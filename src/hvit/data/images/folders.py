@@ -43,6 +43,7 @@ from hvit.data.tables.read import Table
 from hvit.data.tables.samples import Samples, list_samples
 from hvit.data.tables.settings import LabelOptions, check_label_options
 from hvit.errors import UserError
+from hvit.files import as_path
 
 MOST_DECODED = 20_000
 """With check "auto": up to so many images are decoded in full before training, beyond it only their headers are."""
@@ -146,7 +147,7 @@ def open_folder(
         return _open_table(config, seed, in_channels, progress, table, remember)
     progress("listing images", 0, 0)
     if config.index:
-        index = Path(config.index).expanduser()
+        index = as_path(config.index)
         listing = list_by_index(config.root, config.labels, config.split_seed, index, remember)
     else:
         listing = list_folder(config.root, config.labels)
@@ -283,7 +284,7 @@ def _kept(
         return None
     how = f"{channels}/{grey_range}/{config.page}/{config.decode}/{pillow}"
     kept = Kept(config.cache_side, how)
-    return DecodedImages(Path(config.cache).expanduser(), kept, images, config.cache_gigabytes)
+    return DecodedImages(as_path(config.cache), kept, images, config.cache_gigabytes)
 
 
 def _cache_notes(config: FolderData) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from filelock import FileLock
 from hvit.data.images.listing import show
 from hvit.data.regular_files import open_regular, system_reason
 from hvit.errors import UserError
+from hvit.files import as_path
 
 T = TypeVar("T")
 TRIES = 4
@@ -52,7 +53,7 @@ def remote_place(path: Path) -> str | None:
 
 def local_path(place: str) -> Path:
     """The path of a place that is not remote."""
-    return Path(place.removeprefix("file://")).expanduser()
+    return as_path(place.removeprefix("file://"))
 
 
 def shown_place(place: str) -> str:
@@ -147,7 +148,7 @@ class Copies:
             copy.unlink(missing_ok=True)
 
     def _folder(self) -> Path:
-        folder = Path(self.folder).expanduser() if self.folder else _own_folder()
+        folder = as_path(self.folder) if self.folder else _own_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from hvit.data.images.listing import show
@@ -15,6 +14,7 @@ from hvit.data.regular_files import entries_of, is_folder, state_of
 from hvit.data.shards.copies import filesystem, is_remote, is_there, local_path, shown_place
 from hvit.data.shards.index import INDEX
 from hvit.errors import UserError
+from hvit.files import absolute_path
 
 MOST_SHARDS = 1_000_000
 SUFFIX = ".tar"
@@ -68,7 +68,7 @@ def parts_at(named: str, option: str = "shards") -> dict[str, list[Place]]:
 def with_full_path(named: str) -> str:
     """What is named with paths that hold wherever a run is resumed from; URLs and names are whole."""
     return "::".join(
-        one if "://" in one or one.startswith(BY_NAME) else str(Path(one).expanduser().resolve())
+        one if "://" in one or one.startswith(BY_NAME) else str(absolute_path(one))
         for one in (part.strip() for part in named.split("::"))
         if one
     )

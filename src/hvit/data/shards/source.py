@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,6 +25,7 @@ from hvit.data.tables.open import is_no_path, table_at
 from hvit.data.tables.samples import IN_HELD_OUT, IN_TEST, IN_TRAIN, Samples, list_samples
 from hvit.data.tables.settings import LabelOptions
 from hvit.errors import UserError
+from hvit.files import as_path
 from hvit.labels import LabelSpec
 
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
@@ -99,9 +101,14 @@ def open_source(place: str, root: str, options: LabelOptions, labels: str) -> So
     root: where the paths of a table start from. options: its columns. labels: "auto", "folders" or "none". Raises
     UserError where there are none, or where they are not what the options say.
     """
-    path = Path(place).expanduser()
+    path = as_path(place)
     if not is_no_path(place) and is_folder(path) and not is_saved(path):
         return _of_folder(place, labels)
+    if not is_no_path(place) and not os.path.lexists(path):
+        raise UserError(
+            f"{show(path)} does not exist: give a folder with a sub-folder a class, or a table (CSV, TSV, JSON lines, "
+            "Parquet, or a saved data set of Hugging Face)"
+        )
     table = table_at(place, is_image_or_array_name)
     samples = list_samples(table, options, root, is_image_or_array_name, True, labels, "images")
     rows = table.rows(samples.image_column)

@@ -22,6 +22,7 @@ from hvit.data.tables.samples import IN_HELD_OUT, IN_TEST, UNLABELLED, Samples
 from hvit.data.tables.settings import LabelOptions
 from hvit.data.tables.split import check_parts, hold_out
 from hvit.errors import UserError
+from hvit.files import as_path
 from hvit.labels import LabelSpec
 from hvit.randomness import derive_seed
 
@@ -70,7 +71,7 @@ def table_at(path: str, is_sample: Callable[[Path], bool]) -> Table:
         )
     if path.startswith(BY_NAME):
         return open_named(path.removeprefix(BY_NAME))
-    file = Path(path).expanduser()
+    file = as_path(path)
     if is_saved(file):
         return open_saved(file)
     if is_folder(file):

@@ -19,6 +19,7 @@ from hvit.data.tables.read import Cell, Table
 from hvit.data.tables.settings import LabelOptions
 from hvit.data.tables.targets import Encoded, encode
 from hvit.errors import UserError
+from hvit.files import as_path
 from hvit.labels import LabelSpec
 from hvit.markup import shown
 
@@ -96,7 +97,7 @@ def list_samples(
         note = f"The {what} have no labels: they are one unlabelled data set."
         none = np.zeros(len(numbers), np.int64)
         encoded = Encoded(LabelSpec("single", (UNLABELLED,)), none, none.astype(bool), note)
-    folder = Path(root).expanduser() if root else table.folder
+    folder = as_path(root) if root else table.folder
     part, held_words, test_words = _parts(cells, columns, place)
     holds_images = table.rows(columns.path) is not None
     if holds_images:

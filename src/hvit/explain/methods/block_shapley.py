@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import NamedTuple, cast, get_args
 
 import numpy as np
@@ -315,14 +316,16 @@ class _Function(nn.Module):
 def budget_of(network: nn.Module, images: Tensor, budget: float | None) -> float:
     """The budget of forward passes that holds: the given one, or the default for the size of the model."""
     if budget is not None:
-        if not budget > 0:
-            raise UserError(f"a budget must be a number of forward passes above 0, got {budget}")
+        if isinstance(budget, bool) or not isinstance(budget, Real) or not budget > 0:
+            raise UserError(f"a budget must be a number of forward passes above 0, got {budget!r:.100}")
         return float(budget)
     if isinstance(network, Encoder):
         return max(PASSES, SMALL_WORK / multiply_adds(network.config))
     if isinstance(network, _Function) or not len(images):
         return PASSES
-    return max(PASSES, SMALL_WORK / max(count_multiply_adds(lambda: network(images[:1])), 1))
+    with refusing(network, images):
+        work = count_multiply_adds(lambda: network(images[:1]))
+    return max(PASSES, SMALL_WORK / max(work, 1))
 
 
 def trees_of(

@@ -153,10 +153,12 @@ def prepare_for_inference(
     if not isinstance(given, Encoder):
         raise UserError(f"only classifiers of hvit can be prepared for inference; this is a {type(given).__name__}")
     unknown = [way for way in ways if way not in get_args(Way)]
-    if unknown or dtype not in BOUNDS or batch_size < 1:
+    number = type(batch_size) is int and batch_size >= 1
+    if unknown or dtype not in BOUNDS or not number:
+        size = batch_size if isinstance(batch_size, int | float | str | None) else f"a {type(batch_size).__name__}"
         raise UserError(
             f"ways are {', '.join(get_args(Way))}, dtype is float32 or bfloat16, and batch_size 1 or more; got "
-            f"{', '.join(ways)}, {dtype} and {batch_size}"
+            f"{', '.join(map(str, ways))}, {dtype} and {size}"
         )
     device = device_of(given)
     if device.type == "meta":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from hvit.errors import UserError
+from hvit.files import absolute_path
 from hvit.markup import shown
 from hvit.run_names import OUTLIERS, WEIGHTS
 
@@ -68,6 +69,8 @@ def named_on_hub(path: str | PurePath) -> HubModel | None:
 
     Raises UserError for what begins with hf: and names no model.
     """
+    if not isinstance(path, str | PurePath):
+        raise UserError(f"weights are the path of a file or a folder, or {PREFIX}owner/name; got {path!r:.100}")
     text = path.as_posix() if isinstance(path, PurePath) else path
     if not text.startswith(PREFIX):
         return None
@@ -126,7 +129,7 @@ def pinned(model: HubModel) -> str:
 def full_path(path: str) -> str:
     """A path that holds wherever a run is resumed from; of a model on the hub, its name with its commit."""
     model = named_on_hub(path)
-    return pinned(model) if model else str(Path(path).expanduser().resolve())
+    return pinned(model) if model else str(absolute_path(path))
 
 
 def is_unreachable(error: Exception) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Mapping
+from mimetypes import guess_type
 from pathlib import Path
 
 from safetensors import safe_open
@@ -140,11 +141,20 @@ def _kind(file: Path, start: bytes) -> tuple[str, Callable[[Path], tuple[dict[st
         return "safetensors file", _read_safetensors
     if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"):  # zip, pickle
         return "torch file", _read_torch
-    if start[0] in (*range(0x80, 0x90), 0xDE, 0xDF):
+    if _is_msgpack_object(start):
         return "msgpack file of Flax", read_flax
-    raise UserError(
-        f"{shown(str(file))} is no weights file; known are safetensors, torch (.pth, .pt, .bin) and Flax (ckpt-N.flax)"
-    )
+    known = "known are safetensors, torch (.pth, .pt, .bin) and Flax (ckpt-N.flax)"
+    is_medium = str(guess_type(file.name)[0]).startswith(("image/", "video/"))
+    meant = "; weights or a run folder come first, and images after them" if is_medium else ""
+    raise UserError(f"{shown(str(file))} is no weights file; {known}{meant}")
+
+
+def _is_msgpack_object(start: bytes) -> bool:
+    """Whether bytes begin a map of msgpack whose first key is text; PNG images, too, begin with the byte of a map."""
+    if start[0] not in (*range(0x80, 0x90), 0xDE, 0xDF):
+        return False
+    key = start[{0xDE: 3, 0xDF: 5}.get(start[0], 1) :][:1]
+    return not key or key[0] in (*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB)
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
