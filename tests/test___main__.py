@@ -29,8 +29,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     ("words", "status", "line"),
     [
         ("--help > /dev/full", 2, "hvit: the system says: No space left on device"),
-        ("recipes > /dev/full", 2, "hvit: the system says: No space left on device"),
-        ("recipes | head -1 > /dev/null", 0, ""),
+        ("models > /dev/full", 2, "hvit: the system says: No space left on device"),
+        ("models | head -1 > /dev/null", 0, ""),
     ],
 )
 def test_output_that_cannot_be_written_is_one_line_and_a_closed_pipe_none(words: str, status: int, line: str) -> None:

@@ -33,7 +33,7 @@ def test_a_plan_is_printed_as_text_and_as_json(hvit: Run) -> None:
         ([*SMALL, "--price", "-1"], "--price must be above 0 and below 1e15; got -1"),
         ([*SMALL, "--gpu-memory", "0"], "--gpu-memory must be above 0"),
         ([*SMALL, "--no-such-option", "1"], "no-such-option"),
-        ([*SMALL, "--node-bandwidth", "nan"], "--node-bandwidth must be above 0; got nan"),
+        ([*SMALL, "--node-bandwidth", "nan"], "--node-bandwidth must be above 0 and below 1e15; got nan"),
         ([*SMALL, "--efficiency", "nan"], "--efficiency must be a share"),
         ([*SMALL, "--gpus", "0"], "--gpus must be 1 or more; got 0"),
         ([*SMALL, "--gpus-per-node", "0"], "--gpus-per-node must be above 0"),
