@@ -2,9 +2,11 @@
 
     python benchmarks/export.py matrix nest=runs/demo hiera=runs/hiera_micro_digits --out matrix.jsonl
     python benchmarks/export.py speed nest_tiny_224 hiera_tiny_224 mvitv2_tiny_224 --out speed.jsonl
+    python benchmarks/export.py table matrix.jsonl speed.jsonl
 
-matrix: `hvit export` of every run in every format and precision; a cell that is refused has the sentence. speed:
-random weights; every way has its turn in every round, and the median counts.
+matrix: `hvit export` of every run in every format and precision; a cell that is refused has the sentence. Of masked
+autoencoders the encoder is exported. speed: random weights; every way has its turn in every round, and the median
+counts. table: the rows of files as tables in Markdown.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.export.formats import FORMATS
 from hvit.export.graph import classifier_graph
+from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.weights.convert import way_of
+from hvit.models.weights.open import open_any
 from hvit.runtime.open import open_exported
 from hvit.verbs.export import ExportRequest, export
 
@@ -42,6 +46,7 @@ def matrix(
     rows = []
     with TemporaryDirectory() as folder:
         for name, run in runs.items():
+            has_classes = not isinstance(open_any(run).model, MaskedAutoencoder)
             for kind in formats:
                 for precision in precisions:
                     row: dict[str, Any] = {"run": name, "format": kind, "precision": precision}
@@ -49,8 +54,8 @@ def matrix(
                     try:
                         row |= export(
                             ExportRequest(
-                                run, kind, out, precision, outputs=("logits", "levels"), compare=compared,
-                                explain=explained,
+                                run, kind, out, precision, outputs=("logits", "levels")[not has_classes :],
+                                compare=compared, explain=explained,
                             )
                         )  # fmt: skip
                     except UserError as error:
@@ -120,6 +125,56 @@ def _add(
     ways[name] = lambda: opened.run(images)
 
 
+_HEADS = (
+    "run", "format", "precision", "largest difference", "size, MB (float32 weights)", "accuracy before -> after",
+    "same first step", "CAM correlation", "images a second, file / model",
+)  # fmt: skip
+
+
+def matrix_table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows of `matrix` in Markdown; a dash where a model has no such number."""
+    lines = [f"| {' | '.join(_HEADS)} |", f"|{' --- |' * 3}{' ---: |' * 2} --- |{' ---: |' * 3}"]
+    for row in rows:
+        cells = [row["run"], row["format"], row["precision"]]
+        if "refused" in row:
+            cells += [f"refused: {_reason(row['refused'])}", *["refused"] * 5]
+        else:
+            accuracy, steps, cam = row["accuracy"], row["first_step"], row["cam_correlation"]
+            cells += [
+                f"{row['difference']:.1e}",
+                f"{row['size'] / 1e6:.2f} ({row['weights_size'] / 1e6:.2f})",
+                f"{100 * accuracy['before']:.1f} % -> {100 * accuracy['after']:.1f} %" if accuracy else "-",
+                "-" if steps is None else f"{100 * steps:.1f} % of {row['explained']}",
+                "-" if cam is None else f"{cam:.4f}",
+                f"{row['rates']['exported'] / row['rates']['eager']:.2f}",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _reason(sentence: str) -> str:
+    """Why a cell is empty, without the name of a file and without advice."""
+    return (
+        sentence.partition("was not written: ")[2].partition(", and ")[0]
+        or sentence.partition(":")[0].partition(";")[0]
+    )
+
+
+def speed_table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows of `speed` in Markdown."""
+    lines = [
+        "| model | way | images a second | divided by the model as it is | largest difference |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        for way, rate in row["rates"].items():
+            found = row["differences"].get(way)
+            difference = "-" if found is None else f"{found:.1e}"
+            ratio = rate / row["rates"]["eager"]
+            lines.append(f"| {row['model']} | {way} | {rate:.3g} | {ratio:.2f} | {difference} |")
+    return lines
+
+
 @torch.inference_mode()
 def _called(model: Any, images: torch.Tensor) -> torch.Tensor:
     return model(images)
@@ -128,9 +183,9 @@ def _called(model: Any, images: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     """Prints rows of JSON, and writes them to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["matrix", "speed"])
+    parser.add_argument("what", choices=["matrix", "speed", "table"])
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="the file of rows to write; for matrix and speed")
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--compared", type=int, default=450)
@@ -138,6 +193,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
+    if arguments.what == "table":
+        lines = (line for name in arguments.names for line in Path(name).read_text(encoding="utf-8").splitlines())
+        found = [json.loads(line) for line in lines]
+        for rows, table in (
+            ([row for row in found if "run" in row], matrix_table),
+            ([row for row in found if "model" in row and "run" not in row], speed_table),
+        ):
+            print("\n".join([*table(rows), ""]) if rows else "", end="")
+        return
+    if arguments.out is None:
+        parser.error("--out FILE is needed")
     if arguments.what == "matrix":
         pairs = (name.partition("=") for name in arguments.names)
         runs = {name: Path(run) for name, _, run in pairs}

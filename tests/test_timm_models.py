@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import copy
+import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
 from timm.data import resolve_data_config
-from timm.optim import create_optimizer_v2, param_groups_layer_decay
-from timm.utils import ModelEmaV3
+from timm.models import load_checkpoint, model_parameters, resume_checkpoint, safe_model_name
+from timm.optim import create_optimizer_v2, optimizer_kwargs, param_groups_layer_decay
+from timm.scheduler import create_scheduler_v2
+from timm.utils import CheckpointSaver, ModelEmaV3, dispatch_clip_grad
 
 import hvit
 import hvit.timm_models
@@ -107,6 +113,68 @@ def test_optimisers_averages_and_checkpointing_of_timm_work(name: str) -> None:
     assert not any("forward" in vars(type(one)) and one.__class__ is not type(one) for one in model.modules())
     optimizer.step()
     average.update(model)
+
+
+@EVERY
+def test_whole_models_are_copied_and_pickled(name: str) -> None:
+    model, images = make(name), torch.randn(2, 3, 32, 32)
+    for one in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(one(images), model(images))
+        assert one.pretrained_cfg == model.pretrained_cfg
+
+
+@EVERY
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
+def test_two_steps_of_timm_s_training_script_are_resumed_from_its_checkpoint(name: str, tmp_path: Path) -> None:
+    """What timm's train.py calls, in its order, with the options that it always passes."""
+    options = argparse.Namespace(
+        model=f"hvit_{name}", opt="adamw", lr=1e-3, weight_decay=0.05, momentum=0.9, layer_decay=0.75, input_size=None,
+        img_size=None, crop_pct=None, mean=None, std=None, interpolation="",
+    )  # fmt: skip
+
+    def make_model(checkpoint: str = "") -> Any:
+        model = timm.create_model(
+            options.model, pretrained=False, in_chans=3, num_classes=4, drop_rate=0.0, drop_path_rate=0.1,
+            drop_block_rate=None, global_pool=None, bn_momentum=None, bn_eps=None, scriptable=False,
+            checkpoint_path=checkpoint,
+        )  # fmt: skip
+        model.set_grad_checkpointing(enable=True)
+        return model.to(memory_format=torch.channels_last).train()
+
+    def step(model: Any, optimizer: torch.optim.Optimizer) -> None:
+        torch.manual_seed(7)
+        images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+        torch.nn.functional.cross_entropy(model(images), torch.tensor([1, 3])).backward()
+        dispatch_clip_grad(model_parameters(model, exclude_head=False), value=1.0, mode="norm")
+        optimizer.step()
+        optimizer.zero_grad()
+
+    torch.manual_seed(0)
+    model = make_model()
+    with torch.no_grad():
+        model.get_classifier().weight.mul_(0.5)
+    settings = resolve_data_config(vars(options), model=model)
+    assert (settings["input_size"], settings["crop_pct"]) == ((3, 32, 32), 1.0)
+    assert safe_model_name(options.model) == options.model
+    optimizer = create_optimizer_v2(model, **optimizer_kwargs(cfg=options))
+    average = ModelEmaV3(model, decay=0.5, use_warmup=True)
+    schedule, _ = create_scheduler_v2(optimizer, num_epochs=2, warmup_epochs=0, updates_per_epoch=1)
+    step(model, optimizer)
+    average.update(model, step=1)
+    schedule.step(1)
+    saver = CheckpointSaver(
+        model, optimizer, args=options, model_ema=average, checkpoint_dir=str(tmp_path), recovery_dir=str(tmp_path)
+    )
+    saver.save_checkpoint(0, metric=0.5)
+    resumed = make_model()
+    again = create_optimizer_v2(resumed, **optimizer_kwargs(cfg=options))
+    assert resume_checkpoint(resumed, str(tmp_path / "last.pth.tar"), again, weights_only=False, log_info=False) == 1
+    for one, its in ((model, optimizer), (resumed, again)):
+        step(one, its)
+    assert all(torch.equal(one, resumed.state_dict()[key]) for key, one in model.state_dict().items())
+    averaged = make_model(str(tmp_path / "model_best.pth.tar"))
+    load_checkpoint(averaged, str(tmp_path / "last.pth.tar"), use_ema=True, weights_only=False)
+    assert all(torch.equal(one, averaged.state_dict()[key]) for key, one in average.module.state_dict().items())
 
 
 def test_weights_are_published_ones_or_a_file(tmp_path) -> None:

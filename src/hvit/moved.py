@@ -30,6 +30,7 @@ NEW_PLACES: dict[str, tuple[str, ...]] = {
         "verbs.classifier",
         "verbs.predict",
         "verbs.explain",
+        "data.clips.lists",
     ),
     "data.augment": (
         "data.augment_settings",

@@ -21,10 +21,13 @@ from hvit.errors import UserError
 from hvit.models.catalogue import ModelConfig, entry, list_models
 from hvit.models.create import create_model
 from hvit.models.hiera.config import HieraConfig
+from hvit.models.hiera.model import Hiera
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.grids import channels_first
 from hvit.models.mvit.config import MvitConfig
+from hvit.models.mvit.model import Mvit
 from hvit.models.nest.config import NestConfig
+from hvit.models.nest.model import Nest
 from hvit.models.weights.load import load_weights
 from hvit.models.weights.timm import DOWNLOADS, licence_of
 from hvit.training.activations import checkpoint_activations, keep_activations
@@ -86,14 +89,23 @@ class TimmMethods(Encoder):
         (checkpoint_activations if enable else keep_activations)([self])
 
 
-_classes: dict[type[Encoder], type[Encoder]] = {}
+class TimmNest(TimmMethods, Nest):
+    """A NesT with timm's methods. These classes have names of their own, by which a pickle finds them."""
+
+
+class TimmMvit(TimmMethods, Mvit):
+    """An MViT or MViTv2 with timm's methods."""
+
+
+class TimmHiera(TimmMethods, Hiera):
+    """A Hiera with timm's methods."""
+
+
+_CLASSES: dict[type[Encoder], type[TimmMethods]] = {Nest: TimmNest, Mvit: TimmMvit, Hiera: TimmHiera}
 
 
 def _with_methods(model: Encoder) -> TimmMethods:
-    kind = type(model)
-    if kind not in _classes:
-        _classes[kind] = type(kind.__name__, (TimmMethods, kind), {"__module__": kind.__module__})
-    model.__class__ = _classes[kind]
+    model.__class__ = _CLASSES[type(model)]
     return cast(TimmMethods, model)
 
 

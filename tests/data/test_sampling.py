@@ -6,6 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
+import torch
 
 from hvit.data.sampling import Sampling, crop_corner, segment_indices, span_indices, view_start
 
@@ -127,3 +128,14 @@ def test_three_crops_lie_along_the_longer_side(size: tuple[int, int], expected: 
 @pytest.mark.parametrize(("size", "corner"), [((256, 340), (16, 58)), ((256, 341), (16, 59)), ((341, 256), (59, 16))])
 def test_one_crop_is_the_centre(size: tuple[int, int], corner: tuple[int, int]) -> None:
     assert crop_corner(*size, 224, 224) == corner
+
+
+def test_the_frames_of_a_span_are_those_of_torch_s_linspace_in_float32() -> None:
+    random = Random(0)
+    for _ in range(400):
+        count = random.choice((2, 8, 16, 32))
+        span = count * random.choice((1, 2, 4)) * random.choice((1.0, 25 / 30, 29.97 / 30, 2.0))
+        start = float(random.randrange(400))
+        wanted = torch.linspace(start, start + span - 1, count).clamp(0, 299).long()
+        assert span_indices(start, span, count, 300).tolist() == wanted.tolist()
+    assert span_indices(3.0, 5.0, 1, 300).tolist() == [3]

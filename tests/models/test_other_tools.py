@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +204,51 @@ def dynamic_int8(model: nn.Module, images: Tensor) -> None:
     assert float((found - wanted).abs().max()) < 0.2 * float(wanted.abs().max())
 
 
+def copies(model: Any, images: Tensor) -> None:
+    """A copy, a pickle, a file with the whole model, and the weights in a new model, all names and nothing else."""
+    wanted, file = model(images), BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    again = build_network(model.config).eval()
+    again.load_state_dict(model.state_dict(), strict=True)
+    read = torch.load(file, weights_only=False)
+    for one in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), read, again):
+        assert torch.equal(one(images), wanted)
+
+
+def lower_precision(model: nn.Module, images: Tensor) -> None:
+    wanted = model(images)
+    found = model.to(torch.bfloat16)(images.to(torch.bfloat16))
+    assert found.dtype == torch.bfloat16
+    assert float((found.float() - wanted).abs().max()) < 0.05 * float(wanted.abs().max())
+
+
+def last_channels(model: nn.Module, images: Tensor) -> None:
+    """Of clips the convolutions: torch cannot lay out the position tables of a Hiera, with four axes, for clips."""
+    wanted, of_clips = model(images), images.ndim == 5
+    layout = torch.channels_last_3d if of_clips else torch.channels_last
+    for part in [one for one in model.modules() if isinstance(one, nn.Conv3d)] if of_clips else [model]:
+        part.to(memory_format=layout)
+    close(model(images.contiguous(memory_format=layout)), wanted)
+
+
+def traced(model: nn.Module, images: Tensor) -> None:
+    program: Any = torch.jit.trace(model, images[:2])
+    close(program(images), model(images))
+
+
+def exported(model: nn.Module, images: Tensor) -> None:
+    shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)
+    program = torch.export.export(model, (images[:2],), dynamic_shapes=shapes).module()
+    close(program(images), model(images))
+
+
+def compiled(model: nn.Module, images: Tensor) -> None:
+    """Dynamo takes the model as one graph; what comes after it is no matter of a model's."""
+    torch._dynamo.reset()
+    close(torch.compile(model, backend="eager", fullgraph=True)(images), model(images))
+
+
 def test_the_table_of_the_page_names_these_tools_and_families() -> None:
     page = (Path(__file__).parents[2] / "docs/guides/other_tools.md").read_text()
     head, _, *rows = re.findall(r"^\| (.*) \|$", page, re.MULTILINE)
@@ -223,7 +271,14 @@ TOOLS: dict[str, Callable[[nn.Module, Tensor], None]] = {
     "torchinfo": torchinfo,
     "accelerate": accelerate,
     "dynamic int8 of torch": dynamic_int8,
+    "deepcopy, pickle, torch.save": copies,
+    "model.to(torch.bfloat16)": lower_precision,
+    "channels_last": last_channels,
+    "torch.jit.trace": traced,
+    "torch.export": exported,
+    "torch.compile": compiled,
 }
+LONG = ("torch.export", "torch.compile")
 
 
 @pytest.fixture(autouse=True)
@@ -233,7 +288,8 @@ def _the_fast_ways_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", [pytest.param(one, marks=pytest.mark.long) if one in LONG else one for one in TOOLS])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_tool_works_on_a_family(tool: str, family: str) -> None:
     TOOLS[tool](*make(family))

@@ -32,6 +32,7 @@ from hvit.training.optimize import OptimizeConfig
 from hvit.training.schedule import LoopConfig
 from hvit.verbs.evaluate import evaluate
 from hvit.verbs.train import plan, resume, train
+from tests.hub_server import HubServer
 
 TINY = NestConfig(
     input_size=(8, 8), num_classes=None, patch_size=(1, 1), dims=(8, 16), heads=(2, 2), depths=(1, 1), drop_path=0.2
@@ -60,6 +61,29 @@ def recipe_of(photos: Path, *teachers: str, **settings) -> Recipe:
         loop=LoopConfig(epochs=3, batch_size=5, workers=0, device="cpu"),
         distill=DistillConfig(teachers=teachers, **settings),
     )  # fmt: skip
+
+
+def test_a_teacher_and_the_weights_to_start_from_may_be_on_the_hub(
+    photo_folder: Path, tmp_path: Path, hub_server: HubServer
+) -> None:
+    torch.manual_seed(1)
+    start = tmp_path / "start.safetensors"
+    save_weights(build(replace(TINY, num_classes=2)), start, classes=("blue", "red"))
+    teacher = write_teacher(tmp_path / "teacher.safetensors", ("red", "blue"))
+    for name, file in (("anna/start", start), ("anna/teacher", Path(teacher))):
+        hub_server.add(name, {"weights.safetensors": file.read_bytes()})
+    found = []
+    for folder, source, taught in (("here", str(start), teacher), ("hub", "hf:anna/start", "hf:anna/teacher")):
+        recipe = recipe_of(photo_folder, taught)
+        recipe = replace(recipe, weights=source, loop=replace(recipe.loop, epochs=1))
+        assert source in plan(recipe)["weights"]
+        scores = train(recipe, tmp_path / folder)
+        assert taught in str(scores["distillation"])
+        found.append(load_file(tmp_path / folder / "weights.safetensors"))
+    assert all(torch.equal(one, found[1][name]) for name, one in found[0].items())
+    assert str(read_recipe(tmp_path / "hub").weights).startswith("hf:anna/start@"), "the commit is kept"
+    with pytest.raises(UserError, match="anna/nothing"):
+        plan(recipe_of(photo_folder, "hf:anna/nothing"))
 
 
 def stopped_and_resumed(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

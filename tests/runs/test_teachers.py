@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save
 
 import hvit
 from hvit.errors import UserError
 from hvit.models.weights.save import save_weights
 from hvit.models.weights.teacher import teacher_file
 from hvit.runs.teachers import class_order, open_teacher
+from tests.hub_server import HubServer
 
 SMALL: dict[str, Any] = {"input_size": 16, "dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1)}
 
@@ -44,6 +47,18 @@ def test_a_teacher_that_is_not_there_or_makes_images_is_refused(tmp_path: Path) 
     save_weights(generator, tmp_path / "g.safetensors")
     with pytest.raises(UserError, match="makes images"):
         open_teacher(str(tmp_path / "g.safetensors"))
+
+
+def test_a_model_of_timm_is_a_teacher_by_its_name_on_the_hub(hub_server: HubServer) -> None:
+    model = timm.create_model("test_resnet").eval()
+    hub_server.add("timm/test_resnet.r160_in1k", {"model.safetensors": save(model.state_dict())})
+    teacher = open_teacher("timm/test_resnet")
+    assert (teacher.name, teacher.num_classes) == ("timm/test_resnet", 1000)
+    images = torch.randn(2, 3, *teacher.preprocess.input_size)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.model(images), model(images))
+    with pytest.raises(UserError, match="has 1000 classes, and the data 2; fit a head"):
+        class_order(teacher, ("a", "b"))
 
 
 def test_a_changed_file_is_another_teacher(tmp_path: Path) -> None:

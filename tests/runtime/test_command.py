@@ -107,7 +107,7 @@ def test_other_verbs_say_what_they_need_where_torch_is_missing() -> None:
     [
         (["--top_kk", "3"], "unrecognized arguments: --top_kk"),
         (["--topk", "3"], "did you mean '--top-k'?"),
-        (["--top-k", "0"], "--top-k and --batch-size must be 1 or more; got 0 and 16"),
+        (["--top-k", "0"], "--top-k, --batch-size and --views must be 1 or more; got 0, 16 and 5"),
         (["--device", "cuda"], "exported models run on the CPU"),
         (["--fast"], "--fast is for weights, and this model is exported: omit it"),
         (["--overlap", "3"], "--overlap is of tiles: give --tiles SIZE, too"),

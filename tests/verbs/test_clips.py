@@ -13,6 +13,7 @@ from PIL import Image
 
 from hvit.cli.main import main
 from hvit.data.batches import evaluation_batches
+from hvit.data.clips.lists import list_clips
 from hvit.data.open import open_data
 from hvit.data.preprocess import Preprocess
 from hvit.data.sampling import Sampling
@@ -21,7 +22,7 @@ from hvit.models.weights.open import open_weights
 from hvit.recipes import get_recipe
 from hvit.tasks.classify import Classify
 from hvit.verbs import train
-from hvit.verbs.classifier import list_clips, open_classifier
+from hvit.verbs.classifier import open_classifier
 from hvit.verbs.explain import explain_clips
 
 

@@ -178,7 +178,7 @@ def _explain_clips(
         raise UserError(
             "clips are explained by block_shapley and cam only: omit --level, --gradient, --beam and other --methods"
         )
-    from hvit.verbs.classifier import list_clips
+    from hvit.data.clips.lists import list_clips
     from hvit.verbs.explain import explain_clips
 
     files = list_clips(arguments.images)

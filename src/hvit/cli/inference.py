@@ -134,8 +134,9 @@ def predict(rest: list[str]) -> None:
     if is_exported(arguments.weights):
         command.refuse_options(["--fast"] * arguments.fast + ["--parquet"] * (arguments.parquet is not None))
         how = command.How(
-            arguments.top_k, arguments.batch_size, arguments.json, arguments.csv, arguments.tiles, arguments.overlap
-        )
+            arguments.top_k, arguments.batch_size, arguments.json, arguments.csv, arguments.tiles, arguments.overlap,
+            arguments.views,
+        )  # fmt: skip
         command.run(arguments.weights, arguments.files, how)
         return
     if arguments.parquet is not None:
@@ -156,7 +157,7 @@ def predict(rest: list[str]) -> None:
         classifier = prepared(classifier, 1 if classifier.preprocess.takes_clips else arguments.batch_size)
     refused = Refusals()
     if classifier.preprocess.takes_clips:
-        from hvit.verbs.classifier import list_clips
+        from hvit.data.clips.lists import list_clips
         from hvit.verbs.predict import predict_clips
 
         if arguments.tiles is not None:

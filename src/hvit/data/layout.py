@@ -17,6 +17,8 @@ from hvit.files import as_path
 HELD_OUT_NAMES = ("val", "validation", "valid", "test")
 TEST_NAME = "test"
 """The folder of the part that only the finished run is scored on, where there is another held-out one."""
+UNLABELLED = "unlabelled"
+"""The class of all samples of an unlabelled data set."""
 LAYOUTS = "DIR/train/CLASS/… with DIR/val/CLASS/…, or DIR/CLASS/…"
 _DEEPEST = 2  # folders around the one with the classes
 _ONCE_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}

@@ -91,6 +91,11 @@ class Preprocess:
         return len(self.input_size) == 3
 
     @property
+    def clip_sampling(self) -> Sampling:
+        """How frames are chosen from a clip; the published 16 frames by 4 where the weights do not say."""
+        return self.sampling or Sampling(self.input_size[0])
+
+    @property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of what the model sees, in pixels."""
         return self.input_size[-2], self.input_size[-1]
@@ -111,17 +116,17 @@ class Preprocess:
         left, top = round((width - self.input_size[1]) / 2), round((height - self.input_size[0]) / 2)
         return image.crop((left, top, left + self.input_size[1], top + self.input_size[0]))
 
-    def shown_clips(self, clip: np.ndarray, spatial_views: int = 1) -> list[np.ndarray]:
+    def shown_clips(self, clip: np.ndarray, spatial_views: int = 1, by_torch: bool = True) -> list[np.ndarray]:
         """The clip as the model sees it, in each of its spatial views: (frames, height, width, channels) uint8.
 
         clip: (frames, any height, any width, 1 or 3) uint8. spatial_views: 1 for the centre, the shorter side being
         round(input / crop) before it is cut out; 3 for both ends and the middle of the longer side, the shorter one
-        being just covered (SlowFast's test crops).
+        being just covered (SlowFast's test crops). by_torch: as of `resize_clip`.
         """
         clip = self.clip_in_mode(clip)
         clip = clip[_middle(clip.shape[1], clip.shape[2])]
         height, width = self.covering_size(clip.shape[1], clip.shape[2], self.crop if spatial_views == 1 else 1.0)
-        clip = resize_clip(clip, height, width, self.interpolation)
+        clip = resize_clip(clip, height, width, self.interpolation, by_torch)
         corners = [crop_corner(height, width, *self.frame_size, view, spatial_views) for view in range(spatial_views)]
         return [clip[:, top : top + self.frame_size[0], left : left + self.frame_size[1]] for top, left in corners]
 
@@ -143,9 +148,13 @@ class Preprocess:
 
     def array(self, image: Image.Image) -> np.ndarray:
         """As `normalised`, without torch."""
+        return self.normalised_array(np.asarray(image))
+
+    def normalised_array(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels of the input's size (*input_size, channels) uint8 as (channels, *input_size) float32, normalised."""
         scale, shift = self._scale_and_shift
-        pixels = np.asarray(image).reshape(*self.input_size, len(self.mean)) * scale + shift
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        pixels = pixels.reshape(*self.input_size, len(self.mean)) * scale + shift
+        return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
     def normalised_batch(self, images: Tensor) -> Tensor:
         """Pictures of the input's size, (batch, channels, height, width) uint8, as float32, normalised."""
@@ -261,14 +270,15 @@ def _made(kind: type[Made], values: dict[str, object]) -> Made:
         raise UserError(f"not all fields are there; they are {', '.join(known)}") from error
 
 
-def resize_clip(clip: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+def resize_clip(clip: np.ndarray, height: int, width: int, interpolation: str, by_torch: bool = True) -> np.ndarray:
     """All frames in another size, antialiased when they shrink: (frames, height, width, channels) uint8.
 
     The pixels are Pillow's, which bilinear ones keep to within a grey level: torch makes them in a third of the time.
+    by_torch: whether it does; False where torch may be missing.
     """
     if clip.shape[1:3] == (height, width):
         return clip
-    if interpolation == "bilinear":
+    if interpolation == "bilinear" and by_torch:
         import torch.nn.functional as F
 
         frames = _as_tensor(clip).permute(0, 3, 1, 2)

@@ -78,10 +78,12 @@ def span_indices(start: float, span: float, num_frames: int, frames: int) -> np.
 
     A clip that ends before the span does stands still on its last frame.
     """
-    import torch  # predicting images does without it
-
-    places = torch.linspace(start, start + span - 1, num_frames)
-    return places.clamp(0, frames - 1).long().numpy()
+    # torch.linspace in float32, by which the published scores were measured: from both ends to the middle.
+    first, last = np.float32(start), np.float32(start + span - 1)
+    step = (last - first) / np.float32(max(num_frames - 1, 1))
+    places = np.arange(num_frames, dtype=np.float32)
+    places = np.where(places < max(num_frames // 2, 1), first + step * places, last - step * (num_frames - 1 - places))
+    return np.clip(places, 0, frames - 1).astype(np.int64)
 
 
 def segment_indices(frames: int, num_frames: int, random: Random | None = None) -> np.ndarray:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
             refuse_options(["--fast"] * given.fast)
             if given.tiles is None and given.overlap:
                 raise UserError("--overlap is of tiles: give --tiles SIZE, too")
-            how = How(given.top_k, given.batch_size, given.json, given.csv, given.tiles, given.overlap)
+            how = How(given.top_k, given.batch_size, given.json, given.csv, given.tiles, given.overlap, given.views)
             run(given.model, given.files, how)
             sys.stdout.flush()
     except UserError as error:
@@ -67,33 +67,44 @@ class How:
     """Side in pixels of tiles that images are cut into; None: the image as a whole."""
     overlap: int = 0
     """Pixels that neighbouring tiles share."""
+    views: int = 5
+    """Number of temporal views of a clip, whose probabilities are averaged."""
 
 
 def run(model: Path, files: Sequence[Path], how: How) -> None:
-    """Prints the most probable classes of images; ends with status 2 if one cannot be read."""
-    if min(how.top_k, how.batch_size) < 1:
-        raise UserError(f"--top-k and --batch-size must be 1 or more; got {how.top_k} and {how.batch_size}")
+    """Prints the most probable classes of images or clips; ends with status 2 if one cannot be read."""
+    if min(how.top_k, how.batch_size, how.views) < 1:
+        raise UserError(
+            f"--top-k, --batch-size and --views must be 1 or more; got {how.top_k}, {how.batch_size} and {how.views}"
+        )
+    from hvit.data.clips.lists import list_clips
     from hvit.data.images.listing import list_images
     from hvit.data.images.tiles import check_tiles
     from hvit.runtime.answers import answer_line, json_line
+    from hvit.runtime.clips import predict_clips
     from hvit.runtime.open import open_exported
-    from hvit.runtime.predict import predict, predict_tiles
+    from hvit.runtime.predict import predict, predict_tiles, preparation
     from hvit.runtime.predictions_csv import written
 
     if how.tiles is not None:
         check_tiles(how.tiles, how.overlap)
-    images = list_images(files)
     exported = open_exported(model)
+    takes_clips = preparation(exported).takes_clips
+    if takes_clips and how.tiles is not None:
+        raise UserError("--tiles is for images, and this model takes clips: omit it")
+    given = list_clips(files) if takes_clips else list_images(files)
     failed = []
 
     def refused(sentence: str) -> None:
         failed.append(sentence)
         print(shown(f"hvit: {sentence}"), file=sys.stderr, flush=True)
 
-    if how.tiles is None:
-        answers = predict(exported, images, how.top_k, how.batch_size, refused)
+    if takes_clips:
+        answers = predict_clips(exported, given, how.top_k, how.views, refused)
+    elif how.tiles is None:
+        answers = predict(exported, given, how.top_k, how.batch_size, refused)
     else:
-        answers = predict_tiles(exported, images, how.top_k, how.batch_size, refused, how.tiles, how.overlap)
+        answers = predict_tiles(exported, given, how.top_k, how.batch_size, refused, how.tiles, how.overlap)
     for answer in answers if how.csv is None else written(answers, how.csv):
         print(json_line(answer) if how.as_json else shown(answer_line(answer)), flush=True)
     if failed:
@@ -120,19 +131,21 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(
         prog="hvit predict", allow_abbrev=False,
-        description="Predicts the most probable classes of images with an exported model.",
+        description="Predicts the most probable classes of images, or of clips, with an exported model.",
     )  # fmt: skip
     parser.add_argument("model", type=Path, help="an exported model: .onnx (onnxruntime) or .xml (OpenVINO)")
-    parser.add_argument("files", type=Path, nargs="+", help="images, or folders of them")
+    parser.add_argument(
+        "files", type=Path, nargs="+", help="images or clips, or folders of them; a folder of frames is a clip"
+    )
     parser.add_argument("--top-k", type=int, default=5, help="number of classes per image (default: 5)")
     parser.add_argument("--batch-size", type=int, default=16, help="number of images in a batch (default: 16)")
-    parser.add_argument("--views", type=int, default=5, help=argparse.SUPPRESS)  # of clips
+    parser.add_argument("--views", type=int, default=5, help="temporal views of a clip that are averaged (default: 5)")
     parser.add_argument("--device", default="auto", help="auto or cpu: exported models run on the CPU")
     parser.add_argument("--fast", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--csv", type=Path, help="CSV file to write, with a row for each image")
+    parser.add_argument("--csv", type=Path, help="CSV file to write, with a row for each image or clip")
     parser.add_argument("--tiles", type=int, help="side in pixels of tiles that images are cut into, and averaged over")
     parser.add_argument("--overlap", type=int, default=0, help="pixels that neighbouring tiles share (default: 0)")
-    parser.add_argument("--json", action="store_true", help="print a JSON object for each image")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each image or clip")
     return parser
 
 

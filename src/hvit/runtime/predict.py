@@ -28,7 +28,7 @@ def predict(
     Yields {"file", "classes": [{"class", "index", "probability"}, ...]}, and "unsure" where the file has a threshold.
     Raises UserError for a model that gives no classes, or takes clips.
     """
-    preprocess = _preparation(exported)
+    preprocess = _of_images(exported)
     for start in range(0, len(files), batch_size):
         read = [
             (file, _input(exported, preprocess, image))
@@ -37,7 +37,7 @@ def predict(
         if read:
             answers = exported.answers(np.stack([pixels for _, pixels in read]))
             for (file, _), row in zip(read, answers, strict=True):
-                yield {"file": str(file), **_answer(exported, row, top_k), **_remarks(exported, row)}
+                yield {"file": str(file), **answer_of(exported, row, top_k), **remarks_of(exported, row)}
 
 
 def predict_tiles(
@@ -53,7 +53,7 @@ def predict_tiles(
 
     size, overlap: of `tile_boxes`. Raises UserError as `predict`.
     """
-    whole = replace(_preparation(exported), crop=1.0)
+    whole = replace(_of_images(exported), crop=1.0)
     names = ("left", "top", "right", "bottom")
     for file, image in _images(files, whole, refused):
         try:
@@ -69,23 +69,27 @@ def predict_tiles(
         mean = each.mean(0)
         yield {
             "file": str(file),
-            **_answer(exported, mean, top_k),
-            **_remarks(exported, mean),
+            **answer_of(exported, mean, top_k),
+            **remarks_of(exported, mean),
             "tiles": [
-                dict(zip(names, box, strict=True)) | _answer(exported, one, top_k)
+                dict(zip(names, box, strict=True)) | answer_of(exported, one, top_k)
                 for box, one in zip(boxes, each, strict=True)
             ],
         }
 
 
-def _preparation(exported: Exported) -> Preprocess:
-    """How images are prepared. Raises UserError for a model that gives no classes, or takes clips."""
+def preparation(exported: Exported) -> Preprocess:
+    """How images or clips are prepared. Raises UserError for a model that gives no classes."""
     about = exported.about
     if about.kind != "classifier":
         raise UserError(f"{exported.where} holds {_KINDS[about.kind]}, which predicts no classes")
-    preprocess = about.preparation(exported.where)
+    return about.preparation(exported.where)
+
+
+def _of_images(exported: Exported) -> Preprocess:
+    preprocess = preparation(exported)
     if preprocess.takes_clips:
-        raise UserError(f"{exported.where} takes clips; exported models of clips are run from your own program")
+        raise UserError(f"{exported.where} takes clips, not images")
     return preprocess
 
 
@@ -108,12 +112,13 @@ def _input(exported: Exported, preprocess: Preprocess, image: Image.Image) -> np
     return preprocess.array(shown)
 
 
-def _remarks(exported: Exported, row: np.ndarray) -> JsonObject:
+def remarks_of(exported: Exported, row: np.ndarray) -> JsonObject:
+    """Whether an answer is unsure, where the file has a threshold."""
     below = exported.about.unsure_below
     return {} if below is None else {"unsure": float(row.max()) < below}
 
 
-def _answer(exported: Exported, row: np.ndarray, top_k: int) -> JsonObject:
+def answer_of(exported: Exported, row: np.ndarray, top_k: int) -> JsonObject:
     """As `verbs.classifier.answer_of`."""
     about = exported.about
     labels = about.spec(exported.where)

@@ -14,13 +14,10 @@ import torch
 from PIL import Image
 
 from hvit.class_names import find_class
-from hvit.data.clips.decoding import is_clip_name, read_frames
-from hvit.data.clips.lists import list_unlabelled
+from hvit.data.clips.decoding import SHORT_SIDE, read_frames
 from hvit.data.clips.videos import ClipFacts
-from hvit.data.images.listing import show
 from hvit.data.open import read_image
 from hvit.data.preprocess import Preprocess, stored_preprocess
-from hvit.data.sampling import Sampling
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import methods_for
@@ -201,37 +198,12 @@ def free_name(stem: str, taken: set[str]) -> str:
     return name
 
 
-_SHORT_SIDE = 512
-
-
-def list_clips(paths: tuple[Path, ...]) -> list[Path]:
-    """The clips that some files and folders stand for, in order, none twice.
-
-    A file stands for itself, a folder for every clip in it; a folder with nothing but images is one clip, its frames.
-    Raises UserError where a path does not exist or a folder holds no clip.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            found.update(dict.fromkeys(list_unlabelled(path)[0].sources))
-        elif path.exists() or is_clip_name(path):
-            found[path] = None
-        else:
-            raise UserError(f"there is no file {show(path)}")
-    return list(found)
-
-
-def frame_sampling(classifier: Classifier) -> Sampling:
-    """How frames were chosen in training; the published 16 frames by 4 where the weights do not say."""
-    return classifier.preprocess.sampling or Sampling(classifier.preprocess.input_size[0])
-
-
 def clip_input(
     classifier: Classifier, file: Path, facts: ClipFacts, indices: np.ndarray
 ) -> tuple[torch.Tensor, np.ndarray]:
     """The model's input (channels, time, height, width), and the frames (time, height, width, channels) it shows."""
     preprocess = classifier.preprocess
-    clip = read_frames(file, indices, facts, _SHORT_SIDE, preprocess.grey_range, preprocess.page)
+    clip = read_frames(file, indices, facts, SHORT_SIDE, preprocess.grey_range, preprocess.page)
     (frames,) = preprocess.shown_clips(preprocess.clip_in_mode(clip))
     return classifier.preprocess.normalised_clip(frames), frames
 

@@ -33,7 +33,7 @@ from hvit.explain.tree import GRADCATS, Absent, Prediction
 from hvit.files import JsonObject
 from hvit.models import catalogue
 from hvit.snapshots.answers import most_asked, reread, shown_answers
-from hvit.verbs.classifier import Classifier, Method, clip_input, frame_sampling, free_name, read_or_refuse
+from hvit.verbs.classifier import Classifier, Method, clip_input, free_name, read_or_refuse
 
 PAGE = "index.html"
 
@@ -208,7 +208,7 @@ def explain_clips(
     divided by their number. segments has the "times" and "values" of block Shapley (see `ClipTree`), null where a value
     was not computed. Either is missing if its method was not asked for.
     """
-    sampling, taken, labels = frame_sampling(classifier), set(), classifier.labels
+    sampling, taken, labels = classifier.preprocess.clip_sampling, set(), classifier.labels
     for file in files:
         try:
             facts = probe(file, page=classifier.preprocess.page)

@@ -10,7 +10,7 @@ import torch
 from hvit.data.clips.decoding import probe
 from hvit.errors import UserError
 from hvit.files import JsonObject
-from hvit.verbs.classifier import Classifier, answer_of, clip_input, frame_sampling, read_or_refuse
+from hvit.verbs.classifier import Classifier, answer_of, clip_input, read_or_refuse
 
 
 def predict(
@@ -47,7 +47,7 @@ def predict_clips(
     Yields {"file", "classes": [...], "over_time": [{"start", "end", "classes": [...]}, ...]}; classes (or labels, or
     values) as in `predict`, times in seconds.
     """
-    sampling = frame_sampling(classifier)
+    sampling = classifier.preprocess.clip_sampling
     for file in files:
         try:
             facts = probe(file, page=classifier.preprocess.page)

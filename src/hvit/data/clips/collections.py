@@ -17,9 +17,17 @@ from hvit.data.clips.sets import ClipSet
 from hvit.data.clips.settings import ClipData
 from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
 from hvit.data.folds import groups_of, held_out_fold
-from hvit.data.images.folder_listing import UNLABELLED
 from hvit.data.images.listing import show
-from hvit.data.layout import TEST_NAME, alone_notes, ignored_notes, same_classes, some, split_name, unusable_test
+from hvit.data.layout import (
+    TEST_NAME,
+    UNLABELLED,
+    alone_notes,
+    ignored_notes,
+    same_classes,
+    some,
+    split_name,
+    unusable_test,
+)
 from hvit.data.sampling import Sampling
 from hvit.data.sets import Progress, Splits, choose_subset, no_progress, statistics_for, subset_notes
 from hvit.data.shared_content import shared_content_notes

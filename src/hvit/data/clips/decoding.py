@@ -27,6 +27,9 @@ from hvit.errors import UserError
 Source = Path | np.ndarray
 """A video file, a folder of frames, a .npy file, or an array (frames, height, width, channels) uint8 in memory."""
 
+SHORT_SIDE = 512
+"""Shorter side in pixels to which frames are scaled down before a model's preprocessing, where nobody asks for more."""
+
 
 def is_clip_name(path: Path) -> bool:
     """Whether a file's name ends like a video's or an array's."""

@@ -14,9 +14,8 @@ import numpy as np
 from hvit.data import layout
 from hvit.data.clips.decoding import is_clip_name
 from hvit.data.clips.videos import VIDEO_SUFFIXES
-from hvit.data.images.folder_listing import UNLABELLED
 from hvit.data.images.listing import files_below, is_image_name, show
-from hvit.data.layout import Layout, class_folders, counted, spelling, stray_samples, sub_folders
+from hvit.data.layout import UNLABELLED, Layout, class_folders, counted, spelling, stray_samples, sub_folders
 from hvit.data.regular_files import open_regular, system_reason
 from hvit.errors import UserError
 
@@ -84,6 +83,23 @@ def list_folders(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...
     if stray:
         other[f"clip{'s' if stray > 1 else ''} outside any class folder"] = stray
     return Listing(sources, np.array(labels), other), tuple(folders), notes
+
+
+def list_clips(paths: Iterable[Path]) -> list[Path]:
+    """The clips that some files and folders stand for, in order, none twice.
+
+    A file stands for itself, a folder for every clip in it; a folder with nothing but images is one clip, its frames.
+    Raises UserError where a path does not exist or a folder holds no clip.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found.update(dict.fromkeys(list_unlabelled(path)[0].sources))
+        elif path.exists() or is_clip_name(path):
+            found[path] = None
+        else:
+            raise UserError(f"there is no file {show(path)}")
+    return list(found)
 
 
 def list_unlabelled(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 from hvit.data.images.listing import SUFFIXES, files_below, is_image_or_array_name, names_below, show, suffix_of
 from hvit.data.images.paths import PathList
 from hvit.data.layout import (
+    UNLABELLED,
     Layout,
     class_folders,
     counted,
@@ -26,8 +27,6 @@ from hvit.data.layout import (
 from hvit.errors import UserError
 from hvit.randomness import derive_seed
 
-UNLABELLED = "unlabelled"
-"""The class of all images of an unlabelled data set."""
 Entered = Callable[[Path, os.stat_result], object]
 """Called with each folder and its state, before it is listed."""
 Classes = dict[str, PathList]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hvit.data.images.listing import show
-from hvit.data.layout import counted, some
+from hvit.data.layout import UNLABELLED, counted, some
 from hvit.data.regular_files import open_regular, state_of, system_reason
 from hvit.data.sets import Progress, no_progress
 from hvit.data.shards.copies import Copies, UnreachableError, is_remote, local_path, shown_place
@@ -21,7 +21,6 @@ from hvit.data.shards.places import Place, parts_at
 from hvit.data.shards.rows import ShardRows
 from hvit.data.shards.scan import Found, index_of, scan
 from hvit.data.survey import in_threads
-from hvit.data.tables.samples import UNLABELLED
 from hvit.data.tables.settings import LabelOptions
 from hvit.data.tables.targets import encode
 from hvit.errors import UserError

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hvit.data.images.folder_listing import UNLABELLED, Classes, list_folder
+from hvit.data.images.folder_listing import Classes, list_folder
 from hvit.data.images.held import HeldImage, Rows
 from hvit.data.images.listing import is_image_name, is_image_or_array_name, show
 from hvit.data.images.paths import PathList
 from hvit.data.images.reading import FORMATS, look_at
-from hvit.data.layout import ignored_notes, split_name
+from hvit.data.layout import UNLABELLED, ignored_notes, split_name
 from hvit.data.regular_files import InMemory, is_folder, open_regular, system_reason
 from hvit.data.shards.index import MOST_IMAGE_BYTES
 from hvit.data.tables.hugging_face import is_saved

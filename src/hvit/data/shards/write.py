@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from hvit.data.images.listing import show
+from hvit.data.layout import UNLABELLED
 from hvit.data.regular_files import entries_of, is_folder, open_regular, state_of
 from hvit.data.sets import Progress, no_progress
 from hvit.data.shards.copies import hash_of
@@ -24,7 +25,6 @@ from hvit.data.shards.index import INDEX, Shard, ShardIndex, bytes_array, read_i
 from hvit.data.shards.places import SUFFIX
 from hvit.data.shards.scan import CLASS_MEMBER, scan
 from hvit.data.shards.source import Part, Source, check_image
-from hvit.data.tables.samples import UNLABELLED
 from hvit.errors import UserError
 from hvit.files import JsonObject, read_object, remove_unfinished, replacing, write_text
 from hvit.labels import LabelSpec

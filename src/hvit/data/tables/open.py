@@ -12,13 +12,13 @@ import numpy as np
 from hvit.data.balance import class_counts, count_notes, positive_weights, sample_weights, sampling_chances
 from hvit.data.folds import FoldedData, groups_of, held_out_fold, strata_of
 from hvit.data.images.listing import show
-from hvit.data.layout import imbalance_notes, some, split_name
+from hvit.data.layout import UNLABELLED, imbalance_notes, some, split_name
 from hvit.data.regular_files import is_folder
 from hvit.data.sets import Splits, choose_subset, subset_notes
 from hvit.data.tables.columns import TEST
 from hvit.data.tables.hugging_face import is_saved, open_named, open_parquet, open_saved
 from hvit.data.tables.read import ParquetTable, Table, read_table
-from hvit.data.tables.samples import IN_HELD_OUT, IN_TEST, UNLABELLED, Samples
+from hvit.data.tables.samples import IN_HELD_OUT, IN_TEST, Samples
 from hvit.data.tables.settings import LabelOptions
 from hvit.data.tables.split import check_parts, hold_out
 from hvit.errors import UserError

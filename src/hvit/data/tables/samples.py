@@ -11,7 +11,7 @@ import numpy as np
 
 from hvit.data.images.listing import show
 from hvit.data.images.paths import PathList
-from hvit.data.layout import counted, some
+from hvit.data.layout import UNLABELLED, counted, some
 from hvit.data.regular_files import state_of
 from hvit.data.tables.columns import TEST, TRAIN, VALIDATION, Columns, find_columns
 from hvit.data.tables.numbers import as_number
@@ -23,7 +23,6 @@ from hvit.files import as_path
 from hvit.labels import LabelSpec
 from hvit.markup import shown
 
-UNLABELLED = "unlabelled"
 IN_TRAIN, IN_HELD_OUT, IN_TEST = 0, 1, 2
 _ADDED = (".jpg", ".jpeg", ".png", ".mp4")
 """Endings that are tried where a table names samples without them."""
