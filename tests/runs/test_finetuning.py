@@ -95,7 +95,6 @@ def test_what_is_better_on_validation_photos_is_delivered(delivered: tuple[Recip
     assert not (run / "finetuning").exists()
 
 
-@pytest.mark.usefixtures("few_are_enough")
 def tuned(recipe: Recipe, folder: Path) -> None:
     """Work of a process: a probe with fine-tuning."""
     finetuning.FEWEST, finetuning.MOST_EPOCHS = 2, 6
@@ -121,6 +120,7 @@ def test_a_probe_is_not_sharded(delivered: tuple[Recipe, Path], tmp_path: Path) 
         plan(replace(recipe, loop=replace(recipe.loop, parallel="fsdp")))
 
 
+@pytest.mark.usefixtures("few_are_enough")
 def test_frozen_features_are_delivered_where_fine_tuning_is_not_better(photo_folder: Path, tmp_path: Path) -> None:
     recipe, run = photos(encoder_file(tmp_path, blind=False), photo_folder), tmp_path / "run"
     scores = train(recipe, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from hvit.cli.main import main
+from hvit.data.images import background, folders
+from hvit.data.images.folders import FolderData, open_folder
 from hvit.errors import RESUMABLE, UserError
 from hvit.recipe import read_recipe, write_recipe
 from hvit.training.checkpoint import newest_checkpoint
@@ -86,6 +89,29 @@ def test_a_number_of_classes_that_was_typed_is_never_replaced(
         main(["train", "nest_tiny_imagenet", "--data.root", str(photo_folder), "--model.num-classes", "1000"])
     assert ended.value.code == 2
     assert "the recipe has 1000 classes" in capfd.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("no_pictures")
+def test_files_that_were_not_checked_are_looked_at_while_a_run_trains(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folders, "LOOKED_AT", 1)
+    monkeypatch.setattr(background, "_PAUSE", 0.0)
+    photos = shutil.copytree(photo_folder, tmp_path / "photos")
+    data = FolderData(root=str(photos), check="sample")
+    splits = open_folder(data, RECIPE.seed, 3)
+    broken = next(path for path in splits.later if path in set(splits.train.files))  # pyright: ignore
+    broken.write_bytes(b"no image")
+    recipe = replace(
+        RECIPE, data=data, model=replace(TINY, in_channels=3, num_classes=2),
+        loop=replace(RECIPE.loop, epochs=1, batch_size=4),
+    )  # fmt: skip
+    scores = train.train(recipe, tmp_path / "run")
+    said = [line for line in capsys.readouterr().err.splitlines() if "that were looked at while training" in line]
+    assert len(said) == 1
+    assert f"{broken.parent.name}/{broken.name}" in said[0]
+    assert 0 <= scores["top1"] <= 1
 
 
 @pytest.mark.long
