@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,8 +91,6 @@ def shards(rest: list[str]) -> None:
     for part in made["parts"]:
         found = f", {part['found']:,} of them found" if part["found"] else ""
         lost = f", {part['skipped']:,} images skipped" if part["skipped"] else ""
-        say(
-            f"{part['folder']}: {part['samples']:,} samples in {part['shards']:,} shards{found}, "
-            f"{part['bytes'] / 1e6:,.1f} MB{lost}"
-        )
-    say(f"hvit train RECIPE --data.shards {arguments.out}")
+        written = f"{part['shards']:,} shard{'s' * (part['shards'] != 1)}"
+        say(f"{part['folder']}: {part['samples']:,} samples in {written}{found}, {part['bytes'] / 1e6:,.1f} MB{lost}")
+    say(f"Next: hvit train RECIPE --data.shards {shlex.quote(str(arguments.out))}")
