@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvit.export.openvino_file import write_openvino
+from hvit.export.openvino_file import pooling_convolutions, write_openvino
+from hvit.models.inference.ways import without_warnings
 from hvit.runtime.open import open_exported
 from tests.export.small import small_graph
 from tests.models.test_export import TALKATIVE
@@ -40,3 +41,27 @@ def test_int8_is_close_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert 0 < np.abs(found - wanted).max() < 0.2 * np.abs(wanted).max()
     assert "i8" in file.read_text()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow  # NNCF takes seconds to import
+def test_an_mvit_in_int8_answers_the_same_each_time_it_is_opened(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    graph, file = small_graph("int8", "mvitv2"), tmp_path / "model.xml"
+    images = np.random.default_rng(0).standard_normal((8, 3, 16, 16)).astype(np.float32)
+    write_openvino(graph, file, [images])
+    first, *others = [open_exported(file).run(images)["logits"] for _ in range(4)]
+    for found in others:
+        np.testing.assert_allclose(found, first, atol=1e-5)
+    assert np.abs(first - graph.run(images)["logits"]).max() < 0.5 * np.abs(first).max()
+
+
+def test_the_pooling_convolutions_of_an_mvit_and_no_others_stay_in_float32() -> None:
+    import openvino
+
+    for name, has_pools in (("mvitv2", True), ("resnet", False)):
+        graph = small_graph("int8", name)
+        with without_warnings():
+            network = openvino.convert_model(graph.module, example_input=graph.inputs[0][1])
+        found = pooling_convolutions(network)
+        assert bool(found) == has_pools
+        assert all("attention" in one for one in found)
