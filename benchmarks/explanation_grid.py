@@ -36,7 +36,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
-from explanation_methods import SHAPLEY, Explained, costliest_squares, explain, methods_of
+from explanation_methods import FINER, SHAPLEY, Explained, costliest_squares, explain, methods_of
 from explanations import Model, black, curves, make_scenes
 from pasted_objects import PastedScenes, read_pasted
 from PIL import Image
@@ -58,7 +58,7 @@ from hvit.models.weights.open import open_weights
 from hvit.recipe import read_recipe
 
 DATA = ("alone", "clutter", "four_digits", "images", "pasted")
-CONTROLS = ("gradcat down", "gradcat -1", "gradcat libra", "gradcat libra top", "gradcam", "layercam", "finercam")
+CONTROLS = (FINER, "gradcat down", "gradcat -1", "gradcat libra", "gradcat libra top", "gradcam", "layercam", "finercam")
 """Methods that are measured on request only."""
 
 

@@ -15,7 +15,8 @@ from hvit.explain.methods.baseline_images import BaselineName
 from hvit.explain.tree import Tree
 from hvit.models.layers.encoder import Encoder
 
-SHAPLEY, CHANCE = "block shapley", "chance"
+SHAPLEY, FINER, CHANCE = "block shapley", "block shapley, 64 blocks", "chance"
+_DEPTH = {SHAPLEY: 2, FINER: 3}
 _GRADCAT: dict[str, dict[str, Any]] = {
     "gradcat": {},
     "gradcat down": {"level": -2},
@@ -44,7 +45,7 @@ def methods_of(network: Encoder, rivals: bool) -> list[str]:
     """The methods that a model allows and that are installed. rivals: with those of captum and torchcam."""
     trees = list(_GRADCAT) if "gradcat" in methods_for(network) else []
     maps = [name for name in methods_for(network) if name in MAP_METHODS]
-    return [SHAPLEY, *trees, *maps, *(rivals_of(network) if rivals else []), CHANCE]
+    return [*_DEPTH, *trees, *maps, *(rivals_of(network) if rivals else []), CHANCE]
 
 
 def explain(
@@ -64,8 +65,8 @@ def explain(
     parts = [slice(start, start + batch) for start in range(0, len(images), batch)]
     if method == CHANCE:
         maps = np.random.default_rng(0).random((classes.size, 4, 4), dtype=np.float32)
-    elif method == SHAPLEY:
-        found = block_shapley(network, images, classes, baseline=baseline, budget=budget)
+    elif method in _DEPTH:
+        found = block_shapley(network, images, classes, depth=_DEPTH[method], baseline=baseline, budget=budget)
         trees = [tree for of_image in found for tree in of_image]
         return _of_trees(trees, np.stack([tree.block_map for tree in trees]), None)
     elif method in _GRADCAT:
