@@ -37,6 +37,7 @@ DATA = {
 }
 METHODS = {
     "block shapley": "block Shapley",
+    "block shapley, 64 blocks": "block Shapley, 64 blocks",
     "block shapley, blur": "block Shapley, baseline blur",
     "block shapley, zeros": "block Shapley, baseline zeros",
     "gradcat": "GradCAT",
@@ -49,7 +50,8 @@ METHODS = {
     "occlusion": "occlusion (captum)",
     "chance": "random maps",
 }
-SHAPLEY, CHANCE = "block shapley", "chance"
+SHAPLEY, FINER, CHANCE = "block shapley", "block shapley, 64 blocks", "chance"
+OURS = [name for name in METHODS if name.startswith(SHAPLEY)]
 
 
 class Measure(NamedTuple):
@@ -217,7 +219,7 @@ def comparison(grid: Grid) -> Iterator[str]:
             cells = []
             for one in columns:
                 ours = grid.score(data, model, SHAPLEY, one)
-                other = grid.best(data, model, one, without=[name for name in METHODS if name.startswith(SHAPLEY)])
+                other = grid.best(data, model, one, without=OURS)
                 cells.append("" if ours is None or other is None else versus(ours, other, one))
             yield f"| {title} | {model} | {' | '.join(cells)} |"
     yield ""
@@ -265,14 +267,16 @@ def goals(grid: Grid) -> Iterator[str]:
     for key in ("deletion", "insertion"):
         measure = by_key[key]
         for data in ("alone", "clutter", "four_digits"):
-            score, other = grid.score(data, "NesT", SHAPLEY, measure), grid.best(data, "NesT", measure, [SHAPLEY])
-            if score and other:
-                sign = -1 if measure.low else 1
-                limit = f"{METHODS[other[0]]}: {other[1].mean:.2f}"
-                low = difference(grid, data, ("NesT", SHAPLEY), ("NesT", other[0]), measure)
-                answer = verdict(sign * (score.mean - other[1].mean), low, measure)
-                words = f"{in_a_sentence(data)}: {key} ahead of every rival"
-                yield f"| NesT, {words} | {limit} | {score.shown(measure)} | {answer} |"
+            for ours in (SHAPLEY, FINER):
+                score, other = grid.score(data, "NesT", ours, measure), grid.best(data, "NesT", measure, OURS)
+                if score and other:
+                    sign = -1 if measure.low else 1
+                    limit = f"{METHODS[other[0]]}: {other[1].mean:.2f}"
+                    low = difference(grid, data, ("NesT", ours), ("NesT", other[0]), measure)
+                    answer = verdict(sign * (score.mean - other[1].mean), low, measure)
+                    blocks = ", 64 blocks" if ours == FINER else ""
+                    words = f"{in_a_sentence(data)}: {key} ahead of every rival{blocks}"
+                    yield f"| NesT, {words} | {limit} | {score.shown(measure)} | {answer} |"
     for cnn in ("ResNet", "EfficientNet"):
         for key in ("point", "mask"):
             measure = by_key[key]
