@@ -42,6 +42,24 @@ def test_blocks_are_not_removed_from_a_model_that_cannot(hvit: Run, colour_run: 
     assert "--absent is for block_shapley only" in err
 
 
+def test_blocks_are_divided_as_often_as_asked(hvit: Run, colour_run: Path, photo_folder: Path) -> None:
+    image, asked = photo_folder / "red" / "0.png", ("--methods", "block_shapley", "--top-k", "1", "--budget", "900")
+    for depth in (1, 3):
+        status, out, _ = hvit("explain", colour_run, image, "--depth", str(depth), *asked, "--json")
+        assert status == 0
+        (tree,) = json.loads(out.splitlines()[0])["trees"]
+        assert [len(level) for level in tree["values"]] == [2, 4, 8][:depth]
+    for depth, words in (("0", "depth must be 1 or more"), ("-1", "depth must be"), ("20", "blocks of a pixel or more")):
+        status, _, err = hvit("explain", colour_run, image, "--depth", depth)
+        assert status == 2
+        assert words in err
+    status, _, err = hvit("explain", colour_run, image, "--depth", "2", "--methods", "cam")
+    assert status == 2
+    assert "--depth is for block_shapley only" in err
+    status, _, err = hvit("explain", colour_run, image, "--depth", "2", "--check", "10")
+    assert status == 2
+
+
 def test_gradcat_takes_other_gradients(hvit: Run, colour_run: Path, photo_folder: Path) -> None:
     image = photo_folder / "red" / "0.png"
     status, out, _ = hvit("explain", colour_run, image, "--methods", "gradcat", "--gradient", "libra", "--json")

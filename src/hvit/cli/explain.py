@@ -51,6 +51,9 @@ class ExplainArguments:
     block_shapley, gradcat and cam, or what the model supports."""
     budget: float | None = None
     """Forward passes that block_shapley may cost for an image; default: 45, more for a small model."""
+    depth: int | None = None
+    """How often block_shapley divides the image, 1 for quadrants; each further division needs a larger --budget;
+    default: 2, sixteenths."""
     baseline: Literal["mean", "blur", "zeros", "dataset"] = "mean"
     """What block_shapley puts in the place of removed blocks. mean: the image's mean colour; blur: the blurred image;
     zeros: the colour that preprocessing makes zero; dataset: the mean of the run's training images."""
@@ -89,6 +92,7 @@ def explain(rest: list[str]) -> None:
         "--classes": bool(arguments.classes),
         "--top-k": arguments.top_k is not None,
         "--level": arguments.level is not None,
+        "--depth": arguments.depth is not None,
         "--beam": arguments.beam > 1,
         "--out": arguments.out != Path("explanations"),
     }
@@ -136,8 +140,8 @@ def explain(rest: list[str]) -> None:
         raise UserError("--level is for gradcat only: omit it, or add gradcat to --methods")
     if not {"block_shapley", "gradcat"} & set(methods) and arguments.beam > 1:
         raise UserError("--beam is for trees of blocks only: omit it, or add block_shapley or gradcat to --methods")
-    for option, is_given in (("--budget", arguments.budget is not None), ("--absent", arguments.absent is not None)):
-        if "block_shapley" not in methods and is_given:
+    for option, value in (("--budget", arguments.budget), ("--depth", arguments.depth), ("--absent", arguments.absent)):
+        if "block_shapley" not in methods and value is not None:
             raise UserError(f"{option} is for block_shapley only: omit it, or add block_shapley to --methods")
     from hvit.data.open import list_images
     from hvit.progress import FilesDone
@@ -148,7 +152,7 @@ def explain(rest: list[str]) -> None:
     with FilesDone(len(files), notes) as done:
         answers = explain(
             classifier, files, classes, top_k, methods, arguments.out, done.refusing(refused),
-            arguments.level, arguments.beam, arguments.budget, baseline, absent, done.spend,
+            arguments.level, arguments.beam, arguments.budget, baseline, absent, done.spend, arguments.depth,
         )  # fmt: skip
         for answer in done.over(answers):
             print_explanation(answer, arguments.json)
@@ -174,9 +178,11 @@ def _explain_clips(
 ) -> None:
     """Explains clips by block Shapley and by class activation maps over time."""
     others = arguments.level is not None or arguments.beam > 1 or arguments.gradient != "usual"
+    others = others or arguments.depth is not None
     if set(arguments.methods) - {"block_shapley", "cam"} or others:
         raise UserError(
-            "clips are explained by block_shapley and cam only: omit --level, --gradient, --beam and other --methods"
+            "clips are explained by block_shapley and cam only: omit --level, --gradient, --depth, --beam and other "
+            "--methods"
         )
     from hvit.data.clips.lists import list_clips
     from hvit.verbs.explain import explain_clips

@@ -55,6 +55,7 @@ def explain(
     baseline: Baseline = "mean",
     absent: Absent = "exchanged",
     spent: Callable[[float, float], None] | None = None,
+    depth: int | None = None,
 ) -> Iterator[JsonObject]:
     """Writes pictures of why every image gets its classes, and one page of all, and yields the trees as numbers.
 
@@ -63,7 +64,7 @@ def explain(
     `<file name>_maps.png` and, when all are done, `index.html` go. refused: as in `predict`. level: of the features
     that GradCAT starts from; None for the last. beam: how many paths through a tree are reported. budget, baseline,
     absent: of block Shapley. spent: called with the forward passes that block Shapley has spent since the last call,
-    and with how many it plans for an image.
+    and with how many it plans for an image. depth: how often block Shapley divides the image; None for 2.
     Yields {"file", "pictures": [...], "trees": [{"method", "class", "probability", "logit", "path", "paths", "regions",
     "values", "clear_path", "removal"}, ...]}; regions are (left, top, right, bottom) in pixels of the model's input;
     values that were not computed are None; removal is that of the tree, and None for GradCAT.
@@ -100,9 +101,9 @@ def explain(
         if "block_shapley" in methods:
             model = classifier.model if classifier.prepared is None else classifier.prepared
             if spent is not None:
-                planned = planned or passes_planned(model, batch, budget=budget, absent=absent)
+                planned = planned or passes_planned(model, batch, depth=depth, budget=budget, absent=absent)
             by_method["block_shapley"] = block_shapley(
-                model, batch, chosen, baseline=baseline, budget=budget, absent=absent, progress=progress,
+                model, batch, chosen, depth=depth, baseline=baseline, budget=budget, absent=absent, progress=progress,
                 temperature=classifier.confidence.temperature,
             )[0]  # fmt: skip
             by_method["block_shapley"] = reread(by_method["block_shapley"], labels, outputs)

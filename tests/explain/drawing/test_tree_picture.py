@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from hvit.errors import UserError
 from hvit.explain import draw_cam, draw_trees, save_figure
+from hvit.explain.drawing.layout import place_blocks
+from hvit.explain.page import ExplainedClass, ExplainedImage, render_page
 from tests.explain.drawing.trees import DIGIT, HOSTILE, PHOTO, assert_nothing_overlaps, grow, grow_removed, texts
 
 
@@ -75,6 +77,16 @@ def test_an_impossible_request_is_refused_with_a_sentence(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"'\.doc'; use one of .*png"):
         save_figure(Figure(), tmp_path / "tree.doc")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("clear", [0, 1, 2, 3])
+def test_of_64_blocks_those_below_a_clear_path_are_drawn(clear: int) -> None:
+    tree = grow_removed(5, clear, depth=3)
+    blocks = place_blocks([tree], 1.0, 0.5)
+    assert [sum(len(block) == step for block in blocks) for step in range(4)] == [1, 4, 16, 4 * (clear > 1)]
+    assert_nothing_overlaps(draw_trees(PHOTO, [tree], ["animal"], [0.5], all_names=["kind"] * 10))
+    shown = ExplainedImage("a.png", np.zeros((64, 64)), [ExplainedClass("animal", 0.5, tree, {})], ["kind"] * 10)
+    assert render_page([shown]).count('role="treeitem"') == len(blocks)
 
 
 @pytest.mark.parametrize("clear", [0, 1, 2])

@@ -53,12 +53,12 @@ def assert_nothing_overlaps(figure: Figure) -> None:
     assert touching == []
 
 
-def grow_removed(seed: int = 0, clear: int = 1) -> Tree:
+def grow_removed(seed: int = 0, clear: int = 1, depth: int = 2) -> Tree:
     """A tree of random values as block Shapley makes them, whose first `clear` steps stand out."""
-    tree = grow(2, seed)
+    tree = grow(depth, seed)
     values = [values - values.min() + 0.5 for values in tree.values]
     before = Prediction(7, 0.88, 0.01, -2.0)
-    without = (Prediction(3, 0.4, 0.2, 1.0), Prediction(seed, 0.5, 0.5, 2.0))
-    leads = (1.0,) * clear + (0.0,) * (2 - clear)
-    removal = Removal("exact for all blocks", "the image's mean colour", before, without, leads, (0.5, 0.5), 464.0, 0.0)
+    without = (Prediction(3, 0.4, 0.2, 1.0), *(Prediction(seed, 0.5, 0.5, 2.0) for _ in range(depth - 1)))
+    leads, spreads = (1.0,) * clear + (0.0,) * (depth - clear), (0.5,) * depth
+    removal = Removal("exact for all blocks", "the image's mean colour", before, without, leads, spreads, 464.0, 0.0)
     return Tree(seed, 7.654, greedy_path(values), tuple(values), tree.image_size, removal=removal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -111,10 +112,10 @@ def depth_writers(trees: Sequence[Tree], blocks: Iterable[Block]) -> list[tuple[
 
     Depths have factors of their own: features of different levels differ in size. The whole image has its quadrants'.
     """
-    values: list[list[float]] = [[] for _ in range(trees[0].depth)]
+    values: defaultdict[int, list[float]] = defaultdict(list)
     for block in blocks:
         values[max(len(block) - 1, 0)] += [block_value(tree, block) for tree in trees]
-    writers = [number_writer(numbers) for numbers in values]
+    writers = [number_writer(values[depth]) for depth in sorted(values)]
     return writers[:1] + writers
 
 

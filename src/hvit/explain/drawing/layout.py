@@ -66,13 +66,18 @@ def centre_of(box: Box) -> Point:
 
 
 def families(trees: Sequence[Tree]) -> list[dict[Block, list[Block]]]:
-    """Blocks to show, depth by depth from 1: the children of each parent, both from left to right."""
+    """Blocks to show, depth by depth from 1: the children of each parent, both from left to right.
+
+    Quadrants and sixteenths are all shown, smaller blocks only below a path that is clear that far.
+    """
     children: dict[Block, list[Block]] = {}
     for node in trees[0].nodes():
         children.setdefault(node.path[:-1], []).append(node.path)
     shown = []
     for depth in range(trees[0].depth):
         parents = classes_along(trees, depth) if depth > 1 else [one for one in children if len(one) == depth]
+        if not parents:
+            break
         shown.append({parent: sorted(children[parent]) for parent in sorted(parents)})
     return shown
 

@@ -39,6 +39,7 @@ from hvit.explain.drawing.layout import (
     centre_of,
     check_trees,
     classes_along,
+    families,
     inside,
     leaf_mark,
 )
@@ -82,9 +83,9 @@ def draw_trees(
     shape = min(1.0, columns / rows), min(1.0, rows / columns)
     cards = [
         by_depth(THUMBNAILS, depth) * shape[1] + 0.04 + len(trees) * by_depth(ROW_HEIGHTS, depth)
-        for depth in range(trees[0].depth + 1)
+        for depth in range(len(families(trees)) + 1)
     ]
-    tree_height = sum(cards) + EDGE_HEIGHT * trees[0].depth
+    tree_height = sum(cards) + EDGE_HEIGHT * (len(cards) - 1)
     rows_below = LEGEND_ROW + CAPTION_ROW * (trees[0].removal is not None)
     notes = CAPTION_ROW * 2 * (trees[0].removal is not None)
     legend_height = 0.14 + rows_below * len(trees) + notes
