@@ -58,7 +58,9 @@ from hvit.models.weights.open import open_weights
 from hvit.recipe import read_recipe
 
 DATA = ("alone", "clutter", "four_digits", "images", "pasted")
-CONTROLS = (FINER, "gradcat down", "gradcat -1", "gradcat libra", "gradcat libra top", "gradcam", "layercam", "finercam")
+CONTROLS = (
+    FINER, "gradcat down", "gradcat -1", "gradcat libra", "gradcat libra top", "gradcam", "layercam", "finercam",
+)  # fmt: skip
 """Methods that are measured on request only."""
 
 

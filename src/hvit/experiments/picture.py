@@ -35,7 +35,7 @@ def draw(results: Results, theme: Theme = LIGHT) -> Figure:
         axes.plot([scores.mean], [place], "o", color=colour, markersize=6)
     names = [plain_text(", ".join(cell.factors.values()), 60) for cell, _ in cells]
     axes.set_yticks(range(len(cells)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(cells) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     axes.grid(axis="x", color=theme.rule, linewidth=0.8)
     axes.set_axisbelow(True)
