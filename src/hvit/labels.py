@@ -7,9 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from hvit.errors import UserError
+from hvit.files import JsonObject
 
 LabelKind = Literal["single", "multi", "ordinal", "regression"]
+
+
+@dataclass(frozen=True)
+class LabelLevel:
+    """A level of a hierarchy of classes, such as genus above species.
+
+    classes: its classes, in the order of their numbers. of: for each of the model's classes, the number of the class
+    here that it belongs to.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    of: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -19,7 +35,8 @@ class LabelSpec:
     kind: single (each sample has one class), multi (any number of classes), ordinal (one of classes in an order) or
     regression (numbers). names: of the outputs: classes, or what the numbers measure. mean, std: of the training
     labels, for each number of a regression, whose outputs are standardised by them. thresholds: of multi-label
-    classes, the probability from which each is predicted; empty before they are chosen.
+    classes, the probability from which each is predicted; empty before they are chosen. levels: of a hierarchy of
+    single labels, coarse to fine; the last one has the model's own classes.
     """
 
     kind: LabelKind
@@ -27,6 +44,7 @@ class LabelSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     thresholds: tuple[float, ...] = ()
+    levels: tuple[LabelLevel, ...] = ()
 
     @property
     def has_classes(self) -> bool:
@@ -36,6 +54,8 @@ class LabelSpec:
     def describe(self) -> str:
         """What is predicted, in a few words."""
         count = len(self.names)
+        if self.levels:
+            return " > ".join(f"{level.name} ({len(level.classes):,})" for level in self.levels)
         if self.kind == "single":
             return f"one of {count:,} classes"
         if self.kind == "multi":
@@ -45,10 +65,15 @@ class LabelSpec:
         return f"{'a number' if count == 1 else f'{count:,} numbers'} ({', '.join(self.names[:10])})"
 
     def as_json(self) -> dict[str, object] | None:
-        """What a weights file stores besides the names; None for single labels, which need nothing more."""
-        if self.kind == "single":
+        """What a weights file stores besides the names; None for single labels of one level, which need no more."""
+        if self.kind == "single" and not self.levels:
             return None
         stored: dict[str, object] = {"kind": self.kind}
+        if self.levels:
+            stored["levels"] = [
+                {"name": one.name, "classes": list(one.classes), "of": list(one.of)} for one in self.levels[:-1]
+            ]
+            stored["finest"] = self.levels[-1].name
         if self.kind == "regression":
             stored |= {"mean": list(self.mean), "std": list(self.std)}
         if self.kind == "multi":
@@ -74,7 +99,49 @@ def spec_from_json(stored: object, names: tuple[str, ...], outputs: int, where: 
     assert mean is not None
     assert std is not None
     assert thresholds is not None
-    return LabelSpec(kind, names, mean, std, thresholds)  # pyright: ignore[reportArgumentType]  (one of the kinds)
+    levels = _levels(stored, names, outputs) if "levels" in stored else ()
+    if levels is None:
+        raise UserError(f"{where} is damaged: its levels of classes do not fit {outputs:,} outputs")
+    return LabelSpec(kind, names, mean, std, thresholds, levels)  # pyright: ignore[reportArgumentType]  (one of the kinds)
+
+
+def best_of_levels(shares: Sequence[float], labels: LabelSpec) -> dict[str, JsonObject]:
+    """The most probable class of every level of a hierarchy, by the names of levels, as JSON; none without levels.
+
+    shares: probabilities of the finest classes. A class of a level has the sum of those that stand under it.
+    """
+    found: dict[str, JsonObject] = {}
+    for level in labels.levels:
+        sums = np.bincount(level.of, np.asarray(shares, np.float64), len(level.classes))
+        best = int(sums.argmax())
+        found[level.name] = {"class": level.classes[best], "index": best, "probability": round(float(sums[best]), 6)}
+    return found
+
+
+def finest(name: str, classes: Sequence[str]) -> LabelLevel:
+    """The last level of a hierarchy, whose classes are the model's own."""
+    return LabelLevel(name, tuple(classes), tuple(range(len(classes))))
+
+
+def _levels(stored: Mapping[object, object], names: tuple[str, ...], outputs: int) -> tuple[LabelLevel, ...] | None:
+    """The levels that a weights file has, or None where they are not possible."""
+    rows, last = stored["levels"], stored.get("finest")
+    if stored.get("kind") != "single" or not isinstance(rows, list) or not rows or not isinstance(last, str):
+        return None
+    levels: list[LabelLevel] = []
+    for row in rows:
+        if not isinstance(row, Mapping):
+            return None
+        name, classes, of = row.get("name"), row.get("classes"), row.get("of")
+        if not isinstance(name, str) or not isinstance(classes, list) or not isinstance(of, list):
+            return None
+        if not all(isinstance(one, str) for one in classes) or len(of) != outputs:
+            return None
+        if not all(type(one) is int and 0 <= one < len(classes) for one in of):
+            return None
+        levels.append(LabelLevel(name, tuple(classes), tuple(of)))
+    called = names or tuple(f"class {number}" for number in range(outputs))
+    return (*levels, finest(last, called))
 
 
 def present_classes(answers: Sequence[float], labels: LabelSpec) -> list[int]:

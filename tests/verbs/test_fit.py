@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Subset
 import hvit
 from hvit.cli.main import main
 from hvit.data.batches import evaluation_batches
+from hvit.data.clips.settings import ClipData
 from hvit.data.identity import identity_of
 from hvit.data.images.folders import FolderData
 from hvit.data.open import open_data
@@ -27,6 +28,7 @@ from hvit.data.tables.open import IN_PYTHON
 from hvit.errors import Stopped, UserError
 from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe, read_recipe
+from hvit.recipes import get_recipe
 from hvit.verbs import train as training
 from tests.verbs.tiny import RECIPE
 
@@ -123,6 +125,84 @@ def test_the_same_images_are_the_same_samples_however_they_are_held(tmp_path: Pa
     assert len(first) == 24
     for name, data in ways.items():
         assert content(opened(data, classes=("top", "bottom"))) == first, name
+
+
+def clips(how: str = "array", count: int = 12) -> list[tuple[Any, str]]:
+    """Clips of six frames, dark or light, as a program may hold them."""
+    ways: dict[str, Any] = {
+        "array": lambda clip: clip,
+        "floats": lambda clip: clip.astype(np.float64) / 255,
+        "tensor": lambda clip: torch.from_numpy(clip),
+        "channels second": lambda clip: torch.from_numpy(clip).permute(0, 3, 1, 2),
+    }
+    found = []
+    for number in range(count):
+        clip = np.random.default_rng(number).integers(0, 100, (6, 8, 8, 3)).astype(np.uint8) + 150 * (number % 2)
+        found.append((ways[how](clip.astype(np.uint8)), ("dark", "light")[number % 2]))
+    return found
+
+
+class SomeClips(Dataset[Any]):
+    """A data set that gives clips as it is asked for them."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, row: int) -> Any:
+        return clips()[row]
+
+
+def opened_clips(data: Any) -> Splits:
+    found = given(data, None, None, (), "auto", clips=True)
+    return open_data(ClipData(table=IN_PYTHON, **found.options), 0, 3, 2, table=found.table)
+
+
+def test_clips_in_memory_are_the_same_samples_however_they_are_held() -> None:
+    arrays = np.stack([clip for clip, _ in clips()]), np.arange(12) % 2
+    first = content(opened_clips(clips()))
+    assert len(first) == 12
+    assert np.shape(first[0][0]) == (2, 8, 8, 3)
+    for data in (clips("floats"), clips("tensor"), clips("channels second"), arrays, SomeClips()):
+        assert content(opened_clips(data)) == first
+
+
+def test_what_is_no_clip_is_named_and_skipped_or_refused() -> None:
+    data = clips()
+    data[3] = (np.zeros((8, 8)), "light")
+    data[5] = (np.zeros((6, 8, 8, 5), np.uint8), "light")
+    data[7] = (np.full((6, 8, 8, 3), 2.0), "light")
+    data[9] = (np.zeros((6, 8, 8, 3), np.int32), "light")
+    splits = opened_clips(data)
+    notes = " ".join(splits.notes)
+    assert len(splits.train) + len(splits.held_out) == 8
+    for sentence in (
+        "4 of 12 clips cannot be read and will be skipped",
+        "train/0000003: a clip must be an array or a tensor (frames, height, width, channels)",
+        "not the shape (6, 8, 8, 5)",
+        "from 0 to 1, not from 2 to 2: give clips that are not normalised",
+        "uint8, or real numbers from 0 to 1, not int32",
+    ):
+        assert sentence in notes
+    with pytest.raises(UserError, match="none of the clips can be read: train/0000000: a clip must be an array"):
+        opened_clips([(np.zeros((8, 8)), label) for _, label in data])
+
+
+def test_the_same_clip_in_both_parts_is_named() -> None:
+    found = given(clips(), [clips()[0], (clips()[1][0] + 1, "light")], None, (), "auto", clips=True)
+    splits = open_data(ClipData(table=IN_PYTHON, **found.options), 0, 3, 2, table=found.table)
+    assert "1 held-out clip has the same content as training clips" in " ".join(splits.notes)
+
+
+def test_clips_in_memory_become_a_run(tmp_path: Path) -> None:
+    recipe = get_recipe("hiera_micro_actions")
+    model = replace(recipe.model, input_size=(4, 32, 32), dims=(8, 16, 32), depths=(1, 1, 1), heads=(1, 1, 1))
+    loop = replace(recipe.loop, batch_size=4, max_steps=1, epochs=1, workers=0, device="cpu")
+    recipe = replace(recipe, model=model, loop=loop, data=ClipData(stride=1))
+    scores = hvit.fit(recipe, clips(), clips(count=4), out=tmp_path / "run")
+    assert scores["count"] == 4
+    assert open_weights(tmp_path / "run").classes == ("dark", "light")
+    with pytest.raises(UserError, match="by a Python program, and no file holds them"):
+        training.resume(tmp_path / "run")
 
 
 @pytest.mark.long

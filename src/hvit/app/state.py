@@ -25,9 +25,11 @@ from hvit.explain.page.assemble import render_card
 from hvit.explain.page.encode import picture_address
 from hvit.explain.tree import Absent
 from hvit.files import JsonObject
+from hvit.labels import best_of_levels
 from hvit.markup import Html, percent
 from hvit.markup import shown as printable
 from hvit.metrics.outliers import FAR
+from hvit.runtime.answers import level_words
 from hvit.snapshots.answers import answers_of, present_classes, reread, shown_answers
 from hvit.verbs.classifier import Classifier, Method
 
@@ -165,6 +167,8 @@ class Images:
     def _said(self, answers: list[float], remarks: list[str]) -> JsonObject:
         labels = self.classifier.labels
         present = present_classes(answers, labels) if labels.kind == "multi" else None
+        if levels := best_of_levels(answers, labels):
+            remarks = [level_words(levels), *remarks]
         return {"answers": [float(f"{one:.6g}") for one in answers], "present": present, "remarks": remarks}
 
     def _find(self, identity: str) -> _Kept:

@@ -251,6 +251,7 @@ def print_scores(scores: JsonObject) -> None:
         reached = [*_label_scores(scores), f"loss {scores['loss']:.4f}"]
     else:
         reached = [f"top-1 {percent(scores['top1'])}"]
+        reached += [f"{row['level']} top-1 {percent(row['top1'])}" for row in scores.get("levels", [])[-2::-1]]
         if len(scores["classes"]) > 5:  # with fewer, all classes are among the first five
             reached.append(f"top-5 {percent(scores['top5'])}")
         counts = scores.get("training_counts", [])
@@ -262,6 +263,11 @@ def print_scores(scores: JsonObject) -> None:
     say()
     part = scores.get("evaluated_on", "held-out")
     say(f"{scores['count']:,} {part} {samples_of(scores)}: {', '.join(reached)}")
+    if scores.get("mistake_severity") is not None:
+        say(
+            f"Mistakes are {scores['mistake_severity']:.2f} of {len(scores['levels'])} levels off on average "
+            f"(1: only the {scores['levels'][-1]['level']} is wrong)"
+        )
     if "finetuning" in scores:
         found = scores["finetuning"]
         say(found["sentence"])

@@ -37,6 +37,9 @@ class ProbeArguments:
     label_columns: tuple[str, ...] = ()
     """Columns of the table with the labels: one with class names or a number, or several of 0 and 1 or of numbers;
     default: found."""
+    label_levels: tuple[str, ...] = ()
+    """Levels of a hierarchy of classes, coarse to fine: columns of the table, or names for class folders in class
+    folders; default: one level."""
     split_column: str = ""
     """Column of the table that says train, val or test; default: found."""
     group_column: str = ""
@@ -60,7 +63,7 @@ class ProbeArguments:
     """Print the plan and compute nothing."""
 
 
-_LABEL_OPTIONS = ("table", "path_column", "label_columns", "split_column", "group_column", "task")
+_LABEL_OPTIONS = ("table", "path_column", "label_columns", "label_levels", "split_column", "group_column", "task")
 
 
 def probe(rest: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,13 +130,18 @@ def same_classes(train: Sequence[str], held_out: Sequence[str], train_folder: Pa
     return [places[spelling(name)] for name in train]
 
 
-def unusable_test(layout: Layout, classes: Sequence[str], labelled: bool) -> tuple[str, ...]:
-    """The sentence on why the test folder of a layout cannot be used, if it cannot; classes: of the training set."""
+def unusable_test(
+    layout: Layout, classes: Sequence[str], labelled: bool, names_in: Callable[[Path], Iterable[str]] | None = None
+) -> tuple[str, ...]:
+    """The sentence on why the test folder of a layout cannot be used, if it cannot.
+
+    classes: of the training set. names_in: the classes whose folders lie in a folder; default: by its sub-folders.
+    """
     if layout.test is None:
         return ()
     if not labelled:
         return (f"{show(layout.test)} is not used: its labels would not be.",)
-    found = {spelling(name) for name in class_folders(layout.test)[0]}
+    found = {spelling(name) for name in (names_in(layout.test) if names_in else class_folders(layout.test)[0])}
     if found != set(map(spelling, classes)):
         return (f"{show(layout.test)} is not used: its class folders are not those of {show(layout.train)}.",)
     return ()

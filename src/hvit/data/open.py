@@ -50,6 +50,8 @@ def moved(data: DataConfig, root: str | None) -> DataConfig:
         return data
     if isinstance(data, (DigitsData, MovingDigitsData)):
         raise UserError(f"the digits are embedded, so --root {root} has no meaning for them: omit it")
+    if isinstance(data, ClipData) and data.table == IN_PYTHON:
+        return ClipData(root=root, grey_range=data.grey_range, page=data.page)
     if isinstance(data, FolderData) and data.table == IN_PYTHON:
         return FolderData(root=root, grey_range=data.grey_range, page=data.page)
     if isinstance(data, FolderData) and data.shards:
@@ -106,7 +108,7 @@ def open_data(
                 "frames, height and width."
             )
         if isinstance(config, ClipData):
-            return open_clips(config, seed, in_channels, num_frames, progress, remember)
+            return open_clips(config, seed, in_channels, num_frames, progress, remember, table)
         return open_moving_digits(config, seed, in_channels, num_frames)
     if num_frames is not None:
         raise UserError(f"the model takes clips of {num_frames} frames, and the data ({config.kind}) are images.")

@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from hvit.data.images.held import HeldImage
+from hvit.data.images.held import HeldClip, HeldImage
 from hvit.data.layout import counted, some
 from hvit.data.regular_files import open_regular, state_of
 from hvit.errors import UserError
 from hvit.markup import shown
 
-Source = Path | HeldImage
+Source = Path | HeldImage | HeldClip
 MOST_BYTES = 2 * 2**30
 """So many bytes are compared at most."""
 _CHUNK = 1 << 20
@@ -54,6 +54,8 @@ def _short(file: Source) -> str:
 
 def _size(file: Source) -> int | None:
     try:
+        if isinstance(file, HeldClip):
+            return file.array().nbytes if file.rows.repeats else None
         if isinstance(file, HeldImage):
             return len(file.content())
         state = state_of(file)
@@ -65,7 +67,7 @@ def _size(file: Source) -> int | None:
 def _digest(file: Source) -> bytes | None:
     total = hashlib.sha256()
     try:
-        with file.open() if isinstance(file, HeldImage) else open_regular(file) as opened:
+        with file.open() if not isinstance(file, Path) else open_regular(file) as opened:
             while chunk := opened.read(_CHUNK):
                 total.update(chunk)
     except OSError:

@@ -10,9 +10,9 @@ from hvit.files import JsonObject, write_text
 from hvit.markup import MARK, SPACE, Html, element, percent
 from hvit.metrics.classification import confusion_matrix
 from hvit.recipe import Recipe
-from hvit.report.labelled import labels_section
+from hvit.report.labelled import labels_section, level_tiles
 from hvit.report.pieces import chart, quiet, section, tile, whole_page
-from hvit.report.reading import Scores
+from hvit.report.reading import LevelRow, Scores
 from hvit.run_names import OUT_OF_FOLD, REPORT, fold_folder
 
 
@@ -52,6 +52,7 @@ def _headline(recipe: Recipe, scores: JsonObject) -> Html:
             f"standard deviation {written(key, scores['deviation_of_folds'])} over {len(scores['folds'])} folds",
         ),
     )
+    tiles += tuple(level_tiles([LevelRow(**row) for row in scores.get("levels", [])], scores.get("mistake_severity")))
     return element(
         "header",
         element("p", MARK, "hvit cross-validation", class_="eyebrow"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from hvit import pictures
 from hvit.markup import NOTHING, Html, element, percent
 from hvit.report.pieces import chart, number_in, place, quiet, section, tile
-from hvit.report.reading import Run, Scores
+from hvit.report.reading import LevelRow, Run, Scores
 
 _POINTS = 2_000
 _SCORES = {
@@ -44,6 +45,14 @@ def label_tiles(run: Run) -> list[Html]:
         tile(_SCORES["r2"], _number(scores.r2), of),
         tile("Mean absolute error", _number(scores.mae), f"rank correlation {_number(scores.spearman)}"),
     ]
+
+
+def level_tiles(levels: Sequence[LevelRow], severity: float | None) -> list[Html]:
+    """How often the coarser levels of a hierarchy are right, and how far off mistakes are; nothing without levels."""
+    made = [tile(f"{row.level}: accuracy", percent(row.top1), f"{row.classes:,} classes") for row in levels[-2::-1]]
+    if severity is not None:
+        made.append(tile("Mistake severity", f"{severity:.2f}", f"of {len(levels)} levels off, the mean of mistakes"))
+    return made
 
 
 def last_label_score(run: Run) -> Html | None:

@@ -21,7 +21,7 @@ from hvit.report.confidence import confidence_section
 from hvit.report.delivery import delivery_sentences
 from hvit.report.distillation import distillation_section
 from hvit.report.generation import generation_section, is_generation, losses_section, memory_section
-from hvit.report.labelled import counts_words, is_labelled, label_section, label_tiles, last_label_score
+from hvit.report.labelled import counts_words, is_labelled, label_section, label_tiles, last_label_score, level_tiles
 from hvit.report.pieces import (
     cards,
     chart,
@@ -110,6 +110,7 @@ def tiles(run: Run) -> list[Html]:
         made.append(tile(f"{scores.evaluated_on.capitalize()} accuracy", percent(scores.top1), detail))
         if scores.balanced_accuracy is not None and len(set(scores.training_counts)) > 1:
             made.append(tile("Balanced accuracy", percent(scores.balanced_accuracy), "the mean recall of the classes"))
+        made += level_tiles(scores.levels, scores.mistake_severity)
     elif found := last_label_score(run):
         made.append(found)
     elif evaluated:

@@ -173,6 +173,15 @@ class NumberRow(BaseModel):
     spearman: float | None = None
 
 
+class LevelRow(BaseModel):
+    """A level of a hierarchy of classes: its name, its number of classes, how often the right one is predicted."""
+
+    level: str
+    classes: Count
+    top1: Share
+    balanced_accuracy: Share
+
+
 class Scores(BaseModel):
     """scores.json: what the finished model reaches on held-out data; labels and predictions index `classes`.
 
@@ -184,6 +193,8 @@ class Scores(BaseModel):
     top1: Share | None = None
     top5: Share | None = None
     balanced_accuracy: Share | None = None
+    levels: list[LevelRow] = []
+    mistake_severity: Distance | None = None
     label_kind: str = "single"
     training_counts: list[int] = []
     mean_average_precision: Share | None = None

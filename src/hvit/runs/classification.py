@@ -171,7 +171,7 @@ class Classification(Kind[Encoder]):
             )
         if len(splits.classes) != config.num_classes:
             raise UserError(f"{target} has {config.num_classes} classes, but the data has {len(splits.classes)}")
-        labels = replace(opened.labels, names=splits.classes)
+        labels = replace(opened.labels, names=splits.classes, levels=splits.labels.levels or opened.labels.levels)
         if labels.kind != splits.labels.kind:
             raise UserError(
                 f"{target} predicts {labels.describe()}, and the labels of the data are {splits.labels.describe()}"

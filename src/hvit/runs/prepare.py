@@ -142,7 +142,9 @@ def _labels_of(splits: Splits) -> str:
     """What the labels of the data are, in a few words."""
     if not splits.has_labels:
         return "no labels"
-    return f"{len(splits.classes)} classes" if splits.labels.kind == "single" else splits.labels.describe()
+    if splits.labels.kind != "single" or splits.labels.levels:
+        return splits.labels.describe()
+    return f"{len(splits.classes)} classes"
 
 
 def new_model(recipe: Recipe, kind: Kind, report: Report = silent) -> nn.Module | tuple[nn.Module, ...]:

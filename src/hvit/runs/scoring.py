@@ -11,7 +11,8 @@ from rich.console import Console
 
 from hvit.data.batches import batches_before, evaluation_batches
 from hvit.data.images.folders import FolderData
-from hvit.data.images.listing import show
+from hvit.data.images.listing import is_image_or_array_name, show
+from hvit.data.layout import class_folders, find_layout, spelling
 from hvit.data.open import (
     CifarData,
     ClipData,
@@ -26,6 +27,7 @@ from hvit.data.open import (
 from hvit.data.preprocess import Preprocess, stored_preprocess
 from hvit.data.sets import ImageSet
 from hvit.errors import UserError
+from hvit.labels import LabelSpec
 from hvit.progress import DataOpening
 from hvit.recipe import read_recipe
 from hvit.run_names import RECIPE
@@ -45,6 +47,7 @@ def open_held_out(request: ScoreRequest, labels_needed: bool) -> tuple[DataConfi
     """
     opened, config = request.opened, request.opened.model.config
     data = data_to_score(request.target, request.data_kind, request.root, "folders" if labels_needed else "auto")
+    data = with_levels(data, opened.labels)
     stored = (
         stored_preprocess(opened.preprocess, config.input_size, show(request.target)) if opened.preprocess else None
     )
@@ -109,6 +112,19 @@ def data_to_score(target: Path, kind: str | None, root: str | None, labels: Labe
     if kind is None and root is None:
         raise UserError(f"{target} is no run folder, so say what to test on, with --data or --root")
     return usual_data(kind, root, labels)
+
+
+def with_levels(data: DataConfig, labels: LabelSpec) -> DataConfig:
+    """The data with the levels of a model's classes, where its folders are those of the coarsest level."""
+    if not isinstance(data, FolderData | ClipData) or not labels.levels or data.label_levels or not data.root:
+        return data
+    if data.table or data.shards if isinstance(data, FolderData) else data.table or data.train_list:
+        return data
+    layout = find_layout(data.root, "images", is_image_or_array_name, False, lambda _: True)
+    found = {spelling(name) for name in class_folders(layout.held_out or layout.train)[0]}
+    if not found <= set(labels.levels[0].classes):
+        return data
+    return replace(data, label_levels=tuple(level.name for level in labels.levels))
 
 
 def usual_data(kind: str | None, root: str | None, labels: Labels = "folders") -> DataConfig:

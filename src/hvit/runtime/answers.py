@@ -20,7 +20,8 @@ def answer_line(answer: JsonObject) -> str:
 
 
 def answer_words(answer: JsonObject) -> str:
-    """What was predicted of a file: numbers, the classes that are present, or the most probable classes."""
+    """What was predicted of a file: numbers, the classes that are present, or the most probable classes, of every level
+    of a hierarchy the first."""
     if "values" in answer:
         return "  ".join(f"{name} {value:.4g}" for name, value in answer["values"].items())
     most = "  ".join(
@@ -31,7 +32,15 @@ def answer_words(answer: JsonObject) -> str:
     )
     if "labels" in answer:
         return f"{', '.join(answer['labels']) or 'no class'}  ({most})"
+    if "levels" in answer:
+        levels = level_words(answer["levels"])
+        return f"{levels}  ({most})" if len(answer["classes"]) > 1 else levels
     return most
+
+
+def level_words(levels: Mapping[str, JsonObject]) -> str:
+    """The most probable class of every level, coarse to fine. levels: as of `labels.best_of_levels`."""
+    return " · ".join(f"{name} {one['class']} {percent(one['probability'])}" for name, one in levels.items())
 
 
 def json_line(row: Mapping[str, object]) -> str:

@@ -14,7 +14,7 @@ from hvit.data.images.tiles import tile_boxes
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.files import JsonObject
-from hvit.labels import present_classes
+from hvit.labels import best_of_levels, present_classes
 from hvit.runtime.answers import ranked
 from hvit.runtime.open import Exported
 
@@ -128,6 +128,8 @@ def answer_of(exported: Exported, row: np.ndarray, top_k: int) -> JsonObject:
     answer: JsonObject = {"classes": ranked([about.name_of(index) for index in order], row[order].tolist(), order)}
     if labels.kind == "multi":
         answer["labels"] = [about.name_of(index) for index in present_classes(row.tolist(), labels)]
+    if labels.levels:
+        answer["levels"] = best_of_levels(row.tolist(), labels)
     return answer
 
 

@@ -22,8 +22,9 @@ class Add(Protocol):
 def csv_of_answers(path: Path) -> Iterator[Add]:
     """A CSV file that is complete when the block ends, and absent if it fails.
 
-    Columns are those of the first answer: file, then class_1, probability_1, class_2 and so on, and what else an answer
-    says; numbers by their names. Names that are no text are escaped. Raises UserError where it cannot be written.
+    Columns are those of the first answer: file, then class_1, probability_1, class_2 and so on, of a hierarchy
+    level_genus, level_genus_probability and so on, and what else an answer says; numbers by their names. Names that are
+    no text are escaped. Raises UserError where it cannot be written.
     """
     with replacing(path) as file:
         columns: list[str] = []
@@ -60,6 +61,9 @@ def flat(answer: Mapping[str, object]) -> dict[str, object]:
         if name == "classes" and isinstance(value, list):
             for rank, one in enumerate(value, start=1):
                 row |= {f"class_{rank}": one["class"], f"probability_{rank}": one["probability"]}
+        elif name == "levels" and isinstance(value, Mapping):
+            for level, one in value.items():
+                row |= {f"level_{level}": one["class"], f"level_{level}_probability": one["probability"]}
         elif isinstance(value, Mapping):
             row |= {str(key): inner for key, inner in value.items()}
         elif isinstance(value, list):

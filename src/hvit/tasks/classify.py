@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hvit.labels import LabelSpec
 from hvit.metrics.classification import expected_calibration_error, top_k_accuracy
+from hvit.metrics.hierarchy import hierarchy_scores
 from hvit.metrics.labelled import balanced_scores, mean_of, ranking_scores
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.save import save_weights
@@ -93,6 +94,7 @@ class Classify(Task):
         """
         truth, predictions = labels.tolist(), ranked.argmax(dim=1).tolist()
         return self.ranking(ranked, labels) | {
+            **self._of_levels(cooled, labels),
             "loss": F.cross_entropy(logits, labels).item(),
             "top1": top_k_accuracy(ranked, labels, 1),
             "top5": top_k_accuracy(ranked, labels, 5),
@@ -115,6 +117,12 @@ class Classify(Task):
             "mean_average_precision": mean_of(rows, "average_precision"),
             "ranking": rows,
         }
+
+    def _of_levels(self, logits: Tensor, labels: Tensor) -> Scores:
+        """The scores of every level of a hierarchy of classes, where there is one."""
+        if not self.labels.levels:
+            return {}
+        return hierarchy_scores(logits.double().softmax(dim=1).numpy(), labels.numpy(), self.labels.levels)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities (samples, classes) of logits."""

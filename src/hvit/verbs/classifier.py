@@ -22,7 +22,7 @@ from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, statistics_for
 from hvit.errors import UserError
 from hvit.explain import methods_for
 from hvit.files import JsonObject
-from hvit.labels import LabelSpec
+from hvit.labels import LabelSpec, best_of_levels
 from hvit.markup import shown as printable
 from hvit.metrics.outliers import NearestTraining
 from hvit.models.inference.prepare import PreparedModel, prepare_for_inference
@@ -224,4 +224,6 @@ def answer_of(classifier: Classifier, answers: torch.Tensor, top_k: int) -> Json
     answer: JsonObject = {"classes": ranked_classes(classifier, answers, top_k)}
     if labels.kind == "multi":
         answer["labels"] = [names[index] for index in present_classes(answers.tolist(), labels)]
+    if labels.levels:
+        answer["levels"] = best_of_levels(answers.tolist(), labels)
     return answer

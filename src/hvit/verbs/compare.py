@@ -18,7 +18,7 @@ from hvit.run_names import SCORES
 METRICS = (
     "top1", "top5", "balanced_accuracy", "loss", "calibration_error", "mean_average_precision", "f1_macro", "f1_micro",
     "mae", "r2", "quadratic_kappa", "explained_variance", "nearest_neighbours", "linear_probe", "distance", "precision",
-    "recall",
+    "recall", "mistake_severity",
 )  # fmt: skip
 """Scores that are compared, by their names in `scores.json`."""
 _NOT_SETTINGS = ("name", "summary")

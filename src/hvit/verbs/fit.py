@@ -34,15 +34,16 @@ def fit(
     report: Report = silent,
     accept_changed_data: bool = False,
 ) -> Scores:
-    """Trains on images and labels that a program holds; the run is like that of `hvit train`. Returns its scores.
+    """Trains on samples and labels that a program holds; the run is like that of `hvit train`. Returns its scores.
 
     recipe: the name of a recipe, or a recipe. The options of its data hold where they make sense, such as
     `FolderData(balance="weights")`. train, held_out, test: each a list of pairs (image, label), a data set of torch of
     such pairs, arrays (images, labels), a pandas data frame with a column of paths, or a data set of Hugging Face. An
     image is a path, a picture of Pillow, or an array of uint8, or of real numbers from 0 to 1, not normalised:
-    (height, width, channels) in NumPy, (channels, height, width) in torch. A label is the number or the name of a
-    class, a list of these, a list of 0 and 1 for every class, or real numbers. Without held_out a share of train is
-    held out; with test the finished run is scored on that.
+    (height, width, channels) in NumPy, (channels, height, width) in torch. A clip, of a recipe for clips, is a path or
+    such an array (frames, height, width, channels) or (frames, channels, height, width). A label is the number or the
+    name of a class, a list of these, a list of 0 and 1 for every class, or real numbers. Without held_out a share of
+    train is held out; with test the finished run is scored on that.
 
     out: the folder of the run. If it holds a run already, that is continued exactly. classes: the names of the classes
     with numbers 0, 1 and so on, in the order of the model's outputs. report: called with the plan. accept_changed_data:
@@ -61,7 +62,7 @@ def fit(
     if not str(out):
         raise UserError("out is empty: give the folder of the run")
     task = getattr(recipe.data, "task", "auto")
-    found = given(train, held_out, test, classes, task)
+    found = given(train, held_out, test, classes, task, _takes_clips(recipe))
     recipe = replace(recipe, data=_data(recipe, found, folder))
     table = None if found.files else found.table
     goes_on = os.path.lexists(folder / RECIPE)
@@ -77,16 +78,17 @@ _train = train  # `fit` has an argument of this name
 
 def _data(recipe: Recipe, found: Given, folder: Path) -> FolderData | ClipData:
     """The data of a recipe, with the table that was given."""
-    own, takes_clips = recipe.data, len(recipe.model.input_size) == 3
-    if takes_clips and not found.files:
-        raise UserError("the model takes clips: give their paths, since clips are read from files")
-    kind = ClipData if takes_clips else FolderData
+    own, kind = recipe.data, ClipData if _takes_clips(recipe) else FolderData
     data = own if isinstance(own, kind) else kind()
     if data.table or getattr(data, "train_list", ""):
         raise UserError("the recipe's data names a table or a list, and the samples are given: name only one")
     if not found.files:
         return replace(data, table=IN_PYTHON, root="", **found.options)
     return replace(data, table=str(folder / GIVEN_TABLE), root=data.root or str(Path.cwd()), **found.options)
+
+
+def _takes_clips(recipe: Recipe) -> bool:
+    return len(recipe.model.input_size) == 3
 
 
 def _keep_table(found: Given, folder: Path, goes_on: bool, accepts: bool) -> None:

@@ -15,8 +15,10 @@ from hvit.data.folds import groups_of
 from hvit.data.open import moved
 from hvit.errors import UserError
 from hvit.files import JsonObject, read_object, read_whole, write_text
+from hvit.metrics.hierarchy import hierarchy_scores
 from hvit.metrics.intervals import bootstrap_interval, grouped_interval
 from hvit.metrics.labelled import best_thresholds, mean_of, multi_label_scores, ranking_scores, regression_scores
+from hvit.models.weights.open import open_weights
 from hvit.recipe import Recipe, read_recipe, write_recipe
 from hvit.report.folds import write_folds_report
 from hvit.run_names import JOURNAL, OUT_OF_FOLD, PREDICTIONS, RECIPE, SCORES, WEIGHTS, fold_folder
@@ -111,6 +113,10 @@ def summarise(folder: Path) -> Scores:
         "labels": [number[row["class"]] for row in rows],
         "predictions": [number[row["predicted"]] for row in rows],
     }
+    if "levels" in read_object(folder / fold_folder(1) / SCORES):
+        levels = open_weights(folder / fold_folder(1)).labels.levels
+        shares = np.array([[float(row[f"p {name}"]) for name in classes] for row in rows])
+        scores |= hierarchy_scores(shares, np.array(scores["labels"]), levels)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["name", "group", "fold", "class", "predicted", *classes])

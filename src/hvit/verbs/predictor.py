@@ -109,6 +109,8 @@ class Predictor:
             found[f"class_{rank}"], found[f"probability_{rank}"] = "text", "number"
         if opened.labels.kind == "multi":
             found["labels"] = "text"
+        for level in opened.labels.levels:
+            found[f"level_{level.name}"], found[f"level_{level.name}_probability"] = "text", "number"
         if opened.confidence.unsure_below is not None and not opened.others:
             found["unsure"] = "flag"
         if opened.training is not None and opened.prepared is None and not opened.others:

@@ -17,6 +17,8 @@ from hvit.data.clips.sets import ClipSet
 from hvit.data.clips.settings import ClipData
 from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
 from hvit.data.folds import groups_of, held_out_fold
+from hvit.data.hierarchy import Hierarchy, nested_class_folders
+from hvit.data.images.held import HeldClip
 from hvit.data.images.listing import show
 from hvit.data.layout import (
     TEST_NAME,
@@ -32,10 +34,12 @@ from hvit.data.sampling import Sampling
 from hvit.data.sets import Progress, Splits, choose_subset, no_progress, statistics_for, subset_notes
 from hvit.data.shared_content import shared_content_notes
 from hvit.data.survey import LOOKED_AT, Survey, evenly_spaced
-from hvit.data.tables.open import split_samples, table_at, with_balance
-from hvit.data.tables.samples import list_samples
+from hvit.data.tables.open import IN_PYTHON, split_samples, table_at, with_balance
+from hvit.data.tables.read import Table
+from hvit.data.tables.samples import Samples, list_samples
 from hvit.errors import UserError
 from hvit.files import as_path
+from hvit.labels import LabelSpec
 from hvit.randomness import derive_seed
 
 MOST_DECODED = 500
@@ -52,18 +56,20 @@ def open_clips(
     num_frames: int,
     progress: Progress = no_progress,
     remember: bool = True,
+    table: Table | None = None,
 ) -> Splits:
     """Lists clips, checks that they can be read, and splits them.
 
     num_frames: how many frames of a clip the model sees. remember: whether what is found out about the clips is
-    written to their index.
+    written to their index. table: the opened table of the clips, instead of that in a file.
     Raises UserError, in a sentence that says what to change, if the folder or the lists are not laid out as expected,
     if a class is left without clips, or if PyAV is needed and missing.
     """
     if config.table:
-        return _open_table(config, seed, in_channels, num_frames, progress, remember)
+        return _open_table(config, seed, in_channels, num_frames, progress, remember, table)
     progress("listing clips", 0, 0)
-    train, held_out, test, classes, notes = _list(config)
+    hierarchy = Hierarchy(config.label_levels) if config.label_levels else None
+    train, held_out, test, classes, notes = _list(config, hierarchy)
     listings = [listing for listing in (train, held_out, test) if listing is not None]
     sources = [source for listing in listings for source in listing.sources]
     facts, more_notes = _check(sources, config, progress, remember)
@@ -89,6 +95,7 @@ def open_clips(
     splits = replace(
         splits,
         classes=classes,
+        spec=LabelSpec("single", classes, levels=hierarchy.levels(classes)) if hierarchy else None,
         notes=(*notes, *shared_content_notes(train.sources, held_out.sources, "clips")),
     )
     if config.folds and config.group:
@@ -102,7 +109,7 @@ def _sets(
     in_channels: int,
     num_frames: int,
     survey: Survey,
-    facts: dict[Path, ClipFacts | str | None],
+    facts: dict[Path | HeldClip, ClipFacts | str | None],
     parts: tuple[Listing, Listing, Listing | None],
     root: Path,
 ) -> Splits:
@@ -144,25 +151,39 @@ def _start(config: ClipData) -> Path:
 
 
 def _open_table(
-    config: ClipData, seed: int, in_channels: int, num_frames: int, progress: Progress, remember: bool
+    config: ClipData,
+    seed: int,
+    in_channels: int,
+    num_frames: int,
+    progress: Progress,
+    remember: bool,
+    table: Table | None,
 ) -> Splits:
     """The clips that a table lists, checked, split and with the labels that it gives them."""
     progress("reading the table", 0, 0)
-    table = table_at(config.table, is_clip_name)
-    if table.image_columns:
+    table = table or table_at(config.table, is_clip_name)
+    rows = table.rows(next(iter(table.image_columns), ""))
+    if rows is not None and not rows.clips:
         raise UserError(f"{table.name} holds images themselves, and the model takes clips: list the files of clips")
     samples = list_samples(
         table, config, config.root, is_clip_name, config.unreadable == "skip",
         config.labels, "clips",
     )  # fmt: skip
-    facts, check_notes = _check(list(samples.files), config, progress, remember)
-    samples = samples.only(np.array([not isinstance(facts[file], str) for file in samples.files], dtype=bool))
-    survey = _survey_frames(list(samples.files), config)
+
+    def sources(part: Samples) -> list[Path | HeldClip]:
+        return list(part.files) if rows is None or part.rows is None else [HeldClip(rows, row) for row in part.rows]
+
+    clips = sources(samples)
+    facts, check_notes = _check(clips, config, progress, remember)
+    samples = samples.only(np.array([not isinstance(facts[clip], str) for clip in clips], dtype=bool))
+    if not len(samples.files):
+        raise UserError(f"none of the clips can be read: {some([f'{clip}{facts[clip]}' for clip in clips], 2)}")
+    survey = _survey_frames(clips, config)
     parts = split_samples(samples, config, seed, "clips")
     listings = (
-        Listing(list(parts.train.files), parts.train.labels, Counter()),
-        Listing(list(parts.held_out.files), parts.held_out.labels, Counter()),
-        Listing(list(parts.test.files), parts.test.labels, Counter()) if parts.test else None,
+        Listing(sources(parts.train), parts.train.labels, Counter()),
+        Listing(sources(parts.held_out), parts.held_out.labels, Counter()),
+        Listing(sources(parts.test), parts.test.labels, Counter()) if parts.test else None,
     )
     splits = _sets(config, seed, in_channels, num_frames, survey, facts, listings, samples.folder)
     splits = replace(
@@ -171,7 +192,7 @@ def _open_table(
         spec=parts.spec,
         notes=(
             *samples.notes, *check_notes, *survey.notes(len(samples.files), "frames"), *parts.notes,
-            *shared_content_notes(parts.train.files, parts.held_out.files, "clips"),
+            *shared_content_notes(listings[0].sources, listings[1].sources, "clips"),
         ),
     )  # fmt: skip
     splits.train.weights = parts.train.weights
@@ -179,28 +200,36 @@ def _open_table(
     return with_balance(splits, config, "clips", parts.subset_notes)
 
 
-def _list(config: ClipData) -> tuple[Listing, Listing | None, Listing | None, tuple[str, ...], tuple[str, ...]]:
+def _list(
+    config: ClipData, hierarchy: Hierarchy | None
+) -> tuple[Listing, Listing | None, Listing | None, tuple[str, ...], tuple[str, ...]]:
     """The training clips, the held-out ones if they are listed, those of a test folder, the classes, and notes."""
     if config.train_list:
         train, held_out, classes, notes = _list_lists(config)
         return train, held_out, None, classes, notes
-    found = clip_lists.find_layout(config.root, config.labels != "none")
+    found = clip_lists.find_layout(config.root, config.labels != "none" and hierarchy is None)
     folders = [folder for folder in (found.train, found.held_out) if folder]
-    has_labels = config.labels == "folders" or (config.labels == "auto" and clip_lists.has_class_folders(folders))
+    has_labels = (
+        hierarchy is not None
+        or config.labels == "folders"
+        or (config.labels == "auto" and clip_lists.has_class_folders(folders))
+    )
     if not has_labels:
         found = clip_lists.find_layout(config.root, False)
         folders = [folder for folder in (found.train, found.held_out) if folder]
-    listed = [clip_lists.list_folders(each) if has_labels else clip_lists.list_unlabelled(each) for each in folders]
+    listed = [
+        clip_lists.list_folders(each, hierarchy) if has_labels else clip_lists.list_unlabelled(each) for each in folders
+    ]
     notes = found.notes + tuple(note for _, _, some_notes in listed for note in some_notes)
     train, classes, _ = listed[0]
     if not has_labels:
         notes += (f"The clips in {show(found.train)} have no labels: they are one unlabelled data set.",)
     if not found.held_out:
         return train, None, None, classes, notes
-    test_notes = unusable_test(found, classes, has_labels)
+    test_notes = unusable_test(found, classes, has_labels, lambda folder: nested_class_folders(folder, hierarchy)[0])
     parts = [(found.held_out, listed[1])]
     if found.test and not test_notes:
-        parts.append((found.test, clip_lists.list_folders(found.test)))
+        parts.append((found.test, clip_lists.list_folders(found.test, hierarchy)))
     ordered = []
     for folder, (listing, names, _) in parts:
         number_of = np.argsort(same_classes(classes, names, found.train, folder))
@@ -245,29 +274,33 @@ def _list_lists(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, .
     return listings[0], held_out, classes, ()
 
 
-def _survey_frames(sources: list[Path], config: ClipData) -> Survey:
+def _survey_frames(sources: Sequence[Path | HeldClip], config: ClipData) -> Survey:
     """The grey range of clips that are folders of frames: a frame from the middle of each of some of them decides."""
     survey = Survey(config.grey_range, config.page)
-    folders = [source for source in sources if not is_clip_name(source)]
+    folders = [source for source in sources if isinstance(source, Path) and not is_clip_name(source)]
     files = [frame_files(folder) for folder in evenly_spaced(folders, LOOKED_AT)]
     survey.look_at_some([frames[len(frames) // 2] for frames in files if frames])
     return survey
 
 
 def _check(
-    sources: list[Path], config: ClipData, progress: Progress, remember: bool
-) -> tuple[dict[Path, ClipFacts | str | None], tuple[str, ...]]:
+    sources: Sequence[Path | HeldClip], config: ClipData, progress: Progress, remember: bool
+) -> tuple[dict[Path | HeldClip, ClipFacts | str | None], tuple[str, ...]]:
     """What is known of each clip, or what is wrong with it, or None if nobody looked; and notes."""
-    if any(source.suffix.lower() in VIDEO_SUFFIXES for source in sources):
+    if any(isinstance(source, Path) and source.suffix.lower() in VIDEO_SUFFIXES for source in sources):
         load_av()
     if config.check == "none":
         return dict.fromkeys(sources), (f"The {len(sources):,} clips were not checked.",)
     whole = config.check == "decode" or (config.check == "auto" and len(sources) <= MOST_DECODED)
-    cache = as_path(config.cache or _start(config) / CACHE)
-    found, index_notes = index_clips(
-        sources, whole, config.frame_rate, None if config.cache == "none" else cache, progress, remember, config.page
-    )
-    complaints = [f"{show(source)}{fact}" for source, fact in zip(sources, found, strict=True) if isinstance(fact, str)]
+    cache: Path | None = as_path(config.cache or _start(config) / CACHE)
+    if config.cache == "none" or config.table == IN_PYTHON:
+        cache = None
+    found, index_notes = index_clips(sources, whole, config.frame_rate, cache, progress, remember, config.page)
+    complaints = [
+        f"{show(source) if isinstance(source, Path) else source}{fact}"
+        for source, fact in zip(sources, found, strict=True)
+        if isinstance(fact, str)
+    ]
     notes = index_notes
     if not whole:
         notes += (f"Only the headers of the {len(sources):,} clips were checked, not whether all decode.",)
@@ -282,7 +315,9 @@ def _check(
     return dict(zip(sources, found, strict=True)), notes
 
 
-def _leave_out(listing: Listing, facts: dict[Path, ClipFacts | str | None], classes: tuple[str, ...]) -> Listing:
+def _leave_out(
+    listing: Listing, facts: dict[Path | HeldClip, ClipFacts | str | None], classes: tuple[str, ...]
+) -> Listing:
     kept = np.array([not isinstance(facts[source], str) for source in listing.sources])
     lost = sorted(set(listing.labels.tolist()) - set(listing.labels[kept].tolist()))
     if lost:

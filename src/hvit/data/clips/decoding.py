@@ -18,14 +18,16 @@ from PIL import Image
 from hvit.data.clips import videos
 from hvit.data.clips.videos import ClipFacts
 from hvit.data.grey import GreyRange
+from hvit.data.images.held import HeldClip
 from hvit.data.images.listing import is_image_name, show
 from hvit.data.images.memory import MOST_MEMORY
 from hvit.data.images.reading import look_at, read_image
 from hvit.data.regular_files import NotRegularError, Refusal, check_regular, entries_of, is_folder, system_reason
 from hvit.errors import UserError
 
-Source = Path | np.ndarray
-"""A video file, a folder of frames, a .npy file, or an array (frames, height, width, channels) uint8 in memory."""
+Source = Path | np.ndarray | HeldClip
+"""A video file, a folder of frames, a .npy file, an array (frames, height, width, channels) uint8 in memory, or a clip
+that a program holds."""
 
 SHORT_SIDE = 512
 """Shorter side in pixels to which frames are scaled down before a model's preprocessing, where nobody asks for more."""
@@ -43,6 +45,8 @@ def probe(source: Source, frame_rate: float = 30.0, whole: bool = False, page: i
     is decoded, as far as that takes 8 seconds, to see that it can be. page: of frames that are files of several pages.
     Raises UserError, naming the file and the reason, if it cannot be read.
     """
+    if isinstance(source, HeldClip):
+        source = source.array()
     if isinstance(source, np.ndarray):
         return _array_facts(_checked(source, "the array"), frame_rate)
     with _one_sentence(source):
@@ -77,6 +81,8 @@ def read_frames(
     """
     wanted, places = np.unique(indices, return_inverse=True)
     height, width = fitted(facts.height, facts.width, short_side)
+    if isinstance(source, HeldClip):
+        source = source.array()
     if isinstance(source, np.ndarray):
         return _scaled(_checked(source, "the array")[wanted], height, width)[places]
     with _one_sentence(source):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hvit.data.clips.decoding import probe
 from hvit.data.clips.videos import ClipFacts
+from hvit.data.images.held import HeldClip
 from hvit.data.images.listing import show
 from hvit.data.images.reading import quiet_pillow
 from hvit.data.regular_files import open_regular
@@ -29,7 +30,7 @@ Entry = tuple[int, int, bool, ClipFacts | str]
 
 
 def index_clips(
-    sources: Sequence[Path],
+    sources: Sequence[Path | HeldClip],
     whole: bool,
     frame_rate: float,
     cache: Path | None,
@@ -66,13 +67,17 @@ def index_clips(
 
 
 def _look_at(
-    sources: list[Path], frame_rate: float, whole: bool, progress: Progress, page: int | None
+    sources: list[Path | HeldClip], frame_rate: float, whole: bool, progress: Progress, page: int | None
 ) -> Iterator[ClipFacts | str]:
-    def look(source: Path) -> ClipFacts | str:
+    def look(source: Path | HeldClip) -> ClipFacts | str:
         try:
             return probe(source, frame_rate, whole, page)
         except UserError as error:
-            return str(error).removeprefix(f"cannot read {show(source)}").removesuffix(".")
+            return (
+                str(error)
+                .removeprefix(f"cannot read {show(source) if isinstance(source, Path) else source}")
+                .removesuffix(".")
+            )
 
     with quiet_pillow():
         for done, (_, found) in enumerate(in_threads(look, sources, 16), 1):
@@ -87,12 +92,14 @@ def _decoder() -> str:
         return ""
 
 
-def _name(source: Path, cache: Path | None) -> str:
+def _name(source: Path | HeldClip, cache: Path | None) -> str:
     """The clip as it is named in the cache: seen from there, so that both can move together."""
-    return os.path.relpath(source, cache.parent) if cache else str(source)
+    return os.path.relpath(source, cache.parent) if cache and isinstance(source, Path) else str(source)
 
 
-def _stamp(source: Path) -> tuple[int, int]:
+def _stamp(source: Path | HeldClip) -> tuple[int, int]:
+    if not isinstance(source, Path):
+        return -1, -1
     try:
         state = source.stat()
     except (OSError, ValueError):  # not there, or no path at all, as with a null character

@@ -14,6 +14,8 @@ import numpy as np
 from hvit.data import layout
 from hvit.data.clips.decoding import is_clip_name
 from hvit.data.clips.videos import VIDEO_SUFFIXES
+from hvit.data.hierarchy import Hierarchy, folders_around, nested_class_folders
+from hvit.data.images.held import HeldClip
 from hvit.data.images.listing import files_below, is_image_name, show
 from hvit.data.layout import UNLABELLED, Layout, class_folders, counted, spelling, stray_samples, sub_folders
 from hvit.data.regular_files import open_regular, system_reason
@@ -29,7 +31,7 @@ SSV2_LABELS = "something-something-v2-labels.json"
 class Listing:
     """Clips and their classes: sources (count,), labels (count,) int64. other: how many other files, of each kind."""
 
-    sources: list[Path]
+    sources: list[Path | HeldClip]
     labels: np.ndarray
     other: Counter[str]
 
@@ -48,14 +50,15 @@ def _may_be_class(folder: Path) -> bool:
     return bool(stray_samples(folder, is_clip_name) or sub_folders(folder))
 
 
-def list_folders(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...]]:
+def list_folders(folder: Path, hierarchy: Hierarchy | None = None) -> tuple[Listing, tuple[str, ...], tuple[str, ...]]:
     """The clips in class folders, the classes in alphabetical order, and notes.
 
-    A clip is a video, a .npy file, or a folder that holds images and no other clip: its frames.
-    Raises UserError if there are not two or more class folders, each with clips.
+    A clip is a video, a .npy file, or a folder that holds images and no other clip: its frames. hierarchy: where class
+    folders lie in class folders, what learns which stands under which. Raises UserError if there are not two or more
+    class folders, each with clips.
     """
     sources, labels, other = [], [], Counter()
-    folders, notes = class_folders(folder)
+    folders, notes = nested_class_folders(folder, hierarchy)
     for number, (name, members) in enumerate(folders.items()):
         found = 0
         for member in members:
@@ -74,7 +77,7 @@ def list_folders(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...
                 f"class folder {show(folder / name)} holds no clip (a file ending in {', '.join(VIDEO_SUFFIXES)} or "
                 ".npy, or a folder of frames): add some, or remove the folder."
             )
-    stray = len(stray_samples(folder, is_clip_name))
+    stray = sum(len(stray_samples(place, is_clip_name)) for place in folders_around(folder, folders))
     if len(folders) < 2:
         raise UserError(
             f"{show(folder)} has {counted(len(folders), 'class folder')} and {counted(stray, 'clip')} in none: put the "

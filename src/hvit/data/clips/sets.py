@@ -14,6 +14,7 @@ import numpy as np
 from hvit.data.clips.decoding import Source, probe, read_frames
 from hvit.data.clips.videos import ClipFacts
 from hvit.data.grey import GreyRange
+from hvit.data.images.held import HeldClip
 from hvit.data.images.listing import show
 from hvit.data.sampling import Sampling
 from hvit.data.sets import ImageSet, Stored, Target
@@ -24,8 +25,8 @@ from hvit.randomness import derive_seed
 class ClipSet(ImageSet):
     """Clips of which a few frames are read each time they are needed.
 
-    sources: videos, folders of frames, .npy files, or arrays (frames, height, width, 1 or 3) uint8. facts: what is
-    known of each; None to look when it is read. learns: whether frames are chosen at random and another clip takes the
+    sources: videos, folders of frames, .npy files, arrays (frames, height, width, 1 or 3) uint8, or clips that a
+    program holds. facts: what is known of each; None to look when it is read. learns: whether frames are chosen at random and another clip takes the
     place of one that cannot be read (training); if not, that is an error (held out, where a score on others would be
     wrong). views: in time and in space, in testing. frame_rate: of clips that do not say theirs. short_side: frames
     whose shorter side is longer are scaled down to it; 0 for never. folder: what the names of the clips start from.
@@ -53,7 +54,7 @@ class ClipSet(ImageSet):
         self.labels, self.learns, self.seed = labels, learns, seed
         self.sampling = sampling  # pyright: ignore[reportIncompatibleVariableOverride]
         self.views, self.frame_rate, self.short_side = views, frame_rate, short_side
-        paths = [os.fsencode(source) for source in sources if not isinstance(source, np.ndarray)]
+        paths = [os.fsencode(source) for source in sources if isinstance(source, Path)]
         # One array of names and one of facts: worker processes share them, where they would copy lists of objects.
         self._names = np.array(paths) if len(paths) == len(sources) else None
         self._sources = list(sources) if self._names is None else []
@@ -67,7 +68,9 @@ class ClipSet(ImageSet):
         """Every clip, named as seen from the folder of the set."""
         for index in range(len(self)):
             source = self.source(index)
-            if isinstance(source, np.ndarray):
+            if isinstance(source, HeldClip):
+                yield str(source), source.array() if source.rows.repeats else b""
+            elif isinstance(source, np.ndarray):
                 yield f"array {index}", source
             else:
                 yield (os.path.relpath(source, self._folder) if self._folder else source.name), source
@@ -125,4 +128,6 @@ class ClipSet(ImageSet):
     def name(self, index: int) -> str:
         """The file or folder of a clip, as it can be printed."""
         source = self.source(index)
+        if isinstance(source, HeldClip):
+            return str(source)
         return f"array {index}" if isinstance(source, np.ndarray) else show(source)

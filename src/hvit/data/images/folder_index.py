@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from hvit.data.layout import Layout
 from hvit.data.regular_files import state_of
 from hvit.errors import UserError
 from hvit.files import as_path, opened, replacing
+from hvit.labels import LabelLevel
 
 KIND = "hvit images 1"
 MOST_FOLDERS_LOOKED_AT = 1_000
@@ -28,7 +30,9 @@ _MOST = 64 * 2**30
 _ROWS = 1 << 17
 
 
-def list_by_index(root: str, labels: str, split_seed: int, index: Path, remember: bool) -> Listing:
+def list_by_index(
+    root: str, labels: str, split_seed: int, index: Path, remember: bool, label_levels: Sequence[str] = ()
+) -> Listing:
     """What `list_folder` finds, from the index where it holds, which otherwise is written.
 
     An index holds as long as no folder that is looked at (the first ones, and others up to a thousand, evenly spaced)
@@ -40,7 +44,7 @@ def list_by_index(root: str, labels: str, split_seed: int, index: Path, remember
     top = as_path(root)
     notes: tuple[str, ...] = ()
     if state_of(index) is not None:
-        found = read_index(index, top, labels, split_seed)
+        found = read_index(index, top, labels, split_seed, label_levels)
         if isinstance(found, Listing):
             return found
         notes = (f"{show(index)} was made anew: {found}.",) if remember else (f"{show(index)} is old: {found}.",)
@@ -57,12 +61,10 @@ def list_by_index(root: str, labels: str, split_seed: int, index: Path, remember
             )
         folders[str(folder)] = state.st_mtime_ns
 
-    listing = list_folder(root, labels, entered)
+    listing = list_folder(root, labels, entered, label_levels)
     if remember:
         write_index(index, listing, top, labels, split_seed, folders)
-    return Listing(
-        listing.layout, listing.labelled, listing.parts, listing.ignored, (*listing.notes, *notes), None, True
-    )
+    return replace(listing, notes=(*listing.notes, *notes), draws=None, is_indexed=True)
 
 
 def write_index(
@@ -81,6 +83,7 @@ def write_index(
         "root": str(root.resolve()),
         "labels": labels,
         "labelled": listing.labelled,
+        "levels": [asdict(level) for level in listing.levels],
         "split_seed": split_seed,
         "layout": [folder and os.path.relpath(folder, root) for folder in _folders_of(listing.layout)],
         "layout_notes": listing.layout.notes,
@@ -110,7 +113,9 @@ def write_index(
                     writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 
-def read_index(index: Path, root: Path, labels: str, split_seed: int) -> Listing | str:
+def read_index(
+    index: Path, root: Path, labels: str, split_seed: int, label_levels: Sequence[str] = ()
+) -> Listing | str:
     """What an index lists; or why it does not hold any more, as the end of a sentence.
 
     Raises UserError for a file that is no index.
@@ -124,6 +129,8 @@ def read_index(index: Path, root: Path, labels: str, split_seed: int) -> Listing
                 raise ValueError("another kind")
             if facts["labels"] != labels:
                 return f"it is of labels {facts['labels']}, and these are {labels}"
+            if [level["name"] for level in facts.get("levels", [])] != list(label_levels):
+                return "it is of classes of other levels"
             if (changed := _changed_folder(facts["folders"], root)) is not None:
                 return f"{show(changed)} has changed"
             return _listing(table, facts, root, split_seed)
@@ -166,9 +173,14 @@ def _listing(table: Any, facts: dict[str, Any], root: Path, split_seed: int) -> 
         parts.append(classes)
     train, held_out, test = (folder and root / folder for folder in facts["layout"])
     layout = Layout(train, held_out, tuple(facts["layout_notes"]), test)
+    levels = tuple(
+        LabelLevel(level["name"], tuple(level["classes"]), tuple(level["of"])) for level in facts.get("levels", [])
+    )
+    if levels and levels[-1].classes != tuple(parts[0]):
+        raise ValueError("its levels are not those of its classes")
     return Listing(
         layout, bool(facts["labelled"]), (parts[0], parts[1], parts[2]), Counter(facts["ignored"]),
-        tuple(facts["notes"]), (split_seed, draws) if uses_draws else None, True,
+        tuple(facts["notes"]), (split_seed, draws) if uses_draws else None, True, levels,
     )  # fmt: skip
 
 

@@ -6,10 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from hvit.data.hierarchy import Hierarchy, folders_around, nested_class_folders
 from hvit.data.images.listing import SUFFIXES, files_below, is_image_or_array_name, names_below, show, suffix_of
 from hvit.data.images.paths import PathList
 from hvit.data.layout import (
@@ -25,6 +27,7 @@ from hvit.data.layout import (
     unusable_test,
 )
 from hvit.errors import UserError
+from hvit.labels import LabelLevel
 from hvit.randomness import derive_seed
 
 Entered = Callable[[Path, os.stat_result], object]
@@ -50,6 +53,8 @@ class Listing:
     draws: tuple[int, np.ndarray] | None = None
     is_indexed: bool = False
     """Whether it comes from an index, so that no file is looked at without need."""
+    levels: tuple[LabelLevel, ...] = ()
+    """Of class folders in class folders, the levels of their classes."""
 
     def files(self) -> PathList:
         """All images of all parts."""
@@ -69,17 +74,18 @@ def split_draws(files: PathList, folder: Path, split_seed: int) -> np.ndarray:
     return np.fromiter((derive_seed(split_seed, f"split/{key}") for key in keys), np.int64, len(files))
 
 
-def list_folder(root: str, labels: str, entered: Entered | None = None) -> Listing:
+def list_folder(root: str, labels: str, entered: Entered | None = None, label_levels: Sequence[str] = ()) -> Listing:
     """The images in the folders of a root.
 
-    labels: "folders", "none" or "auto". Raises UserError if the folder is not laid out in one of the two ways, or
-    leaves a class without images.
+    labels: "folders", "none" or "auto". label_levels: names of levels where class folders lie in class folders. Raises
+    UserError if the folder is not laid out in one of the two ways, or leaves a class without images.
     """
-    layout = _find_layout(root, labels != "none")
+    hierarchy = Hierarchy(label_levels) if label_levels else None
+    layout = _find_layout(root, labels != "none" and hierarchy is None)
     notes = layout.notes
-    labelled = not _is_unlabelled(labels, layout)
+    labelled = hierarchy is not None or not _is_unlabelled(labels, layout)
     if labelled:
-        list_files = _list_classes
+        list_files = partial(_list_classes, hierarchy=hierarchy)
     else:
         layout = _find_layout(root, False)
         list_files = _list_unlabelled
@@ -93,14 +99,15 @@ def list_folder(root: str, labels: str, entered: Entered | None = None) -> Listi
         notes += more_notes
         held_out = _in_order(held_out, same_classes(list(train), list(held_out), layout.train, layout.held_out), train)
     test: Classes = {}
-    test_notes = unusable_test(layout, list(train), labelled)
+    test_notes = unusable_test(layout, list(train), labelled, lambda folder: nested_class_folders(folder, hierarchy)[0])
     notes += test_notes
     if layout.test and not test_notes:
         test, ignored_too, more_notes = list_files(layout.test, entered)
         ignored += ignored_too
         notes += more_notes
         test = _in_order(test, same_classes(list(train), list(test), layout.train, layout.test), train)
-    return Listing(layout, labelled, (train, held_out, test), ignored, notes)
+    levels = hierarchy.levels(list(train)) if hierarchy else ()
+    return Listing(layout, labelled, (train, held_out, test), ignored, notes, levels=levels)
 
 
 def _in_order(classes: Classes, order: Sequence[int], names: Classes) -> Classes:
@@ -125,12 +132,12 @@ def _images_below(
                 ignored[suffix_of(name) or "without suffix"] += 1
 
 
-def _list_classes(folder: Path, entered: Entered | None) -> tuple[Classes, Counter[str], tuple[str, ...]]:
+def _list_classes(
+    folder: Path, entered: Entered | None, hierarchy: Hierarchy | None
+) -> tuple[Classes, Counter[str], tuple[str, ...]]:
     """The images of each class, classes in alphabetical order; how many other files there are of each kind; notes."""
     ignored: Counter[str] = Counter()
-    if entered is not None:
-        entered(folder, folder.stat())
-    folders, notes = class_folders(folder)
+    folders, notes = nested_class_folders(folder, hierarchy, entered)
     counts: list[int] = []
 
     def names() -> Iterator[str]:
@@ -143,7 +150,7 @@ def _list_classes(folder: Path, entered: Entered | None) -> tuple[Classes, Count
     files = PathList.of_names(folder, names())
     ends = np.cumsum(counts).tolist()
     classes = {name: files[end - count : end] for name, count, end in zip(folders, counts, ends, strict=True)}
-    stray = stray_samples(folder, is_image_or_array_name)
+    stray = [file for place in folders_around(folder, folders) for file in stray_samples(place, is_image_or_array_name)]
     if not classes:
         where = f"has {counted(len(stray), 'image')} but" if stray else "has"
         raise UserError(

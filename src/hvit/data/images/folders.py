@@ -44,6 +44,7 @@ from hvit.data.tables.samples import Samples, list_samples
 from hvit.data.tables.settings import LabelOptions, check_label_options
 from hvit.errors import UserError
 from hvit.files import as_path
+from hvit.labels import LabelSpec
 
 MOST_DECODED = 20_000
 """With check "auto": up to so many images are decoded in full before training, beyond it only their headers are."""
@@ -148,9 +149,10 @@ def open_folder(
     progress("listing images", 0, 0)
     if config.index:
         index = as_path(config.index)
-        listing = list_by_index(config.root, config.labels, config.split_seed, index, remember)
+        levels = config.label_levels
+        listing = list_by_index(config.root, config.labels, config.split_seed, index, remember, levels)
     else:
-        listing = list_folder(config.root, config.labels)
+        listing = list_folder(config.root, config.labels, label_levels=config.label_levels)
     layout, labelled, notes = listing.layout, listing.labelled, listing.notes
     is_indexed = listing.is_indexed
     files = listing.files()
@@ -205,6 +207,7 @@ def open_folder(
         channels=checked_names(config.channels, in_channels),
         test=folder_set(*_flatten(test_files), replaces=False, folder=test_folder) if test_files else None,
         later=tuple(checked_later(files)) if chosen_check(config, len(files), is_indexed) == "sample" else (),
+        spec=LabelSpec("single", classes, levels=listing.levels) if listing.levels else None,
     )  # fmt: skip
     return with_balance(splits, config, "images", subset_notes(len(chosen), len(train)))
 

@@ -1,4 +1,4 @@
-"""Images that are no files of their own: rows of a table that holds them, or images in memory."""
+"""Images and clips that are no files of their own: rows of a table that holds them, or what a program holds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ _AS_PPM = ("L", "RGB")
 class Rows(ABC):
     """Images by their number.
 
-    repeats: whether the same number gives the same image each time; only then can content be compared.
+    repeats: whether the same number gives the same image each time; only then can content be compared. clips: whether
+    they are clips.
     """
 
     repeats: bool = True
+    clips: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -60,6 +62,68 @@ class HeldImage:
             return file.read()
 
 
+@dataclass(frozen=True)
+class HeldClip:
+    """One clip of some rows."""
+
+    rows: Rows
+    number: int
+
+    def __str__(self) -> str:
+        return self.rows.name(self.number)
+
+    def array(self) -> np.ndarray:
+        """Its frames, (frames, height, width, channels) uint8. Raises UserError for what is no clip."""
+        try:
+            return clip_of(self.rows.value(self.number))
+        except UserError as error:
+            raise UserError(f"cannot read {self}: {error}") from error
+
+    def open(self) -> BinaryIO:
+        """Its size and pixels as a file, to be compared."""
+        array = self.array()
+        return BytesIO(repr(array.shape).encode() + array.tobytes())
+
+
+def clip_of(value: object) -> np.ndarray:
+    """The frames of a clip as a program holds them, (frames, height, width, channels) uint8.
+
+    value: an array of NumPy or a tensor of torch: (frames, height, width, channels), (frames, channels, height, width)
+    or, grey, (frames, height, width), of uint8 or of real numbers from 0 to 1. Raises UserError for anything else.
+    """
+    is_tensor = type(value).__module__.partition(".")[0] == "torch"
+    array = np.asarray(value.detach().cpu() if is_tensor else value)  # pyright: ignore[reportAttributeAccessIssue]
+    if array.dtype == object or array.ndim not in (3, 4) or not array.size:
+        raise UserError(
+            f"a clip must be an array or a tensor (frames, height, width, channels), or its path where all are paths, "
+            f"not {_what(value, array)}"
+        )
+    if array.ndim == 3:
+        array = array[..., None]
+    elif array.shape[3] not in (1, 3):
+        if array.shape[1] not in (1, 3):
+            raise UserError(
+                f"a clip must have 1 or 3 channels, in the last axis (frames, height, width, channels) or the second "
+                f"(frames, channels, height, width), not the shape {array.shape}"
+            )
+        array = array.transpose(0, 2, 3, 1)
+    return _in_bytes(array, "clips")
+
+
+def _in_bytes(array: np.ndarray, what: str) -> np.ndarray:
+    """Real numbers from 0 to 1 as uint8, and uint8 as it is. Raises UserError for other numbers."""
+    if array.dtype.kind == "f":
+        if not (array.min(initial=0) >= 0 and array.max(initial=0) <= 1):  # not a number is refused, too
+            raise UserError(
+                f"its real numbers must be from 0 to 1, not from {array.min():.3g} to {array.max():.3g}: give {what} "
+                "that are not normalised, since hvit does that"
+            )
+        return np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise UserError(f"its numbers must be uint8, or real numbers from 0 to 1, not {array.dtype}")
+    return array
+
+
 def picture_of(value: object) -> Image.Image:
     """A picture, upright, of an image as libraries of Python hold it.
 
@@ -77,20 +141,11 @@ def picture_of(value: object) -> Image.Image:
             f"{_what(value, array)}"
         )
     array = _channels_last(array, first=is_tensor)
-    if array.dtype.kind == "f":
-        if not (array.min(initial=0) >= 0 and array.max(initial=0) <= 1):  # not a number is refused, too
-            raise UserError(
-                f"its real numbers must be from 0 to 1, not from {array.min():.3g} to {array.max():.3g}: give images "
-                "that are not normalised, since hvit does that"
-            )
-        array = np.rint(array * 255).astype(np.uint8)
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     if array.dtype == np.uint16 and array.ndim == 2:
         return Image.fromarray(array)
-    if array.dtype != np.uint8:
-        raise UserError(f"its numbers must be uint8, or real numbers from 0 to 1, not {array.dtype}")
-    return Image.fromarray(np.ascontiguousarray(array))
+    return Image.fromarray(np.ascontiguousarray(_in_bytes(array, "images")))
 
 
 def _channels_last(array: np.ndarray, first: bool) -> np.ndarray:

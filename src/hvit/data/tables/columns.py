@@ -57,13 +57,14 @@ def find_columns(table: Table, options: LabelOptions, is_sample: Callable[[Path]
     """
     for option in ("path_column", "split_column", "group_column", "weight_column"):
         _check(table, getattr(options, option), option)
-    for name in options.label_columns:
-        _check(table, name, "label_columns")
-    taken = {*options.label_columns, options.split_column, options.group_column, options.weight_column} - {""}
+    named = options.label_columns or options.label_levels
+    for name in named:
+        _check(table, name, "label_columns" if options.label_columns else "label_levels")
+    taken = {*named, options.split_column, options.group_column, options.weight_column} - {""}
     path = options.path_column or next(iter(table.image_columns), "") or _path(table, is_sample, taken)
     taken.add(path)
     split = options.split_column or _split(table, taken)
-    labels = options.label_columns or _labels(table, taken | {split}, needs_labels)
+    labels = named or _labels(table, taken | {split}, needs_labels)
     return Columns(path, tuple(labels), split, options.group_column, options.weight_column)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hvit.data.images.held import HeldImage, Rows
+from hvit.data.images.held import HeldClip, HeldImage, Rows
 from hvit.data.tables.hugging_face import table_of
 from hvit.data.tables.numbers import is_flag
 from hvit.data.tables.read import Cell, FrameTable, Table, plain_cell
@@ -47,13 +47,15 @@ class GivenTable(FrameTable):
 
 
 class GivenRows(Rows):
-    """The images of all parts, one after the other."""
+    """The images, or clips, of all parts, one after the other."""
 
-    def __init__(self, parts: Mapping[str, _Part]) -> None:
+    def __init__(self, parts: Mapping[str, _Part], clips: bool = False) -> None:
+        self.clips = clips
+        held = HeldClip if clips else HeldImage
         self.parts = [(name, part.images) for name, part in parts.items()]
         ends = (number for images in (one.images for one in parts.values()) for number in {0, len(images) - 1})
         self.repeats = all(isinstance(one.images, list | np.ndarray) for one in parts.values()) or all(
-            HeldImage(self, number).content() == HeldImage(self, number).content() for number in ends
+            held(self, number).open().read() == held(self, number).open().read() for number in ends
         )
 
     def __len__(self) -> int:
@@ -100,11 +102,13 @@ class _Part:
     classes: tuple[str, ...] = ()
 
 
-def given(train: object, held_out: object, test: object, classes: Sequence[str], task: str) -> Given:
+def given(
+    train: object, held_out: object, test: object, classes: Sequence[str], task: str, clips: bool = False
+) -> Given:
     """The table of what a program gave (see `hvit.fit`).
 
-    classes: names of the numbers of classes, or of the columns of labels. task: what labels are, or "auto". Raises
-    UserError for what is no samples with labels.
+    classes: names of the numbers of classes, or of the columns of labels. task: what labels are, or "auto". clips:
+    whether samples are clips. Raises UserError for what is no samples with labels.
     """
     parts = {name: one for name, one in zip(PARTS, (train, held_out, test), strict=True) if one is not None}
     if "test" in parts and "val" not in parts:
@@ -131,7 +135,7 @@ def given(train: object, held_out: object, test: object, classes: Sequence[str],
     if are_files:
         columns[image_column] = [str(path) for one in opened.values() for path in one.images]
         return Given(FrameTable(columns, Path.cwd(), "the data"), True, options)
-    rows = GivenRows(opened)
+    rows = GivenRows(opened, clips)
     columns[image_column] = [rows.name(number) for number in range(len(rows))]
     return Given(GivenTable(columns, image_column, rows), False, options)
 

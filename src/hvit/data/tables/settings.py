@@ -25,6 +25,10 @@ class LabelOptions:
     label_columns: tuple[str, ...] = ()
     """Columns of the table with the labels: one with class names or a number, or several of 0 and 1 or of numbers;
     of shards, a field of each sample's JSON or a member such as txt; default: found by their names."""
+    label_levels: tuple[str, ...] = ()
+    """Levels of a hierarchy of classes, coarse to fine, such as genus species: columns of the table, or without one
+    class folders in class folders (DIR/GENUS/SPECIES/...). The finest ones are the classes; scores and predictions name
+    every level."""
     split_column: str = ""
     """Column of the table that says train, val or test; default: found by its name; without one a share is held out."""
     group_column: str = ""
@@ -59,10 +63,17 @@ def check_label_options(options: LabelOptions) -> None:
         has_labels = True
     else:
         has_labels = bool(options.table)
+    _check_levels(options)
     if (given and not options.table) or (not has_labels and (options.task != "auto" or options.class_order)):
         first = given[0] if given else "class_order" if options.class_order else "task"
         raise UserError(f"{first} is for labels in a table: name one with table (--data.table FILE in train)")
-    named = [options.path_column, *options.label_columns, options.split_column, options.group_column]
+    named = [
+        options.path_column,
+        *options.label_columns,
+        *options.label_levels,
+        options.split_column,
+        options.group_column,
+    ]
     twice = next((name for name in named if name and named.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"the column {twice!r} is given two meanings (path, label, split, group): a column has one")
@@ -70,3 +81,21 @@ def check_label_options(options: LabelOptions) -> None:
         raise UserError(f"class_order is for task ordinal or single, not for {options.task}")
     if not 0 <= options.effective_beta < 1:
         raise UserError(f"effective_beta must be from 0 to below 1, not {options.effective_beta}")
+
+
+def _check_levels(options: LabelOptions) -> None:
+    """Raises UserError for levels of classes that cannot be."""
+    levels = options.label_levels
+    if not levels:
+        return
+    words = f"label_levels ({', '.join(levels)})"
+    if len(levels) < 2 or len(set(levels)) < len(levels) or not all(levels):
+        raise UserError(f"{words} must be two or more different names, coarse to fine, such as genus species")
+    if options.task not in ("auto", "single"):
+        raise UserError(f"{words} is for one class a sample, and task is {options.task}: omit one of them")
+    for name in ("label_columns", "label_separator", "shards", "train_list"):
+        if value := getattr(options, name, ""):
+            text = ", ".join(value) if isinstance(value, tuple) else value
+            raise UserError(f"{words} and {name} ({text}) cannot be given together: omit one of them")
+    if getattr(options, "labels", "folders") == "none":
+        raise UserError(f"{words} names levels of labels, and labels none uses none: omit one of them")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hvit.data.hierarchy import Hierarchy
 from hvit.data.layout import counted, some, spelling
 from hvit.data.tables.numbers import as_class_name, as_flag, as_number, is_flag, says_nothing
 from hvit.data.tables.read import Cell
@@ -45,7 +46,9 @@ def encode(columns: dict[str, list[Cell]], options: LabelOptions, place: Callabl
     kind, why = _kind(columns, options)
     word = "The column" if len(columns) == 1 else "The columns"
     names = f"{word} {some(list(columns), 4)}"
-    if kind == "regression":
+    if options.label_levels:
+        found = _of_levels(columns, options, place)
+    elif kind == "regression":
         found = _numbers(columns, place)
     elif kind == "multi":
         found = _flags(columns, place) if len(columns) > 1 else _several(columns, options)
@@ -56,12 +59,14 @@ def encode(columns: dict[str, list[Cell]], options: LabelOptions, place: Callabl
     spec, labels, missing = found
     if missing.all():
         raise UserError(f"every row of {some(list(columns), 4)} is empty: the table has no labels")
-    override = "" if options.task != "auto" else " (--data.task for another reading)"
+    override = "" if options.task != "auto" or options.label_levels else " (--data.task for another reading)"
     return Encoded(spec, labels, missing, f"{names}: {spec.describe()}, {why}{override}.")
 
 
 def _kind(columns: dict[str, list[Cell]], options: LabelOptions) -> tuple[LabelKind, str]:
     """What the labels are, and why."""
+    if options.label_levels:
+        return "single", "as label_levels says"
     if options.task != "auto":
         return options.task, "as task says"
     if options.class_order:
@@ -156,6 +161,17 @@ def _classes(
     number = {name: place for place, name in enumerate(classes)}
     labels = np.array([number.get(name, 0) for name in names], dtype=np.int64)
     return LabelSpec(kind, tuple(map(shown, classes))), labels, np.array([name == "" for name in names])
+
+
+def _of_levels(columns: dict[str, list[Cell]], options: LabelOptions, place: Callable[[int], str]) -> Found:
+    """One class a sample in the last column, and the classes that it stands under in the others."""
+    names = list(columns)
+    spec, labels, missing = _classes({names[-1]: columns[names[-1]]}, "single", options, place)
+    hierarchy = Hierarchy(names)
+    for row, cells in enumerate(zip(*columns.values(), strict=True)):
+        words = [_alone(cell, place(row)) if isinstance(cell, list) else as_class_name(cell) for cell in cells]
+        hierarchy.add([shown(word) for word in words])
+    return replace(spec, levels=hierarchy.levels(spec.names)), labels, missing
 
 
 def _alone(cell: list[Cell], place: str) -> str:
