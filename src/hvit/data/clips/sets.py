@@ -26,11 +26,11 @@ class ClipSet(ImageSet):
     """Clips of which a few frames are read each time they are needed.
 
     sources: videos, folders of frames, .npy files, arrays (frames, height, width, 1 or 3) uint8, or clips that a
-    program holds. facts: what is known of each; None to look when it is read. learns: whether frames are chosen at random and another clip takes the
-    place of one that cannot be read (training); if not, that is an error (held out, where a score on others would be
-    wrong). views: in time and in space, in testing. frame_rate: of clips that do not say theirs. short_side: frames
-    whose shorter side is longer are scaled down to it; 0 for never. folder: what the names of the clips start from.
-    grey_range, page: how frames that are image files are read.
+    program holds. facts: what is known of each; None to look when it is read. learns: whether frames are chosen at
+    random and another clip takes the place of one that cannot be read (training); if not, that is an error (held out,
+    where a score on others would be wrong). views: in time and in space, in testing. frame_rate: of clips that do not
+    say theirs. short_side: frames whose shorter side is longer are scaled down to it; 0 for never. folder: what the
+    names of the clips start from. grey_range, page: how frames that are image files are read.
     """
 
     sampling: Sampling
