@@ -340,10 +340,14 @@ def _fold(
     return pool.only(np.flatnonzero(~chosen)), pool.only(np.flatnonzero(chosen)), notes
 
 
-def _names_in_folds(sources: Sequence[Path], config: ClipData) -> list[str]:
+def _names_in_folds(sources: Sequence[Path | HeldClip], config: ClipData) -> list[str]:
     """The names of clips from which their groups and folds follow."""
     root = as_path(config.root or Path(config.train_list).parent)
-    return [split_name(source, root) for source in sources]
+    return [_name_in_split(source, root) for source in sources]
+
+
+def _name_in_split(source: Path | HeldClip, root: Path) -> str:
+    return split_name(source, root) if isinstance(source, Path) else str(source)
 
 
 def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> tuple[Listing, Listing, tuple[str, ...]]:
@@ -353,7 +357,7 @@ def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> t
     """
     root = _start(config)
     order = np.array(
-        [derive_seed(config.split_seed, f"split/{split_name(source, root)}") for source in listing.sources]
+        [derive_seed(config.split_seed, f"split/{_name_in_split(source, root)}") for source in listing.sources]
     )
     held_out = np.zeros(len(order), dtype=bool)
     alone = []
@@ -367,7 +371,7 @@ def _hold_out(listing: Listing, classes: tuple[str, ...], config: ClipData) -> t
         held_out[members[np.argsort(order[members], kind="stable")[:count]]] = True
     if len(alone) == len(present):
         raise UserError(
-            f"class {alone[0]} has only one readable clip ({show(listing.sources[0])}), too few to hold one out: add "
-            "some, or a val folder or held_out_list."
+            f"class {alone[0]} has only one readable clip ({show(str(listing.sources[0]))}), too few to hold one out: "
+            "add some, or a val folder or held_out_list."
         )
     return listing.only(np.flatnonzero(~held_out)), listing.only(np.flatnonzero(held_out)), alone_notes(alone, "clip")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ SSV2_LABELS = "something-something-v2-labels.json"
 class Listing:
     """Clips and their classes: sources (count,), labels (count,) int64. other: how many other files, of each kind."""
 
-    sources: list[Path | HeldClip]
+    sources: Sequence[Path | HeldClip]
     labels: np.ndarray
     other: Counter[str]
 
@@ -97,7 +97,7 @@ def list_clips(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            found.update(dict.fromkeys(list_unlabelled(path)[0].sources))
+            found.update(dict.fromkeys(_clips_in_or_refuse(path)[0]))
         elif path.exists() or is_clip_name(path):
             found[path] = None
         else:
@@ -107,13 +107,18 @@ def list_clips(paths: Iterable[Path]) -> list[Path]:
 
 def list_unlabelled(folder: Path) -> tuple[Listing, tuple[str, ...], tuple[str, ...]]:
     """Every clip anywhere in a folder, without classes. Raises UserError if there is none."""
+    clips, other = _clips_in_or_refuse(folder)
+    return Listing(clips, np.zeros(len(clips), np.int64), other), (UNLABELLED,), ()
+
+
+def _clips_in_or_refuse(folder: Path) -> tuple[list[Path], Counter[str]]:
     clips, other = _clips_in(folder)
     if not clips:
         raise UserError(
             f"{show(folder)} holds no clip: expected files ending in {', '.join(VIDEO_SUFFIXES)} or .npy, or folders "
             "of frames."
         )
-    return Listing(clips, np.zeros(len(clips), np.int64), other), (UNLABELLED,), ()
+    return clips, other
 
 
 def has_class_folders(folders: Iterable[Path]) -> bool:
