@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,20 @@ def nothing_changes() -> Iterator[None]:
 def test_a_command_that_is_ended_says_by_what(number: int) -> None:
     with nothing_changes(), pytest.raises(Ended, match=f"ended by {signal.Signals(number).name}"), raising_ended():
         signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_that_comes_while_an_object_is_deleted_is_not_lost(number: int) -> None:
+    class Deleted:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def work() -> None:
+        Deleted()
+        threading.Event().wait(60)
+
+    with nothing_changes(), pytest.raises((Ended, KeyboardInterrupt)), raising_ended():
+        work()
 
 
 @pytest.mark.parametrize("number", ENDING)

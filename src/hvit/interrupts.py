@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ ENDING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name)
 """The signals that ask to end; a system may lack some of them."""
 _SAME_WISH = 1.0
 """Seconds within which a second signal is the first one again: launchers pass on what a terminal sends to all."""
+_AGAIN_AFTER = 0.05
 
 Handler = Callable[[int, FrameType | None], object]
 Usual = Handler | int | signal.Handlers | None
@@ -25,6 +29,7 @@ class Ended(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
+        self.number = number
 
 
 @contextmanager
@@ -34,8 +39,30 @@ def raising_ended() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise Ended(number)
 
-    with _handling({number: end for number in ENDING if number != signal.SIGINT}):
+    with _handling({number: end for number in ENDING if number != signal.SIGINT}), _sent_again():
         yield
+
+
+@contextmanager
+def _sent_again() -> Iterator[None]:
+    """Sends a signal again, a moment later, whose exception Python dropped: it does so while it deletes an object."""
+    usual = sys.unraisablehook
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        wish = dropped.exc_value
+        if not isinstance(wish, Ended | KeyboardInterrupt):
+            usual(dropped)
+            return
+        number = wish.number if isinstance(wish, Ended) else signal.SIGINT
+        again = threading.Timer(_AGAIN_AFTER, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
 
 
 class Interrupts:
