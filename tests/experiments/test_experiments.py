@@ -244,6 +244,7 @@ def test_a_folder_of_another_run_is_refused_and_a_stopped_one_ends_the_queue(
 
 
 @pytest.mark.usefixtures("toys")
+@pytest.mark.long
 def test_parts_divide_the_grid_and_wait_for_each_other_without_hanging(tmp_path: Path) -> None:
     place = Place(tmp_path, "quick")
     every = jobs_of([toy("quick")], place, 1, "")

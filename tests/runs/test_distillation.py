@@ -63,6 +63,7 @@ def recipe_of(photos: Path, *teachers: str, **settings) -> Recipe:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_teacher_and_the_weights_to_start_from_may_be_on_the_hub(
     photo_folder: Path, tmp_path: Path, hub_server: HubServer
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_killed_probe_goes_on_from_its_features(encoder_file: Path, photo_fold
         assert torch.equal(open_weights(run).model.head.weight, first["network.fc.weight"])
 
 
+@pytest.mark.long
 def test_a_probe_goes_through_json(encoder_file: Path, photo_folder: Path, tmp_path: Path) -> None:
     train(probe_of(encoder_file, photo_folder), tmp_path / "run")
     recipe = read_recipe(tmp_path / "run")

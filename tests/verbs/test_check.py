@@ -52,6 +52,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, 
     return status, captured.out, captured.err
 
 
+@pytest.mark.long
 def test_json_has_every_measure_with_its_interval_and_rule(
     weights: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +85,7 @@ def test_gradcat_is_checked_with_the_gradients_asked_for(
     assert answer["verdict"].startswith("gradcat_libra can")
 
 
+@pytest.mark.long
 def test_a_check_of_a_run_is_kept_and_its_report_shows_it(
     weights: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

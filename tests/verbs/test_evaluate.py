@@ -48,6 +48,7 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_a_labelled_run_is_probed_and_its_features_are_mapped(photo_folder: Path, tmp_path: Path) -> None:
     scores = train.train(small(photo_folder), tmp_path / "run")
     assert (tmp_path / "run/pictures/feature_map.png").stat().st_size > 2_000
@@ -65,6 +66,7 @@ def test_a_labelled_run_is_probed_and_its_features_are_mapped(photo_folder: Path
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.long
 def test_an_unlabelled_dataset_of_odd_images_is_trained_on(unlabelled: Path, tmp_path: Path, in_channels: int) -> None:
     reported: dict[str, str] = {}
     scores = train.train(small(unlabelled, in_channels), tmp_path / "run", reported.update)

@@ -193,6 +193,7 @@ def test_the_same_clip_in_both_parts_is_named() -> None:
     assert "1 held-out clip has the same content as training clips" in " ".join(splits.notes)
 
 
+@pytest.mark.long
 def test_clips_in_memory_become_a_run(tmp_path: Path) -> None:
     recipe = get_recipe("hiera_micro_actions")
     model = replace(recipe.model, input_size=(4, 32, 32), dims=(8, 16, 32), depths=(1, 1, 1), heads=(1, 1, 1))

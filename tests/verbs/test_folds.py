@@ -160,7 +160,8 @@ def test_groups_that_the_predictions_name_are_those_of_the_interval(tmp_path: Pa
     assert "over 4 groups" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("kind", [pytest.param("multi", marks=pytest.mark.long), "regression"])
+@pytest.mark.parametrize("kind", ["multi", "regression"])
+@pytest.mark.long
 def test_folds_of_other_labels_have_a_table_and_the_scores_of_their_kind(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,6 +146,7 @@ def test_an_explanation_says_what_its_output_is(
     assert (tmp_path / "index.html").stat().st_size > 0
 
 
+@pytest.mark.long
 def test_checking_explanations_takes_the_probabilities_of_the_labels(
     run: tuple[str, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

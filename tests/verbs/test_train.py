@@ -139,9 +139,10 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "workers"),
-    [pytest.param(signal.SIGINT, "1", marks=pytest.mark.long), (signal.SIGUSR1, "0")],
+    [(signal.SIGINT, "1"), (signal.SIGUSR1, "0")],
     ids=["SIGINT", "SIGUSR1"],
 )
+@pytest.mark.long
 def test_a_run_that_is_interrupted_says_how_to_go_on(
     tmp_path: Path, start: Callable[..., Command], number: int, workers: str
 ) -> None:
