@@ -267,8 +267,9 @@ def goals(grid: Grid) -> Iterator[str]:
     for key in ("deletion", "insertion"):
         measure = by_key[key]
         for data in ("alone", "clutter", "four_digits"):
+            other = grid.best(data, "NesT", measure, OURS)
             for ours in (SHAPLEY, FINER):
-                score, other = grid.score(data, "NesT", ours, measure), grid.best(data, "NesT", measure, OURS)
+                score = grid.score(data, "NesT", ours, measure)
                 if score and other:
                     sign = -1 if measure.low else 1
                     limit = f"{METHODS[other[0]]}: {other[1].mean:.2f}"

@@ -105,6 +105,13 @@ def spec_from_json(stored: object, names: tuple[str, ...], outputs: int, where: 
     return LabelSpec(kind, names, mean, std, thresholds, levels)  # pyright: ignore[reportArgumentType]  (one of the kinds)
 
 
+def level_probabilities(probabilities: np.ndarray, level: LabelLevel) -> np.ndarray:
+    """Probabilities of the finest classes (samples, classes) as those of a level: sums over what stands under each."""
+    found = np.zeros((len(probabilities), len(level.classes)))
+    np.add.at(found.T, np.array(level.of), probabilities.T)
+    return found
+
+
 def best_of_levels(shares: Sequence[float], labels: LabelSpec) -> dict[str, JsonObject]:
     """The most probable class of every level of a hierarchy, by the names of levels, as JSON; none without levels.
 
@@ -112,7 +119,7 @@ def best_of_levels(shares: Sequence[float], labels: LabelSpec) -> dict[str, Json
     """
     found: dict[str, JsonObject] = {}
     for level in labels.levels:
-        sums = np.bincount(level.of, np.asarray(shares, np.float64), len(level.classes))
+        (sums,) = level_probabilities(np.asarray(shares, np.float64)[None], level)
         best = int(sums.argmax())
         found[level.name] = {"class": level.classes[best], "index": best, "probability": round(float(sums[best]), 6)}
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvit.labels import LabelLevel, finest
-from hvit.metrics.hierarchy import hierarchy_scores, level_probabilities
+from hvit.labels import LabelLevel, finest, level_probabilities
+from hvit.metrics.hierarchy import hierarchy_scores
 
 SPECIES = ("cat", "fox", "jackal", "wolf")
 LEVELS = (

@@ -177,9 +177,8 @@ def _explain_clips(
     absent: Absent,
 ) -> None:
     """Explains clips by block Shapley and by class activation maps over time."""
-    others = arguments.level is not None or arguments.beam > 1 or arguments.gradient != "usual"
-    others = others or arguments.depth is not None
-    if set(arguments.methods) - {"block_shapley", "cam"} or others:
+    numbers = arguments.level is not None or arguments.depth is not None or arguments.beam > 1
+    if set(arguments.methods) - {"block_shapley", "cam"} or numbers or arguments.gradient != "usual":
         raise UserError(
             "clips are explained by block_shapley and cam only: omit --level, --gradient, --depth, --beam and other "
             "--methods"

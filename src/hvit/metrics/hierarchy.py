@@ -10,15 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hvit.labels import LabelLevel
+from hvit.labels import LabelLevel, level_probabilities
 from hvit.metrics.labelled import balanced_scores
-
-
-def level_probabilities(probabilities: np.ndarray, level: LabelLevel) -> np.ndarray:
-    """Probabilities of the finest classes (samples, classes) as those of a level: sums over what stands under each."""
-    found = np.zeros((len(probabilities), len(level.classes)))
-    np.add.at(found.T, np.array(level.of), probabilities.T)
-    return found
 
 
 def hierarchy_scores(probabilities: np.ndarray, labels: np.ndarray, levels: Sequence[LabelLevel]) -> dict[str, Any]:

@@ -118,7 +118,8 @@ def with_levels(data: DataConfig, labels: LabelSpec) -> DataConfig:
     """The data with the levels of a model's classes, where its folders are those of the coarsest level."""
     if not isinstance(data, FolderData | ClipData) or not labels.levels or data.label_levels or not data.root:
         return data
-    if data.table or data.shards if isinstance(data, FolderData) else data.table or data.train_list:
+    listed = data.shards if isinstance(data, FolderData) else data.train_list
+    if data.table or listed:
         return data
     layout = find_layout(data.root, "images", is_image_or_array_name, False, lambda _: True)
     found = {spelling(name) for name in class_folders(layout.held_out or layout.train)[0]}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hvit.files import JsonObject
 from hvit.markup import shown
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def percent(value: float | None) -> str:
@@ -41,6 +45,17 @@ def answer_words(answer: JsonObject) -> str:
 def level_words(levels: Mapping[str, JsonObject]) -> str:
     """The most probable class of every level, coarse to fine. levels: as of `labels.best_of_levels`."""
     return " · ".join(f"{name} {one['class']} {percent(one['probability'])}" for name, one in levels.items())
+
+
+def over_time(looks: Sequence[np.ndarray], rate: float, answers: Sequence[JsonObject]) -> list[JsonObject]:
+    """The answer of every view of a clip, with its start and end in seconds.
+
+    looks: for each view the numbers of its frames, ascending. rate: frames a second.
+    """
+    return [
+        {"start": round(float(frames[0]) / rate, 3), "end": round(float(frames[-1] + 1) / rate, 3), **answer}
+        for frames, answer in zip(looks, answers, strict=True)
+    ]
 
 
 def json_line(row: Mapping[str, object]) -> str:

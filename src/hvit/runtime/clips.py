@@ -12,6 +12,7 @@ from hvit.data.clips.videos import ClipFacts
 from hvit.data.preprocess import Preprocess
 from hvit.errors import UserError
 from hvit.files import JsonObject
+from hvit.runtime.answers import over_time
 from hvit.runtime.open import Exported
 from hvit.runtime.predict import answer_of, preparation, remarks_of
 
@@ -41,14 +42,7 @@ def predict_clips(
             "file": str(file),
             **answer_of(exported, mean, top_k),
             **remarks_of(exported, mean),
-            "over_time": [
-                {
-                    "start": round(float(indices[0]) / facts.rate, 3),
-                    "end": round(float(indices[-1] + 1) / facts.rate, 3),
-                    **answer_of(exported, share, top_k),
-                }
-                for indices, share in zip(looks, shares, strict=True)
-            ],
+            "over_time": over_time(looks, facts.rate, [answer_of(exported, share, top_k) for share in shares]),
         }
 
 

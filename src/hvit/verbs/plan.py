@@ -153,7 +153,7 @@ def plan_of_features(recipe: Recipe, request: Request, samples: int) -> JsonObje
     weights = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
     seconds = samples * 2 * step.multiply_adds / step.images / (1e12 * gpu.full * assumed.efficiency) / request.gpus
     size, rate = request.image_bytes, request.core_rate or _MEASURED_RATES.get(recipe.data.kind)
-    total = weights + step.inputs + step.peak
+    total, usable = weights + step.inputs + step.peak, 1e9 * gpu.memory * (1 - assumed.reserve)
     hours = request.gpus * seconds / 3600
     minutes = recipe.model.finetune_minutes  # pyright: ignore[reportAttributeAccessIssue]
     more = [f"Fine-tuning takes at most about {minutes:g} minutes more (--model.finetune-minutes)."]
@@ -164,11 +164,11 @@ def plan_of_features(recipe: Recipe, request: Request, samples: int) -> JsonObje
         "gpu": asdict(gpu),
         "devices": request.gpus,
         "precision": "float32",
-        "usable_memory": 1e9 * gpu.memory * (1 - assumed.reserve),
+        "usable_memory": usable,
         "samples": samples,
         "images_at_a_time": step.images,
         "memory": {"weights": weights, "inputs": step.inputs, "working": step.peak, "total": total},
-        "fits": total <= 1e9 * gpu.memory * (1 - assumed.reserve),
+        "fits": total <= usable,
         "multiply_adds": step.multiply_adds // step.images,
         "seconds": seconds,
         "gpu_hours": hours,
@@ -191,13 +191,8 @@ def plan_of_features(recipe: Recipe, request: Request, samples: int) -> JsonObje
 def _features_as_lines(found: JsonObject) -> list[str]:
     """The plan of a probe as text."""
     memory = found["memory"]
-    data = [f"{found['samples_a_second']:,.0f} images or clips a second"]
-    if found["data_bytes_a_second"] is not None:
-        data.append(f"{found['data_bytes_a_second'] / 1e9:.3g} GB/s of {found['sample_bytes'] / 1e3:.3g} kB each")
-    if found["data_cores"] is not None:
-        data.append(f"{found['data_cores']:,.0f} cores that prepare {found['core_rate']:g} a second each")
     cost = "" if found["cost"] is None else f", cost {found['cost']:,.2f}"
-    lines = [
+    return [
         *_field("recipe", f"{found['recipe']}: a probe of {found['model']}, {found['parameters']:,} parameters"),
         *_field("devices", f"{found['devices']:,} x {found['gpu']['name']}, {found['precision']}"),
         *_field("features", f"of {found['samples']:,} images, once, {found['multiply_adds'] / 1e9:.3g} G multiply-adds "
@@ -205,10 +200,23 @@ def _features_as_lines(found: JsonObject) -> list[str]:
         *_field("memory", f"{_gb(memory['total'])} GB of {_gb(found['usable_memory'])} for {found['images_at_a_time']} "
                 f"at a time: weights {_gb(memory['weights'])}, inputs {_gb(memory['inputs'])}, forward pass "
                 f"{_gb(memory['working'])}{'' if found['fits'] else '; it does not fit'}"),
-        *_field("data", ", ".join(data)),
-        "",
-        "assumptions",
+        *_field("data", _data_words(found)),
+        *_assumption_lines(found),
     ]  # fmt: skip
+
+
+def _data_words(found: JsonObject) -> str:
+    """What the data has to deliver."""
+    data = [f"{found['samples_a_second']:,.0f} images or clips a second"]
+    if found["data_bytes_a_second"] is not None:
+        data.append(f"{found['data_bytes_a_second'] / 1e9:.3g} GB/s of {found['sample_bytes'] / 1e3:.3g} kB each")
+    if found["data_cores"] is not None:
+        data.append(f"{found['data_cores']:,.0f} cores that prepare {found['core_rate']:g} a second each")
+    return ", ".join(data)
+
+
+def _assumption_lines(found: JsonObject) -> list[str]:
+    lines = ["", "assumptions"]
     for sentence in found["assumptions"]:
         lines += wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="    ")
     return lines
@@ -314,24 +322,16 @@ def as_lines(found: JsonObject) -> list[str]:
     ]
     if best["cost"] is not None:
         lines.append(_row("  cost", [f"{mode['cost']:,.0f}" for mode in modes.values()]))
-    data = [f"{found['samples_a_second']:,.0f} images or clips a second"]
-    if found["data_bytes_a_second"] is not None:
-        data.append(f"{found['data_bytes_a_second'] / 1e9:.3g} GB/s of {found['sample_bytes'] / 1e3:.3g} kB each")
-    if found["data_cores"] is not None:
-        data.append(f"{found['data_cores']:,.0f} cores that prepare {found['core_rate']:g} a second each")
     saved = (step["saved"] - step["casts"]) / step["images"] / 1e6
     lines += [
         "",
         *_field("steps", f"{found['steps']:,} of {found['multiply_adds'] / 1e12:,.3g} T multiply-adds, forward and "
                 f"backward; {found['samples']:,} samples ({found['samples_of']})"),
         *_field("activations", f"{saved:,.3g} MB for each image or clip"),
-        *_field("data", ", ".join(data)),
+        *_field("data", _data_words(found)),
         *_field("checkpoint", f"{_gb(found['checkpoint_bytes'])} GB"),
-        "",
-        "assumptions",
+        *_assumption_lines(found),
     ]  # fmt: skip
-    for sentence in found["assumptions"]:
-        lines += wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="    ")
     return lines
 
 

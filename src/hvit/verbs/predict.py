@@ -10,6 +10,7 @@ import torch
 from hvit.data.clips.decoding import probe
 from hvit.errors import UserError
 from hvit.files import JsonObject
+from hvit.runtime.answers import over_time
 from hvit.verbs.classifier import Classifier, answer_of, clip_input, read_or_refuse
 
 
@@ -65,12 +66,5 @@ def predict_clips(
             "file": str(file),
             **answer_of(classifier, mean, top_k),
             **classifier.remarks(mean[None], together)[0],
-            "over_time": [
-                {
-                    "start": round(float(indices[0]) / facts.rate, 3),
-                    "end": round(float(indices[-1] + 1) / facts.rate, 3),
-                    **answer_of(classifier, share, top_k),
-                }
-                for indices, share in zip(looks, shares, strict=True)
-            ],
+            "over_time": over_time(looks, facts.rate, [answer_of(classifier, share, top_k) for share in shares]),
         }

@@ -297,9 +297,7 @@ def _check(
         cache = None
     found, index_notes = index_clips(sources, whole, config.frame_rate, cache, progress, remember, config.page)
     complaints = [
-        f"{show(source) if isinstance(source, Path) else source}{fact}"
-        for source, fact in zip(sources, found, strict=True)
-        if isinstance(fact, str)
+        f"{show(str(source))}{fact}" for source, fact in zip(sources, found, strict=True) if isinstance(fact, str)
     ]
     notes = index_notes
     if not whole:

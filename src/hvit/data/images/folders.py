@@ -206,7 +206,7 @@ def open_folder(
         page=config.page,
         channels=checked_names(config.channels, in_channels),
         test=folder_set(*_flatten(test_files), replaces=False, folder=test_folder) if test_files else None,
-        later=tuple(checked_later(files)) if chosen_check(config, len(files), is_indexed) == "sample" else (),
+        later=_later(files, config, is_indexed),
         spec=LabelSpec("single", classes, levels=listing.levels) if listing.levels else None,
     )  # fmt: skip
     return with_balance(splits, config, "images", subset_notes(len(chosen), len(train)))
@@ -266,7 +266,7 @@ def _open_table(
         page=config.page,
         channels=checked_names(config.channels, in_channels),
         spec=parts.spec,
-        later=tuple(checked_later(files)) if chosen_check(config, len(files), False) == "sample" else (),
+        later=_later(files, config, False),
     )  # fmt: skip
     splits.train.weights = parts.train.weights
     splits.held_out.groups = None if parts.held_out.groups is None else parts.held_out.groups.tolist()
@@ -306,6 +306,11 @@ def chosen_check(config: FolderData, count: int, is_indexed: bool) -> str:
     return "decode" if count <= MOST_DECODED else "sample" if is_indexed else "header"
 
 
+def _later(files: Sequence[Source], config: FolderData, is_indexed: bool) -> tuple[Source, ...]:
+    """The files that are looked at while training goes on, where a sample of them is checked before."""
+    return tuple(checked_later(files)) if chosen_check(config, len(files), is_indexed) == "sample" else ()
+
+
 def check_images(
     files: Sequence[Source], config: FolderData, progress: Progress, channels: int, is_indexed: bool = False
 ) -> tuple[dict[Source, str], GreyRange, tuple[str, ...]]:
@@ -319,7 +324,7 @@ def check_images(
     all_of = f"the {len(files):,}" if len(looked_at) == len(files) else f"{len(looked_at):,} of {len(files):,}"
     notes = ()
     if check != "decode":
-        later = len(checked_later(files)) if check == "sample" else 0
+        later = len(_later(files, config, is_indexed))
         more = f" Those of {later:,} others are looked at while training goes on." if later else ""
         notes = (f"Only the headers of {all_of} images were checked, not whether they decode.{more}",)
     complaints = survey.look_at_all(looked_at, check == "decode", progress)

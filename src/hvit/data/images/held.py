@@ -40,14 +40,16 @@ class Rows(ABC):
 
 
 @dataclass(frozen=True)
-class HeldImage:
-    """One image of some rows, which is read like a file."""
-
+class _Held:
     rows: Rows
     number: int
 
     def __str__(self) -> str:
         return self.rows.name(self.number)
+
+
+class HeldImage(_Held):
+    """One image of some rows, which is read like a file."""
 
     def open(self) -> BinaryIO:
         """The image as a file. Raises UserError for what is no image, and OSError as opening a file does."""
@@ -62,15 +64,8 @@ class HeldImage:
             return file.read()
 
 
-@dataclass(frozen=True)
-class HeldClip:
+class HeldClip(_Held):
     """One clip of some rows."""
-
-    rows: Rows
-    number: int
-
-    def __str__(self) -> str:
-        return self.rows.name(self.number)
 
     def array(self) -> np.ndarray:
         """Its frames, (frames, height, width, channels) uint8. Raises UserError for what is no clip."""
