@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from hvit import recipes
+from hvit.data.open import FolderData
 from hvit.errors import UserError
-from hvit.recipe import as_json, read_recipe
+from hvit.recipe import as_json, read_recipe, write_recipe
 
 DIGITS = recipes.get_recipe("nest_micro_digits")
 
@@ -35,3 +36,14 @@ def test_what_is_no_recipe_is_refused_at_once(tmp_path: Path, content: bytes) ->
 
 def test_nothing_of_a_recipe_is_lost_on_its_way_to_json() -> None:
     assert as_json(DIGITS) == json.loads(json.dumps(asdict(DIGITS)))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("before", ["/gone/run/", "C:\\gone\\run\\", ""])
+def test_a_table_in_the_run_folder_is_found_where_the_folder_is_now(tmp_path: Path, before: str) -> None:
+    recipe = replace(
+        recipes.get_recipe("nest_micro_folder"), data=FolderData(root="/d", table=f"{before}samples.jsonl")
+    )
+    write_recipe(recipe, tmp_path)
+    assert read_recipe(tmp_path) == recipe
+    (tmp_path / "samples.jsonl").write_text("")
+    assert read_recipe(tmp_path).data == FolderData(root="/d", table=str(tmp_path / "samples.jsonl"))

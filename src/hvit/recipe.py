@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,9 +16,10 @@ from pydantic.dataclasses import dataclass
 
 from hvit.bounds import check_bounds
 from hvit.data.augment_settings import AugmentConfig
+from hvit.data.clips import packaged
 from hvit.data.open import CifarData, ClipData, DigitsData, FashionData, FolderData, MovingDigitsData
 from hvit.errors import UserError
-from hvit.files import JsonObject, read_whole, write_text
+from hvit.files import JsonObject, absolute_path, read_whole, write_text
 from hvit.markup import shown
 from hvit.models.baselines import ResnetConfig, VitConfig
 from hvit.models.clip_baselines import ClipBaselineConfig
@@ -29,7 +31,7 @@ from hvit.models.nest.config import NestConfig
 from hvit.models.probe import ProbeConfig
 from hvit.models.timm_encoder import TimmConfig
 from hvit.renames import rename
-from hvit.run_names import RECIPE
+from hvit.run_names import GIVEN_TABLE, RECIPE
 from hvit.tasks.confidence import ConfidenceConfig
 from hvit.tasks.distill_settings import DistillConfig
 from hvit.training.optimize import OptimizeConfig
@@ -121,7 +123,10 @@ def as_json(recipe: Recipe) -> JsonObject:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a run folder. Raises UserError if there is none, or if it holds anything but a recipe."""
+    """The recipe of a run folder, wherever the folder is now.
+
+    Raises UserError if there is none, or if it holds anything but a recipe.
+    """
     path = folder / RECIPE
     if not os.path.lexists(path):
         raise UserError(f"{folder} is no run folder: it has no {RECIPE}; `hvit train` makes one")
@@ -138,20 +143,23 @@ def read_recipe(folder: Path) -> Recipe:
         raise UserError(f"{path} is not a valid recipe: {error}") from error
     if replaced:
         print(f"{shown(str(path))} has old names: {', '.join(replaced)}", file=sys.stderr)
+    table = folder / GIVEN_TABLE
+    if re.split(r"[\\/]", getattr(recipe.data, "table", ""))[-1] == GIVEN_TABLE and table.is_file():
+        recipe = replace(recipe, data=replace(recipe.data, table=str(absolute_path(table))))  # pyright: ignore[reportCallIssue]
     return recipe
 
 
-def changed_fields(before: Mapping[str, object], now: Recipe) -> tuple[str, ...]:
+def changed_fields(before: Mapping[str, object], now: Recipe, ignored: Collection[str] = ()) -> tuple[str, ...]:
     """In which fields a recipe differs from what was recorded of one, a phrase each, with the old and the new value.
 
     before: as `as_json` gives it, perhaps of an earlier version that had fewer fields. Fields that change nothing that
-    is learned don't count: the number of data workers, how processes share the work, and where the data lies. Raises
-    ValueError for no recipe.
+    is learned don't count: the number of data workers, how processes share the work, and where the data lies; nor do
+    those of `ignored`. Raises ValueError for no recipe.
     """
     recorded, _ = _with_present_names(json.dumps(before).encode())
     old, new = _leaves(as_json(_ADAPTER.validate_json(recorded))), _leaves(as_json(now))
     comes_or_goes = new.get("data.kind") == "folder" and bool(old.get("data.cache")) != bool(new.get("data.cache"))
-    without_effect = [name for name in WITHOUT_EFFECT if not (name == "data.cache" and comes_or_goes)]
+    without_effect = [*ignored, *(name for name in WITHOUT_EFFECT if not (name == "data.cache" and comes_or_goes))]
     return tuple(
         f"{name} was {json.dumps(old.get(name))[:200]} and is {json.dumps(new.get(name))[:200]}"
         for name in dict.fromkeys([*old, *new])
@@ -170,14 +178,17 @@ def _leaves(tree: Mapping[str, object], path: str = "") -> dict[str, object]:
 def _with_present_names(content: bytes) -> tuple[bytes, list[str]]:
     """A recipe of an older version as this one writes it, and the names that were replaced.
 
-    Recipes written before files were read by a stated grey range and page get those they were read by then.
+    Recipes written before files were read by a stated grey range and page get those they were read by then, and lists
+    of hvit's own, which had the path of one installation, their names.
     """
     try:
         tree, replaced = rename(json.loads(content))
-        data = tree["data"]
-        is_older = data["kind"] in ("folder", "clips") and "grey_range" not in data
-        if is_older:
-            tree["data"] = {"grey_range": "full", "page": 1, **data}
+        data = dict(tree["data"])
+        if data["kind"] in ("folder", "clips"):
+            data = {"grey_range": "full", "page": 1, **data} if "grey_range" not in data else data
+            data |= {name: packaged.portable(data[name]) for name in packaged.FIELDS if name in data}
+        is_older = data != tree["data"]
+        tree["data"] = data
         return (json.dumps(tree).encode() if is_older or replaced else content), replaced
     except (ValueError, TypeError, KeyError, RecursionError):
         return content, []  # what is no recipe is refused when it is validated

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hvit.data.clips.packaged import list_path
 from hvit.data.clips.settings import ClipData
 from hvit.experiments.grid import Place, jobs_of
 from hvit.experiments.multi_view import FOLDS, VIEWS, fold, multi_view, of_fold
@@ -20,7 +21,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def listed(path: str) -> list[tuple[str, str]]:
-    return [(name, label) for name, label in (line.split(" ") for line in Path(path).read_text().splitlines())]
+    return [(name, label) for name, label in (line.split(" ") for line in list_path(path).read_text().splitlines())]
 
 
 def test_every_clip_is_held_out_once_and_never_without_its_mirror_image() -> None:

@@ -115,3 +115,27 @@ def test_a_run_of_an_earlier_version_resumes_with_a_note_and_is_guarded_from_the
     (root / "red" / "0.png").rename(root / "red" / "again.png")
     with pytest.raises(UserError, match="again"):
         train.resume(folder)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_goes_on_with_lists_and_data_in_another_place(tmp_path: Path, photo_folder: Path) -> None:
+    root = tmp_path / "photos"
+    shutil.copytree(photo_folder, root)
+    files = sorted(path.relative_to(root) for path in root.rglob("*.png"))
+    table = tmp_path / "table.csv"
+    table.write_text("path,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
+    recipe = get_recipe("nest_micro_folder")
+    loop = LoopConfig(epochs=1, batch_size=4, max_steps=1, workers=0, device="cpu")
+    data = FolderData(root=str(root), table=str(table))
+    train.train(replace(recipe, data=data, loop=loop), tmp_path / "run")
+    now = table.rename(tmp_path / "renamed.csv")
+    with pytest.raises(UserError, match=r"table.csv \(data.table of the run .* is missing: say where the data is"):
+        train.resume(tmp_path / "run")
+    write_recipe(replace(read_recipe(tmp_path / "run"), data=replace(data, table=str(now))), tmp_path / "run")
+    assert "top1" in train.resume(tmp_path / "run"), "what the table lists is the same"
+    now.write_text("".join(now.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match="not what the run"):
+        train.resume(tmp_path / "run")
+    shutil.rmtree(root)
+    with pytest.raises(UserError, match=r"photos \(data.root of the run .* is missing: say .* with --root"):
+        train.resume(tmp_path / "run")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hvit import experiments
+from hvit.data.clips.packaged import PACKAGED
 from hvit.errors import UserError
-from hvit.experiments.grid import Place
+from hvit.experiments.grid import Place, jobs_of
+from hvit.experiments.multi_view import multi_view
+from hvit.recipe import RECIPE, as_json, read_recipe
+from hvit.run_names import WEIGHTS
+from hvit.tasks.task import Scores
 from hvit.training.journal import Journal
+from hvit.verbs import experiments as verb
 from hvit.verbs.experiments import missing_runs, results, status
 from tests.experiments.written import CELLS, TOY, finished
 
@@ -38,6 +46,32 @@ def test_results_of_nothing_are_refused_with_the_command_that_makes_them(tmp_pat
     with pytest.raises(UserError, match="hvit experiments run toy --out"):
         results("toy", Place(tmp_path, "quick"))
     assert results("toy", finished(tmp_path, flat=(0.5,))).finished == 1
+
+
+def test_a_run_that_another_installation_began_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resumed: list[Path] = []
+
+    def resume(folder: Path) -> Scores:
+        resumed.append(folder)
+        return {"top1": 0.5}
+
+    monkeypatch.setattr(verb.train, "resume", resume)
+    place = Place(tmp_path, "quick")
+    job = jobs_of([multi_view("quick")], place, None, "/data")[1]
+    start = str(job.folder.parent / "pretraining-trained-seed-0" / WEIGHTS)
+    recipe = replace(job.recipe, weights=start)
+    job = replace(job, trains=True)
+    began_with = as_json(recipe)
+    began_with["weights"] = start.replace(str(tmp_path), "/elsewhere")
+    text = json.dumps(began_with).replace(PACKAGED, "/opt/lib/hvit/experiments/folds/").replace("/data/", "/there/")
+    job.folder.mkdir(parents=True)
+    (job.folder / RECIPE).write_text(text)
+    assert read_recipe(job.folder) != recipe
+    verb._do(job, recipe, lambda line: None)
+    assert resumed == [job.folder]
+    (job.folder / RECIPE).write_text(text.replace("weizmann_0_train", "weizmann_1_train"))
+    with pytest.raises(UserError, match=r"other settings \(data.train_list was .hvit:weizmann_1_train.txt"):
+        verb._do(job, recipe, lambda line: None)
 
 
 def test_an_experiment_that_does_not_exist_is_refused(tmp_path: Path) -> None:

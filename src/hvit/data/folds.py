@@ -15,6 +15,7 @@ import numpy as np
 from hvit.data.layout import some
 from hvit.data.regular_files import open_regular, system_reason
 from hvit.errors import UserError
+from hvit.files import as_path
 from hvit.labels import LabelSpec
 from hvit.randomness import derive_seed
 
@@ -82,8 +83,8 @@ def groups_of(rule: str, names: Sequence[str]) -> list[str]:
     """
     if not rule:
         return list(names)
-    if Path(rule).is_file():
-        listed = _read_groups(Path(rule))
+    if names_file(rule):
+        listed = _read_groups(as_path(rule))
         lost = [name for name in names if name not in listed]
         if lost:
             raise UserError(f"{rule} has no group for {len(lost):,} of {len(names):,} samples: {some(lost, 3)}.")
@@ -100,6 +101,16 @@ def groups_of(rule: str, names: Sequence[str]) -> list[str]:
             f"of lines name,group, or a regular expression."
         )
     return [match[1] or "" if pattern.groups else match[0] for match in found if match is not None]
+
+
+def names_file(rule: str) -> bool:
+    """Whether a rule of groups is a file, and no regular expression; a full path is one even where the file is gone."""
+    path = as_path(rule)
+    try:
+        is_there = path.is_file()
+    except OSError:  # too long for a path
+        is_there = False
+    return is_there or (path.is_absolute() and path.suffix in (".csv", ".txt", ".tsv"))
 
 
 def strata_of(labels: np.ndarray, spec: LabelSpec) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from hvit.data.clips.collections import open_clips
 from hvit.data.clips.moving_digits import MovingDigitsData, open_moving_digits
+from hvit.data.clips.packaged import PACKAGED
 from hvit.data.clips.settings import ClipData
+from hvit.data.folds import names_file
 from hvit.data.images.cifar import CifarData, open_cifar
 from hvit.data.images.digits import DigitsData, open_digits
 from hvit.data.images.fashion import FashionData, open_fashion
@@ -19,9 +22,10 @@ from hvit.data.shards.places import with_full_path
 from hvit.data.tables.open import IN_PYTHON, is_no_path
 from hvit.data.tables.read import Table
 from hvit.errors import UserError
-from hvit.files import absolute_path
+from hvit.files import absolute_path, as_path
 
 __all__ = [
+    "PLACES",
     "CifarData",
     "ClipData",
     "DataConfig",
@@ -36,16 +40,22 @@ __all__ = [
     "list_images",
     "moved",
     "open_data",
+    "places_of",
     "read_image",
     "with_full_paths",
 ]
 
 DataConfig = DigitsData | CifarData | FashionData | FolderData | ClipData | MovingDigitsData
 """The data of a run; `kind` distinguishes them."""
+PLACES = ("table", "train_list", "held_out_list", "class_names", "train_frames", "held_out_frames", "index", "group")
+"""Fields that name a file or folder besides the root; what they hold is part of the data's identity."""
 
 
 def moved(data: DataConfig, root: str | None) -> DataConfig:
-    """The same data in another place, or where it was for None. Raises UserError for embedded data."""
+    """The same data in another place, or where it was for None; lists and tables that lie there have moved with it.
+
+    Raises UserError for embedded data.
+    """
     if root is None:
         return data
     if isinstance(data, (DigitsData, MovingDigitsData)):
@@ -61,13 +71,32 @@ def moved(data: DataConfig, root: str | None) -> DataConfig:
                 "run's recipe.json, which is no other run"
             )
         return replace(data, shards=root)
-    return replace(data, root=root)
+    before = data.root or next((value for value in places_of(data).values()), "")
+    return replace(data, root=root, **_moved_with(data, Path(before) if data.root else Path(before).parent, root))
+
+
+def _moved_with(data: DataConfig, before: Path, root: str) -> dict[str, str]:
+    """Where files of the data are now that lay in its folder, of those that are there."""
+    inside = {name: Path(value) for name, value in places_of(data).items() if Path(value).is_relative_to(before)}
+    now = {name: as_path(root) / path.relative_to(before) for name, path in inside.items()}
+    return {name: str(path) for name, path in now.items() if path.exists()}
+
+
+def places_of(data: DataConfig) -> dict[str, str]:
+    """The fields of `PLACES` that name a file or folder of the user's, with its path."""
+    given = {name: value for name in PLACES if (value := getattr(data, name, ""))}
+    return {
+        name: value
+        for name, value in given.items()
+        if not is_no_path(value) and not value.startswith(PACKAGED) and (name != "group" or names_file(value))
+    }
 
 
 def with_full_paths(data: DataConfig) -> DataConfig:
     """The same data with paths that hold wherever a run is resumed from."""
-    names = ("root", "table", "train_list", "held_out_list", "class_names", "train_frames", "held_out_frames", "index")
-    given = {name: value for name in names if (value := getattr(data, name, "")) and not is_no_path(value)}
+    given = places_of(data)
+    if root := getattr(data, "root", ""):
+        given["root"] = root
     if getattr(data, "cache", "none") not in ("", "none"):
         given["cache"] = data.cache  # pyright: ignore[reportAttributeAccessIssue]
     named = {name: getattr(data, name, "") for name in ("shards", "held_out_shards")}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.resources import files
 from typing import Literal
 
+from hvit.data.clips.packaged import PACKAGED
 from hvit.data.clips.settings import ClipData
 from hvit.experiments.experiment import Cell, Claim, Experiment, Header, Pretraining, ScaleName
 from hvit.experiments.settings import CLIPS, KINETICS, SUMMARY
@@ -62,12 +62,11 @@ def multi_view(scale: ScaleName) -> Experiment:
 
 def fold(number: int) -> ClipData:
     """Weizmann's clips with a quarter of them held out: two sources of every class, each with its mirror image."""
-    lists = files("hvit.experiments").joinpath("folds")
     return ClipData(
         root=CLIPS,
-        train_list=str(lists.joinpath(f"weizmann_{number}_train.txt")),
-        held_out_list=str(lists.joinpath(f"weizmann_{number}_held_out.txt")),
-        class_names=str(lists.joinpath("weizmann_classes.txt")),
+        train_list=f"{PACKAGED}weizmann_{number}_train.txt",
+        held_out_list=f"{PACKAGED}weizmann_{number}_held_out.txt",
+        class_names=f"{PACKAGED}weizmann_classes.txt",
         stride=2,
         cache="none",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from hvit.data.identity import describe_changes, identity_of
+from hvit.data.open import PLACES, places_of
 from hvit.data.sets import Splits
 from hvit.errors import UserError
-from hvit.files import JsonObject, read_object, write_text
+from hvit.files import JsonObject, as_path, read_object, write_text
 from hvit.recipe import Recipe, as_json, changed_fields
 from hvit.run_names import PLAN, RECIPE
 from hvit.training.schedule import Schedule
@@ -84,13 +86,35 @@ def compare(
     return in_recipe + in_data, notes, bool(in_recipe or in_data or notes) or "recipe" not in plan
 
 
+def refuse_lost(folder: Path, recipe: Recipe) -> None:
+    """Raises UserError where a file or folder that a run needs is not where its recipe says, with what to do.
+
+    recipe: as recipe.json has it, with the data where they are now.
+    """
+    named = {f"data.{name}": path for name, path in places_of(recipe.data).items() if name != "index"}
+    if root := getattr(recipe.data, "root", ""):
+        named["data.root"] = root
+    named |= {f"distill.teachers {one}": one for one in recipe.distill.teachers if Path(one).is_absolute()}
+    named |= {"distill.unlabelled": recipe.distill.unlabelled} if recipe.distill.unlabelled else {}
+    for name, path in named.items():
+        if not os.path.lexists(as_path(path)):
+            advice = "say where the data is with --root" if name.startswith("data.") else "put it back"
+            raise UserError(
+                f"{path} ({name.split()[0]} of the run in {folder}) is missing: {advice}, or write its present place "
+                f"into {folder / RECIPE}"
+            )
+
+
 def _changes(
     folder: Path, plan: JsonObject, recipe: Recipe, splits: Splits, samples: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What differs in the recipe, and in the data. Raises UserError where the plan is damaged."""
     began_with, now = plan["data"], counts_and_labels(splits)
     try:
-        in_recipe = changed_fields(plan["recipe"], recipe) if "recipe" in plan else ()
+        # Lists and teachers may lie elsewhere, where what they hold is compared.
+        ignored = [f"data.{name}" for name in PLACES] + ["distill.unlabelled"] if "train" in began_with else []
+        ignored += ["distill.teachers"] if recipe.distill.checksums else []
+        in_recipe = changed_fields(plan["recipe"], recipe, ignored) if "recipe" in plan else ()
         if "train" in began_with:
             return in_recipe, describe_changes(began_with, identity_of(splits), samples)
         if now == began_with:

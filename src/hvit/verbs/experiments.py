@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hvit.errors import Stopped, UserError
@@ -28,6 +29,8 @@ from hvit.training.lock import refuse_if_held
 from hvit.verbs import train
 from hvit.verbs.evaluate import evaluate
 
+_IN_GRID = 4
+"""Parts of a path from the folder of all grids: scale, experiment, run and file."""
 Say = Callable[[str], None]
 
 
@@ -89,7 +92,8 @@ def _do(job: Job, recipe: Recipe, say: Say) -> None:
         elif is_new:
             scores = train.train(recipe, folder)
         else:
-            changes = changed_fields(as_json(read_recipe(folder)), recipe)
+            began_with = read_recipe(folder)
+            changes = changed_fields(as_json(_from_elsewhere(began_with, recipe)), recipe)
             if changes:
                 raise _OtherRun(
                     f"{folder} holds a run of other settings ({'; '.join(changes[:3])}): choose another --out, or "
@@ -107,6 +111,14 @@ def _do(job: Job, recipe: Recipe, say: Say) -> None:
         return
     score = next((f"{name} {scores[name]:.3f}" for name in ("top1", "linear_probe", "loss") if name in scores), "")
     say(f"  {score}")
+
+
+def _from_elsewhere(began_with: Recipe, recipe: Recipe) -> Recipe:
+    """A run's recipe, where the weights that it began with are the same file of the grid, in another place then."""
+    then, now = began_with.weights, recipe.weights
+    if then and now and Path(then).parts[-_IN_GRID:] == Path(now).parts[-_IN_GRID:]:
+        return replace(began_with, weights=now)
+    return began_with
 
 
 def _test(folder: Path, recipe: Recipe) -> Scores:

@@ -29,7 +29,7 @@ from hvit.runs.elastic import divided_again, was_restarted
 from hvit.runs.folder import held, refuse_old_run, start_folder, write_scores
 from hvit.runs.kind import Kind, Prepared, Report, silent
 from hvit.runs.kinds import kind_of_run, settle
-from hvit.runs.plan_file import compare, fingerprints, read_plan, write_plan
+from hvit.runs.plan_file import compare, fingerprints, read_plan, refuse_lost, write_plan
 from hvit.runs.prepare import (
     augment_on_device,
     check_memory,
@@ -127,7 +127,9 @@ def _continue(
     kind = kind_of_run(recipe)
     with held(folder, ranks):
         loop, divided = divided_again(_shared(recipe.loop, wanted, parallel), _plan_of(folder), ranks.world_size)
-        prepared = prepare(replace(recipe, data=moved(recipe.data, root), loop=loop), kind, ranks, table=table)
+        present = replace(recipe, data=moved(recipe.data, root), loop=loop)
+        refuse_lost(folder, present)
+        prepared = prepare(present, kind, ranks, table=table)
         if wanted is not None:
             _check_same(wanted, recipe, prepared, folder)
         check_memory(prepared, kind)

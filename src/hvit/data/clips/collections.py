@@ -13,6 +13,7 @@ from hvit.data.clips import lists as clip_lists
 from hvit.data.clips.decoding import frame_files, is_clip_name
 from hvit.data.clips.index import index_clips
 from hvit.data.clips.lists import Listing
+from hvit.data.clips.packaged import list_path
 from hvit.data.clips.sets import ClipSet
 from hvit.data.clips.settings import ClipData
 from hvit.data.clips.videos import VIDEO_SUFFIXES, ClipFacts, load_av
@@ -241,10 +242,10 @@ def _list(
 
 
 def _list_lists(config: ClipData) -> tuple[Listing, Listing | None, tuple[str, ...], tuple[str, ...]]:
-    paths = [as_path(name) for name in (config.train_list, config.held_out_list) if name]
+    paths = [list_path(name) for name in (config.train_list, config.held_out_list) if name]
     frames = [as_path(name) if name else None for name in (config.train_frames, config.held_out_frames)]
     root = as_path(config.root) if config.root else paths[0].parent
-    names_file = as_path(config.class_names) if config.class_names else None
+    names_file = list_path(config.class_names) if config.class_names else None
     if names_file is None and paths[0].suffix.lower() == ".json":
         names_file = paths[0].with_name(clip_lists.SSV2_LABELS)
     names = clip_lists.read_class_names(names_file) if names_file else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hvit.data.clips.packaged import PACKAGED
 from hvit.data.folds import check_folds
 from hvit.data.grey import GreyRange
 from hvit.data.sets import check_own_data
@@ -108,5 +109,9 @@ class ClipData(LabelOptions):
             )
         if not self.train_list and (self.held_out_list or self.train_frames or self.held_out_frames):
             raise UserError("held_out_list, train_frames and held_out_frames need train_list.")
+        if self.train_list.startswith(PACKAGED) and not self.root:
+            raise UserError(
+                f"{self.train_list} is a list of hvit's own: give the folder of its clips as the data's root."
+            )
         if (self.train_frames or self.held_out_frames) and not self.train_list.lower().endswith(".json"):
             raise UserError("train_frames and held_out_frames are for lists in Something-Something's JSON only.")
