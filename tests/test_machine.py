@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -52,3 +54,17 @@ def test_what_a_user_has_said_of_memory_is_left_alone(monkeypatch: pytest.Monkey
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: pytest.fail("the C library was asked"))
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
     assert not machine.keep_freed_memory()
+
+
+def test_packages_that_report_their_use_are_kept_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
+    assert machine.import_silent("json") is json
+    with pytest.raises(ImportError):
+        importlib.import_module("openvino_telemetry")
+
+
+def test_who_has_loaded_the_reports_has_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = ModuleType("openvino_telemetry")
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", theirs)
+    machine.import_silent("json")
+    assert sys.modules["openvino_telemetry"] is theirs

@@ -352,7 +352,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.long] if page.name in ("speed.md", "labels.md") else [], id=name_of(page))
+        for page in PAGES
+        if blocks(page, "python")
+    ],
+)
 def test_the_python_code_of_a_page_runs(page: Path, workplace: Path) -> None:
     names: dict[str, object] = {}
     for code in blocks(page, "python"):

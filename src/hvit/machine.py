@@ -10,7 +10,8 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _LARGEST = 2**31 - 1
@@ -65,6 +66,15 @@ def missing_compiler() -> str | None:
     return wanted if shutil.which(wanted) is None else None
 
 
+def import_silent(name: str) -> Any:
+    """The package `name`, which then sends its makers nothing: OpenVINO and NNCF report each use over the network.
+
+    They do so where `openvino_telemetry` can be imported; a program that has imported it itself has decided.
+    """
+    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
+    return importlib.import_module(name)
+
+
 @cache
 def openvino_core() -> Any:
     """The one `openvino.Core` of this process, which lives as long as the process; openvino must be installed.
@@ -73,4 +83,4 @@ def openvino_core() -> Any:
     when the last core is gone. Where this happens in another thread, the first thread is left with freed memory, and
     its next signal, an interrupt or a lost data worker, ends the process by a segmentation fault.
     """
-    return importlib.import_module("openvino").Core()
+    return import_silent("openvino").Core()

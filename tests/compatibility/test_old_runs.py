@@ -61,7 +61,7 @@ def test_an_old_classifier_predicts_and_explains_as_then(old: Path, hvit: Call) 
     close([tree["logit"] for tree in trees], [tree["logit"] for tree in expected["explain"]])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[1:])])
 def test_an_old_run_is_resumed_to_the_same_weights(kind: str, old: Path, hvit: Call) -> None:
     folder = old / f"{kind}_interrupted"
     status, _, complaint = hvit("resume", folder)

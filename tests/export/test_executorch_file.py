@@ -21,7 +21,7 @@ def test_without_the_package_its_extra_is_named(tmp_path: Path, monkeypatch: pyt
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr("hvit.runtime.open.import_module", missing)
+    monkeypatch.setattr("hvit.runtime.open.import_silent", missing)
     with pytest.raises(UserError, match=r"'hvit\[executorch\]'"):
         write_executorch(small_graph(), tmp_path / "model.pte", [])
 

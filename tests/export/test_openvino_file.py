@@ -55,6 +55,7 @@ def test_an_mvit_in_int8_answers_the_same_each_time_it_is_opened(tmp_path: Path)
     assert np.abs(first - graph.run(images)["logits"]).max() < 0.5 * np.abs(first).max()
 
 
+@pytest.mark.long
 def test_the_pooling_convolutions_of_an_mvit_and_no_others_stay_in_float32() -> None:
     import openvino
 

@@ -85,7 +85,7 @@ def test_the_tokens_of_a_timesformer_lie_in_time_rows_and_columns() -> None:
         model.classify(model.levels(clips)[0])
 
 
-@pytest.mark.parametrize("name", ["videomae", "timesformer"])
+@pytest.mark.parametrize("name", ["videomae", pytest.param("timesformer", marks=pytest.mark.long)])
 def test_a_recipe_of_clips_trains_and_scores_one(name: str, tmp_path: Path, clip_folder: Path) -> None:
     recipe = with_family(get_recipe("hiera_micro_actions"), ["--model.family", "clip_baseline"])
     assert isinstance(recipe.model, ClipBaselineConfig)

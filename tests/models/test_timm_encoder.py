@@ -121,3 +121,12 @@ def test_of_an_architecture_without_named_layers_all_but_the_head_is_one_layer(m
     assert {name for name, one in model.named_parameters() if one.requires_grad} == {
         "network.fc.weight", "network.fc.bias",
     }  # fmt: skip
+
+
+def test_the_default_is_not_built_to_be_checked_and_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[TimmConfig] = []
+    monkeypatch.setattr("hvit.models.timm_encoder._shape_of", checked.append)
+    TimmConfig(num_classes=None)
+    assert not checked, "every start of the command line would wait for timm"
+    others = [TimmConfig(name="resnet18"), TimmConfig(input_size=(64, 64)), TimmConfig(settings='{"strict_img_size": false}')]
+    assert checked == others

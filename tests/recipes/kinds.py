@@ -12,7 +12,7 @@ from hvit.models.masked.config import MaskedConfig
 
 
 def one_per_kind(names: list[str]) -> list[object]:
-    """The recipes, slow where an earlier one is of the same builder, kind of data and family."""
+    """The recipes: slow where an earlier one is of the same builder, kind of data and family, long where images are."""
     seen: set[tuple[object, ...]] = set()
     marked: list[object] = []
     for name in names:
@@ -22,7 +22,10 @@ def one_per_kind(names: list[str]) -> list[object]:
         builder = type(whole).__name__ if isinstance(whole, (GanConfig, MaskedConfig)) or not is_micro else "classifier"
         sampling = getattr(recipe.data, "sampling", "")
         kinds = {(builder, is_micro, type(recipe.data), sampling, recipe.weights is None), (type(network),)}
-        marked.append(name if kinds - seen else pytest.param(name, marks=pytest.mark.slow))
+        marks = [] if kinds - seen else [pytest.mark.slow]
+        if name.endswith("_384"):
+            marks.append(pytest.mark.long)
+        marked.append(pytest.param(name, marks=marks))
         seen |= kinds
     return marked
 

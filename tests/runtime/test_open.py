@@ -68,7 +68,7 @@ def test_a_missing_package_is_named(exported: Path, monkeypatch: pytest.MonkeyPa
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(opening, "import_module", missing)
+    monkeypatch.setattr(opening, "import_silent", missing)
     with pytest.raises(UserError, match=r"needs the package onnxruntime.*'hvit\[runtime\]'"):
         open_exported(exported / "model.onnx")
 

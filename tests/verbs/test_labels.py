@@ -52,7 +52,7 @@ def make_images(folder: Path, kind: str, count: int = 48) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(kind, marks=[pytest.mark.long] if kind == "ordinal" else []) for kind in HEADERS],
+    params=[pytest.param(kind, marks=[pytest.mark.long] if kind in ("ordinal", "single") else []) for kind in HEADERS],
 )
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
     """A run of a few epochs: the kind of its labels, the folder of its images, and its own."""

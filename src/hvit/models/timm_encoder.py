@@ -45,7 +45,8 @@ class TimmConfig:
         if min(self.in_channels, *known_classes(self), *self.input_size) < 1:
             raise UserError("the input size, channels and classes of a timm model must be 1 or more")
         check_rate("drop_path", self.drop_path)
-        _shape_of(self)
+        if (self.name, self.input_size, self.settings) != _KNOWN:  # timm takes two seconds to load, at every start
+            _shape_of(self)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -61,6 +62,10 @@ class TimmConfig:
     def class_token(self) -> bool:
         """Whether the logits are those of a class token, so that they do not follow from the last feature map."""
         return _shape_of(self).prefix_tokens > 0
+
+
+_KNOWN = (TimmConfig.name, TimmConfig.input_size, TimmConfig.settings)
+"""The defaults: an architecture that the installed timm is known to have, and that takes images of this size."""
 
 
 def timm_config(name: str) -> TimmConfig:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hvit.errors import UserError
-from hvit.machine import openvino_core
+from hvit.machine import import_silent, openvino_core
 from hvit.markup import shown
 from hvit.runtime.about import KEY, About, read_about
 
@@ -73,7 +72,7 @@ def open_exported(path: str | Path) -> Exported:
 def package(name: str, where: str, extra: str) -> Any:
     """A package that is not always installed. Raises UserError with the extra that has it."""
     try:
-        return import_module(name)
+        return import_silent(name)
     except ModuleNotFoundError as error:
         raise UserError(
             f"{where} needs the package {name}, which is not installed: pip install {name}, or 'hvit[{extra}]'"

@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from hvit.errors import UserError, check_choices
 from hvit.training.freezing import FREEZE, NOTHING
@@ -127,6 +126,8 @@ def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.Op
         for (decayed, scale), parameters in groups.items()
     ]
     if config.method == "sgd":
+        from torch.distributed.tensor import DTensor  # 0.7 seconds, which verbs that read recipes need not wait
+
         fused = not any(isinstance(parameter, DTensor) for parameter in network.parameters())  # torch has it for AdamW
         return torch.optim.SGD(described, lr=0.0, momentum=config.betas[0], nesterov=config.nesterov, fused=fused)
     return torch.optim.AdamW(described, lr=0.0, betas=config.betas, eps=config.epsilon, fused=True)

@@ -278,6 +278,7 @@ def run_on_ray(job: BatchJob, workers: int, **resources: Any) -> JsonObject:
     workers: actors that each hold a model. resources: of each actor, such as num_gpus=1 or num_cpus=4, as
     `map_batches` takes them. A call that was stopped is repeated as it was: chunks that are done are not done again.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of Ray's own making reports its use otherwise
     try:
         import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:

@@ -40,7 +40,9 @@ def relative(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.long) if "block8" in one else one for one in MODELS]
+)
 def test_a_prepared_model_of_every_family_gives_the_model_s_logits(name: str):
     model, images = make(name, drop_path=0.3)
     ready = prepare_for_inference(model.train(), 3, ways=("eager", "packed"))
@@ -132,7 +134,10 @@ def test_a_way_that_fails_is_skipped_with_a_note(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="the package openvino is not installed")
-@pytest.mark.parametrize("name", ["nest_micro_32", "hiera_micro_32", "mvitv2_micro_32"])
+@pytest.mark.parametrize(
+    "name",
+    ["nest_micro_32", *(pytest.param(name, marks=pytest.mark.long) for name in ("hiera_micro_32", "mvitv2_micro_32"))],
+)
 def test_openvino_gives_the_model_s_logits_for_any_number_of_images(name: str):
     model, images = make(name)
     run = ways.Candidates(model.eval(), torch.device("cpu"), "float32").make("openvino")

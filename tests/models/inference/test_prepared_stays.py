@@ -27,7 +27,10 @@ WAYS = (
     pytest.param("packed", marks=pytest.mark.skipif(not has_onednn(), reason="this torch cannot pack weights")),
     pytest.param(
         "openvino",
-        marks=pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed"),
+        marks=[
+            pytest.mark.long,
+            pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed"),
+        ],
     ),
     pytest.param(
         "compiled",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import importlib.util
 import logging
 import warnings
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.machine import missing_compiler, openvino_core
+from hvit.machine import import_silent, missing_compiler, openvino_core
 from hvit.models.inference.packed import pack
 from hvit.models.layers.encoder import Encoder
 from hvit.models.layers.linear import has_onednn
@@ -76,7 +75,7 @@ class Candidates:
         sample = torch.zeros(1, config.in_channels, *config.input_size)
         # Tracing warns of checks of shapes that it omits; every image's shape is checked before it gets here.
         with without_warnings(), torch.no_grad():
-            openvino = importlib.import_module("openvino")
+            openvino = import_silent("openvino")
             network = openvino.convert_model(copy.deepcopy(self.model).float(), example_input=sample)
         network.reshape(list(sample.shape))
         threads = torch.get_num_threads()
