@@ -128,5 +128,9 @@ def test_the_default_is_not_built_to_be_checked_and_others_are(monkeypatch: pyte
     monkeypatch.setattr("hvit.models.timm_encoder._shape_of", checked.append)
     TimmConfig(num_classes=None)
     assert not checked, "every start of the command line would wait for timm"
-    others = [TimmConfig(name="resnet18"), TimmConfig(input_size=(64, 64)), TimmConfig(settings='{"strict_img_size": false}')]
+    others = [
+        TimmConfig(name="resnet18"),
+        TimmConfig(input_size=(64, 64)),
+        TimmConfig(settings='{"strict_img_size": false}'),
+    ]
     assert checked == others
