@@ -61,8 +61,8 @@ def jobs() -> Iterator[Job]:
     for seed in (42, 43):
         yield from (Job("photos", "nest", 20, seed, way) for way in WAYS)
     yield from (Job("photos", "hiera", 20, 42, way) for way in WAYS[1:])
-    for seed in (42, 43):
-        for labels in (20, 100, 500):
+    for labels in (20, 100, 500):
+        for seed in (42, 43):
             for data in ("cifar10", "fashion"):
                 yield from (Job(data, "nest", labels, seed, way) for way in WAYS)
     yield from (Job("photos", "hiera", 20, 43, way) for way in WAYS[1:])

@@ -14,4 +14,4 @@ def test_cells_with_scores_have_rows_with_every_seed_and_the_others_none(tmp_pat
     assert [label.get_text() for label in axes.get_yticklabels()] == ["1"]
     seeds = next(line for line in axes.lines if line.get_marker() == "|")
     assert list(seeds.get_xdata()) == [0.5, 0.6]
-    assert axes.get_title(loc="left") == "Toy: top-1"
+    assert axes.figure.get_suptitle() == "Toy: top-1"

@@ -16,7 +16,7 @@ def test_a_cell_without_runs_has_an_empty_row_and_its_claims_are_not_run_yet(tmp
     assert cells.rows[0][2].startswith("55.0 ± 7.1")
     assert cells.rows[1][:3] == ["2", "0", ""]
     assert [row[-1] for row in claims.rows] == ["not run yet"] * 2
-    assert "a loss of 1 points counts as none" in claims.rows[1][0]
+    assert "a loss of 1 point counts as none" in claims.rows[1][0]
 
 
 def test_every_line_of_markdown_has_as_many_cells_as_its_table(tmp_path: Path) -> None:

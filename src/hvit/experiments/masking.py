@@ -74,15 +74,15 @@ def masking(scale: ScaleName) -> Experiment:
             model = replace(MASKED_SIZES["mae_hiera_micro_32"], encoder=encoder, **changes)
             before = masked_pretraining(f"masking_{name}", model, PRETRAINED[scale])
             after = finetuned(classify_cifar(f"masking_{name}_finetune", encoder, TUNED[scale]))
-        factors = {"target": TARGETS[target], "masked": f"{ratio:.0%}", "strategy": STRATEGIES[step]}
+        factors = {"target": TARGETS[target], "masked": f"{100 * ratio:g} %", "strategy": STRATEGIES[step]}
         cells.append(Cell(name, factors, after, pretraining=Pretraining(name, before)))
     cells.append(_plain_vit(scale))
     reference = CELLS[0][0]
     claims = [
         Claim("Normalised pixels are better than plain ones", (reference,), ("pixels-0.6",)),
         Claim("Normalised pixels are at most a point below HOG", (reference,), ("hog-0.6",), margin=0.01),
-        *(Claim(f"Masking 60 % is at most a point below masking {ratio:.0%}", (reference,), (f"normalised-{ratio}",),
-                margin=0.01) for ratio in (0.4, 0.75, 0.9)),
+        *(Claim(f"Masking 60 % is at most a point below masking {100 * ratio:g} %", (reference,),
+                (f"normalised-{ratio}",), margin=0.01) for ratio in (0.4, 0.75, 0.9)),
         Claim("Kernels equal to strides are at most a point below padded kernels", ("stride-0.6",), ("padded-0.6",),
               margin=0.01),
         Claim("Kernels equal to strides are at most a point below dense encoding", ("stride-0.6",), ("dense-0.6",),
@@ -107,6 +107,6 @@ def _plain_vit(scale: ScaleName) -> Cell:
         )  # fmt: skip
     else:
         after = finetuned(classify_cifar("masking_vit_finetune", MODELS["vit"], TUNED[scale]))
-    factors = {"target": TARGETS["normalised_pixels"], "masked": "75%", "strategy": "token by token (plain ViT)"}
+    factors = {"target": TARGETS["normalised_pixels"], "masked": "75 %", "strategy": "token by token (plain ViT)"}
     before = plain_vit_pretraining("masking_vit", scale)
     return Cell("vit-0.75", factors, after, pretraining=Pretraining("vit", before))

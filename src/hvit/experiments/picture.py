@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite, sqrt
+from textwrap import wrap
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -43,5 +44,6 @@ def draw(results: Results, theme: Theme = LIGHT) -> Figure:
     axes.spines["bottom"].set_color(theme.soft_ink)
     axes.tick_params(colors=theme.soft_ink, labelsize=TEXT_SIZE, labelfontfamily=FONT, length=0)
     title = f"{results.experiment.header.title}: {measure.title}"
-    axes.set_title(title, loc="left", fontsize=TEXT_SIZE + 1, fontweight="bold", color=theme.ink, family=FONT)
+    style = {"fontsize": TEXT_SIZE + 1, "fontweight": "bold", "color": theme.ink, "family": FONT}
+    figure.suptitle("\n".join(wrap(title, 70)), x=0.01, ha="left", **style)
     return figure

@@ -45,8 +45,9 @@ def _claims(results: Results) -> Table:
     rows = []
     for claim in results.experiment.claims:
         verdict, found = results.verdict(claim)
-        margin = f" (a loss of {100 * claim.margin:g} points counts as none)" if claim.margin else ""
-        rows.append([claim.sentence + margin, _points(found), verdict])
+        lost = 100 * claim.margin
+        allowed = f" (a loss of {lost:g} point{'' if lost == 1 else 's'} counts as none)" if lost else ""
+        rows.append([claim.sentence + allowed, _points(found), verdict])
     return Table("Claims", ["claim", "difference, points [95 %]", "verdict"], rows)
 
 
