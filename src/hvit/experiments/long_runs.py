@@ -34,4 +34,5 @@ def long_runs(scale: ScaleName) -> Experiment:
             recipe = replace(recipe, loop=replace(recipe.loop, evaluate_every=max(1, SIZES[scale].epochs // 6)))
         cells.append(Cell(family, {"model": title}, recipe, family))
     claims = (Claim("NesT is more accurate than the ViT", ("nest",), ("vit",)),)
-    return Experiment("long_runs", HEADER, tuple(cells), claims, reference="vit", seeds=1)
+    seeds = 2 if scale == "quick" else 1
+    return Experiment("long_runs", HEADER, tuple(cells), claims, reference="vit", seeds=seeds)
