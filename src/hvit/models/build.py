@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from hvit.errors import UserError
 from hvit.models.baselines import Resnet, ResnetConfig, Vit, VitConfig
@@ -77,7 +76,8 @@ def in_memory(model: Network, config: NetworkConfig) -> Network:
     random number is drawn.
     """
     if {name for name, _ in model.named_buffers()} <= set(model.state_dict()):
-        return model.to_empty(device="cpu")
+        # As `to_empty`, for which torch would load its symbolic algebra.
+        return model._apply(lambda one: torch.empty(one.shape, dtype=one.dtype))
     with torch.random.fork_rng(devices=[]):
         return build_network(config)
 
@@ -150,8 +150,11 @@ class _FlopCounter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry
+
         super().__init__()
         self.flops = 0
+        self._counts = flop_registry
 
     def __torch_dispatch__(
         self,
@@ -161,13 +164,13 @@ class _FlopCounter(TorchDispatchMode):
         kwargs: dict[str, object] | None = None,
     ) -> object:
         kwargs = kwargs or {}
-        if func._overloadpacket not in flop_registry and func is not torch.ops.prim.device.default:
+        if func._overloadpacket not in self._counts and func is not torch.ops.prim.device.default:
             with self:
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
         result = func(*args, **kwargs)
-        count = flop_registry.get(func._overloadpacket)
+        count = self._counts.get(func._overloadpacket)
         if count is not None:
             self.flops += count(*args, **kwargs, out_val=result)
         return result

@@ -8,7 +8,6 @@ from pathlib import Path
 from hvit.errors import UserError
 from hvit.run_names import CHECKPOINTS, step_file, step_files
 from hvit.training.distribute import Processes
-from hvit.training.sharded import read_sharded
 from hvit.training.state_file import SHARDED, WHOLE, State, read_state, remove_older, write_state
 
 
@@ -43,7 +42,12 @@ def newest_checkpoint(
     """
     damaged: list[Path] = []
     for _, path in reversed(step_files(folder / CHECKPOINTS, WHOLE, SHARDED)):
-        state = read_sharded(path, ranks) if path.suffix == f".{SHARDED}" else read_state(path)
+        if path.suffix == f".{SHARDED}":
+            from hvit.training.sharded import read_sharded  # takes as long to import as `parallel` says
+
+            state = read_sharded(path, ranks)
+        else:
+            state = read_state(path)
         if state is not None and is_whole(state):
             return state, damaged
         damaged.append(path)

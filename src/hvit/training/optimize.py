@@ -12,6 +12,7 @@ from torch import nn
 
 from hvit.errors import UserError, check_choices
 from hvit.training.freezing import FREEZE, NOTHING
+from hvit.training.parallel import is_shard
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,7 @@ def make_optimizer(network: nn.Module, config: OptimizeConfig) -> torch.optim.Op
         for (decayed, scale), parameters in groups.items()
     ]
     if config.method == "sgd":
-        from torch.distributed.tensor import DTensor  # 0.7 seconds, which verbs that read recipes need not wait
-
-        fused = not any(isinstance(parameter, DTensor) for parameter in network.parameters())  # torch has it for AdamW
+        fused = not any(is_shard(parameter) for parameter in network.parameters())  # torch has it for AdamW
         return torch.optim.SGD(described, lr=0.0, momentum=config.betas[0], nesterov=config.nesterov, fused=fused)
     return torch.optim.AdamW(described, lr=0.0, betas=config.betas, eps=config.epsilon, fused=True)
 

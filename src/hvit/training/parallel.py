@@ -1,19 +1,20 @@
-"""How networks are divided over the processes that train together: copied in each (DDP), or sharded (FSDP2, HSDP)."""
+"""How networks are divided over the processes that train together: copied in each (DDP), or sharded (FSDP2, HSDP).
+
+What shards is imported where it is used: it takes almost a second, and most runs and all other verbs have one process.
+"""
 
 from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeGuard, TypeVar
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from hvit.errors import UserError
 from hvit.training.batch_norm import share_batch_norm
@@ -21,6 +22,9 @@ from hvit.training.blocks import blocks_of
 from hvit.training.distribute import Processes, check_compiler
 
 if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor
+
     from hvit.training.schedule import LoopConfig
 
 Parallel = Literal["auto", "ddp", "fsdp", "hsdp"]
@@ -110,6 +114,8 @@ class Division:
         return torch.compile(network, mode=self.compile_mode)  # pyright: ignore[reportReturnType]  (a module in and out)
 
     def _shard(self, network: nn.Module, blocks: Iterable[nn.Module]) -> None:
+        from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+
         mesh = self.mesh()
         precision = (
             MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32)
@@ -124,6 +130,8 @@ class Division:
 
     def mesh(self) -> DeviceMesh:
         """The processes as a grid: (shards,), or (copies, shards)."""
+        from torch.distributed.device_mesh import init_device_mesh
+
         world, kind = self.ranks.world_size, self.ranks.device.type
         if self.mode == "hsdp":
             shape = (world // self.shard_size, self.shard_size)
@@ -163,20 +171,28 @@ def shard_like(plain: nn.Module, network: nn.Module) -> None:
         plain.get_submodule(place)._parameters[key] = nn.Parameter(parameter.detach().clone(), False)
 
 
+def is_shard(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Whether this process has a part of a tensor. Where nothing has imported DTensor yet, there are none."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor of which this process may have a shard; all processes call it together."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_shard(tensor) else tensor
 
 
 def local(tensors: Iterable[Tensor]) -> list[Tensor]:
     """What this process has of tensors that may be sharded: shards, or the tensors themselves."""
-    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+    return [tensor.to_local() if is_shard(tensor) else tensor for tensor in tensors]
 
 
 def placed_as(tensor: Tensor, example: Tensor) -> Tensor:
     """A whole tensor, which all processes have, as a shard if the example is one."""
-    if not isinstance(example, DTensor) or isinstance(tensor, DTensor):
+    if not is_shard(example) or is_shard(tensor):
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     here = tensor.to(example.to_local().device)
     return distribute_tensor(here, example.device_mesh, example.placements, src_data_rank=None)
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,10 @@ from hvit.training.parallel import (
     skeleton,
 )
 from hvit.training.setup import RunSettings
-from hvit.training.sharded import ShardedCheckpoints, with_shards
 from hvit.training.state_file import State
+
+if TYPE_CHECKING:
+    from hvit.training.sharded import ShardedCheckpoints
 
 _SECTIONS: Mapping[str, type | tuple[type, ...]] = {
     "step": int,
@@ -77,7 +79,11 @@ class TrainingState:
             averaged = {name: (self.plain or self.networks)[name] for name in task.averaged or self.networks}
             self.averages = {name: RunningAverage(one, optimize.average_decay) for name, one in averaged.items()}
         self.wrapped = {name: division.wrap(network) for name, network in self.networks.items()}
-        self.sharded = ShardedCheckpoints(settings.folder, ranks) if division.shards else None
+        self.sharded: ShardedCheckpoints | None = None
+        if division.shards:
+            from hvit.training import sharded  # takes as long to import as `parallel` says
+
+            self.sharded = sharded.ShardedCheckpoints(settings.folder, ranks)
         for name, average in self.averages.items() if division.shards else ():
             shard_like(average.module, self.networks[name])
         self.optimizers = {name: make_optimizer(network, optimize) for name, network in self.networks.items()}
@@ -246,6 +252,8 @@ class TrainingState:
             self.losses[name] = list(values.to(ranks.device))
         try:
             if "shards" in state:
+                from hvit.training.sharded import with_shards
+
                 state = with_shards(state, self._empty)
             self._place(state)
             for name, network in self.networks.items():

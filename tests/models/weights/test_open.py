@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -217,3 +219,21 @@ def test_a_file_that_lacks_tensors_of_its_configuration_is_refused(tmp_path: Pat
         save_file(state, tmp_path / "part", metadata=metadata)
         with pytest.raises(UserError, match="part"):
             open_weights(tmp_path / "part")
+
+
+@pytest.mark.long
+def test_opening_a_model_loads_neither_compiler_nor_shards_nor_timm(tmp_path: Path) -> None:
+    save_weights(create_model("nest_micro_32"), tmp_path / "model.safetensors")
+    code = """
+import sys
+import hvit.verbs.train
+from hvit.models.weights.open import open_weights
+import torch
+with torch.inference_mode():
+    open_weights(sys.argv[1]).model.eval()(torch.zeros(1, 3, 32, 32))
+slow = ("torch._dynamo", "torch._inductor", "torch.distributed.fsdp", "torch.distributed.tensor", "sympy", "timm",
+        "torchvision", "transformers", "sklearn", "pandas")
+sys.exit(", ".join(name for name in slow if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "model.safetensors"], capture_output=True, text=True)
+    assert done.returncode == 0, f"seconds are lost at every start to {done.stderr}"

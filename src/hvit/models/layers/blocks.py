@@ -82,6 +82,8 @@ def truncated_normal_(weight: Tensor, std: float = 0.02) -> None:
 
     Draws by inverting the distribution: many times faster than torch's rejection sampling.
     """
+    if weight.is_meta:  # a form without memory, which torch would load its compiler to fill
+        return
     limit = math.erf(math.sqrt(2))
     with torch.no_grad():
         weight.uniform_(-limit, limit).erfinv_().mul_(std * math.sqrt(2))
