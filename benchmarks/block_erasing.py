@@ -43,6 +43,7 @@ MODELS = {
     "nest_cifar": ("nest_micro_cifar10", *CIFAR),
     "hiera_cifar": ("hiera_micro_cifar10", *CIFAR),
     "nest_photos": ("nest_micro_folder", "--loop.epochs", "12"),
+    "hiera_photos": ("hiera_micro_folder", "--loop.epochs", "12"),
 }
 
 
