@@ -19,6 +19,9 @@ from PIL import Image
 
 from hvit.cli.arguments import options_of
 from hvit.cli.completion import ARGUMENTS
+from hvit.models.build import build
+from hvit.models.nest.config import NestConfig
+from hvit.models.weights.save import save_weights
 
 Run = Callable[..., tuple[int, str, str]]
 TRAIN = "train nest_micro_folder --loop.max-steps 1 --loop.workers 0 --loop.batch-size 4 --out o --dry-run"
@@ -144,6 +147,48 @@ def test_no_path_of_any_kind_breaks_a_verb(
     for command in COMMANDS[kind]:
         for value in values_of(kind, damaged, photo_folder / "red" / "0.png"):
             check(hvit, filled(command, value, colour_run, photo_folder))
+
+
+SMALL = NestConfig(input_size=(16, 16), patch_size=(2, 2), num_classes=2, dims=(4, 8), heads=(2, 4), depths=(1, 1))
+LOST: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (Path.unlink, "has no weights.safetensors (yet): `hvit resume"),
+    "empty": (lambda file: file.write_bytes(b""), "weights.safetensors is empty"),
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:-9]), "weights.safetensors is damaged"),
+    "folder": (lambda file: (file.unlink(), file.mkdir()), "weights.safetensors is a folder"),
+    "nothing": (lambda file: (file.unlink(), file.symlink_to("nowhere")), "weights.safetensors is a link"),
+    "text": (lambda file: file.write_text("weights" * 99), "weights.safetensors is no weights file"),
+    "other": (lambda file: save_weights(build(SMALL), file), "are of another model than its recipe.json says"),
+}
+"""What can be wrong with the weights of a run, and the words for it."""
+READ_WEIGHTS = (
+    *(
+        command
+        for command in COMMANDS["weights"]
+        if command.split()[0] not in ("report", "compare", "resume", "neighbours")
+    ),
+    f"{TRAIN} --data.root {{photos}} --distill.teachers X",
+)
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_a_run_whose_weights_are_lost_or_damaged_is_one_sentence(
+    hvit: Run, how: str, tmp_path: Path, colour_run: Path, photo_folder: Path
+) -> None:
+    harm, words = LOST[how]
+    shutil.copytree(colour_run, tmp_path / "run")
+    harm(tmp_path / "run" / "weights.safetensors")
+    for command in READ_WEIGHTS:
+        status, out, err = hvit(*filled(command, "run", colour_run, photo_folder))
+        assert status == 2, (command, out, err)
+        does_not_fit = how == "other" and "run (hvit) does not fit this model: " in err
+        assert words in err.splitlines()[-1] or does_not_fit, (command, err)
+    if how == "folder":
+        status, _, err = hvit("resume", "run")
+        assert (status, "weights.safetensors" in err.splitlines()[-1]) == (2, True), "it is not replaced"
+    if how == "truncated":
+        assert hvit("report", "run")[0] == 0, "which needs none"
+        assert hvit("resume", "run")[0] == 0, "what a run has trained is written from its checkpoint"
+        assert hvit("predict", "run", photo_folder / "red" / "0.png")[0] == 0
 
 
 def _numeric_options() -> list[tuple[str, str]]:

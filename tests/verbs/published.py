@@ -11,6 +11,7 @@ from hvit.models.build import build_network
 from hvit.models.hiera.config import HieraConfig
 from hvit.models.nest.config import NestConfig
 from hvit.models.weights.save import save_weights
+from hvit.recipe import read_recipe, write_recipe
 from hvit.recipes import get_recipe
 from hvit.verbs.train import train
 
@@ -34,5 +35,6 @@ def hiera_run(folder: Path, other: Path) -> Path:
     """A run as the other one, with the weights of a Hiera that nobody trained."""
     shutil.copytree(other, folder)
     preprocess = {"input_size": [64, 64], "mean": [0.5] * 3, "std": [0.25] * 3, "crop": 1.0, "interpolation": "bicubic"}
+    write_recipe(replace(read_recipe(folder), model=HIERA), folder)
     save_weights(build_network(HIERA), folder / "weights.safetensors", classes=("blue", "red"), preprocess=preprocess)
     return folder

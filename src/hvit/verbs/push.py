@@ -199,8 +199,7 @@ def _filled(request: PushRequest, folder: Path) -> list[Path]:
         )
     run = _finished(request.run)
     recipe, plan = read_recipe(request.run), read_plan(request.run)
-    weights = request.run / WEIGHTS
-    opened = open_any(weights)
+    weights, opened = request.run / WEIGHTS, open_any(request.run)
     with replacing(folder / WEIGHTS) as file:
         file.write(weights.read_bytes())
     has_transformers = _write_for_transformers(weights, folder)
@@ -218,7 +217,7 @@ def _finished(folder: Path) -> Run:
             f"{folder} is a cross-validation, which has a model for each fold: name one, such as {folder}/fold_1"
         )
     run = read_run(folder)
-    if run.scores is None or not (folder / WEIGHTS).is_file():
+    if run.scores is None:
         raise UserError(f"the run in {folder} is not finished: `hvit resume {folder}` continues it")
     return run
 

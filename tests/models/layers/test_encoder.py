@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from hvit.errors import UserError
-from hvit.models.build import build
+from hvit.models.build import build, build_empty
 from hvit.models.catalogue import entry
+from hvit.models.clip_baselines import ClipBaselineConfig
 from hvit.models.layers.encoder import Encoder
 from hvit.models.mvit.config import MVIT_SIZES
+from hvit.models.timm_encoder import TimmConfig
 
 _NAMES = (
     "nest_micro_32",
@@ -131,3 +133,54 @@ def test_a_class_token_cannot_be_continued_from_a_feature_map() -> None:
     assert torch.equal(model.classify(levels[-1], token), model(images))
     with pytest.raises(UserError, match="classifies a class token"):
         model.levels_from(0, levels[0])
+
+
+WRONG: dict[str, tuple[Callable[[Tensor], Any], str]] = {
+    "float64": (Tensor.double, r"weights of this model are torch.float32, and the images torch.float64: convert them"),
+    "float16": (
+        Tensor.half,
+        r"the images torch.float16: convert them by images.to\(torch.float32\), or call the model",
+    ),
+    "bfloat16": (Tensor.bfloat16, "the images torch.bfloat16"),
+    "bytes": (Tensor.byte, "floating-point numbers, normalised as in training; got torch.uint8"),
+    "whole numbers": (Tensor.long, "got torch.int64"),
+    "truths": (Tensor.bool, "got torch.bool"),
+    "complex": (lambda images: images.to(torch.complex64), "got torch.complex64"),
+    "an array": (Tensor.numpy, "got ndarray"),
+    "no batch": (lambda images: images[0], r"got shape .*: give one by images.unsqueeze\(0\)"),
+    "channels last": (lambda images: images.movedim(1, -1), r"put the channels first by images.movedim\(-1, 1\)"),
+    "one channel": (lambda images: images[:, :1], "this model takes batches of (images|clips) of "),
+    "four channels": (lambda images: torch.cat([images, images[:, :1]], dim=1), "got shape"),
+    "another height": (lambda images: images[..., 1:, :], "got shape"),
+    "another width": (lambda images: images[..., :-1], "got shape"),
+}
+
+
+@pytest.mark.parametrize("name", [*_NAMES, "swin_micro_32", "pvtv2_micro_64", "timm", "r2plus1d_18"])
+def test_images_of_another_type_or_shape_are_refused_by_every_family(name: str) -> None:
+    of_others: dict[str, Any] = {
+        "timm": TimmConfig(name="resnet18", input_size=(32, 32), num_classes=2),
+        "r2plus1d_18": ClipBaselineConfig(name="r2plus1d_18", input_size=(8, 32, 32), num_classes=3),
+    }
+    config = of_others.get(name) or entry(name).config
+    model: Any = build_empty(config).eval()
+    images = torch.zeros(2, config.in_channels, *config.input_size)
+    for harm, words in WRONG.values():
+        for call in (model, model.levels, model.forward_features):
+            with pytest.raises(UserError, match=words):
+                call(harm(images))
+
+
+def test_autocast_brings_images_and_weights_to_one_type() -> None:
+    model = _model(entry("nest_micro_32").config)
+    images = _images(model.config)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for kind in (torch.float32, torch.bfloat16, torch.float16):
+            assert torch.isfinite(model(images.to(kind))).all()
+        with pytest.raises(UserError, match="which takes float32 and narrower ones"):
+            model(images.double())
+        assert torch.isfinite(model.bfloat16()(images)).all()
+    with pytest.raises(UserError, match=r"weights of this model are torch.bfloat16, and the images torch.float32"):
+        model(images)
+    assert model(images.bfloat16()).dtype == torch.bfloat16
+    assert model.double()(images.double()).dtype == torch.float64

@@ -237,3 +237,29 @@ sys.exit(", ".join(name for name in slow if name in sys.modules) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "model.safetensors"], capture_output=True, text=True)
     assert done.returncode == 0, f"seconds are lost at every start to {done.stderr}"
+
+
+def test_a_run_folder_with_the_weights_of_another_model_is_refused(tmp_path: Path, model: Encoder) -> None:
+    save_weights(model, tmp_path / "weights.safetensors")
+    own = asdict(MICRO)
+    said: list[tuple[dict[str, Any], str]] = [
+        (own, ""),
+        (own | {"num_classes": None, "input_size": [32, 32]}, ""),
+        ({"family": "probe", "encoder": own}, ""),
+        ({"family": "gan", "dims": [1]}, ""),
+        ({"family": 5, "dims": {}}, "family nest, and not 5"),
+        (own | {"depths": [1, 2]}, r"depths \[1, 1\], and not \[1, 2\]"),
+        ({"family": "probe", "encoder": own | {"in_channels": 1}}, "in_channels 3, and not 1"),
+        ({"family": "masked", "encoder": own}, "family nest, and not masked"),
+    ]
+    for recipe, words in said:
+        (tmp_path / "recipe.json").write_text(json.dumps({"model": recipe}))
+        if words:
+            with pytest.raises(UserError, match=f"of another model than its recipe.json says .{words}"):
+                open_weights(tmp_path)
+        else:
+            open_weights(tmp_path)
+    for damaged in ("{", "[]", '{"model": 1}', "{}"):
+        (tmp_path / "recipe.json").write_text(damaged)
+        open_weights(tmp_path)
+    open_weights(tmp_path / "weights.safetensors")

@@ -80,7 +80,7 @@ class PreparedModel(nn.Module):
         Images of any floating-point type are taken. Raises UserError for images of another shape or on another device,
         and for ones that want gradients.
         """
-        self.model.check_images(images)
+        self.model.check_images(images, casts=True)
         device = device_of(self.model)
         if images.device != device:
             raise UserError(f"this model was prepared on {device}, and the images are on {images.device}; move them")

@@ -14,7 +14,7 @@ from hvit.errors import UserError
 from hvit.models.layers.blocks import truncated_normal_
 from hvit.models.layers.grids import PositionResize, is_exported
 from hvit.models.layers.masking import Mask
-from hvit.models.layers.tracing import one_step
+from hvit.models.layers.tracing import is_symbolic, one_step
 from hvit.models.sizes import head_of
 
 
@@ -163,12 +163,15 @@ class Encoder(nn.Module, ABC):
         """
         return None
 
-    def check_images(self, images: Tensor) -> Tensor:
-        """The images as they are; others than floating-point (batch, in_channels, *input_size) are refused (UserError).
+    def check_images(self, images: Tensor, casts: bool = False) -> Tensor:
+        """The images as they are; others than floating-point (batch, in_channels, *input_size) are refused (UserError),
+        and so are those of another type than the weights where nothing casts them: neither autocast nor the caller.
 
-        A program traced by torch.fx contains the check where the result is used.
+        casts: whether the caller does. A program traced by torch.fx contains the check where the result is used.
         """
-        return _check_images(images, (self.config.in_channels, *self.config.input_size))
+        weight = None if casts or is_symbolic(images) else next(self.parameters(), None)
+        dtype = None if weight is None else weight.dtype
+        return _check_images(images, (self.config.in_channels, *self.config.input_size), dtype)
 
 
 def new_head(dim: int, num_classes: int) -> nn.Module:
@@ -181,7 +184,7 @@ def new_head(dim: int, num_classes: int) -> nn.Module:
 
 
 @one_step
-def _check_images(images: Tensor, wanted: tuple[int, ...]) -> Tensor:
+def _check_images(images: Tensor, wanted: tuple[int, ...], dtype: torch.dtype | None) -> Tensor:
     if not isinstance(images, Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise UserError(f"images must be a tensor of floating-point numbers, normalised as in training; got {kind}")
@@ -190,9 +193,29 @@ def _check_images(images: Tensor, wanted: tuple[int, ...]) -> Tensor:
         kind = "clips" if len(axes) == 3 else "images"
         raise UserError(
             f"this model takes batches of {kind} of (channels, {', '.join(axes)}) {wanted}; "
-            f"got shape {tuple(images.shape)}"
+            f"got shape {tuple(images.shape)}{_advice(tuple(images.shape), wanted)}"
+        )
+    if dtype is not None and images.dtype is not dtype and dtype.is_floating_point and not _autocasts(images):
+        raise UserError(
+            f"the weights of this model are {dtype}, and the images {images.dtype}: convert them by "
+            f"images.to({dtype}), or call the model in torch.autocast, which takes float32 and narrower ones"
         )
     return images
+
+
+def _advice(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to do about images whose shape is that of one without a batch, or has the channels last."""
+    if shape == wanted:
+        return ": give one by images.unsqueeze(0)"
+    if shape[1:] == (*wanted[1:], wanted[0]):
+        return ": put the channels first by images.movedim(-1, 1)"
+    return ""
+
+
+def _autocasts(images: Tensor) -> bool:
+    """Whether autocast brings images and weights to one type."""
+    kind = images.device.type
+    return kind != "meta" and torch.is_autocast_enabled(kind) and images.dtype is not torch.float64
 
 
 def unwrap(model: object) -> object:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hvit.errors import UserError
+from hvit.files import read_object
 from hvit.labels import LabelSpec, spec_from_json
 from hvit.markup import shown
 from hvit.models.build import Network, build_empty, in_memory
@@ -16,8 +17,13 @@ from hvit.models.gan.generator import Generator
 from hvit.models.layers.encoder import Encoder
 from hvit.models.masked.model import MaskedAutoencoder
 from hvit.models.weights.header import FORMAT, LONGEST_HEADER, check_preprocess, outputs_of
+from hvit.models.weights.hub import named_on_hub
 from hvit.models.weights.load import WeightsReport, copy_weights, fit, recognise
 from hvit.models.weights.read import read_checkpoint
+from hvit.run_names import RECIPE, WEIGHTS
+
+_SIZES = ("name", "in_channels", "dims", "depths")
+"""Fields of a configuration that no run changes."""
 
 Model = TypeVar("Model", bound=Network, covariant=True)
 
@@ -119,6 +125,7 @@ def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, object], 
         raise UserError(
             f"{where} does not say which model its weights belong to; create the model by name and load them into it"
         )
+    _check_recipe(path, config, where)
     # A configuration of untrusted sizes becomes a model without memory first, and is compared with the file.
     if sum(config.depths) > len(state):
         raise UserError(f"{where} contradicts itself: {sum(config.depths)} layers, but {len(state)} tensors")
@@ -130,6 +137,32 @@ def _open(path: str | Path) -> tuple[Network, WeightsReport, dict[str, object], 
     model = in_memory(model, config)
     copy_weights(model, ready)
     return model.eval(), report, header, config
+
+
+def _check_recipe(path: str | Path, config: NetworkConfig, where: str) -> None:
+    """Raises UserError where the weights in a run folder are those of another model than its recipe says.
+
+    A recipe that cannot be read says nothing here; what needs it refuses it.
+    """
+    try:
+        model = read_object(Path(path) / RECIPE, LONGEST_HEADER)["model"] if named_on_hub(path) is None else {}
+        said = model["encoder"] if model["family"] == "probe" else model
+        pairs = [(said, json.loads(json.dumps(asdict(config))))]
+        if said["family"] == "masked" == pairs[0][1]["family"]:
+            pairs.append((said["encoder"], pairs[0][1]["encoder"]))
+        differ = [
+            f"{name} {shown(str(now[name])[:100])}, and not {shown(str(then[name])[:100])}"
+            for then, now in pairs
+            for name in ("family", *_SIZES)
+            if name in then and name in now and then[name] != now[name]
+        ]
+    except (UserError, KeyError, TypeError):
+        return
+    if differ and said["family"] != "gan":  # of whose networks the file has the generator
+        raise UserError(
+            f"the weights in {where} are of another model than its {RECIPE} says ({differ[0]}): put the run's own "
+            f"{WEIGHTS} back, or name the file itself"
+        )
 
 
 def _header(text: str, where: str) -> dict[str, object]:

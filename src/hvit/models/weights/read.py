@@ -122,6 +122,8 @@ def _in_folder(path: Path, where: str) -> Path:
     for name in WEIGHT_FILES:
         if os.path.lexists(path / name):
             return find_weights(path / name)
+    if path.name in WEIGHT_FILES:
+        raise UserError(f"{where} is a folder, and a weights file should be in its place: put that back")
     saved = [file for file in path.glob("ckpt-*.flax") if file.stem[len("ckpt-") :].isdecimal()]
     if saved:
         return find_weights(max(saved, key=lambda file: int(file.stem[len("ckpt-") :])))
@@ -129,7 +131,7 @@ def _in_folder(path: Path, where: str) -> Path:
         one = f"{where}/{fold_folder(1)}"
         raise UserError(f"{where} is a cross-validation, which has a model for each fold: name one, such as {one}")
     if os.path.lexists(path / RECIPE):
-        raise UserError(f"the run in {where} has no weights yet: `hvit resume {where}` continues it")
+        raise UserError(f"the run in {where} has no {WEIGHTS} (yet): `hvit resume {where}` goes on and writes it")
     raise UserError(
         f"the folder {where} holds neither {WEIGHTS} (a run) nor model.safetensors, pytorch_model.bin or the "
         f"index of one (transformers, timm, Accelerate) nor ckpt-N.flax (official NesT)"
