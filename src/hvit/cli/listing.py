@@ -68,10 +68,11 @@ def models(rest: list[str]) -> None:
 def recipes(rest: list[str]) -> None:
     """lists the recipes: what each is for, its cost and score"""
     arguments = parse(RecipesArguments, "hvit recipes", rest)
-    from hvit.recipes import get_recipe, header, list_recipes
+    from hvit.recipes import list_recipes
+    from hvit.recipes.headers import stored
 
     names = _matching(list_recipes(arguments.pattern), "recipe", arguments.pattern, list_recipes())
-    headers = {name: header(name) for name in names}
+    headers = {name: stored()[name].header for name in names}
     if arguments.json:
         print_json_lines({"name": name, **asdict(one)} for name, one in headers.items())
         return
@@ -80,7 +81,7 @@ def recipes(rest: list[str]) -> None:
             if value:
                 say(f"{key.replace('_', ' '):<10} {value}")
         return
-    rows = [(name, get_recipe(name).data.kind, one.summary, one.run_here) for name, one in headers.items()]
+    rows = [(name, stored()[name].data, one.summary, one.run_here) for name, one in headers.items()]
     if table_width() >= 110:
         print_table(["recipe", "data", "what it does", "run here"], rows, ["recipe", "data"])
     else:

@@ -66,14 +66,15 @@ def plan(rest: list[str]) -> None:
             raise UserError(f"name a recipe first: hvit plan RECIPE {' '.join(rest)}")
         print_of_recipes("plan", "--gpus N --gpu NAME [--field value ...] [--json]", PlanArguments.__doc__ or "")
         return
+    name, *fields = rest
+    recipe = get_recipe(name)  # first, so that an unknown name is refused at once
     from hvit.planning.estimate import Assumed
     from hvit.planning.gpus import find_gpu
     from hvit.recipe import Recipe
     from hvit.recipes.families import with_family
     from hvit.verbs import plan as planning
 
-    name, *fields = rest
-    recipe = with_family(get_recipe(name), fields)
+    recipe = with_family(recipe, fields)
     options = make_dataclass(
         "PlanRecipeArguments",
         [

@@ -56,12 +56,13 @@ def train(rest: list[str]) -> None:
             "Trains a model as a recipe says; every field of the recipe is an option.",
         )
         return
+    name, *fields = rest
+    recipe = get_recipe(name)  # first, so that an unknown name is refused at once
     from hvit.recipe import Recipe, with_classes_of_the_data
     from hvit.recipes.families import with_family
     from hvit.verbs import folds, train
 
-    name, *fields = rest
-    recipe = with_family(with_classes_of_the_data(get_recipe(name)), fields)
+    recipe = with_family(with_classes_of_the_data(recipe), fields)
 
     options = make_dataclass(
         "TrainArguments",

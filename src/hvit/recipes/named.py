@@ -7,26 +7,13 @@ from dataclasses import dataclass
 from hvit.data.open import CifarData, ClipData
 from hvit.models.masked.config import MaskedConfig
 from hvit.recipe import Recipe
+from hvit.recipes.headers import Header
 
 RUN_HERE, TWO_STEPS = "yes", "two steps only"
 """How much of a recipe was run here. The numbers are in docs/results; the two steps are those of the tests, which take
 a shrunk recipe."""
 BFLOAT16 = "bfloat16 on a GPU, where the authors use"
 """A departure of nearly all published recipes, to be followed by the authors' type of number."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is said of a recipe; `departures`, how it differs from its source, is empty for recipes of our own."""
-
-    summary: str
-    claim: str
-    command: str
-    cost: str
-    expected: str
-    source: str
-    run_here: str
-    departures: str = ""
 
 
 @dataclass(frozen=True)
