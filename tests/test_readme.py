@@ -206,7 +206,7 @@ def test_every_command_is_understood(arguments: list[str], monkeypatch: pytest.M
         "hvit.verbs.experiments.run",
         "hvit.verbs.experiments.results",
         "hvit.cli.completion.words_of_verbs",
-        "hvit.recipes.header",  # after `hvit recipes` has found names that match
+        "hvit.recipes.headers.stored",  # after `hvit recipes` has found names that match
     ):
         monkeypatch.setattr(work, stop)
     if arguments in BARE_VERBS:  # the text speaks of a verb
