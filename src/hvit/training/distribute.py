@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import torch
 import torch.distributed
@@ -24,6 +25,9 @@ from torch.nn.parallel import DistributedDataParallel
 from hvit.errors import Unfinished, UserError
 from hvit.machine import missing_compiler
 from hvit.training.heartbeat import Heartbeat, end_process
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 _LONGEST_PAUSE = 0.2
@@ -155,6 +159,12 @@ _PATIENCE_AT_THE_START = timedelta(minutes=5)
 _PATIENCE = timedelta(hours=2)  # between processes that compute the same; for the first alone others wait as it takes
 _WITHOUT_ANOTHER = "{}, and none goes on without it: `hvit resume RUN` continues from the last checkpoint"
 NO_COMPILING = "omit --loop.compile, which changes the speed only"
+
+
+def is_shard(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Whether this process has a part of a tensor. Where nothing has imported DTensor yet, there are none."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def check_compiler(device: torch.device) -> None:

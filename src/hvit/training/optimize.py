@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from hvit.errors import UserError, check_choices
+from hvit.training.distribute import is_shard
 from hvit.training.freezing import FREEZE, NOTHING
-from hvit.training.parallel import is_shard
 
 
 @dataclass(frozen=True)

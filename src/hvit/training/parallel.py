@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import copy
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 import torch.distributed
@@ -19,11 +18,10 @@ from torch import Tensor, nn
 from hvit.errors import UserError
 from hvit.training.batch_norm import share_batch_norm
 from hvit.training.blocks import blocks_of
-from hvit.training.distribute import Processes, check_compiler
+from hvit.training.distribute import Processes, check_compiler, is_shard
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
-    from torch.distributed.tensor import DTensor
 
     from hvit.training.schedule import LoopConfig
 
@@ -169,12 +167,6 @@ def shard_like(plain: nn.Module, network: nn.Module) -> None:
     for name, parameter in network.named_parameters():
         place, _, key = name.rpartition(".")
         plain.get_submodule(place)._parameters[key] = nn.Parameter(parameter.detach().clone(), False)
-
-
-def is_shard(tensor: Tensor) -> TypeGuard[DTensor]:
-    """Whether this process has a part of a tensor. Where nothing has imported DTensor yet, there are none."""
-    module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def whole(tensor: Tensor) -> Tensor:
