@@ -157,7 +157,7 @@ def changed_fields(before: Mapping[str, object], now: Recipe, ignored: Collectio
     those of `ignored`. Raises ValueError for no recipe.
     """
     recorded, _ = _with_present_names(json.dumps(before).encode())
-    old, new = _leaves(as_json(_ADAPTER.validate_json(recorded))), _leaves(as_json(now))
+    old, new = leaves(as_json(_ADAPTER.validate_json(recorded))), leaves(as_json(now))
     comes_or_goes = new.get("data.kind") == "folder" and bool(old.get("data.cache")) != bool(new.get("data.cache"))
     without_effect = [*ignored, *(name for name in WITHOUT_EFFECT if not (name == "data.cache" and comes_or_goes))]
     return tuple(
@@ -167,11 +167,11 @@ def changed_fields(before: Mapping[str, object], now: Recipe, ignored: Collectio
     )
 
 
-def _leaves(tree: Mapping[str, object], path: str = "") -> dict[str, object]:
+def leaves(tree: Mapping[str, object], path: str = "") -> dict[str, object]:
     """The fields of nested objects by their full names, such as "loop.epochs"."""
     found: dict[str, object] = {}
     for name, value in tree.items():
-        found |= _leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
+        found |= leaves(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
     return found
 
 

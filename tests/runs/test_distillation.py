@@ -212,21 +212,6 @@ def test_a_vit_gets_its_distillation_token(photo_folder: Path, teacher: str, tmp
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_the_teachers_are_asked_about_the_test_part_too(photo_folder: Path, teacher: str, tmp_path: Path) -> None:
-    for number, part in enumerate(("train", "val", "test")):
-        for name in ("red", "blue"):
-            (tmp_path / "parts" / part / name).mkdir(parents=True)
-            for file in sorted((photo_folder / name).iterdir())[2 * number : 2 * number + 2]:
-                shutil.copy(file, tmp_path / "parts" / part / name)
-    recipe = recipe_of(tmp_path / "parts", teacher)
-    scores = train(replace(recipe, loop=replace(recipe.loop, batch_size=4)), tmp_path / "run")
-    with np.load(tmp_path / "run" / "teachers.npz") as stored:
-        assert stored["part_1"].shape == (1, 4, 2)
-        decided = stored["part_1"][0].argmax(1).tolist()
-    assert scores["teacher_top1"] == np.mean(np.array(decided) == np.array(scores["labels"]))
-
-
-@pytest.mark.usefixtures("no_pictures")
 def test_clips_are_distilled_alike(clip_folder: Path, tmp_path: Path) -> None:
     sizes: dict[str, Any] = {"num_classes": 2, "dims": (8,), "heads": (1,), "depths": (1,)}
     sizes |= {"unit_size": (1, 1, 1), "unit_attention": (True,), "query_stride": (1, 2, 2)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -117,6 +119,68 @@ def test_remembered_answers_are_given_and_others_computed(images: Tensor) -> Non
     teachers.remember(torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(-1, 16).numpy(), whole[:2].numpy() + 7)
     answers = teachers(images[[2, 0, 1]])
     assert torch.allclose(answers - whole[[2, 0, 1]], torch.tensor([[0.0], [7], [7]]).expand(3, 3), atol=1e-5)
+
+
+def eight_bit(count: int) -> Tensor:
+    """Images as the training loader makes them from 8-bit pixels, in the view of these tests."""
+    pixels = torch.randint(0, 256, (count, 3, 16, 16), generator=torch.Generator().manual_seed(2))
+    return (pixels / 255 - 0.5) / 0.25
+
+
+def remembering(teachers: Teachers, images: Tensor, rows: Tensor) -> Teachers:
+    """The same teachers, who answer with these rows and are not asked."""
+    found = Teachers(teachers.teachers, teachers.orders, teachers.view, bool(teachers.feature_dims))
+    keys = np.frombuffer(b"".join(found.keys(images)), np.uint8).reshape(-1, 16)
+    found.remember(keys, rows.numpy())
+    found.ask = lambda images: pytest.fail("a remembered image is asked about")  # type: ignore[method-assign]
+    return found
+
+
+@pytest.mark.parametrize("settings", [{}, {"target": "both", "hard": True}, {"target": "features"}], ids=str)
+def test_remembered_answers_give_exactly_the_losses_and_gradients_of_live_ones(settings: dict[str, Any]) -> None:
+    pair = [teacher_of(16, 0), teacher_of(8, 1)]
+    uses_logits, uses_features = settings.get("target") != "features", "target" in settings
+    orders = [[0, 1, 2], [2, 1, 0]] if uses_logits else [None, None]
+    live, images = Teachers(pair, orders, VIEW, uses_features), eight_bit(4)
+    remembered = remembering(live, images, live.ask(images))
+    found = []
+    for teachers in (live, remembered):
+        torch.manual_seed(3)
+        task = task_of(teachers, model_of(16, 2), **settings)
+        for order in ([0, 1, 2, 3], [3, 1], [2]):
+            targets = torch.eye(3)[[number % 3 for number in order]]
+            loss = task.loss(PHASE, task.networks, {"images": images[order], "targets": targets})
+            loss.backward()
+            found.append(loss.detach())
+        found += [value.grad for value in task.networks["model"].parameters() if value.grad is not None]
+    whole, again = found[: len(found) // 2], found[len(found) // 2 :]
+    assert torch.equal(whole[0], again[0]), "the batch that was asked about, bit for bit"
+    for one, other in zip(whole, again, strict=True):  # rows of smaller batches are rounded in another order
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+def test_the_loss_sees_the_average_of_several_teachers_and_of_each_of_them(average: str) -> None:
+    images, temperature = eight_bit(4), 3.0
+    one, other, third = (torch.randn(4, 3, generator=torch.Generator().manual_seed(seed)) for seed in (4, 5, 6))
+
+    def loss_of(*said: Tensor) -> Tensor:
+        asked = Teachers([teacher_of(16, 0)] * len(said), [[0, 1, 2]] * len(said), VIEW, False)
+        teachers = remembering(asked, images, torch.cat(said, dim=1))
+        task = task_of(teachers, model_of(16, 2), average=average, label_weight=0.0, temperature=temperature)
+        return task.loss(PHASE, task.networks, {"images": images, "targets": torch.zeros(4, 3)})
+
+    three = torch.stack([one, other, third])
+    if average == "logits":
+        mean = three.mean(0)
+    else:
+        mean = temperature * (three / temperature).softmax(2).mean(0).log()
+    found = loss_of(one, other, third)
+    assert torch.allclose(found, loss_of(mean), rtol=1e-5)
+    assert torch.allclose(found, loss_of(third, one, other), rtol=1e-5), "in whatever order they are named"
+    assert torch.equal(loss_of(one, one), loss_of(one))
+    for some in ((one,), (one, other), (other, third), (one, third)):
+        assert not torch.isclose(found, loss_of(*some), rtol=1e-3), "each of them counts"
 
 
 def test_the_distillation_token_trains_each_head_by_its_own_loss(images: Tensor) -> None:

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import nn
 
-from hvit.data.augment import Augment
-from hvit.data.batches import evaluation_batches
-from hvit.data.loader import Batch
-from hvit.data.open import CifarData, FashionData, FolderData, ImageSet, Splits, open_data
-from hvit.data.preprocess import Preprocess
+from hvit.data.open import FolderData, ImageSet, Splits, open_data
 from hvit.data.relabelled import NO_LABEL, Joined, Relabelled
 from hvit.data.sets import choose_subset
 from hvit.errors import UserError
-from hvit.files import absolute_path, replacing
+from hvit.files import absolute_path
 from hvit.models.baselines import VitConfig
 from hvit.models.build import build_empty, build_network
 from hvit.models.catalogue import ModelConfig
 from hvit.models.layers.encoder import Encoder
 from hvit.models.weights.hub import full_path
-from hvit.progress import FilesDone
 from hvit.randomness import seeded
 from hvit.recipe import Recipe
-from hvit.run_names import TEACHERS
 from hvit.runs.classification import Classification
 from hvit.runs.kind import Prepared, plain_preprocess
-from hvit.runs.plan_file import fingerprints, read_plan
-from hvit.runs.scoring import held_out_batch_size
+from hvit.runs.teacher_answers import ask_teachers, is_remembered, scored_parts
 from hvit.runs.teachers import class_order, empty_teacher, has_name, knows_classes, open_teacher
-from hvit.tasks.distill import Distill, Student, Teacher, Teachers, first_key
+from hvit.tasks.distill import Distill, Student, Teacher, Teachers
 from hvit.tasks.distill_settings import DistillConfig
 from hvit.tasks.task import Scores, Task
 from hvit.training.setup import BatchSource, RunSettings
 
-T = TypeVar("T")
-_MOST_REMEMBERED = 2**28
-"""Numbers of teachers' answers that are kept for all training images: 1 GiB."""
 _ONE_OF_ALL = 1e-6
 _LOOKED_AT = 8
 """Training images whose size shows whether larger crops would show more."""
@@ -207,7 +192,7 @@ class Distillation(Classification):
         """See `Kind.describe_training`."""
         train, size = prepared.splits.train, _view_size(prepared)
         labelled = int((train.labels >= 0).sum())
-        when = "once for each image" if _is_remembered(prepared) else "at every step, as crops and mixtures change"
+        when = "once for each image" if is_remembered(prepared) else "at every step, as crops and mixtures change"
         return {
             **super().describe_training(prepared),
             "labels": f"{labelled:,} of {len(train):,} training {prepared.sample_kind} have one that is used",
@@ -231,20 +216,9 @@ class Distillation(Classification):
     def learn(
         self, task: Task, prepared: Prepared, batches: BatchSource, settings: RunSettings, **facts: object
     ) -> Scores:
-        """Asks the teachers about the held-out images, and where nothing is augmented about all; then trains."""
+        """Asks the teachers first (see `ask_teachers`); then trains."""
         assert isinstance(task, Distill)
-        path, identity = settings.folder / TEACHERS, _identity(prepared, settings.folder)
-        self._write_answers(path, identity, task, prepared, batches, settings)
-        stored = _stored(path, identity)
-        assert stored is not None
-        for number, images in enumerate(_scored_parts(prepared.splits)):
-            said = [torch.from_numpy(one) for one in stored[f"part_{number}"]]
-            task.answers[stored["firsts"][number].tobytes()] = said
-            if said and isinstance(images, Relabelled) and (images.labels < 0).all():
-                images.labels[:] = task.together(said).argmax(dim=1).numpy()
-        if len(stored["keys"]):
-            task.teachers.remember(stored["keys"], stored["rows"])
-        task.seconds_asked = float(stored["seconds"])
+        ask_teachers(task, prepared, batches, settings)
         return super().learn(task, prepared, batches, settings, **facts)
 
     def finish(self, prepared: Prepared, task: Task, scores: Scores, folder: Path, looked: Any = None) -> None:
@@ -252,7 +226,7 @@ class Distillation(Classification):
         assert isinstance(task, Distill)
         scored = prepared.splits.reported
         labels = torch.from_numpy(scored.labels)
-        known = iter(list(task.answers.values())[_scored_parts(prepared.splits).index(scored)])
+        known = iter(list(task.answers.values())[scored_parts(prepared.splits).index(scored)])
         scores["distillation"] = {
             "target": prepared.recipe.distill.target,
             "seconds_asked": task.seconds_asked,
@@ -267,70 +241,6 @@ class Distillation(Classification):
             ],
         }
         super().finish(prepared, task, scores, folder, looked)
-
-    def _write_answers(
-        self, path: Path, identity: str, task: Distill, prepared: Prepared, batches: BatchSource, settings: RunSettings
-    ) -> None:
-        """Writes what teachers say, where an earlier start of the run has not."""
-        splits, ranks, began = prepared.splits, settings.ranks, time.monotonic()
-        if ranks.of_first(lambda: _stored(path, identity) is not None):
-            return
-        firsts, parts = [], {}
-        for number, images in enumerate(_scored_parts(splits)):
-            first = next(iter(evaluation_batches(images, preprocess=prepared.preprocess, batch_size=1, views=(1, 1))))[
-                "images"
-            ]
-            firsts.append(np.frombuffer(first_key(first), np.uint8))
-            said = [self._logits(one, images, prepared, batches, settings) for one in task.teachers.teachers]
-            known = [one for one in said if one is not None]
-            parts[f"part_{number}"] = np.stack(known) if known else np.empty((0, len(images), 0), np.float32)
-
-        def ask(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-            images = batch["images"].to(ranks.device)
-            keys = np.frombuffer(b"".join(task.teachers.keys(images)), np.uint8).reshape(-1, 16)
-            return keys, task.teachers.ask(images).cpu().numpy()
-
-        keys, rows = np.empty((0, 16), np.uint8), np.empty((0, 0), np.float32)
-        if _is_remembered(prepared):
-            found = _of_all(ask, splits.train, task.teachers.view, batches, settings)
-            if ranks.is_first:
-                keys, rows = (np.concatenate(some) for some in zip(*found, strict=True))
-
-        def write() -> None:
-            with replacing(path) as file:
-                np.savez(
-                    file, identity=np.array(identity), firsts=np.stack(firsts), **parts, keys=keys, rows=rows,
-                    seconds=np.array(time.monotonic() - began),
-                )  # fmt: skip
-
-        ranks.first_only(write)
-
-    def _logits(
-        self, teacher: Teacher, images: ImageSet, prepared: Prepared, batches: BatchSource, settings: RunSettings
-    ) -> np.ndarray | None:
-        """What a teacher says to images that it sees as it was trained: logits (images, classes of the data).
-
-        None of a teacher of other classes, and in all processes but the first, which computes them with the others.
-        """
-        splits, ranks = prepared.splits, settings.ranks
-        if not knows_classes(teacher, splits.classes):
-            return None
-        own = replace(teacher.preprocess, grey_range=splits.grey_range, page=splits.page)
-        teacher.model.to(ranks.device)
-
-        @torch.inference_mode()
-        def ask(batch: Batch) -> np.ndarray:
-            logits = teacher(batch["images"].to(ranks.device))[0]
-            assert logits is not None
-            return logits[:, class_order(teacher, splits.classes)].cpu().numpy()
-
-        found = _of_all(ask, images, own, batches, settings)
-        return np.concatenate(found) if ranks.is_first else None
-
-
-def _scored_parts(splits: Splits) -> list[ImageSet]:
-    """The parts of the data that a run is scored on."""
-    return [one for one in (splits.held_out, splits.test) if one is not None]
 
 
 def _without_labels(images: ImageSet) -> Relabelled:
@@ -391,61 +301,3 @@ def _view_size(prepared: Prepared) -> tuple[int, int]:
     looked_at = np.unique(np.linspace(0, len(train) - 1, _LOOKED_AT).astype(int)).tolist()
     pictures = [np.asarray(train.read(number, number)[0]).shape for number in looked_at]
     return own if all(rows <= own[0] and columns <= own[1] for rows, columns, *_ in pictures) else largest
-
-
-def _is_remembered(prepared: Prepared) -> bool:
-    """Whether every training image is seen in one way only, so that teachers are asked about it once."""
-    augment, recipe = prepared.recipe.augment, prepared.recipe
-    if Augment(augment, prepared.preprocess).is_random or augment.mixup or augment.cutmix:
-        return False
-    if not isinstance(recipe.data, FolderData | CifarData | FashionData):
-        return False
-    width = sum(one.num_classes + (one.feature_dim or 0) for one in _teachers(recipe))
-    return len(prepared.splits.train) * width <= _MOST_REMEMBERED
-
-
-def _identity(prepared: Prepared, folder: Path) -> str:
-    """What the teachers' answers depend on: the data, the teachers, and how images are prepared."""
-    how = prepared.recipe.distill
-    facts = [fingerprints(read_plan(folder))["data"], how.checksums, how.target, asdict(prepared.preprocess)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _stored(path: Path, identity: str) -> dict[str, np.ndarray] | None:
-    """The answers that a start of the run has left; None where there are none of these teachers and data."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in stored}
-            _ = [found[name] for name in ("firsts", "part_0", "keys", "rows", "seconds")]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return found if str(found["identity"]) == identity else None
-
-
-def _of_all(
-    ask: Callable[[Batch], T], images: ImageSet, preprocess: Preprocess, batches: BatchSource, settings: RunSettings
-) -> list[T]:
-    """What is answered to every batch of a set, with progress; each process asks about a part.
-
-    Returns all answers in the first process, in order. Raises UserError where the run is interrupted.
-    """
-    ranks = settings.ranks
-    loader = evaluation_batches(
-        images, preprocess=preprocess, batch_size=held_out_batch_size(preprocess), views=(1, 1), rank=ranks.rank,
-        world_size=ranks.world_size, workers=settings.loop.workers,
-        stops=batches.interrupts.__bool__ if ranks.world_size == 1 else lambda: False,
-    )  # fmt: skip
-    words, console = ("asking the teachers", "done", "images"), Console(stderr=True, quiet=not ranks.is_first)
-
-    def work() -> list[T]:
-        answers = []
-        with batches.interrupts.kept(), FilesDone(-(-len(images) // ranks.world_size), console, words) as view:
-            for batch in loader:
-                answers.append(ask(batch))
-                for _ in batch["targets"]:
-                    view.step()
-                if batches.interrupts:
-                    raise UserError(f"stopped; `hvit resume {settings.folder}` starts it anew")
-        return answers
-
-    return [answer for some in ranks.gather(work) for answer in some]

@@ -18,8 +18,9 @@ from hvit.markup import shown
 from hvit.models.weights.hub import CONFIG, HubModel, check_repository, check_revision, hub_refusal
 from hvit.models.weights.open import OpenedWeights, open_any
 from hvit.recipe import as_json, read_recipe
-from hvit.report.card import LIBRARY, About, model_card, without_paths
+from hvit.report.card import LIBRARY, About, model_card
 from hvit.report.reading import Run, read_run
+from hvit.report.retraining import without_paths
 from hvit.run_names import RECIPE, WEIGHTS
 from hvit.runs.plan_file import read_plan
 from hvit.verbs.convert import convert
