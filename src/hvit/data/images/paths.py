@@ -93,6 +93,10 @@ class PathList(Sequence[Path]):
             for start, length in zip(starts, self.lengths[portion : portion + _PORTION].tolist(), strict=True):
                 yield bytes(text[start : start + length])
 
+    def whole_names(self) -> Iterator[bytes]:
+        """All paths, as bytes."""
+        return map(self._whole, self.names())
+
     def names_from(self, folder: Path) -> Iterator[bytes]:
         """All paths as seen from a folder."""
         around = "" if self.folder == Path() else self.folder
@@ -110,7 +114,7 @@ class PathList(Sequence[Path]):
         if not files:
             return np.ones(len(self), bool)
         others = {os.fsencode(file) for file in files}
-        return np.fromiter((self._whole(name) not in others for name in self.names()), bool, len(self))
+        return np.fromiter((name not in others for name in self.whole_names()), bool, len(self))
 
     def digest(self, folder: Path | None = None) -> bytes:
         """SHA-256 of all paths in their order, as seen from a folder, or from that of the list."""

@@ -17,8 +17,9 @@ from hvit.data.sets import Progress
 from hvit.data.shards.copies import Copies, UnreachableError
 from hvit.data.shards.places import BY_NAME, expanded, with_full_path
 from hvit.data.shards.rows import PiecedRows
+from hvit.data.tables.cells import Cell
 from hvit.data.tables.hugging_face import cell_of, class_names, datasets_library, faults, holds_images, part_of
-from hvit.data.tables.read import Cell, Table
+from hvit.data.tables.read import Table
 from hvit.data.tables.samples import Samples, list_samples
 from hvit.data.tables.settings import LabelOptions
 from hvit.errors import UserError

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvit.data.layout import some
+from hvit.data.tables.cells import Cell
+from hvit.data.tables.files import is_url
 from hvit.data.tables.numbers import is_flag
-from hvit.data.tables.read import Cell, Table
+from hvit.data.tables.read import Table
 from hvit.data.tables.settings import LabelOptions
 from hvit.errors import UserError, did_you_mean
 from hvit.markup import shown
@@ -94,6 +96,7 @@ def _path(table: Table, is_sample: Callable[[Path], bool], taken: set[str]) -> s
         return bool(cells) and sum(isinstance(one, str) and _is_path(one, is_sample) for one in cells) * 2 >= len(cells)
 
     found = [column for column in table.columns if column not in taken and looks_like_paths(column)]
+    found.sort(key=lambda column: is_url(str(table.head[column][0])))  # URLs only where there are no files
     named = _named(table, _PATHS, taken)
     if found:
         return next((column for column in named if column in found), found[0])
@@ -106,7 +109,7 @@ def _path(table: Table, is_sample: Callable[[Path], bool], taken: set[str]) -> s
 
 
 def _is_path(text: str, is_sample: Callable[[Path], bool]) -> bool:
-    return len(text) < 4096 and "\0" not in text and is_sample(Path(text))
+    return len(text) < 4096 and "\0" not in text and (is_url(text) or is_sample(Path(text)))
 
 
 def _split(table: Table, taken: set[str]) -> str:

@@ -11,7 +11,8 @@ from hvit.data.images.held import Rows
 from hvit.data.images.listing import show
 from hvit.data.layout import some
 from hvit.data.regular_files import state_of
-from hvit.data.tables.read import Cell, Table, plain_cell
+from hvit.data.tables.cells import Cell
+from hvit.data.tables.read import Table, plain_cell
 from hvit.errors import UserError
 from hvit.markup import shown
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from hvit.data.images.held import HeldClip, HeldImage, Rows
+from hvit.data.tables.cells import Cell
 from hvit.data.tables.hugging_face import table_of
 from hvit.data.tables.numbers import is_flag
-from hvit.data.tables.read import Cell, FrameTable, Table, plain_cell
+from hvit.data.tables.read import FrameTable, Table, plain_cell
 from hvit.errors import UserError
 from hvit.markup import shown
 

@@ -12,7 +12,7 @@ import numpy as np
 from hvit.data.balance import class_counts, count_notes, positive_weights, sample_weights, sampling_chances
 from hvit.data.folds import FoldedData, groups_of, held_out_fold, strata_of
 from hvit.data.images.listing import show
-from hvit.data.layout import UNLABELLED, imbalance_notes, some, split_name
+from hvit.data.layout import UNLABELLED, imbalance_notes, some
 from hvit.data.regular_files import is_folder
 from hvit.data.sets import Splits, choose_subset, subset_notes
 from hvit.data.tables.columns import TEST
@@ -105,7 +105,7 @@ def split_samples(samples: Samples, config: TableData, seed: int, what: str) -> 
     notes += check_parts(samples, ~held & ~tested, held, tested)
     train, held_out = samples.only(~held & ~tested), samples.only(held)
     if config.folds and config.group:
-        named = groups_of(config.group, [split_name(file, held_out.folder) for file in held_out.files])
+        named = groups_of(config.group, list(held_out.split_names()))
         held_out = replace(held_out, groups=np.array(named))
     test = samples.only(tested) if tested.any() else None
     whole = len(train.files)
@@ -136,7 +136,7 @@ def _held_out_fold(samples: Samples, config: TableData) -> tuple[np.ndarray, tup
     spec = samples.spec
     if samples.groups is not None and config.group:
         raise UserError("group and group_column both keep samples together: give only one")
-    names = [split_name(file, samples.folder) for file in samples.files]
+    names = list(samples.split_names())
     groups = None if samples.groups is None else samples.groups.tolist()
     strata, classes = strata_of(samples.labels, spec)
     return held_out_fold(config, strata, names, classes, groups, strict=spec.has_classes)

@@ -11,7 +11,8 @@ from hvit.data.images.listing import SUFFIXES, is_image_or_array_name, names_bel
 from hvit.data.images.paths import PathList
 from hvit.data.regular_files import is_folder, state_of
 from hvit.data.tables.columns import path_column
-from hvit.data.tables.read import ParquetTable, read_table
+from hvit.data.tables.files import as_bytes, as_file
+from hvit.data.tables.read import ParquetTable, Table, read_table
 from hvit.errors import UserError
 
 LISTS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
@@ -56,7 +57,14 @@ def _names_in_table(path: Path) -> Iterator[str | bytes]:
     for number, (name,) in table.cells((column,)):
         if not isinstance(name, str) or not name:
             raise UserError(f"{table.place(number)}: there is no path in the column {column}")
-        yield os.path.normpath(path.parent / name)
+        yield as_bytes(os.path.normpath(path.parent / _file_of(table, number, name)))
+
+
+def _file_of(table: Table, number: int, name: str) -> Path:
+    try:
+        return as_file(name)
+    except UserError as error:
+        raise UserError(f"{table.place(number)}: {error}") from error
 
 
 def _names_in_parquet(table: ParquetTable) -> Iterator[str | bytes]:
@@ -73,5 +81,7 @@ def _names_in_parquet(table: ParquetTable) -> Iterator[str | bytes]:
                 number += 1
                 if not name or not isinstance(name, str | bytes):
                     raise UserError(f"{table.place(number)}: there is no path in the column {column}")
-                encoded = os.fsencode(name)
+                if facts is None and isinstance(name, str):
+                    name = as_bytes(str(_file_of(table, number, name)))
+                encoded = as_bytes(name) if isinstance(name, str) else name
                 yield encoded if encoded.startswith(b"/") else above + encoded

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -15,11 +16,10 @@ from typing import Any
 from hvit.data.images.held import Rows
 from hvit.data.images.listing import show
 from hvit.data.regular_files import open_regular, system_reason
+from hvit.data.tables.cells import Cell, Column
 from hvit.errors import UserError
 from hvit.markup import shown
 
-Cell = object
-"""Text without spaces around it, a number, a bool, or a list of these; "" where there is nothing."""
 HEAD = 1_000
 """So many rows are looked at to find out what the columns are."""
 MOST_ROWS = 20_000_000
@@ -62,8 +62,8 @@ class Table(ABC):
     def _rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Cell]]]:
         """The number of each row, as its writer would count, and its cells in some columns."""
 
-    def read(self, columns: Sequence[str]) -> tuple[dict[str, list[Cell]], list[int]]:
-        """The cells of some columns, and the number of every row. Equal cells are one object, which saves memory."""
+    def read(self, columns: Sequence[str]) -> tuple[dict[str, Column], array[int]]:
+        """The cells of some columns, and the number of every row."""
         return self._collect(self._rows(columns), columns)
 
     def cells(self, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Cell]]]:
@@ -76,17 +76,14 @@ class Table(ABC):
 
     def _collect(
         self, rows: Iterable[tuple[int, Sequence[Cell]]], columns: Sequence[str]
-    ) -> tuple[dict[str, list[Cell]], list[int]]:
-        found: list[list[Cell]] = [[] for _ in columns]
-        seen: list[dict[Cell, Cell]] = [{} for _ in columns]
-        numbers: list[int] = []
+    ) -> tuple[dict[str, Column], array[int]]:
+        found = [Column() for _ in columns]
+        numbers = array("Q")
         for number, cells in rows:
             if len(numbers) == MOST_ROWS:
                 raise UserError(f"{self.name} has more than {MOST_ROWS:,} rows; divide it")
             numbers.append(number)
-            for column, known, cell in zip(found, seen, cells, strict=True):
-                if isinstance(cell, str) and len(known) < HEAD:
-                    cell = known.setdefault(cell, cell)
+            for column, cell in zip(found, cells, strict=True):
                 column.append(cell)
         return dict(zip(columns, found, strict=True)), numbers
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import numpy as np
 
 from hvit.data.images.listing import show
 from hvit.data.images.paths import PathList
-from hvit.data.layout import UNLABELLED, counted, some
-from hvit.data.regular_files import state_of
+from hvit.data.layout import UNLABELLED, counted, some, split_key, split_name
+from hvit.data.tables.cells import Cell
 from hvit.data.tables.columns import TEST, TRAIN, VALIDATION, Columns, find_columns
+from hvit.data.tables.files import as_bytes, files_of, listed_before, which_exist
 from hvit.data.tables.numbers import as_number
-from hvit.data.tables.read import Cell, Table
+from hvit.data.tables.read import Table
 from hvit.data.tables.settings import LabelOptions
 from hvit.data.tables.targets import Encoded, encode
 from hvit.errors import UserError
@@ -24,8 +26,6 @@ from hvit.labels import LabelSpec
 from hvit.markup import shown
 
 IN_TRAIN, IN_HELD_OUT, IN_TEST = 0, 1, 2
-_ADDED = (".jpg", ".jpeg", ".png", ".mp4")
-"""Endings that are tried where a table names samples without them."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,14 @@ class Samples:
     test_words: tuple[str, ...] = ()
     held_note: str = ""
     notes: tuple[str, ...] = ()
+
+    def split_names(self) -> Iterator[str]:
+        """What each file is called, from which it follows whether it is held out."""
+        files = PathList.of(self.files)
+        for index, name in enumerate(files.names()):
+            # Of names below the folder nothing needs to be computed.
+            is_below = files.folder == self.folder and not name.startswith(b"/") and b".." not in name and name != b"."
+            yield split_key(os.fsdecode(name)) if is_below else split_name(files[index], self.folder)
 
     def only(self, kept: np.ndarray) -> Samples:
         """Some of them. kept: (samples,) bool, or indices."""
@@ -98,11 +106,13 @@ def list_samples(
         encoded = Encoded(LabelSpec("single", (UNLABELLED,)), none, none.astype(bool), note)
     folder = as_path(root) if root else table.folder
     part, held_words, test_words = _parts(cells, columns, place)
+    groups, weights = _groups(cells, columns, place), _weights(cells, columns, place)
     holds_images = table.rows(columns.path) is not None
     if holds_images:
-        files, notes = [Path(str(cell)) for cell in cells[columns.path]], ()
+        files, notes = PathList.of_names(Path(), (as_bytes(str(cell)) for cell in cells[columns.path])), ()
     else:
-        files, notes = _files(cells[columns.path], folder, place, what)
+        files, notes = files_of(cells[columns.path], folder, table.name, place)
+    del cells  # of millions of rows, before more is made of them
     samples = Samples(
         files=files,
         labels=encoded.labels,
@@ -113,14 +123,14 @@ def list_samples(
         image_column=columns.path if holds_images else "",
         held_words=held_words,
         test_words=test_words,
-        groups=_groups(cells, columns, place),
-        weights=_weights(cells, columns, place),
+        groups=groups,
+        weights=weights,
     )
     kept, dropped = _doubles(samples, place)
     notes = (*table.notes, columns.describe(table.columns), encoded.note, *notes, *dropped)
-    exists = np.array([holds_images or _exists(files[row]) for row in np.flatnonzero(kept)], dtype=bool)
     absent = np.zeros(len(files), bool)
-    absent[np.flatnonzero(kept)] = ~exists
+    if not holds_images:
+        absent[kept] = ~which_exist(files, np.flatnonzero(kept))
     if absent[kept].all():
         raise UserError(
             f"none of the {counted(int(kept.sum()), 'file')} that {table.name} lists exists, such as "
@@ -142,7 +152,7 @@ def list_samples(
 
 
 def _parts(
-    cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]
+    cells: Mapping[str, Sequence[Cell]], columns: Columns, place: Callable[[int], str]
 ) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
     """The part of every row, and the words for held out and for test.
 
@@ -151,13 +161,13 @@ def _parts(
     """
     if not columns.split:
         return None, (), ()
-    words = [str(cell).lower() for cell in cells[columns.split]]
-    present = set(words)
-    for row, word in enumerate(words):
-        if word not in (*TRAIN, *VALIDATION, *TEST):
+    present = set()
+    for row, cell in enumerate(cells[columns.split]):
+        if (word := str(cell).lower()) not in (*TRAIN, *VALIDATION, *TEST):
             raise UserError(
                 f"{place(row)}: {shown(columns.split)} must be train, val or test; got {shown(word)[:80]!r}"
             )
+        present.add(word)
     held = sorted(present & set(VALIDATION)) or sorted(present & set(TEST))
     if not present & set(TRAIN) or not held:
         raise UserError(
@@ -166,60 +176,27 @@ def _parts(
         )
     tests = sorted(present - {*TRAIN, *held})
     number = dict.fromkeys(TRAIN, IN_TRAIN) | dict.fromkeys(held, IN_HELD_OUT) | dict.fromkeys(tests, IN_TEST)
-    return np.array([number[word] for word in words]), tuple(held), tuple(tests)
+    part = np.fromiter((number[str(cell).lower()] for cell in cells[columns.split]), np.int64)
+    return part, tuple(held), tuple(tests)
 
 
-def _files(
-    paths: list[Cell], folder: Path, place: Callable[[int], str], what: str
-) -> tuple[list[Path], tuple[str, ...]]:
-    """The file of every row. Paths that lead out of the folder are used and noted."""
-    files, outside = [], 0
-    for row, cell in enumerate(paths):
-        text = str(cell)
-        if not text:
-            raise UserError(f"{place(row)} names no file")
-        path = Path(text.replace("\\", "/") if "\\" in text and os.sep == "/" else text)
-        outside += path.is_absolute() or ".." in path.parts
-        files.append(_with_ending(folder / path))
-    if not outside:
-        return files, ()
-    where = "the current folder" if folder == Path() else f"the folder {show(folder)}"
-    return files, (f"{counted(outside, 'path')} of the table {'leads' if outside == 1 else 'lead'} out of {where}.",)
-
-
-def _with_ending(path: Path) -> Path:
-    """The path, or one with an ending that exists where the table has none."""
-    if path.suffix and len(path.suffix) <= 5:
-        return path
-    if _exists(path):
-        return path
-    return next((longer for ending in _ADDED if _exists(longer := path.with_name(path.name + ending))), path)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return state_of(path) is not None
-    except UserError:  # a name that no file can have
-        return False
-
-
-def _groups(cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]) -> np.ndarray | None:
+def _groups(cells: Mapping[str, Sequence[Cell]], columns: Columns, place: Callable[[int], str]) -> np.ndarray | None:
     if not columns.group:
         return None
-    found = []
+    found, known = [], {}
     for row, cell in enumerate(cells[columns.group]):
         if cell == "":
             raise UserError(f"{place(row)} has no {shown(columns.group)}: every row needs a group")
-        found.append(str(cell))
-    if len(set(found)) < 2:
+        found.append(known.setdefault(name := str(cell), name))
+    if len(known) < 2:
         raise UserError(f"the column {shown(columns.group)} has one group only; a split needs two or more")
-    return np.array(found)
+    return np.array(found, dtype=object)
 
 
-def _weights(cells: dict[str, list[Cell]], columns: Columns, place: Callable[[int], str]) -> np.ndarray | None:
+def _weights(cells: Mapping[str, Sequence[Cell]], columns: Columns, place: Callable[[int], str]) -> np.ndarray | None:
     if not columns.weight:
         return None
-    found = []
+    found = array("d")
     for row, cell in enumerate(cells[columns.weight]):
         number = as_number(cell)
         if number is None or not 0 <= number < 1e12:
@@ -235,14 +212,11 @@ def _doubles(samples: Samples, place: Callable[[int], str]) -> tuple[np.ndarray,
 
     Raises UserError where the same file has different labels, or is in both parts of the split.
     """
-    first: dict[Path, int] = {}
     kept, doubles = np.ones(len(samples.files), bool), []
-    for row, file in enumerate(samples.files):
-        known = first.setdefault(file, row)
-        if known == row:
-            continue
+    for row, known in listed_before(PathList.of(samples.files)):
+        file = samples.files[row]
         kept[row] = False
-        doubles.append(show(file))
+        doubles.append(show(file) if len(doubles) < 3 else "")
         part = samples.part
         if part is not None and part[known] != part[row]:
             raise UserError(

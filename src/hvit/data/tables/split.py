@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hvit.data.layout import alone_notes, counted, some, split_name
+from hvit.data.layout import alone_notes, counted, some
 from hvit.data.tables.samples import Samples
 from hvit.errors import UserError
 from hvit.labels import LabelSpec
@@ -21,8 +21,8 @@ def hold_out(samples: Samples, fraction: float, split_seed: int) -> tuple[np.nda
     counts of all classes nearer to their share. Numbers are divided into ten parts from low to high. No class loses its
     last training sample. Raises UserError where nothing can be held out.
     """
-    names = [split_name(file, samples.folder) for file in samples.files]
-    seeds = np.array([derive_seed(split_seed, f"split/{name}") for name in names], dtype=object)
+    drawn = (derive_seed(split_seed, f"split/{name}") for name in samples.split_names())
+    seeds = np.fromiter(drawn, np.int64, len(samples.files))
     strata = _strata(samples)
     by_class = strata.ndim == 1
     if by_class and samples.groups is None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hvit.data.hierarchy import Hierarchy
 from hvit.data.layout import counted, some, spelling
+from hvit.data.tables.cells import Cell
 from hvit.data.tables.numbers import as_class_name, as_flag, as_number, is_flag, says_nothing
-from hvit.data.tables.read import Cell
 from hvit.data.tables.settings import LabelOptions
 from hvit.errors import UserError
 from hvit.labels import LabelKind, LabelSpec
@@ -37,7 +37,7 @@ class Encoded:
     note: str
 
 
-def encode(columns: dict[str, list[Cell]], options: LabelOptions, place: Callable[[int], str]) -> Encoded:
+def encode(columns: Mapping[str, Sequence[Cell]], options: LabelOptions, place: Callable[[int], str]) -> Encoded:
     """What the labels in one or more columns are, and each row's.
 
     columns: the cells by the names of the label columns. place: where a row is (its index), for a sentence. Raises
@@ -63,7 +63,7 @@ def encode(columns: dict[str, list[Cell]], options: LabelOptions, place: Callabl
     return Encoded(spec, labels, missing, f"{names}: {spec.describe()}, {why}{override}.")
 
 
-def _kind(columns: dict[str, list[Cell]], options: LabelOptions) -> tuple[LabelKind, str]:
+def _kind(columns: Mapping[str, Sequence[Cell]], options: LabelOptions) -> tuple[LabelKind, str]:
     """What the labels are, and why."""
     if options.label_levels:
         return "single", "as label_levels says"
@@ -141,11 +141,11 @@ Found = tuple[LabelSpec, np.ndarray, np.ndarray]
 
 
 def _classes(
-    columns: dict[str, list[Cell]], kind: LabelKind, options: LabelOptions, place: Callable[[int], str]
+    columns: Mapping[str, Sequence[Cell]], kind: LabelKind, options: LabelOptions, place: Callable[[int], str]
 ) -> Found:
     (column,) = columns.values()
-    names = [spelling(as_class_name(cell)) if not isinstance(cell, list) else _alone(cell, place(row))
-             for row, cell in enumerate(column)]  # fmt: skip
+    known: dict[str, str] = {}  # names that come back are one object
+    names = [known.setdefault(name := _class_name(cell, row, place), name) for row, cell in enumerate(column)]
     present = set(names) - {""}
     if kind == "ordinal" and not options.class_order and any(as_number(name) is None for name in present):
         raise UserError(
@@ -159,11 +159,12 @@ def _classes(
             row = names.index(unknown[0])
             raise UserError(f"{place(row)}: {shown(unknown[0])!r} is not in class_order ({some(classes)})")
     number = {name: place for place, name in enumerate(classes)}
-    labels = np.array([number.get(name, 0) for name in names], dtype=np.int64)
-    return LabelSpec(kind, tuple(map(shown, classes))), labels, np.array([name == "" for name in names])
+    labels = np.fromiter((number.get(name, 0) for name in names), np.int64, len(names))
+    missing = np.fromiter((name == "" for name in names), bool, len(names))
+    return LabelSpec(kind, tuple(map(shown, classes))), labels, missing
 
 
-def _of_levels(columns: dict[str, list[Cell]], options: LabelOptions, place: Callable[[int], str]) -> Found:
+def _of_levels(columns: Mapping[str, Sequence[Cell]], options: LabelOptions, place: Callable[[int], str]) -> Found:
     """One class a sample in the last column, and the classes that it stands under in the others."""
     names = list(columns)
     spec, labels, missing = _classes({names[-1]: columns[names[-1]]}, "single", options, place)
@@ -172,6 +173,10 @@ def _of_levels(columns: dict[str, list[Cell]], options: LabelOptions, place: Cal
         words = [_alone(cell, place(row)) if isinstance(cell, list) else as_class_name(cell) for cell in cells]
         hierarchy.add([shown(word) for word in words])
     return replace(spec, levels=hierarchy.levels(spec.names)), labels, missing
+
+
+def _class_name(cell: Cell, row: int, place: Callable[[int], str]) -> str:
+    return _alone(cell, place(row)) if isinstance(cell, list) else spelling(as_class_name(cell))
 
 
 def _alone(cell: list[Cell], place: str) -> str:
@@ -190,7 +195,7 @@ def _ordered(names: set[str]) -> list[str]:
     return sorted(names, key=lambda name: (numbers[name] or 0.0, name))
 
 
-def _one_hot(columns: dict[str, list[Cell]], place: Callable[[int], str]) -> Found:
+def _one_hot(columns: Mapping[str, Sequence[Cell]], place: Callable[[int], str]) -> Found:
     """One class a row, whose column has the 1."""
     spec, flags, missing = _flags(columns, place)
     counts = flags.sum(axis=1)
@@ -202,7 +207,7 @@ def _one_hot(columns: dict[str, list[Cell]], place: Callable[[int], str]) -> Fou
     return LabelSpec("single", spec.names), flags.argmax(axis=1).astype(np.int64), missing
 
 
-def _flags(columns: dict[str, list[Cell]], place: Callable[[int], str]) -> Found:
+def _flags(columns: Mapping[str, Sequence[Cell]], place: Callable[[int], str]) -> Found:
     """A column of 0 and 1 for every class."""
     rows = len(next(iter(columns.values())))
     flags, missing = np.zeros((rows, len(columns)), np.float32), np.zeros(rows, bool)
@@ -217,7 +222,7 @@ def _flags(columns: dict[str, list[Cell]], place: Callable[[int], str]) -> Found
     return LabelSpec("multi", tuple(map(shown, columns))), flags, missing
 
 
-def _several(columns: dict[str, list[Cell]], options: LabelOptions) -> Found:
+def _several(columns: Mapping[str, Sequence[Cell]], options: LabelOptions) -> Found:
     """Several classes in one cell: a list, or text with a separator. An empty cell has no class, which is a label."""
     ((name, column),) = columns.items()
     separator = _separator(column, options)
@@ -239,7 +244,7 @@ def _several(columns: dict[str, list[Cell]], options: LabelOptions) -> Found:
     return LabelSpec("multi", tuple(map(shown, classes))), labels, np.zeros(len(found), bool)
 
 
-def _numbers(columns: dict[str, list[Cell]], place: Callable[[int], str]) -> Found:
+def _numbers(columns: Mapping[str, Sequence[Cell]], place: Callable[[int], str]) -> Found:
     names = tuple(map(shown, columns))
     if len(columns) == 1 and any(isinstance(cell, list) for cell in next(iter(columns.values()))):
         ((name, cells),) = columns.items()
