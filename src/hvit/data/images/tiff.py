@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 MOST_PAGES = 1_000
 """So many pages are counted at most."""
 _SMALLER, _MASK = 1, 4
 _NEW_SUBFILE, _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _FORMAT = 254, 255, 258, 259, 262, 277, 339
+ORIENTATION = 274
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _FORMATS = {1: "", 2: "signed ", 3: "real "}
 _READ = "8 bits; 1, 2, 4, 12 or 16 bits of grey; 16 bits of colour; 32 bits of grey as integers or real numbers"
@@ -23,6 +25,22 @@ def count_pages(file: BinaryIO) -> int:
         kind, old_kind = tags.get(_NEW_SUBFILE, (0,))[0], tags.get(_SUBFILE, (1,))[0]
         pages += not (kind & (_SMALLER | _MASK) or old_kind == 2)
     return max(1, pages)
+
+
+@dataclass(frozen=True)
+class Page:
+    """samples: of a pixel. bits: the most that one has."""
+
+    samples: int
+    bits: int
+
+
+def first_page(file: BinaryIO) -> Page | None:
+    """How the pixels of the first page are stored; None if the file is no TIFF."""
+    tags = next(_pages(file), None)
+    if tags is None:
+        return None
+    return Page(tags.get(_SAMPLES, (1,))[0], max(tags.get(_BITS, (1,)), default=1))
 
 
 def why_unknown(file: BinaryIO) -> str | None:
