@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hvit.data.images.listing import show
-from hvit.markup import shown, some_of
+from hvit.markup import shown, some_of, three_digits
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_of_many_names_the_first_are_listed_safe_to_show_and_the_others_counted(
     assert some_of(["a", "b"]) == "a, b"
     assert some_of(["a", "b\x1b", "c"], 2, "; ") == "a; b\\x1b and 1 more"
     assert some_of(["x" * 300]) == "x" * 200
+
+
+def test_no_amount_is_written_with_an_exponent() -> None:
+    written = {0: "0", 0.01234: "0.0123", 45.678: "45.7", 999.4: "999", 999.6: "1,000", 1235.4: "1,235"}
+    assert {value: three_digits(value) for value in written} == written

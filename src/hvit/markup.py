@@ -101,6 +101,11 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.1f}{SPACE}%"
 
 
+def three_digits(value: float) -> str:
+    """A number with three digits, or as a whole one where it has more: 0.123, 45.7, 1,230; never as 1.23e+03."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
 def short_number(number: int) -> str:
     """A large count with three digits and its unit: 612,042 is 612 k."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hvit.benchmark.implementations import EAGER, PREPARED
 from hvit.files import JsonObject
-from hvit.markup import shown
+from hvit.markup import shown, three_digits
 
 _COLOURS = {EAGER: "#2f6db3", PREPARED: "#d08c3f"}
 _OTHERS = ("#9aa7b5", "#7a8b6f", "#b58f9a", "#8f86b5")
@@ -28,7 +28,7 @@ def draw(results: Sequence[JsonObject]) -> Figure:
         colour = _COLOURS.get(name) or _OTHERS[sum(map(ord, name)) % len(_OTHERS)]
         labels.append(f"{shown(result['model'])} · {name}")
         throughput.barh(place, one["per_second"], 0.7, color=colour)
-        throughput.text(one["per_second"], place, f" {one['per_second']:.3g}", va="center", fontsize=8)
+        throughput.text(one["per_second"], place, f" {three_digits(one['per_second'])}", va="center", fontsize=8)
         middle, high = (1000 * one["latency"][key] for key in ("p50", "p99"))
         latency.barh(place, middle, 0.7, color=colour)
         latency.plot([middle, high], [place, place], color="black", linewidth=1)

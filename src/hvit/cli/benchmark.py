@@ -14,6 +14,7 @@ from hvit.cli.arguments import check_at_least_one, parse
 from hvit.cli.printing import note, percent, print_json_lines, print_table, say, wait_for
 from hvit.errors import UserError
 from hvit.files import JsonObject, write_text
+from hvit.markup import three_digits
 
 # Heavy imports stand inside the verb, so that `hvit --help` answers at once.
 
@@ -109,13 +110,12 @@ def _print(result: JsonObject) -> None:
     )
     rows = []
     for one in result["implementations"]:
-        latency = " ".join(f"{1000 * one['latency'][key]:.3g}" for key in ("p50", "p90", "p99"))
+        latency = " ".join(three_digits(1000 * one["latency"][key]) for key in ("p50", "p90", "p99"))
         memory = "" if one["megabytes"] is None else f"{one['megabytes']:.0f} MB"
         ratio, (low, high) = one["ratio"], one["spread"]
         times = "" if one["implementation"] == "hvit" else f"{ratio:.2f} ({low:.2f} to {high:.2f})"
-        rows.append(
-            (one["implementation"], f"{one['per_second']:.3g}", times, latency, memory, percent(one["share_of_limit"]))
-        )
+        speed, share = three_digits(one["per_second"]), percent(one["share_of_limit"])
+        rows.append((one["implementation"], speed, times, latency, memory, share))
     heads = ["implementation", things, "hvit / it", "latency ms: p50 p90 p99", "memory", "of the limit"]
     print_table(heads, rows)
     for one in result["implementations"]:

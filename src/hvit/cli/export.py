@@ -11,6 +11,7 @@ import tyro
 from hvit.cli.arguments import parse
 from hvit.cli.printing import percent, print_json_lines, print_plan, print_table, say, wait_for, waited
 from hvit.files import JsonObject
+from hvit.markup import three_digits
 
 # Heavy imports stand inside the verbs, so that `hvit --help` answers at once.
 
@@ -72,7 +73,11 @@ def _rows(made: JsonObject) -> list[tuple[str, str, str]]:
     speeds = made["rates"]
     rows = [
         ("size", f"{made['weights_size'] / 1e6:.1f} MB", f"{made['size'] / 1e6:.1f} MB"),
-        (f"inputs a second, {speeds['batch']} at a time", f"{speeds['eager']:.3g}", f"{speeds['exported']:.3g}"),
+        (
+            f"inputs a second, {speeds['batch']} at a time",
+            three_digits(speeds["eager"]),
+            three_digits(speeds["exported"]),
+        ),
         (f"largest difference, {made['compared']} inputs", "", f"{made['difference']:.1e} of the largest output"),
     ]
     if made["same_answers"] is not None:

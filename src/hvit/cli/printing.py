@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hvit.files import JsonObject
-from hvit.markup import shown
+from hvit.markup import shown, three_digits
 from hvit.models.counts import in_billions
 from hvit.run_names import OUT_OF_FOLD, WEIGHTS
 from hvit.runtime.answers import json_line, percent
@@ -295,10 +295,10 @@ def samples_of(scores: JsonObject) -> str:
 def print_distances(scores: JsonObject) -> None:
     """How far generated images are from real ones, and what is wrong with them, if anything."""
     halves = scores["distance_of_halves"]
-    usual = "" if halves is None else f" (between halves of the real ones {halves:.3g})"
+    usual = "" if halves is None else f" (between halves of the real ones {three_digits(halves)})"
     against = f"{scores['reference_count']:,} {scores['split'].replace('held out', 'held-out')} images"
     lines = [
-        f"{scores['measure']}: {scores['distance']:.3g} from {against}{usual}",
+        f"{scores['measure']}: {three_digits(scores['distance'])} from {against}{usual}",
         f"precision {percent(scores['precision'])}, recall {percent(scores['recall'])}",
         f"diversity {scores['diversity']:.2f} and distinctness {scores['distinctness']:.2f} of real images",
     ]

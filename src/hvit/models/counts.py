@@ -7,6 +7,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TypedDict
 
+from hvit.markup import three_digits
+
 # Written by `python benchmarks/seed_tables.py --write-counts`; tests/models/test_catalogue.py counts again.
 FILE = "counts.json"
 
@@ -32,4 +34,4 @@ def stored() -> dict[str, Counted]:
 def in_billions(multiply_adds: int) -> str:
     """A count of multiply-adds in billions, such as "9.38 G"."""
     billions = multiply_adds / 1e9
-    return f"{billions:,.0f} G" if billions >= 1000 else f"{billions:.3g} G"
+    return f"{three_digits(billions)} G"

@@ -6,7 +6,7 @@ from functools import partial
 
 from hvit import pictures
 from hvit.files import JsonObject
-from hvit.markup import NOTHING, Html, element, percent, some_of
+from hvit.markup import NOTHING, Html, element, percent, some_of, three_digits
 from hvit.pictures import Line
 from hvit.report.pieces import chart, number_in, object_in, picture, place, quiet, section, tile
 from hvit.report.reading import Run
@@ -36,15 +36,15 @@ def generation_tiles(run: Run) -> list[Html]:
         details.append(f"from {run.scores.reference_count:,} {_hyphened(run.scores.split)} images")
     halves = number_in(found, "distance_of_halves")
     if halves is not None:
-        details.append(f"between halves of the real ones {halves:.3g}")
-    made = [tile(measure, f"{distance:.3g}", " · ".join(details))]
+        details.append(f"between halves of the real ones {three_digits(halves)}")
+    made = [tile(measure, three_digits(distance), " · ".join(details))]
     kernel = number_in(found, "kernel_distance")
     if kernel is not None:
         name = str(found.get("kernel_measure") or (run.scores and run.scores.kernel_measure) or "kernel distance")
         made.append(tile(name[:1].upper() + name[1:], f"{kernel:.3g}", "unbiased; from held-out images"))
     if evaluated:
         best = min(evaluated, key=lambda row: row["distance"])
-        made.append(tile("Smallest on the way", f"{best['distance']:.3g}", f"at {place(best)}"))
+        made.append(tile("Smallest on the way", three_digits(best["distance"]), f"at {place(best)}"))
     recognised, precision, recall = (number_in(found, key) for key in ("recognised", "precision", "recall"))
     if recognised is not None:
         made.append(tile("Recognised", percent(recognised), "of generated images, as the class that was asked for"))
@@ -140,9 +140,9 @@ def memory_section(run: Run) -> Html:
         text = element(
             "p",
             "A sample is at a distance of ",
-            element("strong", f"{found.sample_to_training:.3g}"),
+            element("strong", three_digits(found.sample_to_training)),
             " from the nearest training image, a held-out image at ",
-            element("strong", f"{found.held_out_to_training:.3g}"),
+            element("strong", three_digits(found.held_out_to_training)),
             f" (medians, in the features of the distance above). {how}",
         )
     return section("Memorisation", text, pictured)

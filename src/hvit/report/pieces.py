@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from hvit import pictures
 from hvit.files import JsonObject
-from hvit.markup import SPACE, Html, breakable, element, inline, join, percent
+from hvit.markup import SPACE, Html, breakable, element, inline, join, percent, three_digits
 from hvit.metrics import classification
 from hvit.report.reading import Sample
 from hvit.run_names import EXPLANATION
@@ -140,4 +140,4 @@ def number_in(row: Mapping[str, object], key: str) -> float | None:
 def place(row: JsonObject) -> str:
     """Where in the run a line of the journal stands."""
     epoch = number_in(row, "epoch")
-    return f"step {int(row['step']):,}" + (f" (epoch {epoch:.3g})" if epoch is not None else "")
+    return f"step {int(row['step']):,}" + (f" (epoch {three_digits(epoch)})" if epoch is not None else "")

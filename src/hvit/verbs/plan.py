@@ -10,6 +10,7 @@ from hvit.bounds import check_bounds
 from hvit.data.batches import steps_per_epoch
 from hvit.errors import UserError
 from hvit.files import JsonObject
+from hvit.markup import three_digits
 from hvit.models.build import build_empty
 from hvit.models.catalogue import name_of
 from hvit.models.gan.config import GanConfig
@@ -195,8 +196,9 @@ def _features_as_lines(found: JsonObject) -> list[str]:
     return [
         *_field("recipe", f"{found['recipe']}: a probe of {found['model']}, {found['parameters']:,} parameters"),
         *_field("devices", f"{found['devices']:,} x {found['gpu']['name']}, {found['precision']}"),
-        *_field("features", f"of {found['samples']:,} images, once, {found['multiply_adds'] / 1e9:.3g} G multiply-adds "
-                f"each: {found['seconds']:,.1f} s of arithmetic, {found['gpu_hours']:,.3g} GPU-hours{cost}"),
+        *_field("features", f"of {found['samples']:,} images, once, {three_digits(found['multiply_adds'] / 1e9)} G "
+                f"multiply-adds each: {found['seconds']:,.1f} s of arithmetic, {three_digits(found['gpu_hours'])} "
+                f"GPU-hours{cost}"),
         *_field("memory", f"{_gb(memory['total'])} GB of {_gb(found['usable_memory'])} for {found['images_at_a_time']} "
                 f"at a time: weights {_gb(memory['weights'])}, inputs {_gb(memory['inputs'])}, forward pass "
                 f"{_gb(memory['working'])}{'' if found['fits'] else '; it does not fit'}"),
@@ -209,7 +211,8 @@ def _data_words(found: JsonObject) -> str:
     """What the data has to deliver."""
     data = [f"{found['samples_a_second']:,.0f} images or clips a second"]
     if found["data_bytes_a_second"] is not None:
-        data.append(f"{found['data_bytes_a_second'] / 1e9:.3g} GB/s of {found['sample_bytes'] / 1e3:.3g} kB each")
+        size = three_digits(found["sample_bytes"] / 1e3)
+        data.append(f"{three_digits(found['data_bytes_a_second'] / 1e9)} GB/s of {size} kB each")
     if found["data_cores"] is not None:
         data.append(f"{found['data_cores']:,.0f} cores that prepare {found['core_rate']:g} a second each")
     return ", ".join(data)
@@ -317,7 +320,7 @@ def as_lines(found: JsonObject) -> list[str]:
         _row("  optimizer, ms", [_ms(mode["update_seconds"]) for mode in modes.values()]),
         _row("  a step, ms", [_ms(mode["step_seconds"]) for mode in modes.values()]),
         _row("  steps a day", [f"{mode['steps_a_day']:,.0f}" for mode in modes.values()]),
-        _row("  days", [f"{mode['days']:.3g}" for mode in modes.values()]),
+        _row("  days", [three_digits(mode["days"]) for mode in modes.values()]),
         _row("  GPU-hours", [f"{mode['gpu_hours']:,.0f}" for mode in modes.values()]),
     ]
     if best["cost"] is not None:
@@ -325,9 +328,9 @@ def as_lines(found: JsonObject) -> list[str]:
     saved = (step["saved"] - step["casts"]) / step["images"] / 1e6
     lines += [
         "",
-        *_field("steps", f"{found['steps']:,} of {found['multiply_adds'] / 1e12:,.3g} T multiply-adds, forward and "
-                f"backward; {found['samples']:,} samples ({found['samples_of']})"),
-        *_field("activations", f"{saved:,.3g} MB for each image or clip"),
+        *_field("steps", f"{found['steps']:,} of {three_digits(found['multiply_adds'] / 1e12)} T multiply-adds, "
+                f"forward and backward; {found['samples']:,} samples ({found['samples_of']})"),
+        *_field("activations", f"{three_digits(saved)} MB for each image or clip"),
         *_field("data", _data_words(found)),
         *_field("checkpoint", f"{_gb(found['checkpoint_bytes'])} GB"),
         *_assumption_lines(found),

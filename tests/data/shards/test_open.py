@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,7 @@ def test_an_epoch_sees_every_image_once(photos: Path, tmp_path: Path) -> None:
 def test_shards_of_others_open_without_an_index(tmp_path: Path) -> None:
     write_foreign(tmp_path / "s", [10, 10])
     splits = opened(tmp_path, shards=str(tmp_path / "s"))
+    assert re.fullmatch(r"The data: 2 shards, 0\.\d+ MB\.", splits.notes[0])
     assert splits.classes == ("0", "1")
     assert sorted(numbers(splits.train) + numbers(splits.held_out)) == list(range(20))
     assert identity_of(splits)["train"]["count"] == 16

@@ -12,6 +12,7 @@ from hvit.data.images.channels import checked_names
 from hvit.data.images.folders import FolderData, check_images
 from hvit.data.images.held import HeldImage
 from hvit.data.images.paths import PathList
+from hvit.data.layout import counted
 from hvit.data.sets import IMAGENET_MEAN, IMAGENET_STD, Progress, Splits, no_progress, statistics_for
 from hvit.data.shards.copies import Copies
 from hvit.data.shards.opened import open_places, refuse_too_many
@@ -23,6 +24,7 @@ from hvit.data.shards.streamed import open_streamed
 from hvit.data.tables.open import split_samples, with_balance
 from hvit.data.tables.samples import IN_HELD_OUT, IN_TEST, IN_TRAIN, Samples
 from hvit.errors import UserError
+from hvit.markup import three_digits
 
 _LOOKED_AT = 256
 """So many images of one shard are looked at where shards are remote."""
@@ -104,10 +106,11 @@ def _open_tar(config: FolderData, copies: Copies, progress: Progress) -> tuple[P
         part = piece_part[index.pieces]
     names = PathList.of_names(Path(), (index.name(number).encode() for number in range(len(index))))
     total = sum(shard.size for shard in index.shards)
-    said = f"{len(index.shards):,} shards of {total / 1e9:.3g} GB"
+    size = f"{three_digits(total / 1e9)} GB" if total >= 1e9 else f"{three_digits(total / 1e6)} MB"
+    said = f"{counted(len(index.shards), 'shard')}, {size}"
     samples = Samples(
         files=names, labels=index.labels, spec=index.spec, folder=Path(), part=part, rows=np.arange(len(index)),
-        notes=(f"The data are {said}.", *((opened.note,) if opened.note else ()), *notes), held_note=note,
+        notes=(f"The data: {said}.", *((opened.note,) if opened.note else ()), *notes), held_note=note,
     )  # fmt: skip
     return ShardRows(index, copies), samples
 

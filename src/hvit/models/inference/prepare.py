@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hvit.errors import UserError
 from hvit.machine import has_bfloat16, keep_freed_memory
+from hvit.markup import three_digits
 from hvit.models.inference.ways import (
     Candidates,
     Precision,
@@ -48,8 +49,8 @@ class Choice:
     """Why ways that were asked for are not used: a sentence each."""
 
     def __str__(self) -> str:
-        rate = f"{self.rates[self.way]:.3g} images a second"
-        others = ", ".join(f"{way} {value:.3g}" for way, value in self.rates.items() if way != self.way)
+        rate = f"{three_digits(self.rates[self.way])} images a second"
+        others = ", ".join(f"{way} {three_digits(value)}" for way, value in self.rates.items() if way != self.way)
         text = (
             f"{self.way}, {self.dtype}, {self.chunk} at a time: {rate}{f' ({others})' if others else ''}; "
             f"logits within {self.difference:.0e} of the model's"
